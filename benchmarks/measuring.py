@@ -1,0 +1,100 @@
+"""What every benchmark needs: alternating rounds, rows of figures, and the table."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from inferload.environment import cpu_model, usable_cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    measure: str
+    ours: str
+    reference: str
+    figure: str
+    spread: str
+    reach: str
+
+
+def alternated(rounds: int, *timed: Callable[[], float]) -> list[list[float]]:
+    """Run each function once a round, in turn; one list of values a function."""
+    values: list[list[float]] = [[] for _ in timed]
+    for _ in range(rounds):
+        for found, function in zip(values, timed, strict=True):
+            found.append(function())
+    return values
+
+
+def ratio_row(
+    measure: str, rounds: int, ours: Callable[[], float], other: Callable[[], float], reach: str
+) -> Row:
+    """Ours / the reference, round by round."""
+    mine, its = alternated(rounds, ours, other)
+    ratios = [a / b for a, b in zip(mine, its, strict=True)]
+    return Row(
+        measure=measure,
+        ours=f"{statistics.median(mine):,.0f} ns",
+        reference=f"{statistics.median(its):,.0f} ns",
+        figure=f"{statistics.median(ratios):.3f}x",
+        spread=f"{min(ratios):.3f}-{max(ratios):.3f}",
+        reach=reach,
+    )
+
+
+def machine() -> str:
+    """What was measured on."""
+    return (
+        f"{cpu_model()}, {usable_cores():g} cores, {platform.system()}, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def print_rows(rows: list[Row], rounds: int) -> None:
+    """Print the table."""
+    table = Table(title=f"{rounds} alternating rounds, median", caption=machine())
+    for name in ("measure", "inferload", "other", "figure", "range", "reach"):
+        table.add_column(name, justify="left" if name == "measure" else "right")
+    for row in rows:
+        table.add_row(row.measure, row.ours, row.reference, row.figure, row.spread, row.reach)
+    Console().print(table)
+
+
+def markdown(rows: list[Row], rounds: int) -> str:
+    """The page that ``make bench`` writes."""
+    table = [
+        f"| {r.measure} | {r.ours} | {r.reference} | {r.figure} | {r.spread} | {r.reach} |"
+        for r in rows
+    ]
+    return f"""# Benchmarks
+
+Written by `make bench`. inferload against `torch.utils.ThroughputBenchmark`, alternating in one
+process: medians, and the median ratio of {rounds} rounds with their range. No-ops take
+{3 * rounds} rounds; memory, set-up and summary {max(rounds // 3, 1)}.
+
+Machine: {machine()}.
+
+| measure | inferload | other | figure | range | reach |
+|---|---|---|---|---|---|
+{chr(10).join(table)}
+
+"Other" is the reference class unless the row names another. Time a call is the wall time of the
+measured part / calls, all callers together. Both sides run with the same torch settings; MiniLM
+runs with one intra-op thread a call, on eight sentences drawn at random.
+
+The machine is a virtual one with neighbours: for seconds at a time all code on it runs at about
+0.6 of its speed, Python more so than system calls. A round in which one side met that state and
+the other did not falls far from the median; the range shows such rounds too.
+"""

@@ -1,0 +1,104 @@
+"""inferload: the truth about a PyTorch model that many callers use at once.
+
+Names are imported when first used, so that ``import inferload`` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inferload.bench import run
+    from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
+    from inferload.errors import (
+        CallError,
+        InferloadError,
+        NativeBuildError,
+        PlanError,
+        ResultFormatError,
+        RunInterrupted,
+    )
+    from inferload.inputs import CallInput
+    from inferload.loads import ClosedLoop
+    from inferload.records import (
+        CallFailure,
+        CallLog,
+        Distribution,
+        Estimate,
+        RunResult,
+        RunSpec,
+        RunWarning,
+        SetUp,
+        Summary,
+    )
+    from inferload.storage import load_result
+    from inferload.targets.base import Target
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "bench": ("run",),
+    "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
+    "errors": (
+        "CallError",
+        "InferloadError",
+        "NativeBuildError",
+        "PlanError",
+        "ResultFormatError",
+        "RunInterrupted",
+    ),
+    "inputs": ("CallInput",),
+    "loads": ("ClosedLoop",),
+    "records": (
+        "CallFailure",
+        "CallLog",
+        "Distribution",
+        "Estimate",
+        "RunResult",
+        "RunSpec",
+        "RunWarning",
+        "SetUp",
+        "Summary",
+    ),
+    "storage": ("load_result",),
+    "targets.base": ("Target",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BenchmarkConfig",
+    "CallError",
+    "CallFailure",
+    "CallInput",
+    "CallLog",
+    "ClosedLoop",
+    "Distribution",
+    "Estimate",
+    "ExecutionStats",
+    "InferloadError",
+    "NativeBuildError",
+    "PlanError",
+    "ResultFormatError",
+    "RunInterrupted",
+    "RunResult",
+    "RunSpec",
+    "RunWarning",
+    "SetUp",
+    "Summary",
+    "Target",
+    "ThroughputBenchmark",
+    "format_time",
+    "load_result",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'inferload' has no attribute {name!r}")
+    return getattr(import_module(f"inferload.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,5 @@
+"""``python -m inferload``."""
+
+from inferload.cli import main
+
+main()

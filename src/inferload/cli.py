@@ -1,0 +1,286 @@
+"""The command line: flags to objects, run, render. The only place that prints or exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from inferload import __version__
+
+if TYPE_CHECKING:
+    from inferload.records import RunResult
+
+EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="inferload",
+    help="The truth about a PyTorch model that many callers use at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_errors = Console(stderr=True, highlight=False)
+
+
+@app.command("run")
+def run_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="path/file.py:name, package.module:name, a TorchScript .pt, or a .pt2 (exported "
+            "program or AOTInductor package). NAME is a module or a function returning one "
+            "(default: model); the file may define inputs() too.",
+        ),
+    ],
+    callers: Annotated[int, typer.Option(help="Callers that call at once.")] = 1,
+    calls: Annotated[
+        int | None, typer.Option(help="Calls in all; 1000 if --duration is not given either.")
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Instead: how long, as 10s, 500ms or 2m.")
+    ] = None,
+    warmup: Annotated[int, typer.Option(help="Warm-up calls of each caller.")] = 10,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|SPEC",
+            help="An input as 8x3x224x224:float32 (commas between arguments, name=... for "
+            "keywords), or a file that torch.save wrote. May be given again for more inputs.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(help="Turn an eager model into: eager, compile, script, export or aoti."),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="auto, threads or native.")] = "auto",
+    threads_per_call: Annotated[
+        int | None, typer.Option(help="Intra-op threads of each call.")
+    ] = None,
+    autocast: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="Autocast to bfloat16 or float16.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws the order of inputs and their values.")] = 0,
+    on_error: Annotated[
+        str, typer.Option(help="stop at the first exception, or record it and go on.")
+    ] = "stop",
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the result, its log beside it.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of the calls.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the report.")] = False,
+) -> None:
+    """Call MODEL from many callers at once and report what each of them saw.
+
+    The model is put into eval mode and called within torch.inference_mode().
+    """
+    from inferload import files, units
+    from inferload.errors import CallError, RunInterrupted
+    from inferload.report.progress import Progress
+
+    duration_s = None if duration is None else units.duration_s(duration)
+    for path in (json, trace):
+        if path is not None:
+            files.check_writable(path)
+    if calls is None and duration_s is None:
+        calls = 1000
+    progress = Progress(_errors, calls, duration_s)
+    observer: Any = _Silent() if quiet else progress
+    failure: BaseException | None = None
+    observer.stage("importing torch")
+    try:
+        result = _run(
+            model,
+            inputs,
+            form,
+            autocast,
+            observer,
+            callers=callers,
+            calls=calls,
+            duration_s=duration_s,
+            warmup_calls=warmup,
+            executor=executor,
+            threads_per_call=threads_per_call,
+            seed=seed,
+            on_error=on_error,
+            trace=trace,
+        )
+    except (CallError, RunInterrupted) as error:
+        if error.result is None:
+            raise
+        result, failure = error.result, error
+    finally:
+        progress.close()
+    saved = json is None or _save(result, json)
+    _print_report(result)
+    if failure is not None:
+        _say(_with_place(failure))
+    if isinstance(failure, RunInterrupted):
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if failure is not None or not saved or result.summary.failed_calls:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _run(
+    model: str,
+    input_texts: list[str] | None,
+    form: str | None,
+    autocast: str | None,
+    observer: Any,
+    *,
+    callers: int,
+    **options: Any,
+) -> RunResult:
+    import torch
+
+    from inferload import bench
+    from inferload.errors import PlanError
+    from inferload.inputs import inputs_from_text
+    from inferload.loads import ClosedLoop
+    from inferload.targets.forms import as_form
+    from inferload.targets.load import model_from_spec
+
+    load = ClosedLoop(callers=callers)
+    given = inputs_from_text(input_texts, options["seed"]) if input_texts else None
+    observer.stage(f"loading {model}")
+    found, own_inputs = model_from_spec(model)
+    given = given or own_inputs
+    if given is None:
+        raise PlanError(
+            f"there are no inputs for {model}: give --inputs 1x3x224x224:float32, or define "
+            "inputs() in the model's file"
+        )
+    if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
+        found.eval()
+    with ExitStack() as stack:
+        if autocast is not None:
+            dtype = getattr(torch, autocast, None)
+            if dtype not in {torch.bfloat16, torch.float16}:
+                raise PlanError(f"autocast to {autocast!r} is unknown: choose bfloat16 or float16")
+            stack.enter_context(torch.autocast("cpu", dtype))
+        if form not in {None, "eager"}:
+            observer.stage(f"turning the model into the form {form}")
+        target = as_form(found, form, given)
+        stack.enter_context(torch.inference_mode())
+        return bench.run(target, given, load=load, observer=observer, **options)
+
+
+@app.command("report")
+def report_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON of a saved run.")],
+) -> None:
+    """Draw the report of a saved run again."""
+    from inferload.storage import load_result
+
+    _print_report(load_result(file))
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what this machine offers, whether native callers are available, and why not."""
+    from inferload.doctor import findings
+
+    out = Console(highlight=False)
+    for finding in findings():
+        mark = Text("ok  ", "green") if finding.well else Text("no  ", "yellow")
+        out.print(Text.assemble(mark, (f"{finding.name}: ", "bold"), finding.found), soft_wrap=True)
+        if not finding.well and finding.hint:
+            out.print(f"    -> {finding.hint}", soft_wrap=True)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        Console(highlight=False).print(f"inferload {__version__}")
+        raise typer.Exit
+
+
+class _Silent:
+    def stage(self, text: str) -> None:
+        pass
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        pass
+
+
+def _print_report(result: RunResult) -> None:
+    from inferload.report.text import report
+
+    out = Console(highlight=False)
+    out.print(report(result))
+
+
+def _save(result: RunResult, path: Path) -> bool:
+    """Save a result; if that fails, say so and keep it elsewhere."""
+    import tempfile
+
+    try:
+        result.save(path)
+    except OSError as error:
+        _say(f"{path} could not be written: {error.strerror or error}")
+    else:
+        return True
+    try:
+        rescue = Path(tempfile.mkdtemp(prefix="inferload-")) / path.name
+        result.save(rescue)
+        _say(f"the result is kept in {rescue}")
+    except OSError as error:
+        _say(f"it could not be kept elsewhere either ({error.strerror}); here is its report:")
+    return False
+
+
+def _with_place(failure: BaseException) -> str:
+    """The failure in a sentence, and the line of the user's code that raised."""
+    cause, place = failure.__cause__, ""
+    last = cause.__traceback__ if cause is not None else None
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is not None and not last.tb_frame.f_code.co_filename.startswith(
+        str(Path(__file__).parent)
+    ):
+        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
+    return f"{failure}{place}"
+
+
+def _say(text: str) -> None:
+    _errors.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 a call failed, 2 wrong use, 130 interrupted."""
+    from inferload.errors import InferloadError
+
+    code: int = 0
+    try:
+        code = app(standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted before anything was measured")
+        code = EXIT_INTERRUPTED
+    except InferloadError as error:
+        _say(str(error))
+        code = EXIT_WRONG_USE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            if os.environ.get("INFERLOAD_DEBUG"):
+                raise
+            _say(f"{type(error).__name__}: {error} (INFERLOAD_DEBUG=1 shows where)")
+            code = EXIT_FAILED
+        else:
+            show()
+            code = EXIT_WRONG_USE
+    sys.exit(code)

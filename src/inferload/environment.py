@@ -1,0 +1,82 @@
+"""What machine, what build, what settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+
+def usable_cores() -> float:
+    """The cores this process may use: its affinity mask, or less where a cgroup quota says so."""
+    cores = float(len(psutil.Process().cpu_affinity())) if hasattr(os, "sched_getaffinity") else 0.0
+    cores = cores or float(os.cpu_count() or 1)
+    quota = _cgroup_quota()
+    return min(cores, quota) if quota else cores
+
+
+def _cgroup_quota() -> float | None:
+    """CPU quota in cores (cgroup v2 ``cpu.max``, or v1), or ``None``."""
+    text = _first_line(Path("/sys/fs/cgroup/cpu.max"))
+    if text and not text.startswith("max"):
+        quota, _, period = text.partition(" ")
+        return int(quota) / int(period or 100_000)
+    granted = _first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+    each = _first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+    return int(granted) / int(each) if granted and each and int(granted) > 0 else None
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text().strip().splitlines()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def environment(devices: set[torch.device]) -> dict[str, Any]:
+    """Everything about machine and build that a figure depends on, as JSON values."""
+    return {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "devices": sorted(_device_name(device) for device in devices),
+        "python": platform.python_version(),
+        "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "torch": torch.__version__,
+        "torch_parallel": torch.__config__.parallel_info().strip(),
+        "torch_intra_op_threads": torch.get_num_threads(),
+        "torch_inter_op_threads": torch.get_num_interop_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "allocator": os.environ.get("LD_PRELOAD") or None,
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(("OMP_", "MKL_", "KMP_", "GOMP_", "TORCH", "PYTORCH_", "CUDA_"))
+        },
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    module = torch.get_device_module(device.type)
+    name = getattr(module, "get_device_name", lambda _: "")(device)
+    return f"{device} {name}".strip()

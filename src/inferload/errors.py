@@ -1,0 +1,60 @@
+"""Every error that inferload raises on purpose.
+
+::
+
+    Exception
+    └── InferloadError
+        ├── PlanError           the run was refused before any caller started
+        ├── CallError           the target raised; carries caller, input and the partial result
+        ├── NativeBuildError    the native callers could not be compiled or loaded
+        └── ResultFormatError   a file is not a result this version can read
+    KeyboardInterrupt
+    └── RunInterrupted          Ctrl-C or SIGTERM ended a run; carries the partial result
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferload.records import RunResult
+
+
+class InferloadError(Exception):
+    """Base of all errors that inferload raises on purpose."""
+
+
+class PlanError(InferloadError, ValueError):
+    """What was asked for cannot be run; nothing was started."""
+
+
+class CallError(InferloadError):
+    """The target raised during a call.
+
+    ``__cause__`` is the original exception. ``caller`` and ``input`` are the numbers of the
+    caller and of the input it was given. ``result`` holds every call that had finished.
+    """
+
+    def __init__(
+        self, message: str, *, caller: int, input: int, result: RunResult | None = None
+    ) -> None:
+        super().__init__(message)
+        self.caller = caller
+        self.input = input
+        self.result = result
+
+
+class NativeBuildError(InferloadError):
+    """The native callers could not be compiled or loaded on this machine."""
+
+
+class ResultFormatError(InferloadError, ValueError):
+    """A file is not a result that this version of inferload can read."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a run; ``result`` holds every call that had finished."""
+
+    def __init__(self, message: str, *, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result

@@ -1,0 +1,1 @@
+"""What runs the callers: Python threads and native threads."""

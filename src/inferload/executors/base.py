@@ -1,0 +1,109 @@
+"""What an executor is given, what it gives back, and how a run is driven through it."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from inferload.records import CallFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from inferload.inputs import CallInput
+    from inferload.log_file import LogFile
+    from inferload.records import Int32s
+    from inferload.targets.base import Target
+
+# A model that fails in ever new words must not fill the memory: the last entry takes the rest.
+DISTINCT_ERRORS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run, as an executor needs it.
+
+    ``inputs[caller]`` are the caller's own inputs; ``order`` says which of them each call takes,
+    repeated; ``calls`` or ``duration_ns`` is ``None``. ``synchronize`` are the devices whose
+    work must be finished before a call is.
+    """
+
+    target: Target
+    inputs: Sequence[Sequence[CallInput]]
+    order: Int32s
+    calls: int | None
+    duration_ns: int | None
+    warmup_calls: int
+    threads_per_call: int
+    stop_on_error: bool
+    synchronize: tuple[torch.device, ...]
+    log: LogFile
+
+    @property
+    def callers(self) -> int:
+        """How many callers run."""
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstFailure:
+    """The exception that the target raised first."""
+
+    exception: BaseException
+    caller: int
+    input: int
+    warming_up: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the callers left behind beside the log. ``first_call_ns`` has one entry a caller."""
+
+    claimed_rows: int
+    first_call_ns: Sequence[int]
+    errors: tuple[CallFailure, ...]
+    first_failure: FirstFailure | None
+    disk_full: bool
+
+
+def call_failure(exception: BaseException) -> CallFailure:
+    """What the log keeps of an exception."""
+    return CallFailure(
+        type=type(exception).__name__,
+        message=str(exception),
+        traceback="".join(traceback.format_exception(exception)),
+    )
+
+
+class Running(Protocol):
+    """Callers that have been started."""
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until all callers have warmed up and stand at the start line."""
+
+    def release(self) -> int:
+        """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+
+    def wait_done(self, timeout_s: float) -> bool:
+        """Wait until every caller has finished."""
+
+    def stop(self) -> None:
+        """Let each caller finish the call it is in, and no more."""
+
+    def join(self) -> None:
+        """Wait for the callers to end."""
+
+    def outcome(self) -> Outcome:
+        """What is known so far; complete after :meth:`join`."""
+
+
+class Executor(Protocol):
+    """Runs the callers of a job."""
+
+    name: str
+
+    def start(self, job: Job) -> Running:
+        """Start the callers; each warms up and waits at the start line."""

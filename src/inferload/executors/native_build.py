@@ -1,0 +1,134 @@
+"""Compile the native callers on first use, and find them again afterwards.
+
+The library is cached per torch version, Python and source. Each build has a folder of its own and
+its library is moved into place when it is whole, so a killed build leaves nothing that a later one
+would wait for; the lock that keeps two builds from doing the same work dies with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from inferload.errors import NativeBuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+SOURCE = Path(__file__).with_name("native_callers.cpp")
+NAME = "inferload_native_callers"
+FLAGS = ("-O3",)
+
+
+def cache_folder() -> Path:
+    """Where compiled libraries are kept: ``INFERLOAD_CACHE_DIR``, or the user's cache folder."""
+    own = os.environ.get("INFERLOAD_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(base) / "inferload"
+
+
+def library_path() -> Path:
+    """The path of the library for this torch, this Python and this source."""
+    key = hashlib.sha256(SOURCE.read_bytes() + repr(FLAGS).encode()).hexdigest()[:16]
+    abi = f"{sys.implementation.cache_tag}-{sysconfig.get_config_var('SOABI') or ''}"
+    build = hashlib.sha256(f"{torch.__config__.show()}{abi}".encode()).hexdigest()[:8]
+    return cache_folder() / f"torch-{torch.__version__}-{build}" / f"{NAME}-{key}.so"
+
+
+def compiler() -> str | None:
+    """The C++ compiler that a build would use, or ``None``."""
+    return shutil.which(os.environ.get("CXX", "c++")) or None
+
+
+def native_extension(announce: Callable[[str], None] = lambda _: None) -> ModuleType:
+    """The compiled extension; builds it where the cache has none, and says so to ``announce``.
+
+    Raises:
+        NativeBuildError: there is no compiler, or the build or the import failed.
+    """
+    path = library_path()
+    if not path.is_file():
+        _build(path, announce)
+    return _imported(path)
+
+
+@lru_cache(maxsize=1)
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        NAME, path, loader=importlib.machinery.ExtensionFileLoader(NAME, str(path))
+    )
+    if spec is None or spec.loader is None:
+        raise NativeBuildError(f"{path} cannot be imported")
+    try:
+        extension = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(extension)
+    except ImportError as error:
+        raise NativeBuildError(
+            f"the compiled native callers {path} cannot be loaded ({error}); delete the file to "
+            "build them again"
+        ) from error
+    return extension
+
+
+def _build(path: Path, announce: Callable[[str], None]) -> None:
+    if compiler() is None:
+        raise NativeBuildError(
+            f"no C++ compiler: {os.environ.get('CXX', 'c++')!r} is not on the PATH; "
+            "install g++ or clang++, or set CXX"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = (path.parent / "build.lock").open("w")
+    except OSError as error:
+        raise NativeBuildError(
+            f"the cache folder {path.parent} cannot be written ({error.strerror}); "
+            "set INFERLOAD_CACHE_DIR to one that can"
+        ) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.is_file():
+            return
+        for left_behind in path.parent.glob("build-*"):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        announce("compiling the native callers, once per torch version (about 30 s)")
+        with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as folder:
+            _compile(Path(folder)).replace(path)
+
+
+def _compile(folder: Path) -> Path:
+    from torch.utils import cpp_extension
+
+    # ninja comes with the environment, which need not be activated
+    path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        cpp_extension.load(
+            NAME,
+            [str(SOURCE)],
+            extra_cflags=list(FLAGS),
+            build_directory=str(folder),
+            with_cuda=False,
+            is_python_module=False,
+            is_standalone=False,
+        )
+    except (RuntimeError, OSError, ImportError) as error:
+        lines = [line for line in str(error).splitlines() if "error" in line.lower()]
+        raise NativeBuildError(
+            f"the native callers could not be compiled: {(lines or [str(error)])[0].strip()}"
+        ) from error
+    finally:
+        os.environ["PATH"] = path
+    return folder / f"{NAME}.so"

@@ -1,0 +1,52 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path that becomes ``path`` if the block ends well, and vanishes if not.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that could not be written when the run is over.
+
+    Raises:
+        PlanError: the folder is missing or not writable, or the path is a folder.
+    """
+    if path.is_dir():
+        raise PlanError(f"cannot write {path}: it is a folder; name a file")
+    if not path.parent.is_dir():
+        raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PlanError(f"cannot write {path}: {error.strerror}; choose another path") from error

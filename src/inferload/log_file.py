@@ -1,0 +1,223 @@
+"""The call log as a memory-mapped file: what callers write while they run, and what is saved.
+
+A header of 4 KiB, then one column after another, each with room for ``rows`` calls. Callers claim
+ranges of rows and write their own rows alone. While they run, times are absolute monotonic
+nanoseconds and a row whose ``finished_ns`` is 0 did not finish; a saved log has finished calls
+only, timed from the start line. Because the pages belong to the file, a process that is killed
+loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.errors import PlanError, ResultFormatError
+from inferload.records import CallFailure, CallLog
+from inferload.units import bytes_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MAGIC = b"inferload calls\n"
+VERSION = 1
+HEADER_BYTES = 4096
+# Rooms are whole blocks, so that every column starts on a page.
+BLOCK_ROWS = 1024
+
+# In the order of the file; native_callers.cpp has the same.
+COLUMNS: dict[str, np.dtype[Any]] = {
+    "scheduled_ns": np.dtype("<i8"),
+    "started_ns": np.dtype("<i8"),
+    "finished_ns": np.dtype("<i8"),
+    "caller": np.dtype("<i4"),
+    "input": np.dtype("<i4"),
+    "error": np.dtype("<i4"),
+}
+ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
+
+# A page fault in a caller costs about 1 us; pages touched beforehand cost set-up time and memory.
+PREFAULT_ROWS = 1_800_000
+# How far ahead of the callers disk space is set aside where the number of calls is open.
+GROWTH_ROWS = 1 << 18
+# Address space, not disk: the most calls a run by duration can log.
+OPEN_ENDED_ROWS = 200_000_000
+
+_MADV_POPULATE_WRITE = 23  # Linux 5.14; Python does not name it
+
+
+class LogFile:
+    """A log file that callers write; ``columns`` maps names to arrays of shape ``(room,)``."""
+
+    def __init__(self, rows: int | None, run_id: str) -> None:
+        """Make a temporary log file for ``rows`` calls, or for an open number of them.
+
+        Raises:
+            PlanError: the disk has no room for it.
+        """
+        self.rows = OPEN_ENDED_ROWS if rows is None else rows
+        self.run_id = run_id
+        self.room = -(-self.rows // BLOCK_ROWS) * BLOCK_ROWS
+        self.reserved_rows = 0
+        size = HEADER_BYTES + self.room * ROW_BYTES
+        wanted = self.room if rows is not None else GROWTH_ROWS
+        file = None
+        try:
+            file = tempfile.TemporaryFile(prefix="inferload-", suffix=".calls")  # noqa: SIM115
+            os.ftruncate(file.fileno(), size)
+            self._file = file
+            self.reserve(wanted)
+            self.buffer = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            if file is not None:
+                file.close()
+            raise PlanError(
+                f"no room for the call log in {tempfile.gettempdir()}: {wanted:,} calls take "
+                f"{bytes_text(wanted * ROW_BYTES)} ({error.strerror}); ask for fewer calls, or "
+                "set TMPDIR to a folder with room"
+            ) from error
+        self.columns = {
+            name: np.frombuffer(self.buffer, dtype, self.room, offset)
+            for (name, dtype), offset in zip(COLUMNS.items(), self._offsets(), strict=True)
+        }
+        self._prefault()
+
+    @property
+    def fileno(self) -> int:
+        """The descriptor of the file."""
+        return self._file.fileno()
+
+    @property
+    def reserved_bytes(self) -> int:
+        """The disk space set aside so far."""
+        return self.reserved_rows * ROW_BYTES
+
+    def _offsets(self) -> list[int]:
+        widths = [dtype.itemsize for dtype in COLUMNS.values()]
+        return [HEADER_BYTES + self.room * sum(widths[:place]) for place in range(len(widths))]
+
+    def reserve(self, rows: int) -> None:
+        """Set aside disk space for the first ``rows`` rows, so that writing them cannot fail.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        rows = min(rows, self.room)
+        if rows <= self.reserved_rows:
+            return
+        if hasattr(os, "posix_fallocate"):
+            for dtype, offset in zip(COLUMNS.values(), self._offsets(), strict=True):
+                os.posix_fallocate(
+                    self.fileno,
+                    offset + self.reserved_rows * dtype.itemsize,
+                    (rows - self.reserved_rows) * dtype.itemsize,
+                )
+        self.reserved_rows = rows
+
+    def _prefault(self) -> None:
+        rows = min(self.reserved_rows, PREFAULT_ROWS) // BLOCK_ROWS * BLOCK_ROWS
+        try:
+            for dtype, offset in zip(COLUMNS.values(), self._offsets(), strict=True):
+                self.buffer.madvise(_MADV_POPULATE_WRITE, offset, rows * dtype.itemsize)
+        except (OSError, AttributeError, ValueError):
+            return  # an older kernel: the callers pay for their page faults
+
+    def finished_calls(self, from_row: int = 0) -> tuple[int, int]:
+        """Count finished calls from a row on.
+
+        Returns the count, and the row before which all calls have finished, so that a reader who
+        polls can go on from there. ``from_row`` is such a row, or 0.
+        """
+        finished, count, all_before = self.columns["finished_ns"], 0, from_row
+        for row in range(from_row, self.rows, BLOCK_ROWS):
+            done = int(np.count_nonzero(finished[row : min(row + BLOCK_ROWS, self.rows)]))
+            if done == 0:
+                break
+            count += done
+            if done == BLOCK_ROWS and all_before == row:
+                all_before = row + BLOCK_ROWS
+        return count, all_before
+
+    def hand_over(self, start_ns: int, claimed_rows: int, errors: Sequence[CallFailure]) -> CallLog:
+        """The finished calls of the first ``claimed_rows`` rows, timed from ``start_ns``.
+
+        The arrays are the mapped file itself where every claimed call finished: nothing is copied,
+        the times are changed in place, and no caller may write any more.
+        """
+        columns = {name: column[:claimed_rows] for name, column in self.columns.items()}
+        finished = columns["finished_ns"] != 0
+        if not finished.all():
+            columns = {name: column[finished] for name, column in columns.items()}
+        for name in ("scheduled_ns", "started_ns", "finished_ns"):
+            columns[name] -= start_ns
+        return CallLog(**columns, errors=tuple(errors))
+
+    def close(self) -> None:
+        """Let go of the file. Its space is given back when the last array of it is gone."""
+        self._file.close()
+
+
+def write_log(path: Path, log: CallLog, run_id: str) -> None:
+    """Write a finished log to ``path``.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    header = {"version": VERSION, "rows": len(log), "run_id": run_id, "endian": "little"}
+    with path.open("wb") as file:
+        file.write((MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0"))
+        for name, dtype in COLUMNS.items():
+            file.write(np.ascontiguousarray(getattr(log, name), dtype).data)
+
+
+def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
+    """Read what :func:`write_log` wrote.
+
+    Raises:
+        ResultFormatError: the file is missing, truncated, of another version, or of another run.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise ResultFormatError(
+            f"the call log {path} cannot be read ({error.strerror}); "
+            "keep it beside the JSON file it was saved with"
+        ) from error
+    header = _header(path, head)
+    if header["run_id"] != run_id:
+        raise ResultFormatError(f"the call log {path} belongs to another run than its JSON file")
+    rows = int(header["rows"])
+    if size != HEADER_BYTES + rows * ROW_BYTES:
+        raise ResultFormatError(
+            f"the call log {path} is damaged: {size:,} bytes where "
+            f"{HEADER_BYTES + rows * ROW_BYTES:,} are expected for {rows:,} calls"
+        )
+    columns, offset = {}, HEADER_BYTES
+    for name, dtype in COLUMNS.items():
+        columns[name] = np.fromfile(path, dtype, rows, offset=offset)
+        offset += rows * dtype.itemsize
+    return CallLog(**columns, errors=tuple(errors))
+
+
+def _header(path: Path, head: bytes) -> dict[str, Any]:
+    if not head.startswith(MAGIC) or len(head) < HEADER_BYTES:
+        raise ResultFormatError(f"{path} is not a call log of inferload, or it is truncated")
+    try:
+        header = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
+        version = header["version"]
+        header = {"rows": int(header["rows"]), "run_id": str(header["run_id"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultFormatError(f"the header of the call log {path} is damaged") from error
+    if version != VERSION:
+        raise ResultFormatError(
+            f"the call log {path} has version {version}; this inferload reads version {VERSION}"
+        )
+    return header

@@ -1,0 +1,1 @@
+"""Reports, each drawn from a saved result only."""

@@ -1,0 +1,153 @@
+"""Results as files: versioned JSON, and the call log beside it.
+
+``run.json`` holds everything but the log, ``run.calls`` the log in the format of ``log_file``.
+Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferload.errors import ResultFormatError
+from inferload.files import replacing
+from inferload.log_file import read_log, write_log
+from inferload.records import (
+    CallFailure,
+    Distribution,
+    RunResult,
+    RunSpec,
+    RunWarning,
+    Sample,
+    SetUp,
+    Summary,
+)
+
+if TYPE_CHECKING:
+    import os
+
+    from inferload.records import CallLog
+
+FORMAT: Literal["inferload run"] = "inferload run"
+SCHEMA_VERSION: Literal[1] = 1
+_DISTRIBUTIONS = {
+    "response_ms": "response_ns",
+    "service_ms": "service_ns",
+    "queue_ms": "queue_ns",
+}
+
+
+class _LogReference(BaseModel):
+    file: str
+    calls: int
+    errors: tuple[CallFailure, ...]
+
+
+class _Document(BaseModel):
+    """The schema of ``run.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["inferload run"]
+    schema_version: Literal[1]
+    run_id: str
+    created_at: str
+    status: Literal["complete", "failed", "interrupted"]
+    spec: RunSpec
+    environment: dict[str, Any]
+    set_up: SetUp
+    summary: Summary
+    warnings: tuple[RunWarning, ...]
+    log: _LogReference
+
+
+def log_path(path: Path) -> Path:
+    """Where the call log of the result ``path`` lies: beside it, ending in ``.calls``."""
+    return path.with_name(path.name.removesuffix(".json") + ".calls")
+
+
+def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
+    """Write a result to ``path`` and its log beside it, each of them whole or not at all.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    path = Path(path)
+    document = _Document(
+        format=FORMAT,
+        schema_version=SCHEMA_VERSION,
+        log=_LogReference(
+            file=log_path(path).name, calls=len(result.log), errors=result.log.errors
+        ),
+        **{
+            name: getattr(result, name)
+            for name in _Document.model_fields
+            if name not in {"format", "schema_version", "log"}
+        },
+    )
+    text = document.model_dump_json(
+        indent=1, exclude={"summary": {name: {"sample"} for name in _DISTRIBUTIONS}}
+    )
+    # both are whole before either takes its place
+    with replacing(path) as json_file, replacing(log_path(path)) as log_file:
+        json_file.write_text(text + "\n", encoding="utf-8")
+        write_log(log_file, result.log, result.run_id)
+
+
+def load_result(path: str | os.PathLike[str]) -> RunResult:
+    """Read what :meth:`RunResult.save` wrote.
+
+    Raises:
+        ResultFormatError: a file is missing, truncated, of another version, or not ours.
+    """
+    path = Path(path)
+    content = _content(path)
+    try:
+        document = _Document.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ResultFormatError(
+            f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
+        ) from error
+    log = read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors)
+    if len(log) != document.log.calls:
+        raise ResultFormatError(
+            f"{path} speaks of {document.log.calls:,} calls, its call log holds {len(log):,}"
+        )
+    fields = {name: getattr(document, name) for name in _Document.model_fields}
+    for name in ("format", "schema_version", "log", "summary"):
+        del fields[name]
+    return RunResult(**fields, summary=_with_samples(document.summary, log), log=log)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultFormatError(
+            f"{path} is not JSON, or it is truncated ({error}); name the .json file of a saved run"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ResultFormatError(f"{path} is not a result of inferload")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ResultFormatError(
+            f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
+        )
+    return content
+
+
+def _with_samples(summary: Summary, log: CallLog) -> Summary:
+    found: dict[str, Any] = {}
+    for name, duration in _DISTRIBUTIONS.items():
+        distribution: Distribution | None = getattr(summary, name)
+        if distribution is not None:
+            found[name] = replace(distribution, sample=Sample(log, duration))
+    return replace(summary, **found)

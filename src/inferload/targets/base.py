@@ -1,0 +1,87 @@
+"""What every target can do; one subclass per form a model ships in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from inferload.inputs import tensors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+    from inferload.inputs import CallInput
+    from inferload.records import RunWarning
+
+
+class Target(ABC):
+    """A model in one of its forms.
+
+    ``form`` names the form; ``name`` is what reports call the target; ``notes`` are warnings
+    that loading or converting it gave rise to.
+    """
+
+    form: ClassVar[str]
+    #: Callers of this target hold the GIL while it runs Python code.
+    python_callers: ClassVar[bool] = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notes: tuple[RunWarning, ...] = ()
+
+    def load(self, callers: int) -> None:
+        """Load what depends on the number of callers.
+
+        Raises:
+            PlanError: a file cannot be loaded.
+        """
+        del callers
+
+    def bind(self, number: int, call_input: CallInput) -> CallInput:
+        """Check one input before any caller starts.
+
+        Raises:
+            PlanError: naming the input's number and the argument that is wrong.
+        """
+        del number
+        return call_input
+
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Do once, in the calling thread, what must be done before callers start."""
+        del inputs
+
+    @abstractmethod
+    def python_callable(self) -> Callable[..., Any]:
+        """What a Python caller calls."""
+
+    def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
+        """What native callers call, or ``None`` where the target needs Python.
+
+        ``inputs[caller]`` are that caller's own inputs.
+        """
+        del extension, inputs
+        return None
+
+    @property
+    def runs_natively(self) -> bool:
+        """Whether :meth:`native_callable` gives something."""
+        return type(self).native_callable is not Target.native_callable
+
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """The ``nn.Module`` behind the target, where there is one."""
+        return ()
+
+    def run_warnings(self, callers: int) -> tuple[RunWarning, ...]:
+        """What a reader of a run with so many callers should know about this target."""
+        del callers
+        return self.notes
+
+    def devices(self, inputs: Sequence[CallInput]) -> set[torch.device]:
+        """The devices other than the CPU on which the target or its inputs live."""
+        tensors = [t for one in inputs for t in tensors_of((one.args, dict(one.kwargs)))]
+        for module in self.modules():
+            tensors += [*module.parameters(), *module.buffers()]
+        return {tensor.device for tensor in tensors} - {torch.device("cpu")}

@@ -1,0 +1,96 @@
+"""Targets that run Python code: modules, compiled modules and any callable."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inferload.errors import PlanError
+from inferload.targets.base import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferload.inputs import CallInput
+
+
+class CallableTarget(Target):
+    """Any Python callable."""
+
+    form = "callable"
+
+    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
+        """Take a callable.
+
+        Raises:
+            PlanError: it cannot be called.
+        """
+        if not callable(function):
+            raise PlanError(f"a {type(function).__name__} is no model: it cannot be called")
+        super().__init__(name or str(getattr(function, "__qualname__", type(function).__name__)))
+        self._function = function
+
+    def python_callable(self) -> Callable[..., Any]:
+        """The function itself."""
+        return self._function
+
+
+class ModuleTarget(Target):
+    """An ``nn.Module``, called as it is."""
+
+    form = "eager"
+
+    def __init__(self, module: torch.nn.Module, name: str | None = None) -> None:
+        super().__init__(name or type(module).__name__)
+        self.module = module
+
+    def python_callable(self) -> Callable[..., Any]:
+        """The module's ``__call__``, looked up once."""
+        bound: Callable[..., Any] = self.module.__call__
+        return bound
+
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """The module."""
+        return (self.module,)
+
+
+class CompiledTarget(CallableTarget):
+    """A ``torch.compile``d module or function; compiled in the calling thread, before callers."""
+
+    form = "compile"
+
+    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
+        original = getattr(function, "_orig_mod", function)
+        super().__init__(
+            function, name or getattr(original, "__qualname__", type(original).__name__)
+        )
+
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Call it with every input, twice: concurrent compilation is not thread-safe.
+
+        The second round compiles what the first one found to be dynamic.
+        """
+        for _ in range(2):
+            for one in inputs:
+                self._function(*one.args, **one.kwargs)
+
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """The module that was compiled, if it was one."""
+        return (self._function,) if isinstance(self._function, torch.nn.Module) else ()
+
+
+def is_compiled(model: object) -> bool:
+    """Whether ``torch.compile`` made this callable, or compiled this module in place."""
+    return (
+        hasattr(model, "_orig_mod")
+        or hasattr(model, "_torchdynamo_orig_callable")
+        or getattr(model, "_compiled_call_impl", None) is not None
+    )
+
+
+def compiled_graphs() -> int:
+    """How many graphs ``torch.compile`` has made in this process so far."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])

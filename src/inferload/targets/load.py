@@ -1,0 +1,193 @@
+"""From what the user has to a target: objects, files and model spec strings."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+import zipfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+
+from inferload.errors import PlanError
+from inferload.inputs import as_call_inputs
+from inferload.targets.base import Target
+from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
+from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.script import ScriptTarget, load_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferload.inputs import CallInput
+
+
+def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
+    """Make a target of a model in any of its forms.
+
+    Takes a ``Target``, ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, the object
+    of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, or any callable.
+
+    Raises:
+        PlanError: it is none of these, or the file cannot be loaded.
+    """
+    if isinstance(model, Target):
+        return model
+    if isinstance(model, str | Path):
+        return target_from_file(Path(model))
+    if isinstance(model, torch.jit.ScriptModule):
+        return ScriptTarget(model, name)
+    if isinstance(model, ExportedProgram):
+        return ExportedTarget(model, name)
+    if type(getattr(model, "loader", None)).__name__ == "AOTIModelPackageLoader":
+        return AotiTarget(model, name)
+    if callable(model) and is_compiled(model):
+        return CompiledTarget(model, name)
+    if isinstance(model, torch.nn.Module):
+        return ModuleTarget(model, name)
+    if not callable(model):
+        raise PlanError(
+            f"a {type(model).__name__} is no model: give a module, an exported program, a "
+            "callable or the path of a .pt or .pt2 file"
+        )
+    return CallableTarget(model, name)
+
+
+def target_from_file(path: Path) -> Target:
+    """Load a TorchScript ``.pt``, or a ``.pt2`` (exported program or AOTInductor package).
+
+    Raises:
+        PlanError: the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise PlanError(f"there is no model file {path}")
+    if path.suffix in {".pt", ".pth", ".ts"}:
+        return load_script(path)
+    if path.suffix != ".pt2":
+        raise PlanError(
+            f"{path} is no model file that inferload knows: it loads TorchScript .pt, exported or "
+            "AOTInductor .pt2, and Python files as path/file.py:name"
+        )
+    names: list[str] = []
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not names:
+        raise PlanError(f"{path} cannot be read as a .pt2 file: it is damaged or no archive")
+    if any("aotinductor/" in name for name in names):
+        return AotiTarget(path)
+    try:
+        return ExportedTarget(torch.export.load(path), path.name)
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise PlanError(
+            f"{path} cannot be loaded as an exported program: "
+            f"{reason[0] if reason else type(error).__name__}"
+        ) from error
+
+
+def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
+    """Read ``MODEL`` of the command line: the model, and the inputs its file defines, if any.
+
+    ``path/file.py:name`` or ``package.module:name`` names a module or a function that returns
+    one (``model`` if no name is given); the file may define ``inputs()`` as well. Anything else
+    is the path of a ``.pt`` or ``.pt2`` file.
+
+    Raises:
+        PlanError: the file, module or name is not there, or fails as it is loaded.
+    """
+    path, _, name = spec.rpartition(":") if ":" in spec else (spec, "", "")
+    if path.endswith(".py"):
+        module = _module_from_file(Path(path))
+    elif ":" in spec:
+        module = _module_by_name(path)
+    else:
+        return target_from_file(Path(spec)), None
+    return _named(module, path, name or "model"), _inputs_of(module, path)
+
+
+def _named(module: Any, where: str, name: str) -> object:
+    if not hasattr(module, name):
+        offered = [
+            key
+            for key, value in vars(module).items()
+            if not key.startswith("_")
+            and (
+                isinstance(value, torch.nn.Module)
+                or getattr(value, "__module__", "") == module.__name__
+            )
+        ]
+        raise PlanError(
+            f"{where} defines no {name!r}; it defines {', '.join(sorted(offered)) or 'nothing'}"
+        )
+    value = getattr(module, name)
+    if isinstance(value, torch.nn.Module | ExportedProgram | Target):
+        return value
+    if not callable(value):
+        raise PlanError(
+            f"{name!r} in {where} is a {type(value).__name__}: it must be a module or a function "
+            "that returns one"
+        )
+    with _failures(f"{name}() in {where}"):
+        made = value()
+    if made is None:
+        raise PlanError(f"{name}() in {where} returned None: it must return the model")
+    return made
+
+
+def _inputs_of(module: Any, where: str) -> tuple[CallInput, ...] | None:
+    make = getattr(module, "inputs", None)
+    if not callable(make):
+        return None
+    with _failures(f"inputs() in {where}"):
+        made = make()
+    return as_call_inputs(made)
+
+
+def _module_from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise PlanError(f"there is no model file {path}")
+    spec = importlib.util.spec_from_file_location(f"inferload_model_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise PlanError(f"{path} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        with _failures(str(path)):
+            spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    return module
+
+
+def _module_by_name(name: str) -> Any:
+    if not name or "/" in name:
+        raise PlanError(f"{name!r} is neither a Python file nor the name of a module")
+    sys.path.insert(0, "")
+    try:
+        with _failures(f"module {name}"):
+            return importlib.import_module(name)
+    finally:
+        sys.path.remove("")
+
+
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    """Say in one sentence what failed, and where in the user's code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated")
+            yield
+    except PlanError:
+        raise
+    except (Exception, SystemExit) as error:
+        last = error.__traceback__
+        while last is not None and last.tb_next is not None:
+            last = last.tb_next
+        where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
+        raise PlanError(f"{what} failed: {type(error).__name__}: {error}{where}") from error

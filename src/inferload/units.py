@@ -1,0 +1,92 @@
+"""Quantities in words: durations, rates, sizes and counts, to and from text."""
+
+from __future__ import annotations
+
+import re
+
+from inferload.errors import PlanError
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+
+_SECONDS_PER_UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def duration_s(text: str) -> float:
+    """Read ``"10s"``, ``"1.5m"``, ``"250ms"`` or ``"2h"``; a bare number is seconds.
+
+    >>> duration_s("1.5m")
+    90.0
+
+    Raises:
+        PlanError: the text is not a duration greater than zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text)
+    unit = (match[2] or "s") if match else ""
+    if match is None or unit not in _SECONDS_PER_UNIT or float(match[1]) == 0:
+        raise PlanError(f"duration {text!r} is not understood: write for example 10s, 250ms or 2m")
+    return float(match[1]) * _SECONDS_PER_UNIT[unit]
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration with three significant digits and the unit that suits it.
+
+    >>> duration_text(0.0000214), duration_text(12.5), duration_text(3723)
+    ('21.4 us', '12.5 s', '1 h 02 min')
+    """
+    if seconds >= 3600:
+        hours, rest = divmod(round(seconds), 3600)
+        return f"{hours} h {rest // 60:02d} min"
+    if seconds >= 100:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest:02d} s"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= 0.9995 * scale:
+            return f"{_three_digits(seconds / scale)} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def milliseconds_text(milliseconds: float) -> str:
+    """Write a duration given in milliseconds.
+
+    >>> milliseconds_text(1.5)
+    '1.50 ms'
+    """
+    return duration_text(milliseconds / 1e3)
+
+
+def rate_text(per_s: float) -> str:
+    """Write a rate without its unit: three significant digits, thousands separated.
+
+    >>> rate_text(12345.6), rate_text(21.37)
+    ('12,346', '21.4')
+    """
+    return f"{per_s:,.0f}" if per_s >= 100 else _three_digits(per_s)
+
+
+def bytes_text(count: float) -> str:
+    """Write a size in binary units.
+
+    >>> bytes_text(36_000_000)
+    '34.3 MiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Write a count with its noun in the right number.
+
+    >>> count_text(1, "caller"), count_text(4, "caller")
+    ('1 caller', '4 callers')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _three_digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import models
+import pytest
+import torch
+
+import inferload as il
+from inferload.inputs import as_call_inputs
+from inferload.targets.forms import as_form
+
+SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An AOTInductor package of the small model, batch dimension dynamic; takes half a minute."""
+    path = tmp_path_factory.mktemp("aoti") / "mlp.pt2"
+    program = torch.export.export(
+        models.mlp(), (SIZED[1],), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    )
+    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    return path
+
+
+@pytest.fixture
+def any_target(request: pytest.FixtureRequest) -> object:
+    """The small model in the form and for the executor that the test asks for."""
+    form = request.param
+    if form == "aoti":
+        return request.getfixturevalue("package")
+    if form == "callable":
+        model = models.mlp()
+        return lambda x: model(x)
+    return as_form(models.mlp(), form, as_call_inputs(SIZED))
+
+
+def result_of(**changes: object) -> il.RunResult:
+    """A small real result."""
+    options: dict[str, object] = {"calls": 40, "warmup_calls": 2} | changes
+    with torch.no_grad():
+        return il.run(models.NoOp().eval(), [torch.zeros(1), torch.zeros(2)], **options)

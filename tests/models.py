@@ -1,0 +1,93 @@
+"""Small models that tests call."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import torch
+
+
+class NoOp(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+class Affine(torch.nn.Module):
+    """Keyword and non-tensor arguments, nested containers, a dict of outputs."""
+
+    def forward(
+        self, x: torch.Tensor, pair: dict[str, torch.Tensor], scale: int = 1
+    ) -> dict[str, torch.Tensor]:
+        return {"y": x * scale + pair["shift"], "x": x}
+
+
+class WritesIntoItsInput(torch.nn.Module):
+    """Fails if any other caller has written into this input before."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = float(x.sum())
+        x.add_(1)
+        if float(x.sum()) != before + x.numel():
+            raise RuntimeError("somebody else wrote into this input")
+        x.sub_(1)
+        return x
+
+
+class RaisesOnNegative(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.sum() < 0):
+            raise RuntimeError("negative input")
+        return x
+
+
+class Sleeps(torch.nn.Module):
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(self.seconds)
+        return x
+
+
+class ExpectsState(torch.nn.Module):
+    """Raises unless the thread it runs in has the state that the test set."""
+
+    def __init__(self, grad: bool, inference: bool, autocast: bool) -> None:
+        super().__init__()
+        self.grad = grad
+        self.inference = inference
+        self.autocast = autocast
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() != self.grad:
+            raise RuntimeError("grad mode did not cross")
+        y = torch.mm(x, x)
+        if y.is_inference() != self.inference:
+            raise RuntimeError("inference mode did not cross")
+        if (y.dtype == torch.bfloat16) != self.autocast:
+            raise RuntimeError("autocast did not cross")
+        return y
+
+
+class Counts:
+    """A callable that counts its calls and the threads they came from."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.threads: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        with self._lock:
+            self.calls += 1
+            self.threads.add(threading.get_ident())
+        return x
+
+
+def mlp() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4)
+    ).eval()

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import inferload
+
+
+def test_the_public_names_are_sorted_and_all_of_them_are_there():
+    assert inferload.__all__ == sorted(inferload.__all__)
+    assert all(getattr(inferload, name) is not None for name in inferload.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nothing_like_this"):
+        inferload.nothing_like_this  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import inferload",
+        "import inferload.cli",
+        "import inferload.report.text, inferload.storage, inferload.stats",
+    ],
+)
+def test_torch_is_not_imported_by(code: str):
+    script = f"import sys; {code}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

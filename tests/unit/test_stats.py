@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferload.records import CallLog, quantile_rank
+from inferload.stats import calls_to_quote, summarize
+
+
+def log_of(response_ns: list[int], *, error: list[int] | None = None, **columns: object) -> CallLog:
+    count = len(response_ns)
+    started = np.arange(count, dtype=np.int64) * 10
+    return CallLog(
+        **{
+            "scheduled_ns": started,
+            "started_ns": started,
+            "finished_ns": started + np.array(response_ns, np.int64),
+            "caller": np.zeros(count, np.int32),
+            "input": np.zeros(count, np.int32),
+            "error": np.array(error or [-1] * count, np.int32),
+        }
+        | columns
+    )
+
+
+def test_merged_raw_values_give_the_true_p99():
+    # MEASUREMENT: 9,900 x 1 ms + 100 x 100 ms; averaging two p99s would give 50.5 ms
+    summary = summarize(log_of([1_000_000] * 9900 + [100_000_000] * 100), (1,))
+    assert summary.response_ms.p99.value == 1.0
+    assert summary.response_ms.quantile(0.9901) == 100.0
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=1, max_size=300), st.floats(0, 1))
+def test_a_quantile_is_the_smallest_value_with_that_share_at_or_below_it(values, q):
+    found = summarize(log_of(values), (1,)).response_ms.quantile(q)
+    ascending = np.sort(np.array(values)) / 1e6
+    assert found in ascending
+    rank = int(np.searchsorted(ascending, found, side="right"))
+    assert rank >= q * len(values) - 1e-6
+    below = int(np.searchsorted(ascending, found, side="left"))
+    assert below <= max(q * len(values), 0) + 1e-6
+
+
+def test_ranks_do_not_suffer_from_binary_fractions():
+    assert quantile_rank(0.07, 100) == 7
+    assert quantile_rank(0.29, 100) == 29
+    assert (quantile_rank(0.0, 10), quantile_rank(1.0, 10)) == (1, 10)
+
+
+@pytest.mark.parametrize(("name", "q"), [("p90", 0.9), ("p99", 0.99), ("p999", 0.999)])
+def test_a_quantile_is_quoted_only_from_the_sample_size_that_carries_it(name: str, q: float):
+    fewest = calls_to_quote(q)
+    assert getattr(summarize(log_of([5] * (fewest - 1)), (1,)).response_ms, name) is None
+    assert getattr(summarize(log_of([5] * fewest), (1,)).response_ms, name) is not None
+
+
+def test_failed_calls_are_counted_and_not_timed():
+    log = log_of([1_000_000, 9_000_000, 3_000_000], error=[-1, 0, -1])
+    summary = summarize(log, (1,))
+    assert (summary.completed_calls, summary.failed_calls) == (2, 1)
+    assert summary.response_ms.max == 3.0
+
+
+def test_items_are_counted_by_input():
+    log = log_of([10, 10, 10], input=np.array([0, 1, 1], np.int32))
+    summary = summarize(log, (1, 8))
+    calls, items = summary.throughput_calls_per_s, summary.throughput_items_per_s
+    assert items.value / calls.value == pytest.approx(17 / 3)
+
+
+def test_queue_service_and_response_are_told_apart():
+    log = log_of([50, 50], scheduled_ns=np.array([-20, 0], np.int64))
+    summary = summarize(log, (1,))
+    assert summary.queue_ms.max == pytest.approx(20e-6)
+    assert summary.service_ms.max == pytest.approx(50e-6)
+    assert summary.response_ms.max == pytest.approx(70e-6)
+
+
+def test_a_run_without_calls_has_a_summary():
+    summary = summarize(log_of([]), (1,))
+    assert summary.response_ms is None
+    assert summary.throughput_calls_per_s.value == 0
+
+
+def test_a_quantile_outside_of_0_to_1_is_refused():
+    distribution = summarize(log_of([1, 2]), (1,)).response_ms
+    with pytest.raises(ValueError, match=r"1\.5"):
+        distribution.quantile(1.5)

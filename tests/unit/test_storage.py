@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import result_of
+
+import inferload as il
+from inferload.errors import PlanError, ResultFormatError
+from inferload.files import check_writable, replacing
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "run.json"
+    result_of().save(path)
+    return path
+
+
+def test_a_result_comes_back_as_it_was_saved(tmp_path: Path):
+    result = result_of(load=il.ClosedLoop(callers=2))
+    result.save(tmp_path / "r.json")
+    again = il.load_result(tmp_path / "r.json")
+    assert replace(again, log=result.log) == result
+    for name in ("scheduled_ns", "started_ns", "finished_ns", "caller", "input", "error"):
+        assert np.array_equal(getattr(again.log, name), getattr(result.log, name))
+    assert again.summary.response_ms.quantile(0.5) == result.summary.response_ms.quantile(0.5)
+    assert str(again) == str(result)
+
+
+def test_recorded_errors_come_back(tmp_path: Path):
+    def sometimes(x):
+        if x.numel() == 2:
+            raise ValueError("two")
+
+    result = il.run(
+        sometimes, [np_like for np_like in _two_sizes()], calls=20, on_error="record"
+    )
+    result.save(tmp_path / "r.json")
+    again = il.load_result(tmp_path / "r.json")
+    assert [(one.type, one.message) for one in again.log.errors] == [("ValueError", "two")]
+    assert again.summary.failed_calls == 10
+
+
+def _two_sizes():
+    import torch
+
+    return [torch.zeros(1), torch.zeros(2)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda j: j.unlink(), "cannot be read"),
+        (lambda j: j.write_text(j.read_text()[:100]), "truncated"),
+        (lambda j: j.write_text("[1]"), "not a result of inferload"),
+        (lambda j: j.write_bytes(b"\xff\xfe\x00"), "not JSON"),
+        (lambda j: _edit(j, schema_version=99), "schema version 99"),
+        (lambda j: _edit(j, summary={"completed_calls": "many"}), "is damaged: summary"),
+        (lambda j: _edit(j, unknown=1), "is damaged: unknown"),
+        (lambda j: j.with_suffix(".calls").unlink(), "call log .* cannot be read"),
+        (lambda j: _cut(j.with_suffix(".calls"), 10), "truncated"),
+        (lambda j: _cut(j.with_suffix(".calls"), 4200), "is damaged: 4,200 bytes"),
+        (lambda j: j.with_suffix(".calls").write_bytes(b"x" * 9000), "not a call log"),
+        (lambda j: _edit(j, run_id="another"), "belongs to another run"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_refused_in_a_sentence(saved: Path, damage, words: str):
+    damage(saved)
+    with pytest.raises(ResultFormatError, match=words):
+        il.load_result(saved)
+
+
+def _edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def test_another_version_of_the_log_is_refused(saved: Path):
+    log = saved.with_suffix(".calls")
+    log.write_bytes(log.read_bytes().replace(b'"version": 1', b'"version": 7'))
+    with pytest.raises(ResultFormatError, match="has version 7"):
+        il.load_result(saved)
+
+
+def test_a_failed_save_leaves_what_was_there(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    before = saved.read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("inferload.storage.write_log", full)
+    with pytest.raises(OSError, match="No space"):
+        result_of().save(saved)
+    assert saved.read_text() == before
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["run.calls", "run.json"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "f"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path):
+    with pytest.raises(PlanError, match="is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(PlanError, match="does not exist"):
+        check_writable(tmp_path / "no" / "r.json")
+    with pytest.raises(PlanError, match="cannot write /proc/r.json"):
+        check_writable(Path("/proc/r.json"))
