@@ -150,7 +150,8 @@ def run(
         prepare_s = time.perf_counter() - prepare_started
         devices = set(job.synchronize)
         try:
-            done = _execute(chosen, job, observer, trace)
+            with target.while_called(load.callers):
+                done = _execute(chosen, job, observer, trace)
         finally:
             log_file.close()
 
@@ -339,6 +340,6 @@ def _watch(running: Running, log_file: LogFile, observer: Observer) -> None:
     started = time.perf_counter()
     all_before = 0
     while not running.wait_done(POLL_S):
-        count, further = log_file.finished_calls(all_before)
+        count, further = log_file.finished_calls(all_before, running.claimed_rows())
         observer.progress(all_before + count, time.perf_counter() - started)
         all_before = further

@@ -84,8 +84,7 @@ def warnings_after(
             RunWarning(
                 code="failed-calls",
                 message=(
-                    f"{failed:,} of {len(log):,} calls raised; first {first.type}: "
-                    f"{first.message.strip().splitlines()[0] if first.message.strip() else ''}"
+                    f"{failed:,} of {len(log):,} calls raised; first {first.type}: {first.gist}"
                 ),
                 hint="failed calls are counted apart and not in the latencies",
             )

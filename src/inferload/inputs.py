@@ -97,7 +97,9 @@ def owned(call_input: CallInput) -> CallInput:
         if not isinstance(leaf, torch.Tensor):
             return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
         if id(leaf) not in copies:
-            clone = leaf.detach().clone()
+            # a copy made within inference_mode would be an inference tensor where this is none
+            with torch.inference_mode(mode=leaf.is_inference()):
+                clone = leaf.detach().clone()
             copies[id(leaf)] = clone.requires_grad_(True) if leaf.requires_grad else clone
         return copies[id(leaf)]
 

@@ -128,17 +128,15 @@ class LogFile:
         except (OSError, AttributeError, ValueError):
             return  # an older kernel: the callers pay for their page faults
 
-    def finished_calls(self, from_row: int = 0) -> tuple[int, int]:
-        """Count finished calls from a row on.
+    def finished_calls(self, from_row: int, claimed_rows: int) -> tuple[int, int]:
+        """Count finished calls among rows ``[from_row, claimed_rows)``.
 
         Returns the count, and the row before which all calls have finished, so that a reader who
         polls can go on from there. ``from_row`` is such a row, or 0.
         """
         finished, count, all_before = self.columns["finished_ns"], 0, from_row
-        for row in range(from_row, self.rows, BLOCK_ROWS):
-            done = int(np.count_nonzero(finished[row : min(row + BLOCK_ROWS, self.rows)]))
-            if done == 0:
-                break
+        for row in range(from_row, claimed_rows, BLOCK_ROWS):
+            done = int(np.count_nonzero(finished[row : min(row + BLOCK_ROWS, claimed_rows)]))
             count += done
             if done == BLOCK_ROWS and all_before == row:
                 all_before = row + BLOCK_ROWS

@@ -35,6 +35,12 @@ class CallFailure:
     message: str
     traceback: str = ""
 
+    @property
+    def gist(self) -> str:
+        """The line of the message that says what was wrong; TorchScript has it at the end."""
+        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
+        return (lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CallLog:

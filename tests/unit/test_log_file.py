@@ -53,10 +53,10 @@ def test_rows_that_did_not_finish_are_left_out(open_log):
 def test_finished_calls_are_counted_from_where_the_last_count_ended(open_log):
     log = open_log(5000)
     filled(log, 3000, unfinished=(2048,))
-    assert log.finished_calls() == (2999, 2048)
-    assert log.finished_calls(2048) == (951, 2048)
+    assert log.finished_calls(0, 3000) == (2999, 2048)
+    assert log.finished_calls(2048, 3000) == (951, 2048)
     filled(log, 5000)
-    assert log.finished_calls(2048) == (2952, 4096)
+    assert log.finished_calls(2048, 5000) == (2952, 4096)
 
 
 def test_a_full_disk_is_refused_before_any_caller_starts(monkeypatch: pytest.MonkeyPatch):

@@ -36,9 +36,7 @@ def test_recorded_errors_come_back(tmp_path: Path):
         if x.numel() == 2:
             raise ValueError("two")
 
-    result = il.run(
-        sometimes, [np_like for np_like in _two_sizes()], calls=20, on_error="record"
-    )
+    result = il.run(sometimes, [np_like for np_like in _two_sizes()], calls=20, on_error="record")
     result.save(tmp_path / "r.json")
     again = il.load_result(tmp_path / "r.json")
     assert [(one.type, one.message) for one in again.log.errors] == [("ValueError", "two")]

@@ -96,6 +96,9 @@ class Running(Protocol):
     def join(self) -> None:
         """Wait for the callers to end."""
 
+    def claimed_rows(self) -> int:
+        """How many rows of the log callers have claimed so far; no other may be read."""
+
     def outcome(self) -> Outcome:
         """What is known so far; complete after :meth:`join`."""
 

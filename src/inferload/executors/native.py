@@ -63,6 +63,7 @@ class RunningNative:
         self.wait_done = callers.wait_done
         self.stop = callers.stop
         self.join = callers.join
+        self.claimed_rows = callers.claimed_rows
 
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
@@ -75,7 +76,7 @@ class RunningNative:
                 exception=raised[0], caller=caller, input=input_number, warming_up=warming_up
             )
         return Outcome(
-            claimed_rows=self._callers.claimed_rows(),
+            claimed_rows=self.claimed_rows(),
             first_call_ns=self._callers.first_call_ns(),
             errors=tuple(call_failure(exception) for exception in raised),
             first_failure=first,

@@ -12,6 +12,7 @@ import hashlib
 import importlib.machinery
 import importlib.util
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -125,10 +126,10 @@ def _compile(folder: Path) -> Path:
             is_standalone=False,
         )
     except (RuntimeError, OSError, ImportError) as error:
-        lines = [line for line in str(error).splitlines() if "error" in line.lower()]
+        lines = [line for line in str(error).splitlines() if re.search(r"\berror:", line)]
         raise NativeBuildError(
             f"the native callers could not be compiled: {(lines or [str(error)])[0].strip()}"
         ) from error
     finally:
         os.environ["PATH"] = path
-    return folder / f"{NAME}.so"
+    return next(folder.glob("*.so"))

@@ -437,7 +437,11 @@ class Callers {
     }
   }
 
-  int64_t claimed_rows() const { return std::min(run_->next_row.load(), run_->plan.rows); }
+  // Rows without disk space behind them may not even be read: that alone can end the process.
+  int64_t claimed_rows() const {
+    std::lock_guard<std::mutex> lock(run_->mutex);
+    return std::min({run_->next_row.load(), run_->reserved_rows, run_->plan.rows});
+  }
   bool disk_full() const { return run_->disk_full; }
   std::vector<int64_t> first_call_ns() const { return run_->first_call_ns; }
 
@@ -505,7 +509,8 @@ void declare_callers(py::module_& m, const char* name) {
 
 }  // namespace
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+// The name is written out: torch numbers TORCH_EXTENSION_NAME when a process builds twice.
+PYBIND11_MODULE(inferload_native_callers, m) {
   py::class_<ScriptModel>(m, "ScriptModel")
       .def(py::init<const torch::jit::Module&, const py::list&>())
       .def("bare_loop_ns", &bare_loop_ns<ScriptModel, ScriptCall>);

@@ -103,6 +103,10 @@ class RunningThreads:
         for thread in self._threads:
             thread.join()
 
+    def claimed_rows(self) -> int:
+        """How many rows of the log callers have claimed so far."""
+        return self._next_row
+
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
         return Outcome(

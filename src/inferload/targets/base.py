@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from inferload.inputs import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from inferload.inputs import CallInput
@@ -52,6 +54,11 @@ class Target(ABC):
     def prepare(self, inputs: Sequence[CallInput]) -> None:
         """Do once, in the calling thread, what must be done before callers start."""
         del inputs
+
+    def while_called(self, callers: int) -> AbstractContextManager[None]:
+        """What must hold in this process while so many callers call."""
+        del callers
+        return nullcontext()
 
     @abstractmethod
     def python_callable(self) -> Callable[..., Any]:

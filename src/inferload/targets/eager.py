@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from inferload.errors import PlanError
+from inferload.inputs import described
+from inferload.records import RunWarning
 from inferload.targets.base import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from inferload.inputs import CallInput
 
@@ -63,18 +66,54 @@ class CompiledTarget(CallableTarget):
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         original = getattr(function, "_orig_mod", function)
-        super().__init__(
-            function, name or getattr(original, "__qualname__", type(original).__name__)
-        )
+        super().__init__(function, name or CallableTarget(original).name)
+        self._inputs_differ = False
 
     def prepare(self, inputs: Sequence[CallInput]) -> None:
         """Call it with every input, twice: concurrent compilation is not thread-safe.
 
         The second round compiles what the first one found to be dynamic.
         """
+        self._inputs_differ = len({described(one) for one in inputs}) > 1
         for _ in range(2):
             for one in inputs:
                 self._function(*one.args, **one.kwargs)
+
+    @contextmanager
+    def while_called(self, callers: int) -> Iterator[None]:
+        """Keep torch from moving graphs about in its cache while other callers search it.
+
+        torch moves the graph that was hit to the front of a list which others walk meanwhile (its
+        guards let go of the GIL), so that they miss graphs which are there and compile them again.
+        """
+        keep_order = getattr(torch._C._dynamo.eval_frame, "_set_lru_cache", None)  # noqa: SLF001
+        if callers == 1 or keep_order is None:
+            yield
+            return
+        keep_order(False)
+        try:
+            yield
+        finally:
+            keep_order(True)
+
+    def run_warnings(self, callers: int) -> tuple[RunWarning, ...]:
+        """Threaded servers do not have the protection of :meth:`while_called`."""
+        if callers == 1 or not self._inputs_differ:
+            return self.notes
+        return (
+            *self.notes,
+            RunWarning(
+                code="compile-cache-race",
+                message=(
+                    "torch reorders compiled graphs while other threads search them, which makes "
+                    "threaded callers compile again under load; that was turned off for this run"
+                ),
+                hint=(
+                    "do the same in a threaded server: "
+                    "torch._C._dynamo.eval_frame._set_lru_cache(False)"
+                ),
+            ),
+        )
 
     def modules(self) -> Sequence[torch.nn.Module]:
         """The module that was compiled, if it was one."""

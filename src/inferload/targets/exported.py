@@ -74,7 +74,8 @@ class AotiTarget(Target):
         self._path = Path(package) if isinstance(package, str | Path) else None
         super().__init__(name or (self._path.name if self._path else "AOTInductor package"))
         self._loaded = None if self._path else package
-        self._runners: int | None = None
+        #: How many runners were loaded; ``None`` of an object, which does not say.
+        self.runners: int | None = None
         self._program = program
         self._folder = folder
 
@@ -84,8 +85,8 @@ class AotiTarget(Target):
         Raises:
             PlanError: it cannot be loaded.
         """
-        if self._path is not None and self._runners != callers:
-            self._runners = callers
+        if self._path is not None and self.runners != callers:
+            self.runners = callers
             self._loaded = _load(self._path, callers)
 
     def _package(self) -> Any:
@@ -236,7 +237,10 @@ def _size_bounds(program: ExportedProgram, expected: int | torch.SymInt) -> tupl
     if isinstance(expected, int):
         return expected, expected
     bounds = program.range_constraints.get(expected.node.expr)
-    return (0, math.inf) if bounds is None else (bounds.lower, bounds.upper)
+    if bounds is None:
+        return 0, math.inf
+    # a lower bound of 2 only says that sizes 0 and 1 were not specialized: the program takes them
+    return (0 if bounds.lower <= 2 else bounds.lower), bounds.upper
 
 
 def _check_tensor(program: ExportedProgram, where: str, value: Any, want: torch.Tensor) -> None:

@@ -113,13 +113,20 @@ def _scripted(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -
 
 
 def _program(module: torch.nn.Module, inputs: Sequence[CallInput]) -> torch.export.ExportedProgram:
-    first = owned(inputs[0])
+    example = owned(max(inputs, key=_least_size))
     return torch.export.export(
         module,
-        tuple(first.args),
-        dict(first.kwargs),
+        tuple(example.args),
+        dict(example.kwargs),
         dynamic_shapes=_dynamic_shapes(module, inputs),
         strict=False,
+    )
+
+
+def _least_size(one: CallInput) -> int:
+    """The smallest dimension: torch.export fixes a dimension for which its example has 0 or 1."""
+    return min(
+        (size for t in tensors_of((one.args, dict(one.kwargs))) for size in t.shape), default=0
     )
 
 

@@ -1,0 +1,288 @@
+"""What is raised, interrupted, full and missing: a result all the same, and a clear sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import models
+import pytest
+import torch
+
+import inferload as il
+from inferload.executors import native_build
+
+X = torch.ones(2)
+BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
+
+
+def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
+    return torch.jit.script(model) if executor == "native" else model
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_the_first_exception_ends_the_run_and_keeps_what_had_finished(executor):
+    model = for_executor(models.RaisesOnNegative(), executor)
+    inputs = [X] * 50 + [-X]
+    with pytest.raises(il.CallError, match="raised in caller . on input 50") as error:
+        il.run(
+            model,
+            inputs,
+            load=il.ClosedLoop(callers=3),
+            calls=100_000,
+            warmup_calls=2,
+            executor=executor,
+        )
+    assert "negative input" in str(error.value.__cause__)
+    result = error.value.result
+    assert result.status == "failed"
+    assert 1 <= result.summary.failed_calls <= 3
+    assert 0 < result.summary.completed_calls < 100_000
+    failed = result.log.error >= 0
+    assert set(result.log.input[failed]) == {50}
+    assert "negative input" in result.log.errors[0].message
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_recorded_exceptions_are_logged_and_the_run_goes_on(executor):
+    model = for_executor(models.RaisesOnNegative(), executor)
+    result = il.run(
+        model,
+        [X, -X],
+        load=il.ClosedLoop(callers=2),
+        calls=500,
+        on_error="record",
+        executor=executor,
+    )
+    assert result.status == "complete"
+    assert (result.summary.completed_calls, result.summary.failed_calls) == (250, 250)
+    assert len(result.log.errors) == 1
+    assert set(result.log.input[result.log.error >= 0]) == {1}
+    assert "failed-calls" in [one.code for one in result.warnings]
+
+
+def test_exceptions_in_ever_new_words_do_not_fill_the_memory():
+    words = iter(range(10_000))
+
+    def fails(x):
+        raise ValueError(f"number {next(words)}")
+
+    result = il.run(fails, [X], calls=2000, on_error="record", warmup_calls=0)
+    assert len(result.log.errors) == 256
+    assert result.summary.failed_calls == 2000
+    assert result.log.error.max() == 255
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_whatever_a_model_raises_reaches_the_user_as_it_was(raised):
+    def fails(x):
+        raise raised
+
+    with pytest.raises(il.CallError) as error:
+        il.run(fails, [X], calls=5)
+    assert error.value.__cause__ is raised
+    assert "while warming up" in str(error.value)
+    assert error.value.result.summary.completed_calls == 0
+    str(error.value.result)
+
+
+def test_a_model_that_fails_while_it_is_compiled_is_refused(monkeypatch: pytest.MonkeyPatch):
+    def fails(x):
+        raise ValueError("no shape fits")
+
+    with pytest.raises(il.PlanError, match="failed while it was prepared: .*no shape fits"):
+        il.run(torch.compile(fails, backend="eager"), [X], calls=5)
+
+
+SCRIPT = """
+import sys, time, torch, inferload as il
+torch.set_num_threads(1)
+class Busy(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(20):
+            x = torch.mm(x, x).clamp(-1, 1)
+        return x
+model = Busy() if sys.argv[1] == "threads" else torch.jit.script(Busy())
+class Says:
+    def stage(self, text): pass
+    def progress(self, finished, elapsed):
+        print("calling", flush=True)
+try:
+    il.run(model, [torch.eye(64)], load=il.ClosedLoop(callers=2), duration_s=60,
+           executor=sys.argv[1], observer=Says())
+except il.RunInterrupted as stop:
+    stop.result.save(sys.argv[2])
+    print("partial", stop.result.status, stop.result.summary.completed_calls > 0, flush=True)
+"""
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_soon_and_keeps_the_partial_result(executor, number, tmp_path: Path):
+    path = tmp_path / "r.json"
+    script = tmp_path / "script.py"  # TorchScript wants to read its source
+    script.write_text(SCRIPT)
+    words = [sys.executable, "-W", "ignore", str(script), executor, str(path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "calling\n"
+        process.send_signal(number)
+        sent = time.monotonic()
+        rest = process.stdout.read()
+        assert process.wait() == 0
+    assert "partial interrupted True" in rest
+    # half a second to stop; the rest is for saving and leaving on a busy machine
+    assert time.monotonic() - sent < 5
+    assert il.load_result(path).status == "interrupted"
+
+
+def test_the_signal_handlers_are_those_of_before_after_a_run():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    il.run(models.NoOp(), [X], calls=5)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_signal_does_not_wait_for_a_call_that_hangs():
+    hang = threading.Event()
+
+    def hangs(x):
+        hang.wait(60)
+
+    def interrupt():
+        for _ in range(2):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(il.RunInterrupted) as stop:
+        il.run(hangs, [X], calls=5, warmup_calls=0)
+    hang.set()
+    assert stop.value.result.status == "interrupted"
+    assert stop.value.result.summary.completed_calls == 0
+
+
+def test_a_run_in_another_thread_than_the_main_one_works():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(il.run(models.NoOp(), [X], calls=5)))
+    thread.start()
+    thread.join()
+    assert found[0].summary.completed_calls == 5
+
+
+FULL_DISK = """
+import sys, torch, inferload as il, inferload.log_file, inferload.executors.native as n
+import inferload.executors.threads as t
+inferload.log_file.GROWTH_ROWS = n.GROWTH_ROWS = t.GROWTH_ROWS = 1024
+class NoOp(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+model = NoOp() if sys.argv[1] == "threads" else torch.jit.script(NoOp())
+result = il.run(model, [torch.zeros(1)], duration_s=20, executor=sys.argv[1])
+print([one.code for one in result.warnings], len(result.log), result.status)
+try:
+    il.run(model, [torch.zeros(1)], calls=1_000_000, executor=sys.argv[1])
+except il.PlanError as error:
+    print(error)
+"""
+
+
+def may_mount() -> bool:
+    words = ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        return subprocess.run(words, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.skipif(not may_mount(), reason="needs user namespaces, to mount a tiny disk")
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_its_calls(executor, tmp_path: Path):
+    script, disk = tmp_path / "script.py", tmp_path / "disk"
+    script.write_text(FULL_DISK)
+    disk.mkdir()
+    run = (
+        f"mount -t tmpfs -o size=160k tmpfs {disk} && "
+        f"TMPDIR={disk} {sys.executable} -W ignore {script} {executor}"
+    )
+    words = ["unshare", "--mount", "--map-root-user", "sh", "-c", run]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run_by_duration, too_many_calls = done.stdout.splitlines()
+    assert "'disk-full'" in run_by_duration
+    assert run_by_duration.endswith("complete")
+    assert 1024 <= int(run_by_duration.split()[-2]) <= 4096
+    assert "No space left on device" in too_many_calls
+
+
+@pytest.fixture
+def no_extension(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine on which nothing was compiled yet."""
+    monkeypatch.setenv("INFERLOAD_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_without_a_compiler_python_threads_serve_and_the_result_says_so(no_extension, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    model = torch.jit.script(models.NoOp())
+    result = il.run(model, [X], calls=20)
+    assert result.spec.executor == "threads"
+    (warning,) = [one for one in result.warnings if one.code == "native-unavailable"]
+    assert "no-such-compiler" in warning.message
+    with pytest.raises(il.NativeBuildError, match="no C\\+\\+ compiler"):
+        il.run(model, [X], calls=20, executor="native")
+
+
+def test_a_compiler_that_fails_is_an_error_with_its_words(no_extension, monkeypatch, tmp_path):
+    monkeypatch.setattr(native_build, "SOURCE", tmp_path / "broken.cpp")
+    native_build.SOURCE.write_text("#error this does not compile\n")
+    with pytest.raises(il.NativeBuildError, match="this does not compile"):
+        native_build.native_extension()
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_says_what_to_set(monkeypatch):
+    monkeypatch.setenv("INFERLOAD_CACHE_DIR", "/proc/nowhere")
+    with pytest.raises(il.NativeBuildError, match="INFERLOAD_CACHE_DIR"):
+        native_build.native_extension()
+
+
+@pytest.mark.slow
+@pytest.mark.native
+def test_a_killed_build_leaves_nothing_that_a_later_one_waits_for(
+    no_extension: Path, tmp_path: Path
+):
+    small = tmp_path / "small.cpp"
+    small.write_text(
+        "#include <torch/extension.h>\n"
+        'PYBIND11_MODULE(inferload_native_callers, m) { m.attr("built") = true; }\n'
+    )
+    script = (
+        "from pathlib import Path\n"
+        "from inferload.executors import native_build\n"
+        f"native_build.SOURCE = Path({str(small)!r})\n"
+        "native_build.native_extension(lambda text: print(text, flush=True))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert "compiling the native callers" in process.stdout.readline()
+        time.sleep(1.0)  # well into the compiler's work
+        os.killpg(process.pid, signal.SIGKILL)
+    (left,) = [path for path in no_extension.rglob("build-*") if path.is_dir()]
+    assert left.exists()
+    (left / "lock").touch()  # what torch's own builder would wait for, for ever
+    for said in ["compiling the native callers", ""]:
+        again = subprocess.run(
+            [sys.executable, "-c", script + "print(native_build.native_extension().built)"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        *announced, built = again.stdout.splitlines()
+        assert built == "True"
+        assert said in "".join(announced)
+        assert bool(announced) == bool(said)
+    assert not left.exists()
