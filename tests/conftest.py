@@ -32,7 +32,7 @@ def any_target(request: pytest.FixtureRequest) -> object:
         return request.getfixturevalue("package")
     if form == "callable":
         model = models.mlp()
-        return lambda x: model(x)
+        return model.forward  # a bound method: any callable will do
     return as_form(models.mlp(), form, as_call_inputs(SIZED))
 
 

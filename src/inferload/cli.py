@@ -216,10 +216,13 @@ class _Silent:
 
 
 def _print_report(result: RunResult) -> None:
-    from inferload.report.text import report
+    from inferload.report.text import plain_report, report
 
     out = Console(highlight=False)
-    out.print(report(result))
+    if out.is_terminal:
+        out.print(report(result))
+    else:
+        out.print(plain_report(result, max(out.width, 80)), markup=False, soft_wrap=True)
 
 
 def _save(result: RunResult, path: Path) -> bool:

@@ -64,7 +64,7 @@ def test_a_full_disk_is_refused_before_any_caller_starts(monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    with pytest.raises(PlanError, match="No space left on device.*TMPDIR"):
+    with pytest.raises(PlanError, match=r"No space left on device.*TMPDIR"):
         LogFile(1000, "id")
 
 

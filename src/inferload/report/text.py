@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.records import QUOTED_QUANTILES
+from inferload.stats import calls_to_quote
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def report(result: RunResult) -> RenderableType:
     parts: list[RenderableType] = [_header(result), Text(), _figures(result)]
     summary = result.summary
     if summary.response_ms is not None:
-        parts += [Text(), _percentiles(result), Text(), _histogram(summary.response_ms)]
+        parts += [Text(), _percentiles(result)]
+        if note := _too_few(result):
+            parts.append(Text(note, style="dim"))
+        parts += [Text(), _histogram(summary.response_ms)]
     if result.warnings:
         parts += [Text(), _warnings(result)]
     return Group(*parts)
@@ -116,28 +120,39 @@ def _percentiles(result: RunResult) -> Table:
     for name in columns:
         table.add_column(_LABELS.get(name, name), justify="right", no_wrap=True)
     summary = result.summary
-    rows = {"latency ms": summary.response_ms}
+    rows = {"latency": summary.response_ms}
     if summary.queue_ms is not None and summary.queue_ms.max > 0:
-        rows |= {"service ms": summary.service_ms, "queue ms": summary.queue_ms}
+        rows |= {"service": summary.service_ms, "queue": summary.queue_ms}
+    middle_ms = summary.response_ms.quantile(0.5) if summary.response_ms is not None else 0.0
+    unit, per_ms = ("us", 1e3) if middle_ms < 1 else ("ms", 1.0) if middle_ms < 1e4 else ("s", 1e-3)
     for label, distribution in rows.items():
         if distribution is not None:
-            table.add_row(label, *(_cell(distribution, name) for name in columns))
+            cells = (_cell(distribution, name, per_ms) for name in columns)
+            table.add_row(f"{label} {unit}", *cells)
     return table
 
 
-def _cell(distribution: Distribution, name: str) -> str:
+def _cell(distribution: Distribution, name: str, per_ms: float) -> str:
     found = getattr(distribution, name)
     if found is None:
         return "-"
-    return _milliseconds(found if isinstance(found, float) else found.value)
-
-
-def _milliseconds(value: float) -> str:
-    """Four significant digits, and never more than seven characters up to 100 s."""
+    value = (found if isinstance(found, float) else found.value) * per_ms
     if value == 0:
         return "0"
-    decimals = min(max(3 - math.floor(math.log10(abs(value))), 0), 5)
-    return f"{value:.{decimals}f}"
+    # four significant digits, but no more than three decimals
+    return f"{value:.{min(max(3 - math.floor(math.log10(abs(value))), 0), 3)}f}"
+
+
+def _too_few(result: RunResult) -> str | None:
+    """What the quantiles that are left out would need."""
+    distribution = result.summary.response_ms
+    missing = [name for name in QUOTED_QUANTILES if getattr(distribution, name) is None]
+    if distribution is None or not missing:
+        return None
+    wanted = ", ".join(
+        f"{_LABELS.get(name, name)} {calls_to_quote(QUOTED_QUANTILES[name]):,}" for name in missing
+    )
+    return f"-  too few calls to quote; at least: {wanted}"
 
 
 def _histogram(distribution: Distribution) -> Table:

@@ -1,0 +1,233 @@
+"""The command line as a whole process: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import inferload as il
+
+MODEL = """
+import time, torch
+class Model(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.sum() < 0):
+            raise ValueError("negative input")
+        return x * 2
+class Slow(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.01)
+        return x
+model = Model
+slow = Slow
+def inputs():
+    return [torch.ones(4, 2), torch.ones(2, 2)]
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MODEL)
+    return path
+
+
+def inferload(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "inferload", *map(str, words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+    )
+
+
+def test_a_run_prints_a_report_and_saves_what_report_draws_again(model: Path, tmp_path: Path):
+    path = tmp_path / "r.json"
+    done = inferload("run", model, "--callers", 2, "--calls", 400, "--json", path)
+    assert done.returncode == 0, done.stderr
+    assert "Model (eager)" in done.stdout
+    assert "calls/s" in done.stdout
+    assert "inference mode" in done.stdout
+    assert "warming up" in done.stderr
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.py", "r.calls", "r.json"]
+    assert il.load_result(path).summary.completed_calls == 400
+    again = inferload("report", path)
+    assert again.returncode == 0
+    assert again.stdout == done.stdout
+
+
+def test_quiet_shows_the_report_and_no_progress(model: Path):
+    done = inferload("run", model, "--calls", 10, "--quiet")
+    assert done.stderr == ""
+    assert "calls/s" in done.stdout
+
+
+@pytest.mark.native
+def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
+    done = inferload("run", model, "--form", "script", "--inputs", "8x3:float32", "--calls", 50)
+    assert "Model (script)" in done.stdout
+    assert "native" in done.stdout
+    assert "items/s" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--calls", "5", "--duration", "1s"], "were both given"),
+        (["--calls", "0"], "calls is 0"),
+        (["--callers", "0"], "callers is 0"),
+        (["--duration", "soon"], "duration 'soon' is not understood"),
+        (["--json", "no/such/folder/r.json"], "the folder no/such/folder does not exist"),
+        (["--json", "."], "it is a folder"),
+        (["--form", "onnx"], "form 'onnx' is unknown"),
+        (["--autocast", "int7"], "autocast to 'int7' is unknown"),
+        (["--inputs", "no.pt"], "there is no input file no.pt"),
+        (["--executor", "native"], "form 'eager'"),
+    ],
+)
+def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, sentence):
+    done = inferload("run", model, "--quiet", *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("none.py", "there is no model file none.py"),
+        ("{model}:nothing", "defines no 'nothing'"),
+        ("{folder}/junk.pt", "damaged or no archive"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_wrong_use(model: Path, spec: str, sentence: str):
+    (model.parent / "junk.pt").write_bytes(b"junk")
+    done = inferload("run", spec.format(model=model, folder=model.parent))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_flag_is_wrong_use(model: Path):
+    done = inferload("run", model, "--colour")
+    assert done.returncode == 2
+    assert "--colour" in done.stderr
+
+
+def test_a_result_that_cannot_be_read_is_wrong_use(tmp_path: Path):
+    path = tmp_path / "r.json"
+    path.write_text("{")
+    done = inferload("report", path)
+    assert done.returncode == 2
+    assert "truncated" in done.stderr
+
+
+def test_a_model_that_raises_ends_with_its_words_its_place_and_exit_code_1(
+    model: Path, tmp_path: Path
+):
+    path = tmp_path / "r.json"
+    bad = tmp_path / "inputs.pt"
+    import torch
+
+    torch.save([torch.ones(1)] * 20 + [-torch.ones(1)], bad)
+    words = ["run", model, "--inputs", bad, "--warmup", 0, "--json", path]
+    done = inferload(*words)
+    assert done.returncode == 1
+    assert "ValueError: negative input" in done.stderr
+    assert "mine.py:6" in done.stderr
+    assert "on input 20" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert il.load_result(path).status == "failed"
+    recorded = inferload(*words, "--on-error", "record", "--calls", 42)
+    assert recorded.returncode == 1
+    assert il.load_result(path).summary.failed_calls == 2
+
+
+def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_path: Path):
+    path = tmp_path / "r.json"
+    words = [sys.executable, "-m", "inferload", "run", f"{model}:slow", "--duration", "60s"]
+    with subprocess.Popen(
+        [*words, "--json", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while "warming up" not in process.stderr.readline():
+            pass
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in out
+    assert "SIGINT ended the run" in err
+    assert il.load_result(path).status == "interrupted"
+    assert il.load_result(path).summary.completed_calls > 0
+
+
+def test_ctrl_c_before_anything_was_measured_exits_with_130(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    words = [sys.executable, "-m", "inferload", "run", str(path)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_result_that_cannot_be_saved_is_kept_elsewhere(model: Path, tmp_path: Path):
+    # a folder takes the place of the call log while the run goes on
+    folder = tmp_path / "out"
+    folder.mkdir()
+    code = model.read_text() + f"\nimport os\nos.makedirs({str(folder / 'r.calls' / 'x')!r})\n"
+    model.write_text(code)
+    done = inferload("run", model, "--calls", 10, "--json", folder / "r.json")
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "calls/s" in done.stdout
+    kept = Path(done.stderr.split("is kept in ")[1].split("\n")[0])
+    assert il.load_result(kept).summary.completed_calls == 10
+
+
+def test_doctor_says_whether_native_callers_are_available():
+    done = inferload("doctor")
+    assert done.returncode == 0
+    assert "native callers: available" in done.stdout or "not available" in done.stdout
+
+
+def test_doctor_says_why_native_callers_are_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("INFERLOAD_CACHE_DIR", str(tmp_path))
+    done = inferload("doctor")
+    assert "no-such-compiler is not on the PATH" in done.stdout
+    assert "not available" in done.stdout
+    assert "install g++" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_and_version_are_there(words: list[str]):
+    done = inferload(*words)
+    assert done.returncode == 0
+    assert "inferload" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["eager", "script", "export"])
+def test_minilm_runs_on_real_sentences(form: str):
+    examples = Path(__file__).parents[2] / "examples"
+    words = ["run", examples / "minilm.py", "--form", form, "--calls", 16, "--warmup", 2]
+    done = inferload(*words, "--callers", 2, "--threads-per-call", 1)
+    assert done.returncode == 0, done.stderr
+    assert f"SentenceEmbedder ({form})" in done.stdout
+    assert "input_ids=1x" in done.stdout

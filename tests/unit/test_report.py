@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import result_of
+from rich.console import Console
+
+import inferload as il
+from inferload.records import CallLog
+from inferload.report.progress import Progress
+from inferload.report.text import plain_report
+from inferload.stats import summarize
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def fixed_result() -> il.RunResult:
+    """A result in which no figure depends on the machine."""
+    response = np.concatenate(
+        [
+            np.linspace(900_000, 1_500_000, 380, dtype=np.int64),
+            np.linspace(2_000_000, 9_000_000, 20, dtype=np.int64),
+        ]
+    )
+    started = np.arange(400, dtype=np.int64) * 2_500_000
+    log = CallLog(
+        scheduled_ns=started,
+        started_ns=started,
+        finished_ns=started + response,
+        caller=np.zeros(400, np.int32),
+        input=np.zeros(400, np.int32),
+        error=np.array([-1] * 399 + [0], np.int32),
+        errors=(il.CallFailure(type="ValueError", message="no"),),
+    )
+    spec = il.RunSpec(
+        target="Ranker",
+        form="aoti",
+        executor="native",
+        load="closed loop",
+        callers=4,
+        calls=400,
+        duration_s=None,
+        warmup_calls=10,
+        threads_per_call=1,
+        inputs=("8x128:int64, mask=8x128:bool", "8x64:int64, mask=8x64:bool"),
+        items_per_input=(8, 8),
+        share_inputs=False,
+        seed=0,
+        on_error="record",
+        grad_mode="inference",
+        autocast="off",
+    )
+    return il.RunResult(
+        run_id="0",
+        created_at="2026-01-01T00:00:00+00:00",
+        status="interrupted",
+        spec=spec,
+        environment={
+            "cpu": "Example CPU 3000",
+            "cores": 8,
+            "usable_cores": 4.0,
+            "devices": [],
+            "torch": "2.13.0+cpu",
+            "python": "3.11.7",
+            "cpu_capability": "AVX2",
+        },
+        set_up=il.SetUp(prepare_s=0.3, open_s=0.05, first_call_ms=120.0, log_bytes=36_864),
+        summary=summarize(log, spec.items_per_input),
+        warnings=(il.RunWarning(code="oversubscribed", message="8 on 4", hint="--callers 4"),),
+        log=log,
+    )
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_report_is_the_one_that_was_looked_at(width: int):
+    """To accept a change: look at the new text, and write it into the golden file."""
+    golden = GOLDEN / f"report_{width}.txt"
+    assert plain_report(fixed_result(), width) + "\n" == golden.read_text()
+
+
+@pytest.mark.parametrize("calls", [1, 5, 400])
+def test_no_line_of_a_report_is_wider_than_80_and_nothing_is_cut(calls: int):
+    text = str(result_of(calls=calls))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_a_result_without_calls_has_a_report():
+    result = fixed_result()
+    empty = {
+        name: getattr(result.log, name)[:0]
+        for name in ("scheduled_ns", "started_ns", "finished_ns", "caller", "input", "error")
+    }
+    log = CallLog(**empty)
+    text = str(replace(result, log=log, summary=summarize(log, (8, 8))))
+    assert "0.00 calls/s" in text
+
+
+def test_progress_shows_calls_rate_and_time_left():
+    progress = Progress(Console(file=StringIO()), calls=1000, duration_s=None)
+    line = progress.line(250, 2.0)
+    assert "25%" in line
+    assert "250 calls" in line
+    assert "125/s" in line
+    assert "6.00 s left" in line
+    by_time = Progress(Console(file=StringIO()), calls=None, duration_s=10.0)
+    assert "7.50 s left" in by_time.line(10, 2.5)
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal():
+    out = StringIO()
+    progress = Progress(Console(file=out, width=80), calls=1000, duration_s=None)
+    progress.stage("warming up")
+    for elapsed in (0.1, 6.0):
+        progress._next_s = 0
+        progress.progress(100, elapsed)
+    progress.close()
+    assert out.getvalue().count("\n") == 2
+    assert "\x1b" not in out.getvalue()
+
+
+def test_progress_is_one_line_that_vanishes_on_a_terminal():
+    out = StringIO()
+    progress = Progress(Console(file=out, width=80, force_terminal=True), 1000, None)
+    progress.stage("warming up")
+    progress.progress(100, 1.0)
+    progress.close()
+    assert "100 calls" in out.getvalue()
+    assert out.getvalue().endswith("\x1b[1A\x1b[2K")
