@@ -6,18 +6,18 @@ import logging
 import math
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
 from inferload import checks, stats
 from inferload.environment import environment, usable_cores
 from inferload.errors import CallError, NativeBuildError, PlanError, RunInterrupted
-from inferload.executors.base import Executor, Job, Outcome, Running
+from inferload.execution import Observer, execute
+from inferload.executors.base import Executor, Job
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
@@ -25,11 +25,9 @@ from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import as_call_inputs, described, input_order, owned
 from inferload.loads import ClosedLoop, check_count
 from inferload.log_file import LogFile
-from inferload.records import CallLog, RunResult, RunSpec, RunWarning, SetUp
-from inferload.signals import stopping_signals
-from inferload.targets.eager import compiled_graphs
+from inferload.records import RunResult, RunSpec, RunWarning, SetUp
 from inferload.targets.load import as_target
-from inferload.trace import tracing
+from inferload.trace import check_traceable
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -40,34 +38,16 @@ if TYPE_CHECKING:
     from inferload.targets.base import Target
 
 EXECUTORS = ("auto", "threads", "native")
-POLL_S = 0.1
-
-
-class Observer(Protocol):
-    """What a run tells while it goes on."""
-
-    def stage(self, text: str) -> None:
-        """The run has come to another stage."""
-
-    def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        """So many calls have finished; called every 0.1 s while calls are measured."""
 
 
 class _Logging:
     def stage(self, text: str) -> None:
-        logging.getLogger("inferload").info(text)
+        # A build takes half a minute: it is said even where nobody set logging up.
+        level = logging.WARNING if "compiling" in text else logging.INFO
+        logging.getLogger("inferload").log(level, text)
 
     def progress(self, finished_calls: int, elapsed_s: float) -> None:
         pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Execution:
-    outcome: Outcome
-    log: CallLog
-    open_s: float
-    signal: str | None
-    recompiled_graphs: int
 
 
 def run(
@@ -118,8 +98,11 @@ def run(
     """
     load = load or ClosedLoop()
     observer = observer or _Logging()
+    trace_path = None if trace is None else Path(trace)
     calls = 1000 if calls is None and duration_s is None else calls
     _check_options(load, calls, duration_s, warmup_calls, executor, threads_per_call, on_error)
+    if trace_path is not None:
+        check_traceable(trace_path)
     target = as_target(model)
     given = as_call_inputs(inputs)
 
@@ -151,13 +134,15 @@ def run(
         devices = set(job.synchronize)
         try:
             with target.while_called(load.callers):
-                done = _execute(chosen, job, observer, trace)
+                done = execute(chosen, job, observer, trace_path)
         finally:
             log_file.close()
 
     cores = usable_cores()
-    warnings += target.run_warnings(load.callers)
-    warnings += checks.warnings_before(spec, cores, target.modules())
+    warnings += [*done.warnings, *target.run_warnings(load.callers)]
+    warnings += checks.warnings_before(
+        spec, target.modules(), usable_cores=cores, on_device=bool(devices)
+    )
     warnings += checks.warnings_after(
         spec,
         done.log,
@@ -193,7 +178,9 @@ def run(
         ) from failure.exception
     if done.signal:
         raise RunInterrupted(
-            f"{done.signal} ended the run after {len(done.log):,} calls", result=result
+            f"{done.signal} ended the run after {len(done.log):,} calls",
+            result=result,
+            abandoned=done.abandoned,
         )
     return result
 
@@ -300,46 +287,3 @@ def _intra_op_threads(count: int | None) -> Iterator[None]:
     finally:
         # callers set their own, which also sets what new threads start with
         torch.set_num_threads(before)
-
-
-def _execute(
-    executor: Executor, job: Job, observer: Observer, trace: str | os.PathLike[str] | None
-) -> _Execution:
-    observer.stage(f"warming up {job.callers} caller{'s' * (job.callers > 1)}")
-    opened = time.perf_counter()
-    start_ns, open_s, graphs = 0, 0.0, 0
-    running = executor.start(job)
-    with ExitStack() as stack:
-        received = stack.enter_context(stopping_signals(running.stop))
-        try:
-            while not running.wait_ready(POLL_S):
-                pass
-            open_s = time.perf_counter() - opened
-            graphs = compiled_graphs()
-            with tracing(Path(trace) if trace is not None else None):
-                start_ns = running.release()
-                if received:
-                    running.stop()  # it came while the line was being opened
-                _watch(running, job.log, observer)
-            running.join()
-        except KeyboardInterrupt:
-            # The second signal: what a caller is still in is given up.
-            running.stop()
-        outcome = running.outcome()
-        log = job.log.hand_over(start_ns, outcome.claimed_rows, outcome.errors)
-    return _Execution(
-        outcome=outcome,
-        log=log,
-        open_s=open_s,
-        signal=received[0] if received else None,
-        recompiled_graphs=compiled_graphs() - graphs,
-    )
-
-
-def _watch(running: Running, log_file: LogFile, observer: Observer) -> None:
-    started = time.perf_counter()
-    all_before = 0
-    while not running.wait_done(POLL_S):
-        count, further = log_file.finished_calls(all_before, running.claimed_rows())
-        observer.progress(all_before + count, time.perf_counter() - started)
-        all_before = further

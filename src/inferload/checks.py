@@ -18,12 +18,19 @@ GIL_FORMS = {"eager", "compile", "export", "callable"}
 
 
 def warnings_before(
-    spec: RunSpec, usable_cores: float, modules: Sequence[torch.nn.Module]
+    spec: RunSpec,
+    modules: Sequence[torch.nn.Module],
+    *,
+    usable_cores: float,
+    on_device: bool,
 ) -> list[RunWarning]:
-    """What is doubtful about a run before it has started."""
+    """What is doubtful about a run before it has started.
+
+    ``on_device``: the work is not the CPU's, so intra-op threads do not matter.
+    """
     found = []
     wanted = spec.callers * spec.threads_per_call
-    if spec.threads_per_call > 1 and wanted > usable_cores:
+    if spec.threads_per_call > 1 and wanted > usable_cores and not on_device:
         found.append(
             RunWarning(
                 code="oversubscribed",

@@ -126,6 +126,9 @@ def run_command(
     if failure is not None:
         _say(_with_place(failure))
     if isinstance(failure, RunInterrupted):
+        if failure.abandoned:  # a normal exit would tear torch down under a call
+            sys.stdout.flush()
+            os._exit(EXIT_INTERRUPTED)
         raise typer.Exit(EXIT_INTERRUPTED)
     if failure is not None or not saved or result.summary.failed_calls:
         raise typer.Exit(EXIT_FAILED)
@@ -191,7 +194,7 @@ def doctor_command() -> None:
     from inferload.doctor import findings
 
     out = Console(highlight=False)
-    for finding in findings():
+    for finding in findings(_errors.print):
         mark = Text("ok  ", "green") if finding.well else Text("no  ", "yellow")
         out.print(Text.assemble(mark, (f"{finding.name}: ", "bold"), finding.found), soft_wrap=True)
         if not finding.well and finding.hint:

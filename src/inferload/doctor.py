@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
 from inferload.environment import cpu_model, usable_cores
 from inferload.errors import NativeBuildError
 from inferload.executors.native_build import compiler, library_path, native_extension
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +27,12 @@ class Finding:
     hint: str = ""
 
 
-def findings() -> list[Finding]:
-    """Look at everything that a run depends on and that needs no model."""
-    return [_torch(), _cores(), _compiler(), _native_callers()]
+def findings(announce: Callable[[str], None]) -> list[Finding]:
+    """Look at everything that a run depends on and that needs no model.
+
+    Compiles the native callers if they are not there yet, and tells ``announce`` so.
+    """
+    return [_torch(), _cores(), _compiler(), _native_callers(announce)]
 
 
 def _torch() -> Finding:
@@ -57,7 +64,7 @@ def _compiler() -> Finding:
     )
 
 
-def _native_callers() -> Finding:
+def _native_callers(announce: Callable[[str], None]) -> Finding:
     path = library_path()
     if not path.is_file() and compiler() is None:
         return Finding(
@@ -68,7 +75,7 @@ def _native_callers() -> Finding:
         )
     was_there = path.is_file()
     try:
-        native_extension()
+        native_extension(announce)
     except NativeBuildError as error:
         return Finding(
             name="native callers",

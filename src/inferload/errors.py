@@ -53,8 +53,12 @@ class ResultFormatError(InferloadError, ValueError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a run; ``result`` holds every call that had finished."""
+    """Ctrl-C or SIGTERM ended a run; ``result`` holds every call that had finished.
 
-    def __init__(self, message: str, *, result: RunResult) -> None:
+    ``abandoned`` is true if a second signal came and callers are still inside of calls.
+    """
+
+    def __init__(self, message: str, *, result: RunResult, abandoned: bool = False) -> None:
         super().__init__(message)
         self.result = result
+        self.abandoned = abandoned

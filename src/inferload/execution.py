@@ -1,0 +1,90 @@
+"""Drive one job through an executor: start, open the line, watch, stop at a signal, collect."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from inferload.signals import stopping_signals
+from inferload.targets.eager import compiled_graphs
+from inferload.trace import tracing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferload.executors.base import Executor, Job, Outcome, Running
+    from inferload.log_file import LogFile
+    from inferload.records import CallLog, RunWarning
+
+POLL_S = 0.1
+
+
+class Observer(Protocol):
+    """What a run tells while it goes on."""
+
+    def stage(self, text: str) -> None:
+        """The run has come to another stage."""
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """So many calls have finished; called every 0.1 s while calls are measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What a job that has ended left behind."""
+
+    outcome: Outcome
+    log: CallLog
+    open_s: float
+    signal: str | None
+    recompiled_graphs: int
+    warnings: list[RunWarning]
+    abandoned: bool
+
+
+def execute(executor: Executor, job: Job, observer: Observer, trace: Path | None) -> Execution:
+    """Run a job. A first signal stops the callers, a second one gives up the calls they are in."""
+    observer.stage(f"warming up {job.callers} caller{'s' * (job.callers > 1)}")
+    opened = time.perf_counter()
+    start_ns, open_s, graphs, abandoned = 0, 0.0, 0, False
+    warnings: list[RunWarning] = []
+    running = executor.start(job)
+    with stopping_signals(running.stop) as received:
+        try:
+            while not running.wait_ready(POLL_S):
+                pass
+            open_s = time.perf_counter() - opened
+            graphs = compiled_graphs()
+            with tracing(trace) as warnings:
+                start_ns = running.release()
+                if received:
+                    running.stop()  # it came while the line was being opened
+                _watch(running, job.log, observer)
+            running.join()
+        except KeyboardInterrupt:
+            running.stop()
+            abandoned = not running.wait_done(0)
+        except BaseException:
+            running.stop()
+            raise
+        outcome = running.outcome()
+        log = job.log.hand_over(start_ns, outcome.claimed_rows, outcome.errors)
+    return Execution(
+        outcome=outcome,
+        log=log,
+        open_s=open_s,
+        signal=received[0] if received else None,
+        recompiled_graphs=compiled_graphs() - graphs,
+        warnings=warnings,
+        abandoned=abandoned,
+    )
+
+
+def _watch(running: Running, log_file: LogFile, observer: Observer) -> None:
+    started = time.perf_counter()
+    all_before = 0
+    while not running.wait_done(POLL_S):
+        count, further = log_file.finished_calls(all_before, running.claimed_rows())
+        observer.progress(all_before + count, time.perf_counter() - started)
+        all_before = further
