@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +15,8 @@ import torch
 from inferload import checks, stats
 from inferload.environment import environment, usable_cores
 from inferload.errors import CallError, NativeBuildError, PlanError, RunInterrupted
-from inferload.execution import Observer, execute
-from inferload.executors.base import Executor, Job
+from inferload.execution import Execution, Observer, execute
+from inferload.executors.base import Executor, Job, exception_text
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
@@ -26,6 +25,7 @@ from inferload.inputs import as_call_inputs, described, input_order, owned
 from inferload.loads import ClosedLoop, check_count
 from inferload.log_file import LogFile
 from inferload.records import RunResult, RunSpec, RunWarning, SetUp
+from inferload.signals import StopSignals
 from inferload.targets.load import as_target
 from inferload.trace import check_traceable
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from inferload.targets.base import Target
 
 EXECUTORS = ("auto", "threads", "native")
+LONGEST_S = 10 * 365 * 86_400.0
 
 
 class _Logging:
@@ -101,13 +102,15 @@ def run(
     trace_path = None if trace is None else Path(trace)
     calls = 1000 if calls is None and duration_s is None else calls
     _check_options(load, calls, duration_s, warmup_calls, executor, threads_per_call, on_error)
+    check_count("seed", seed, at_least=0)
     if trace_path is not None:
         check_traceable(trace_path)
     target = as_target(model)
     given = as_call_inputs(inputs)
 
     observer.stage(f"preparing {target.name}")
-    with _intra_op_threads(threads_per_call):
+    with ExitStack() as stack:
+        stack.enter_context(_intra_op_threads(threads_per_call))
         prepare_started = time.perf_counter()
         chosen, warnings = _executor_for(target, executor, observer)
         state = ThreadState.of_this_thread()
@@ -130,59 +133,80 @@ def run(
             autocast=state.autocast_mode,
         )
         job, log_file = _prepared(target, given, spec)
-        prepare_s = time.perf_counter() - prepare_started
-        devices = set(job.synchronize)
-        try:
-            with target.while_called(load.callers):
-                done = execute(chosen, job, observer, trace_path)
-        finally:
-            log_file.close()
-
-    cores = usable_cores()
-    warnings += [*done.warnings, *target.run_warnings(load.callers)]
-    warnings += checks.warnings_before(
-        spec, target.modules(), usable_cores=cores, on_device=bool(devices)
-    )
-    warnings += checks.warnings_after(
-        spec,
-        done.log,
-        done.outcome,
-        recompiled_graphs=done.recompiled_graphs,
-        usable_cores=cores,
-    )
+        stack.callback(log_file.close)
+        prepare_s = time.perf_counter() - prepare_started + target.conversion_s
+        signals = stack.enter_context(StopSignals())
+        with target.while_called(load.callers):
+            done = execute(chosen, job, observer, trace_path, signals)
+        # a signal that comes from here on does not lose what was measured
+        result = _result(target, spec, job, done, warnings, prepare_s, signals.received)
     failure = done.outcome.first_failure if on_error == "stop" else None
-    result = RunResult(
+    if failure is not None:
+        when = (
+            "while warming up"
+            if failure.warming_up
+            else f"after {result.summary.completed_calls:,} completed calls"
+        )
+        raise CallError(
+            f"{target.name} raised in caller {failure.caller} on input {failure.input} {when}: "
+            f"{type(failure.exception).__name__}: {exception_text(failure.exception)}",
+            caller=failure.caller,
+            input=failure.input,
+            result=result,
+        ) from failure.exception
+    if result.status == "interrupted":
+        raise RunInterrupted(
+            f"{signals.received[0]} ended the run after {len(done.log):,} calls",
+            result=result,
+            abandoned=done.abandoned,
+        )
+    return result
+
+
+def _result(
+    target: Target,
+    spec: RunSpec,
+    job: Job,
+    done: Execution,
+    warnings: list[RunWarning],
+    prepare_s: float,
+    signals: list[str],
+) -> RunResult:
+    cores, devices = usable_cores(), set(job.synchronize)
+    first_call_ms = target.first_call_ms
+    if first_call_ms is None and spec.warmup_calls and max(done.outcome.first_call_ns):
+        first_call_ms = max(done.outcome.first_call_ns) / NS_PER_MS
+    failed = spec.on_error == "stop" and done.outcome.first_failure is not None
+    return RunResult(
         run_id=job.log.run_id,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        status="interrupted" if done.signal else "failed" if failure else "complete",
+        status="interrupted" if signals else "failed" if failed else "complete",
         spec=spec,
         environment=environment(devices),
         set_up=SetUp(
             prepare_s=prepare_s,
             open_s=done.open_s,
-            first_call_ms=max(done.outcome.first_call_ns) / NS_PER_MS if warmup_calls else None,
+            first_call_ms=first_call_ms,
             log_bytes=job.log.reserved_bytes,
         ),
         summary=stats.summarize(done.log, spec.items_per_input),
-        warnings=tuple(warnings),
+        warnings=(
+            *warnings,
+            *done.warnings,
+            *target.run_warnings(spec.callers),
+            *checks.warnings_before(
+                spec, target.modules(), usable_cores=cores, on_device=bool(devices)
+            ),
+            *checks.warnings_after(
+                spec,
+                done.log,
+                done.outcome,
+                recompiled_graphs=done.recompiled_graphs,
+                usable_cores=cores,
+            ),
+        ),
         log=done.log,
     )
-    if failure is not None:
-        when = "while warming up" if failure.warming_up else f"after {len(done.log):,} calls"
-        raise CallError(
-            f"{target.name} raised in caller {failure.caller} on input {failure.input} {when}: "
-            f"{type(failure.exception).__name__}: {failure.exception}",
-            caller=failure.caller,
-            input=failure.input,
-            result=result,
-        ) from failure.exception
-    if done.signal:
-        raise RunInterrupted(
-            f"{done.signal} ended the run after {len(done.log):,} calls",
-            result=result,
-            abandoned=done.abandoned,
-        )
-    return result
 
 
 def _check_options(
@@ -205,12 +229,12 @@ def _check_options(
     if duration_s is not None and (
         isinstance(duration_s, bool)
         or not isinstance(duration_s, int | float)
-        or not (math.isfinite(duration_s) and duration_s > 0)
+        or not 0 < duration_s <= LONGEST_S
     ):
-        raise PlanError(f"duration_s is {duration_s!r}: it must be more than 0 seconds, and finite")
+        raise PlanError(f"duration_s is {duration_s!r}: it must be more than 0 s, and finite")
     check_count("warmup_calls", warmup_calls, at_least=0)
     if threads_per_call is not None:
-        check_count("threads_per_call", threads_per_call, at_least=1)
+        check_count("threads_per_call", threads_per_call, at_least=1, at_most=4096)
     if executor not in EXECUTORS:
         raise PlanError(f"executor {executor!r} is unknown: choose {', '.join(EXECUTORS)}")
     if on_error not in {"stop", "record"}:
@@ -255,9 +279,10 @@ def _prepared(target: Target, given: Sequence[CallInput], spec: RunSpec) -> tupl
         ]
     except BaseException as error:
         log_file.close()
-        if isinstance(error, Exception) and not isinstance(error, PlanError):
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, PlanError):
             raise PlanError(
-                f"{target.name} failed while it was prepared: {type(error).__name__}: {error}"
+                f"{target.name} failed while it was prepared: {type(error).__name__}: "
+                f"{exception_text(error)}"
             ) from error
         raise
     return (

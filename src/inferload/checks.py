@@ -30,7 +30,8 @@ def warnings_before(
     """
     found = []
     wanted = spec.callers * spec.threads_per_call
-    if spec.threads_per_call > 1 and wanted > usable_cores and not on_device:
+    if wanted > usable_cores and not on_device:
+        fitting = max(int(usable_cores), 1)
         found.append(
             RunWarning(
                 code="oversubscribed",
@@ -39,8 +40,8 @@ def warnings_before(
                     f"threads on {usable_cores:g} usable cores"
                 ),
                 hint=(
-                    f"--threads-per-call {max(int(usable_cores // spec.callers), 1)} keeps callers "
-                    "off each other's cores"
+                    f"--threads-per-call {max(fitting // spec.callers, 1)} "
+                    f"--callers {min(spec.callers, fitting)} gives each a core of its own"
                 ),
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_errors = Console(stderr=True, highlight=False)
+_errors = Console(stderr=True, highlight=False, markup=False)
 
 
 @app.command("run")
@@ -82,16 +83,14 @@ def run_command(
 ) -> None:
     """Call MODEL from many callers at once and report what each of them saw.
 
-    The model is put into eval mode and called within torch.inference_mode().
+    An eager model is put into eval mode; all are called within torch.inference_mode().
     """
-    from inferload import files, units
+    from inferload import units
     from inferload.errors import CallError, RunInterrupted
     from inferload.report.progress import Progress
 
     duration_s = None if duration is None else units.duration_s(duration)
-    for path in (json, trace):
-        if path is not None:
-            files.check_writable(path)
+    _check_outputs(json, trace)
     if calls is None and duration_s is None:
         calls = 1000
     progress = Progress(_errors, calls, duration_s)
@@ -132,6 +131,16 @@ def run_command(
         raise typer.Exit(EXIT_INTERRUPTED)
     if failure is not None or not saved or result.summary.failed_calls:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _check_outputs(json: Path | None, trace: Path | None) -> None:
+    from inferload.files import beside, check_writable
+
+    for path in (json, trace):
+        if path is not None:
+            check_writable(path)
+    if json is not None:
+        check_writable(beside(json, ".calls"))
 
 
 def _run(
@@ -193,7 +202,7 @@ def doctor_command() -> None:
     """Say what this machine offers, whether native callers are available, and why not."""
     from inferload.doctor import findings
 
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)
     for finding in findings(_errors.print):
         mark = Text("ok  ", "green") if finding.well else Text("no  ", "yellow")
         out.print(Text.assemble(mark, (f"{finding.name}: ", "bold"), finding.found), soft_wrap=True)
@@ -221,11 +230,12 @@ class _Silent:
 def _print_report(result: RunResult) -> None:
     from inferload.report.text import plain_report, report
 
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)
     if out.is_terminal:
-        out.print(report(result))
+        # a narrower terminal wraps lines, which reads better than cells cut short
+        out.print(report(result), width=max(out.width, 80), crop=False)
     else:
-        out.print(plain_report(result, max(out.width, 80)), markup=False, soft_wrap=True)
+        out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
 
 
 def _save(result: RunResult, path: Path) -> bool:
@@ -234,16 +244,16 @@ def _save(result: RunResult, path: Path) -> bool:
 
     try:
         result.save(path)
-    except OSError as error:
-        _say(f"{path} could not be written: {error.strerror or error}")
+    except Exception as error:  # noqa: BLE001 - whatever it was, the report is still to come
+        _say(f"{path} could not be written: {getattr(error, 'strerror', None) or error}")
     else:
         return True
     try:
         rescue = Path(tempfile.mkdtemp(prefix="inferload-")) / path.name
         result.save(rescue)
         _say(f"the result is kept in {rescue}")
-    except OSError as error:
-        _say(f"it could not be kept elsewhere either ({error.strerror}); here is its report:")
+    except Exception as error:  # noqa: BLE001
+        _say(f"it could not be kept elsewhere either ({error}); here is its report:")
     return False
 
 
@@ -269,10 +279,11 @@ def main() -> NoReturn:
     from inferload.errors import InferloadError
 
     code: int = 0
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         code = app(standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted before anything was measured")
+        _say("interrupted: there is no result")
         code = EXIT_INTERRUPTED
     except InferloadError as error:
         _say(str(error))

@@ -69,7 +69,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "allocator": os.environ.get("LD_PRELOAD") or None,
         "variables": {
-            name: value
+            name: value.encode("utf-8", "backslashreplace").decode()
             for name, value in sorted(os.environ.items())
             if name.startswith(("OMP_", "MKL_", "KMP_", "GOMP_", "TORCH", "PYTORCH_", "CUDA_"))
         },

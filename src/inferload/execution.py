@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.signals import stopping_signals
+from inferload.errors import PlanError
+from inferload.records import RunWarning
 from inferload.targets.eager import compiled_graphs
 from inferload.trace import tracing
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from inferload.executors.base import Executor, Job, Outcome, Running
     from inferload.log_file import LogFile
-    from inferload.records import CallLog, RunWarning
+    from inferload.records import CallLog
+    from inferload.signals import StopSignals
 
 POLL_S = 0.1
 
@@ -37,44 +39,65 @@ class Execution:
     outcome: Outcome
     log: CallLog
     open_s: float
-    signal: str | None
     recompiled_graphs: int
     warnings: list[RunWarning]
     abandoned: bool
 
 
-def execute(executor: Executor, job: Job, observer: Observer, trace: Path | None) -> Execution:
-    """Run a job. A first signal stops the callers, a second one gives up the calls they are in."""
+def execute(
+    executor: Executor, job: Job, observer: Observer, trace: Path | None, signals: StopSignals
+) -> Execution:
+    """Run a job. A first signal stops the callers, a second one gives up the calls they are in.
+
+    Raises:
+        PlanError: the machine would not start so many callers.
+    """
     observer.stage(f"warming up {job.callers} caller{'s' * (job.callers > 1)}")
     opened = time.perf_counter()
     start_ns, open_s, graphs, abandoned = 0, 0.0, 0, False
     warnings: list[RunWarning] = []
-    running = executor.start(job)
-    with stopping_signals(running.stop) as received:
-        try:
-            while not running.wait_ready(POLL_S):
-                pass
-            open_s = time.perf_counter() - opened
-            graphs = compiled_graphs()
-            with tracing(trace) as warnings:
-                start_ns = running.release()
-                if received:
-                    running.stop()  # it came while the line was being opened
-                _watch(running, job.log, observer)
-            running.join()
-        except KeyboardInterrupt:
+    try:
+        running = executor.start(job)
+    except RuntimeError as error:
+        raise PlanError(f"{job.callers} callers could not be started: {error}") from error
+    signals.stop = running.stop
+    try:
+        signals.may_interrupt = True
+        if signals.received:
             running.stop()
-            abandoned = not running.wait_done(0)
-        except BaseException:
-            running.stop()
-            raise
-        outcome = running.outcome()
-        log = job.log.hand_over(start_ns, outcome.claimed_rows, outcome.errors)
+        while not running.wait_ready(POLL_S):
+            pass
+        open_s = time.perf_counter() - opened
+        graphs = compiled_graphs()
+        with tracing(trace) as warnings:
+            start_ns = running.release()
+            if signals.received:
+                running.stop()  # it came while the line was being opened
+            _watch(running, job.log, observer)
+        running.join()
+        signals.may_interrupt = False
+    except KeyboardInterrupt:
+        signals.may_interrupt = False
+        running.stop()
+        abandoned = not running.wait_done(0)
+    except BaseException:
+        signals.may_interrupt = False
+        running.stop()
+        running.wait_done(1.0)
+        raise
+    outcome = running.outcome()
+    if abandoned and (left := job.log.calls_in_flight(outcome.claimed_rows)):
+        warnings.append(
+            RunWarning(
+                code="calls-given-up",
+                message=f"{left} started calls had not returned when the run was given up",
+                hint="they are in no figure; a rate over the calls that returned is too high",
+            )
+        )
     return Execution(
         outcome=outcome,
-        log=log,
+        log=job.log.hand_over(start_ns, outcome.claimed_rows, outcome.errors),
         open_s=open_s,
-        signal=received[0] if received else None,
         recompiled_graphs=compiled_graphs() - graphs,
         warnings=warnings,
         abandoned=abandoned,

@@ -21,6 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = path.resolve()  # a link stays one
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -35,6 +36,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """The file that goes with ``path``, a ``.json``: the same name with another suffix."""
+    return path.with_name(path.name.removesuffix(".json") + suffix)
+
+
 def check_writable(path: Path) -> None:
     """Refuse a path that could not be written when the run is over.
 
@@ -43,6 +49,8 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise PlanError(f"cannot write {path}: it is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise PlanError(f"cannot write {path}: it is no regular file; name another")
     if not path.parent.is_dir():
         raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
     try:

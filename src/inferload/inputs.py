@@ -144,7 +144,7 @@ def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
     generator = torch.Generator().manual_seed(seed)
     found: list[CallInput] = []
     for text in texts:
-        if Path(text).suffix in {".pt", ".pth"} or Path(text).is_file():
+        if Path(text).suffix in {".pt", ".pth"}:
             found += inputs_from_file(Path(text))
         else:
             found.append(_from_spec(text, generator))
@@ -177,12 +177,17 @@ def _from_spec(text: str, generator: torch.Generator) -> CallInput:
         match = re.fullmatch(r"\s*(?:(\w+)=)?(\d+(?:x\d+)*)(?::(\w+))?\s*", part)
         if match is None:
             raise PlanError(
-                f"input {text!r} is neither a file nor a spec such as 8x3x224x224:float32"
+                f"input {text!r} is neither a .pt file nor a spec such as 8x3x224x224:float32"
             )
         dtype = getattr(torch, match[3] or "float32", None)
         if not isinstance(dtype, torch.dtype):
             raise PlanError(f"input {text!r} names the dtype {match[3]!r}, which torch lacks")
-        tensor = _drawn([int(size) for size in match[2].split("x")], dtype, generator)
+        try:
+            tensor = _drawn([int(size) for size in match[2].split("x")], dtype, generator)
+        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+            raise PlanError(
+                f"input {part!r} cannot be made: {str(error).splitlines()[0]}"
+            ) from error
         if match[1]:
             kwargs[match[1]] = tensor
         elif kwargs:

@@ -3,8 +3,7 @@
 A header of 4 KiB, then one column after another, each with room for ``rows`` calls. Callers claim
 ranges of rows and write their own rows alone. While they run, times are absolute monotonic
 nanoseconds and a row whose ``finished_ns`` is 0 did not finish; a saved log has finished calls
-only, timed from the start line. Because the pages belong to the file, a process that is killed
-loses nothing.
+only, timed from the start line. The file has no name: it lives as long as a process has it open.
 """
 
 from __future__ import annotations
@@ -74,13 +73,14 @@ class LogFile:
             self._file = file
             self.reserve(wanted)
             self.buffer = mmap.mmap(file.fileno(), size)
-        except OSError as error:
+        except (OSError, OverflowError, ValueError) as error:
             if file is not None:
                 file.close()
+            reason = getattr(error, "strerror", None) or error
             raise PlanError(
                 f"no room for the call log in {tempfile.gettempdir()}: {wanted:,} calls take "
-                f"{bytes_text(wanted * ROW_BYTES)} ({error.strerror}); ask for fewer calls, or "
-                "set TMPDIR to a folder with room"
+                f"{bytes_text(wanted * ROW_BYTES)} ({reason}); ask for fewer calls, or set TMPDIR "
+                "to a folder with room"
             ) from error
         self.columns = {
             name: np.frombuffer(self.buffer, dtype, self.room, offset)
@@ -142,6 +142,11 @@ class LogFile:
                 all_before = row + BLOCK_ROWS
         return count, all_before
 
+    def calls_in_flight(self, claimed_rows: int) -> int:
+        """How many calls have started and not finished."""
+        started = self.columns["started_ns"][:claimed_rows] != 0
+        return int(np.count_nonzero(started & (self.columns["finished_ns"][:claimed_rows] == 0)))
+
     def hand_over(self, start_ns: int, claimed_rows: int, errors: Sequence[CallFailure]) -> CallLog:
         """The finished calls of the first ``claimed_rows`` rows, timed from ``start_ns``.
 
@@ -152,6 +157,9 @@ class LogFile:
         finished = columns["finished_ns"] != 0
         if not finished.all():
             columns = {name: column[finished] for name, column in columns.items()}
+            # a Python caller that was given up had no time to fill this column in
+            unset = columns["scheduled_ns"] == 0
+            columns["scheduled_ns"][unset] = columns["started_ns"][unset]
         for name in ("scheduled_ns", "started_ns", "finished_ns"):
             columns[name] -= start_ns
         return CallLog(**columns, errors=tuple(errors))

@@ -212,9 +212,10 @@ class RunSpec:
 class SetUp:
     """What happened before the start line.
 
-    ``prepare_s``: checking the inputs and compiling, in the calling thread, before any caller.
+    ``prepare_s``: converting the model, checking the inputs and compiling, before any caller.
     ``open_s``: from starting the callers until all of them stood at the start line.
-    ``first_call_ms``: the slowest caller's very first call; ``None`` where it was not warm-up.
+    ``first_call_ms``: the target's very first call: the one made to prepare or check it where
+    there was one, else the slowest caller's first; ``None`` where that was no warm-up call.
     ``log_bytes``: the size of the log file set aside.
     """
 

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from typing_extensions import Self
 
 
-@contextmanager
-def stopping_signals(stop: Callable[[], None]) -> Iterator[list[str]]:
-    """Call ``stop`` at the first SIGINT or SIGTERM; gives a list that the signal's name joins.
+class StopSignals:
+    """Watches for SIGINT and SIGTERM while it is entered.
 
-    A second signal raises ``KeyboardInterrupt``. Only the main thread can watch for signals;
-    in any other nothing is done.
+    The first signal calls ``stop``. Another one raises ``KeyboardInterrupt`` while
+    ``may_interrupt`` is true, and is ignored when it is not: what is being collected then is kept.
+    Only the main thread can watch for signals; in any other nothing is done.
     """
-    received: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
-    def handle(number: int, frame: Any) -> None:
-        del frame
-        received.append(signal.Signals(number).name)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-        stop()
+    def __init__(self) -> None:
+        self.received: list[str] = []
+        self.stop: Callable[[], None] = lambda: None
+        self.may_interrupt = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        del frame
+        self.received.append(signal.Signals(number).name)
+        self.stop()
+        if len(self.received) > 1 and self.may_interrupt:
+            raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import replacing
+from inferload.files import beside, replacing
 from inferload.log_file import read_log, write_log
 from inferload.records import (
     CallFailure,
@@ -67,7 +67,7 @@ class _Document(BaseModel):
 
 def log_path(path: Path) -> Path:
     """Where the call log of the result ``path`` lies: beside it, ending in ``.calls``."""
-    return path.with_name(path.name.removesuffix(".json") + ".calls")
+    return beside(path, ".calls")
 
 
 def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:

@@ -282,6 +282,9 @@ def test_a_deviating_count_of_callers_and_calls_is_still_exact():
         ({"executor": "gpu"}, "executor 'gpu' is unknown"),
         ({"on_error": "ignore"}, "on_error 'ignore' is unknown"),
         ({"load": 4}, "load is a int"),
+        ({"seed": -1}, "seed is -1"),
+        ({"calls": 10**18}, "no room for the call log"),
+        ({"threads_per_call": 10**12}, "at most 4,096"),
     ],
 )
 def test_a_wrong_option_is_refused_with_its_value(options, words):

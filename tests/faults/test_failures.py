@@ -165,6 +165,115 @@ def test_a_second_signal_does_not_wait_for_a_call_that_hangs():
     assert stop.value.result.summary.completed_calls == 0
 
 
+def test_calls_given_up_are_in_no_figure_and_the_others_are_whole():
+    hang = threading.Event()
+    calls = iter(range(1000))
+
+    def hangs_late(x):
+        if next(calls) == 40:
+            hang.wait(60)
+
+    def interrupt():
+        for _ in range(2):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(il.RunInterrupted) as stop:
+        il.run(hangs_late, [X], calls=1000, warmup_calls=0)
+    hang.set()
+    assert stop.value.abandoned
+    result = stop.value.result
+    assert result.summary.completed_calls == 40
+    assert (result.log.queue_ns == 0).all()
+    assert "calls-given-up" in [one.code for one in result.warnings]
+
+
+def test_a_signal_while_the_result_is_put_together_does_not_lose_it(monkeypatch):
+    from inferload import bench
+
+    def interrupted_meanwhile(devices):
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
+
+    monkeypatch.setattr(bench, "environment", interrupted_meanwhile)
+    assert il.run(models.NoOp(), [X], calls=30).summary.completed_calls == 30
+
+
+@pytest.mark.parametrize("warmup_calls", [0, 2])
+@pytest.mark.parametrize("on_error", ["stop", "record"])
+def test_an_exception_without_words_neither_hangs_the_run_nor_loses_it(warmup_calls, on_error):
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    def fails(x):
+        raise MuteError
+
+    options = {"calls": 20, "warmup_calls": warmup_calls, "on_error": on_error}
+    if on_error == "record":
+        assert il.run(fails, [X], **options).summary.failed_calls == 20
+    else:
+        with pytest.raises(il.CallError, match="its text cannot be had"):
+            il.run(fails, [X], **options)
+
+
+def test_text_that_utf_8_cannot_hold_is_saved_all_the_same(tmp_path: Path):
+    def fails(x):
+        raise ValueError("bad \udcff")
+
+    result = il.run(fails, [X], calls=3, on_error="record")
+    result.save(tmp_path / "r.json")
+    assert "bad" in il.load_result(tmp_path / "r.json").log.errors[0].message
+
+
+def test_an_observer_that_fails_leaves_no_caller_behind():
+    class Breaks:
+        def stage(self, text):
+            pass
+
+        def progress(self, finished_calls, elapsed_s):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        il.run(models.Sleeps(0.01), [X], calls=1000, observer=Breaks())
+    assert not [one for one in threading.enumerate() if one.name.startswith("caller-")]
+
+
+def test_a_trace_that_cannot_be_written_keeps_the_result(tmp_path: Path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.profiler.profile, "export_chrome_trace", full)
+    result = il.run(models.NoOp(), [X], calls=5, trace=tmp_path / "t.json")
+    assert "trace-not-written" in [one.code for one in result.warnings]
+    with pytest.raises(il.PlanError, match="does not exist"):
+        il.run(models.NoOp(), [X], calls=5, trace=tmp_path / "no" / "t.json")
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_more_callers_than_the_machine_starts_are_refused(executor, tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import resource, sys, threading, torch, inferload as il\n"
+        "class M(torch.nn.Module):\n"
+        "    def forward(self, x: torch.Tensor) -> torch.Tensor:\n        return x\n"
+        "model = M() if sys.argv[1] == 'threads' else torch.jit.script(M())\n"
+        "x = torch.zeros(1)\n"
+        "il.run(model, [x], calls=5, executor=sys.argv[1])\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2)\n"
+        "try:\n"
+        "    il.run(model, [x], load=il.ClosedLoop(callers=500), calls=500,\n"
+        "           executor=sys.argv[1])\n"
+        "except il.PlanError as error:\n    print(error, flush=True)\n"
+    )
+    words = [sys.executable, "-W", "ignore", str(script), executor]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("500 callers could not be started")
+
+
 def test_a_run_in_another_thread_than_the_main_one_works():
     found = []
     thread = threading.Thread(target=lambda: found.append(il.run(models.NoOp(), [X], calls=5)))

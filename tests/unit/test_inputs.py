@@ -73,7 +73,10 @@ def test_a_spec_names_shapes_dtypes_and_keywords():
     assert torch.equal(one.args[0], again.args[0])
 
 
-@pytest.mark.parametrize("text", ["8xx3", "2:float33", "x=2,3", "", "no/such/file"])
+@pytest.mark.parametrize(
+    "text",
+    ["8xx3", "2:float33", "x=2,3", "", "no/such/file", "9999999999999x9999", "4:quint8", "x" * 300],
+)
 def test_a_spec_that_is_none_is_refused(text: str):
     with pytest.raises(PlanError):
         inputs_from_text([text], seed=0)

@@ -89,6 +89,12 @@ def test_no_line_of_a_report_is_wider_than_80_and_nothing_is_cut(calls: int):
     assert "…" not in text
 
 
+def test_what_looks_like_markup_is_shown_as_it_is():
+    result = fixed_result()
+    text = str(replace(result, spec=replace(result.spec, inputs=("[2:float32, [/x]]",))))
+    assert "[2:float32, [/x]]" in text
+
+
 def test_a_result_without_calls_has_a_report():
     result = fixed_result()
     empty = {

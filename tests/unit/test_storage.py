@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,10 +108,21 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_a_link(tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with replacing(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+
+
 def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path):
     with pytest.raises(PlanError, match="is a folder"):
         check_writable(tmp_path)
     with pytest.raises(PlanError, match="does not exist"):
         check_writable(tmp_path / "no" / "r.json")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PlanError, match="no regular file"):
+        check_writable(tmp_path / "pipe")
     with pytest.raises(PlanError, match=r"cannot write /proc/r\.json"):
         check_writable(Path("/proc/r.json"))

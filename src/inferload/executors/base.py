@@ -69,13 +69,26 @@ class Outcome:
     disk_full: bool
 
 
+def exception_text(exception: BaseException) -> str:
+    """The words of an exception, whatever its ``__str__`` does, as text that UTF-8 can hold."""
+    try:
+        text = str(exception)
+    except BaseException as error:  # noqa: BLE001 - a model's exception may do anything
+        text = f"(its text cannot be had: str() raised {type(error).__name__})"
+    return _storable(text)
+
+
 def call_failure(exception: BaseException) -> CallFailure:
     """What the log keeps of an exception."""
     return CallFailure(
         type=type(exception).__name__,
-        message=str(exception),
-        traceback="".join(traceback.format_exception(exception)),
+        message=exception_text(exception),
+        traceback=_storable("".join(traceback.format_exception(exception))),
     )
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Running(Protocol):

@@ -13,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -51,7 +52,8 @@ def library_path() -> Path:
 
 def compiler() -> str | None:
     """The C++ compiler that a build would use, or ``None``."""
-    return shutil.which(os.environ.get("CXX", "c++")) or None
+    words = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    return shutil.which(words[0])
 
 
 def native_extension(announce: Callable[[str], None] = lambda _: None) -> ModuleType:
@@ -62,7 +64,13 @@ def native_extension(announce: Callable[[str], None] = lambda _: None) -> Module
     """
     path = library_path()
     if not path.is_file():
-        _build(path, announce)
+        try:
+            _build(path, announce)
+        except OSError as error:
+            raise NativeBuildError(
+                f"the native callers could not be built in {path.parent} ({error.strerror}); "
+                "set INFERLOAD_CACHE_DIR to a folder with room"
+            ) from error
     return _imported(path)
 
 

@@ -22,6 +22,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -388,10 +389,17 @@ class Callers {
         log_(std::move(log)),
         run_(std::make_shared<Run>(std::move(plan), log_.request(true), std::move(order))) {
     auto& native = model_.cast<Model&>();
-    for (int32_t caller = 0; caller < run_->plan.callers; ++caller) {
-      threads_.emplace_back([run = run_, &native, caller] {
-        run->template run_caller<Call>(native, caller);
-      });
+    try {
+      for (int32_t caller = 0; caller < run_->plan.callers; ++caller) {
+        threads_.emplace_back([run = run_, &native, caller] {
+          run->template run_caller<Call>(native, caller);
+        });
+      }
+    } catch (const std::system_error& error) {
+      // Those that were started are waited for: no destructor runs for a half-made object.
+      run_->stop();
+      join();
+      throw std::runtime_error(error.what());
     }
   }
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.executors.base import DISTINCT_ERRORS, FirstFailure, Outcome, call_failure
+from inferload.executors.base import (
+    DISTINCT_ERRORS,
+    FirstFailure,
+    Outcome,
+    call_failure,
+    exception_text,
+)
 from inferload.executors.thread_state import ThreadState
 from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
 
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 _NEVER = 2**63 - 1
 # As kBlockNs in native_callers.cpp.
 BLOCK_NS = 1_000_000
+# How soon a caller at the start line sees that the run was stopped.
+STOP_POLL_S = 0.05
 
 
 class ThreadsExecutor:
@@ -51,6 +59,8 @@ class RunningThreads:
         self._at_line = threading.Semaphore(0)
         self._released = threading.Event()
         self._ready = 0
+        self._ended = threading.Semaphore(0)
+        self._done = 0
         self._first_call_ns = [0] * job.callers
         self._errors: dict[tuple[type, str], int] = {}
         self._failures: list[CallFailure] = []
@@ -65,8 +75,12 @@ class RunningThreads:
             )
             for caller in range(job.callers)
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self.stop()
+            raise
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
@@ -88,15 +102,18 @@ class RunningThreads:
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""
+        # not by joining: Python 3.11 takes a thread for dead whose join() a signal interrupted
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0))
-        return not any(thread.is_alive() for thread in self._threads)
+        while self._done < self._job.callers:
+            if not self._ended.acquire(timeout=max(deadline - time.monotonic(), 0)):
+                return False
+            self._done += 1
+        return True
 
     def stop(self) -> None:
         """Let each caller finish the call it is in, and no more."""
+        # called by signal handlers, so it takes no lock: the line may be just opening
         self._limit_ns[0] = 0
-        self._released.set()
 
     def join(self) -> None:
         """Wait for the callers to end."""
@@ -118,6 +135,16 @@ class RunningThreads:
         )
 
     def _run_caller(self, caller: int) -> None:
+        try:
+            self._open_and_call(caller)
+        except BaseException as error:  # noqa: BLE001 - a caller that ends must say why
+            self._record(error, caller, 0, warming_up=True)
+            self.stop()
+            self._at_line.release()
+        finally:
+            self._ended.release()
+
+    def _open_and_call(self, caller: int) -> None:
         torch.set_num_threads(self._job.threads_per_call)
         with self._state.taken_over():
             calls = [
@@ -125,7 +152,8 @@ class RunningThreads:
             ]
             self._warm_up(caller, calls)
             self._at_line.release()
-            self._released.wait()
+            while self._limit_ns[0] and not self._released.wait(STOP_POLL_S):
+                pass
             in_a_while = 1
             while claimed := self._claim(in_a_while):
                 started = perf_counter_ns()
@@ -233,7 +261,7 @@ class RunningThreads:
                 self._first_failure = FirstFailure(
                     exception=error, caller=caller, input=input_number, warming_up=warming_up
                 )
-            key = (type(error), str(error))
+            key = (type(error), exception_text(error))
             if key not in self._errors:
                 if len(self._failures) == DISTINCT_ERRORS:
                     return DISTINCT_ERRORS - 1

@@ -37,7 +37,7 @@ class Progress:
         if self._console.is_terminal:
             self._draw(text)
         else:
-            self._console.print(text, highlight=False)
+            self._console.print(Text(text))
 
     def progress(self, finished_calls: int, elapsed_s: float) -> None:
         """Show how far the measured part has come; drawn only every so often."""
@@ -52,7 +52,7 @@ class Progress:
         if terminal:
             self._draw(line)
         else:
-            self._console.print(line, highlight=False)
+            self._console.print(Text(line))
 
     def line(self, finished_calls: int, elapsed_s: float) -> str:
         """The line that :meth:`progress` shows."""

@@ -33,7 +33,9 @@ _STATUS = {
 def plain_report(result: RunResult, width: int = 80) -> str:
     """The report as plain text, for ``print`` and for tickets."""
     text = StringIO()
-    Console(file=text, width=width, color_system=None, highlight=False).print(report(result))
+    Console(file=text, width=width, color_system=None, highlight=False, markup=False).print(
+        report(result)
+    )
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
@@ -75,7 +77,7 @@ def _header(result: RunResult) -> Table:
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
-    grid.add_row("inputs", f"{len(spec.inputs):,}{seed}: {shown}")
+    grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}"))
     cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
     devices = ", ".join(found.get("devices", []))
     grid.add_row("machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else ""))
@@ -197,5 +199,5 @@ def _warnings(result: RunResult) -> Table:
     grid.add_column()
     for warning in result.warnings:
         grid.add_row("!", Text(f"{warning.message} [{warning.code}]", style="yellow"))
-        grid.add_row("", f"-> {warning.hint}")
+        grid.add_row("", Text(f"-> {warning.hint}"))
     return grid

@@ -27,12 +27,14 @@ class Target(ABC):
     """
 
     form: ClassVar[str]
-    #: Callers of this target hold the GIL while it runs Python code.
-    python_callers: ClassVar[bool] = True
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: tuple[RunWarning, ...] = ()
+        #: How long it took to turn the model into this form, if that was done here.
+        self.conversion_s = 0.0
+        #: The very first call, where it was made before any caller's.
+        self.first_call_ms: float | None = None
 
     def load(self, callers: int) -> None:
         """Load what depends on the number of callers.

@@ -61,7 +61,6 @@ class AotiTarget(Target):
     """
 
     form = "aoti"
-    python_callers = False
 
     def __init__(
         self,

@@ -23,14 +23,10 @@ class ScriptTarget(Target):
     """A ``ScriptModule``; native callers run its graph without the GIL."""
 
     form = "script"
-    python_callers = False
 
     def __init__(self, module: torch.jit.ScriptModule, name: str | None = None) -> None:
         super().__init__(name or str(getattr(module, "original_name", type(module).__name__)))
         self.module = module
-        # Binds arguments to forward's schema exactly as a call does; compiled or not.
-        binder = getattr(torch._C, "ThroughputBenchmark", None)  # noqa: SLF001
-        self._binder = binder(module._c) if binder else None  # noqa: SLF001
 
     def bind(self, number: int, call_input: CallInput) -> CallInput:
         """Bind the arguments to ``forward``'s schema.
@@ -38,9 +34,13 @@ class ScriptTarget(Target):
         Raises:
             PlanError: with torch's own words, which name the argument.
         """
-        if self._binder is not None:
+        # torch's own, which binds exactly as a call does; a new one each time: it keeps its inputs
+        binder = getattr(torch._C, "ThroughputBenchmark", None)  # noqa: SLF001
+        if binder is not None:
             try:
-                self._binder.add_input(*call_input.args, **call_input.kwargs)
+                binder(self.module._c).add_input(  # noqa: SLF001
+                    *call_input.args, **call_input.kwargs
+                )
             except (RuntimeError, TypeError) as error:
                 # the last line speaks of how torch was built
                 reason = str(error).split("\nCast error details")[0].replace("\n", "; ")
