@@ -82,7 +82,7 @@ def markdown(rows: list[Row], rounds: int) -> str:
 
 Written by `make bench`. inferload against `torch.utils.ThroughputBenchmark`, alternating in one
 process: medians, and the median ratio of {rounds} rounds with their range. No-ops take
-{3 * rounds} rounds; memory, set-up and summary {max(rounds // 3, 1)}.
+{7 * rounds} rounds; memory, set-up and summary {max(rounds // 3, 1)}.
 
 Machine: {machine()}.
 

@@ -37,7 +37,7 @@ def main() -> None:
         return
     rounds, scale = chosen.rounds, 10 if chosen.quick else 1
     parts: dict[str, Callable[[], list[Row]]] = {
-        "no_op": lambda: no_op_rows(3 * rounds, scale),
+        "no_op": lambda: no_op_rows(7 * rounds, scale),
         "memory": lambda: memory_rows(rounds, scale),
         "summary": lambda: [summary_row(rounds, scale)],
         "help": lambda: [help_row(rounds)],
