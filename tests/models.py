@@ -91,3 +91,17 @@ def mlp() -> torch.nn.Module:
     return torch.nn.Sequential(
         torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4)
     ).eval()
+
+
+class SharesABuffer(torch.nn.Module):
+    """Not safe to call from several threads: an intermediate result lives in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scratch", torch.zeros(200_000))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.scratch.copy_(x)
+        for _ in range(3):
+            self.scratch.mul_(1.0)
+        return self.scratch + 0.0

@@ -20,18 +20,23 @@ if TYPE_CHECKING:
         RunInterrupted,
     )
     from inferload.inputs import CallInput
-    from inferload.loads import ClosedLoop
+    from inferload.loads import ClosedLoop, OpenLoop
     from inferload.records import (
         CallFailure,
         CallLog,
+        CallTally,
+        Certificate,
         Distribution,
         Estimate,
         RunResult,
         RunSpec,
         RunWarning,
         SetUp,
+        SteadyState,
         Summary,
+        Verification,
     )
+    from inferload.stats import certificate
     from inferload.storage import load_result
     from inferload.targets.base import Target
 
@@ -49,18 +54,23 @@ _HOMES = {
         "RunInterrupted",
     ),
     "inputs": ("CallInput",),
-    "loads": ("ClosedLoop",),
+    "loads": ("ClosedLoop", "OpenLoop"),
     "records": (
         "CallFailure",
         "CallLog",
+        "CallTally",
+        "Certificate",
         "Distribution",
         "Estimate",
         "RunResult",
         "RunSpec",
         "RunWarning",
         "SetUp",
+        "SteadyState",
         "Summary",
+        "Verification",
     ),
+    "stats": ("certificate",),
     "storage": ("load_result",),
     "targets.base": ("Target",),
 }
@@ -72,12 +82,15 @@ __all__ = [
     "CallFailure",
     "CallInput",
     "CallLog",
+    "CallTally",
+    "Certificate",
     "ClosedLoop",
     "Distribution",
     "Estimate",
     "ExecutionStats",
     "InferloadError",
     "NativeBuildError",
+    "OpenLoop",
     "PlanError",
     "ResultFormatError",
     "RunInterrupted",
@@ -85,9 +98,12 @@ __all__ = [
     "RunSpec",
     "RunWarning",
     "SetUp",
+    "SteadyState",
     "Summary",
     "Target",
     "ThroughputBenchmark",
+    "Verification",
+    "certificate",
     "format_time",
     "load_result",
     "run",

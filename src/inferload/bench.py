@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,31 +13,36 @@ import torch
 
 from inferload import checks, stats
 from inferload.environment import environment, usable_cores
-from inferload.errors import CallError, NativeBuildError, PlanError, RunInterrupted
+from inferload.errors import CallError, RunInterrupted
 from inferload.execution import Execution, Observer, execute
-from inferload.executors.base import Executor, Job, exception_text
-from inferload.executors.native import NativeExecutor
-from inferload.executors.native_build import native_extension
+from inferload.executors.base import exception_text
+from inferload.executors.floor import floor_ms
 from inferload.executors.thread_state import ThreadState
-from inferload.executors.threads import ThreadsExecutor
-from inferload.inputs import as_call_inputs, described, input_order, owned
-from inferload.loads import ClosedLoop, check_count
-from inferload.log_file import LogFile
+from inferload.inputs import as_call_inputs, described
+from inferload.loads import ClosedLoop
+from inferload.plan import (
+    DEFAULT_TIME_LIMIT_S,
+    check_options,
+    executor_for,
+    intra_op_threads,
+    prepared,
+)
 from inferload.records import RunResult, RunSpec, RunWarning, SetUp
 from inferload.signals import StopSignals
+from inferload.stopping import StopByPrecision
 from inferload.targets.load import as_target
 from inferload.trace import check_traceable
-from inferload.units import NS_PER_MS, NS_PER_S
+from inferload.units import NS_PER_MS
+from inferload.verification import reference_outputs, verified
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from inferload.inputs import CallInput
+    from inferload.executors.base import Executor, Job
+    from inferload.loads import OpenLoop
+    from inferload.records import Verification
     from inferload.targets.base import Target
-
-EXECUTORS = ("auto", "threads", "native")
-LONGEST_S = 10 * 365 * 86_400.0
 
 
 class _Logging:
@@ -55,15 +59,20 @@ def run(
     model: object,
     inputs: object,
     *,
-    load: ClosedLoop | None = None,
+    load: ClosedLoop | OpenLoop | None = None,
     calls: int | None = None,
     duration_s: float | None = None,
+    precision: float | None = None,
+    quantile: str = "p99",
+    time_limit_s: float | None = None,
+    warmup: str | None = None,
     warmup_calls: int = 10,
-    executor: str = "auto",
+    executor: str | Executor = "auto",
     threads_per_call: int | None = None,
     seed: int = 0,
     on_error: str = "stop",
     share_inputs: bool = False,
+    verify: bool = False,
     trace: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -74,17 +83,27 @@ def run(
             ``.pt2``, any callable, or a ``Target``.
         inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args) or
             dict (kwargs); each call takes one of them, drawn with ``seed``.
-        load: ``ClosedLoop(callers=...)``; one caller if not given.
-        calls: calls in all, over all callers, met exactly; 1,000 if ``duration_s`` is not given
-            either.
-        duration_s: seconds to go on starting calls; those in flight then are finished.
+        load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
+            given.
+        calls: calls in all, over all callers, met exactly. If no end is given, 1,000; a replay
+            then goes to its end.
+        duration_s: seconds to go on starting calls, or (open loop) in which calls are due; those
+            in flight then are finished.
+        precision: go on until half of the interval of ``quantile`` of the response time and of
+            throughput is within this fraction of its value.
+        quantile: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``, ``"p999"`` or ``"p9999"``.
+        time_limit_s: ends a run by precision all the same; 60 s if not given.
+        warmup: ``"auto"`` cuts off what comes before the steady state, which the log still has;
+            ``"fixed"`` does not. By default auto where ``duration_s`` or ``precision`` is given.
         warmup_calls: calls each caller makes before the start line, not logged.
         executor: ``"threads"``, ``"native"`` (TorchScript, AOTInductor), or ``"auto"``: native
-            where the target and the machine allow it.
+            where the target and the machine allow it; or an ``Executor``.
         threads_per_call: intra-op threads of each call; torch's present setting if not given.
         seed: draws the order of inputs.
         on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on.
         share_inputs: let callers share the tensors given, where each else has copies.
+        verify: compare outputs under load with outputs computed alone, by ``torch.testing``'s
+            tolerances.
         trace: write a Chrome trace of the measured part to this path.
         observer: is told of stages and progress.
 
@@ -100,9 +119,24 @@ def run(
     load = load or ClosedLoop()
     observer = observer or _Logging()
     trace_path = None if trace is None else Path(trace)
-    calls = 1000 if calls is None and duration_s is None else calls
-    _check_options(load, calls, duration_s, warmup_calls, executor, threads_per_call, on_error)
-    check_count("seed", seed, at_least=0)
+    if calls is None and duration_s is None and precision is None:
+        calls = None if getattr(load, "times_s", None) is not None else 1000
+    if precision is not None and time_limit_s is None:
+        time_limit_s = DEFAULT_TIME_LIMIT_S
+    check_options(
+        load=load,
+        calls=calls,
+        duration_s=duration_s,
+        precision=precision,
+        quantile=quantile,
+        time_limit_s=time_limit_s,
+        warmup=warmup,
+        warmup_calls=warmup_calls,
+        executor=executor,
+        threads_per_call=threads_per_call,
+        on_error=on_error,
+        seed=seed,
+    )
     if trace_path is not None:
         check_traceable(trace_path)
     target = as_target(model)
@@ -110,9 +144,9 @@ def run(
 
     observer.stage(f"preparing {target.name}")
     with ExitStack() as stack:
-        stack.enter_context(_intra_op_threads(threads_per_call))
+        stack.enter_context(intra_op_threads(threads_per_call))
         prepare_started = time.perf_counter()
-        chosen, warnings = _executor_for(target, executor, observer)
+        chosen, warnings = executor_for(target, executor, observer.stage)
         state = ThreadState.of_this_thread()
         spec = RunSpec(
             target=target.name,
@@ -120,8 +154,14 @@ def run(
             executor=chosen.name,
             load=str(load),
             callers=load.callers,
+            rate_per_s=None if isinstance(load, ClosedLoop) else load.rate_per_s,
+            drain_s=None if isinstance(load, ClosedLoop) else load.drain_s,
             calls=calls,
             duration_s=duration_s,
+            precision=precision,
+            quantile=quantile,
+            time_limit_s=time_limit_s,
+            warmup=warmup or ("auto" if duration_s or precision else "fixed"),
             warmup_calls=warmup_calls,
             threads_per_call=torch.get_num_threads(),
             inputs=tuple(described(one) for one in given),
@@ -131,15 +171,32 @@ def run(
             on_error=on_error,
             grad_mode=state.grad_mode,
             autocast=state.autocast_mode,
+            verify=verify,
         )
-        job, log_file = _prepared(target, given, spec)
+        job, log_file = prepared(target, given, spec, load)
         stack.callback(log_file.close)
+        references = reference_outputs(target, given) if verify else None
+        floor = None  # an executor of the caller's own may not know how to do nothing
+        if isinstance(executor, str):
+            floor = floor_ms(chosen, spec.threads_per_call)
+        rule = None
+        if precision is not None:
+            rule = StopByPrecision(precision, quantile, cut=spec.warmup == "auto")
         prepare_s = time.perf_counter() - prepare_started + target.conversion_s
         signals = stack.enter_context(StopSignals())
         with target.while_called(load.callers):
-            done = execute(chosen, job, observer, trace_path, signals)
+            done = execute(chosen, job, observer, trace_path, signals, rule)
         # a signal that comes from here on does not lose what was measured
-        result = _result(target, spec, job, done, warnings, prepare_s, signals.received)
+        result = _result(
+            target,
+            spec,
+            job,
+            done,
+            warnings=warnings,
+            set_up=_set_up(target, spec, job, done, prepare_s, floor),
+            signals=signals.received,
+            verification=None if references is None else verified(references, done.outcome.kept),
+        )
     failure = done.outcome.first_failure if on_error == "stop" else None
     if failure is not None:
         when = (
@@ -168,28 +225,43 @@ def _result(
     spec: RunSpec,
     job: Job,
     done: Execution,
+    *,
     warnings: list[RunWarning],
-    prepare_s: float,
+    set_up: SetUp,
     signals: list[str],
+    verification: Verification | None,
 ) -> RunResult:
     cores, devices = usable_cores(), set(job.synchronize)
-    first_call_ms = target.first_call_ms
-    if first_call_ms is None and spec.warmup_calls and max(done.outcome.first_call_ns):
-        first_call_ms = max(done.outcome.first_call_ns) / NS_PER_MS
     failed = spec.on_error == "stop" and done.outcome.first_failure is not None
+    steady = stats.judged(done.log)
+    from_s = steady.cut_s if spec.warmup == "auto" else 0.0
+    counted = len(done.log) if done.log.tally is None else done.log.tally.calls
+    summary = stats.summarize(
+        done.log,
+        spec.items_per_input,
+        callers=spec.callers,
+        from_s=from_s,
+        unfinished=max(done.due_calls - counted, 0),
+        in_flight=done.watcher.mean_in_flight(from_s),
+    )
+    found = checks.Findings(
+        spec=spec,
+        summary=summary,
+        steady=steady,
+        set_up=set_up,
+        done=done,
+        verification=verification,
+        usable_cores=cores,
+        on_device=bool(devices),
+    )
     return RunResult(
         run_id=job.log.run_id,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         status="interrupted" if signals else "failed" if failed else "complete",
         spec=spec,
         environment=environment(devices),
-        set_up=SetUp(
-            prepare_s=prepare_s,
-            open_s=done.open_s,
-            first_call_ms=first_call_ms,
-            log_bytes=job.log.reserved_bytes,
-        ),
-        summary=stats.summarize(done.log, spec.items_per_input),
+        set_up=set_up,
+        summary=summary,
         warnings=(
             *warnings,
             *done.warnings,
@@ -197,118 +269,35 @@ def _result(
             *checks.warnings_before(
                 spec, target.modules(), usable_cores=cores, on_device=bool(devices)
             ),
-            *checks.warnings_after(
-                spec,
-                done.log,
-                done.outcome,
-                recompiled_graphs=done.recompiled_graphs,
-                usable_cores=cores,
-            ),
+            *checks.warnings_after(found),
         ),
+        steady=steady,
+        verification=verification,
         log=done.log,
     )
 
 
-def _check_options(
-    load: object,
-    calls: int | None,
-    duration_s: float | None,
-    warmup_calls: int,
-    executor: str,
-    threads_per_call: int | None,
-    on_error: str,
-) -> None:
-    if not isinstance(load, ClosedLoop):
-        raise PlanError(f"load is a {type(load).__name__}: give il.ClosedLoop(callers=4)")
-    if calls is not None and duration_s is not None:
-        raise PlanError(
-            f"calls={calls!r} and duration_s={duration_s!r} were both given: a run ends by one"
-        )
-    if calls is not None:
-        check_count("calls", calls, at_least=1)
-    if duration_s is not None and (
-        isinstance(duration_s, bool)
-        or not isinstance(duration_s, int | float)
-        or not 0 < duration_s <= LONGEST_S
-    ):
-        raise PlanError(f"duration_s is {duration_s!r}: it must be more than 0 s, and finite")
-    check_count("warmup_calls", warmup_calls, at_least=0)
-    if threads_per_call is not None:
-        check_count("threads_per_call", threads_per_call, at_least=1, at_most=4096)
-    if executor not in EXECUTORS:
-        raise PlanError(f"executor {executor!r} is unknown: choose {', '.join(EXECUTORS)}")
-    if on_error not in {"stop", "record"}:
-        raise PlanError(f"on_error {on_error!r} is unknown: choose stop or record")
-
-
-def _executor_for(
-    target: Target, asked: str, observer: Observer
-) -> tuple[Executor, list[RunWarning]]:
-    if asked == "threads" or (asked == "auto" and not target.runs_natively):
-        return ThreadsExecutor(), []
-    if not target.runs_natively:
-        raise PlanError(
-            f"native callers run TorchScript and AOTInductor, and {target.name} is in the form "
-            f"{target.form!r}: use the executor threads, or export the model (--form aoti)"
-        )
-    try:
-        native_extension(observer.stage)
-    except NativeBuildError as error:
-        if asked == "native":
-            raise
-        return ThreadsExecutor(), [
-            RunWarning(
-                code="native-unavailable",
-                message=f"Python threads called the target, holding the GIL: {error}",
-                hint="inferload doctor says what native callers need",
-            )
-        ]
-    return NativeExecutor(), []
-
-
-def _prepared(target: Target, given: Sequence[CallInput], spec: RunSpec) -> tuple[Job, LogFile]:
-    """Check and copy the inputs, compile, and set the log file aside."""
-    target.load(spec.callers)
-    bound = [target.bind(number, one) for number, one in enumerate(given)]
-    log_file = LogFile(spec.calls, run_id=uuid.uuid4().hex)
-    try:
-        target.prepare(bound if spec.share_inputs else [owned(one) for one in bound])
-        own = [
-            bound if spec.share_inputs else [owned(one) for one in bound]
-            for _ in range(spec.callers)
-        ]
-    except BaseException as error:
-        log_file.close()
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, PlanError):
-            raise PlanError(
-                f"{target.name} failed while it was prepared: {type(error).__name__}: "
-                f"{exception_text(error)}"
-            ) from error
-        raise
-    return (
-        Job(
-            target=target,
-            inputs=own,
-            order=input_order(len(bound), spec.calls, spec.seed),
-            calls=spec.calls,
-            duration_ns=None if spec.duration_s is None else int(spec.duration_s * NS_PER_S),
-            warmup_calls=spec.warmup_calls,
-            threads_per_call=spec.threads_per_call,
-            stop_on_error=spec.on_error == "stop",
-            synchronize=tuple(sorted(target.devices(bound), key=str)),
-            log=log_file,
-        ),
-        log_file,
+def _set_up(
+    target: Target,
+    spec: RunSpec,
+    job: Job,
+    done: Execution,
+    prepare_s: float,
+    floor: float | None,
+) -> SetUp:
+    slowest: Sequence[int] = max(
+        (first for first in done.outcome.first_calls_ns if first),
+        key=lambda first: first[0],
+        default=(),
     )
-
-
-@contextmanager
-def _intra_op_threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        # callers set their own, which also sets what new threads start with
-        torch.set_num_threads(before)
+    first_call_ms = target.first_call_ms
+    if first_call_ms is None and spec.warmup_calls and slowest:
+        first_call_ms = slowest[0] / NS_PER_MS
+    return SetUp(
+        prepare_s=prepare_s,
+        open_s=done.open_s,
+        first_call_ms=first_call_ms,
+        first_ten_ms=tuple(duration / NS_PER_MS for duration in slowest),
+        log_bytes=job.log.reserved_bytes,
+        floor_ms=floor,
+    )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload.log_file import OPEN_ENDED_ROWS
-from inferload.records import CallLog, RunSpec, RunWarning
+from inferload.environment import GOVERNOR, first_line
+from inferload.records import RunWarning, half_width_fraction
+from inferload.units import milliseconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
-    from inferload.executors.base import Outcome
+    from inferload.execution import Execution
+    from inferload.records import Estimate, RunSpec, SetUp, SteadyState, Summary, Verification
+
+    _Texts = tuple[str, str, str]
 
 GIL_FORMS = {"eager", "compile", "export", "callable"}
 
@@ -72,58 +77,223 @@ def _stateful(module: torch.nn.Module) -> bool:
     return "Dropout" in name or "BatchNorm" in name
 
 
-def warnings_after(
-    spec: RunSpec, log: CallLog, outcome: Outcome, *, recompiled_graphs: int, usable_cores: float
-) -> list[RunWarning]:
-    """What is doubtful about a run once it is over."""
-    found = []
-    if recompiled_graphs:
-        found.append(
-            RunWarning(
-                code="recompiled",
-                message=f"torch.compile made {recompiled_graphs} graphs while calls were measured",
-                hint="mark dynamic dimensions, or warm up with every shape (--warmup)",
-            )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that is known about a run that is over."""
+
+    spec: RunSpec
+    summary: Summary
+    steady: SteadyState
+    set_up: SetUp
+    done: Execution
+    verification: Verification | None
+    usable_cores: float
+    on_device: bool
+
+
+def warnings_after(found: Findings) -> list[RunWarning]:
+    """What is doubtful about a run once it is over; thresholds as in docs/measuring.md."""
+    return [
+        RunWarning(code=code, message=message, hint=hint)
+        for check in (_broken, _unfinished, _figures, _harness, _neighbours)
+        for code, message, hint in check(found)
+    ]
+
+
+def _broken(found: Findings) -> Iterator[_Texts]:
+    """What went wrong."""
+    outcome, log = found.done.outcome, found.done.log
+    verification = found.verification
+    if verification is not None and verification.differing:
+        by = "in shape or type"
+        if verification.difference is not None:
+            by = f"by up to {verification.difference:.3g}"
+        yield (
+            "outputs-differ",
+            (
+                f"{verification.differing:,} of {verification.compared:,} outputs under load "
+                f"differ from those computed alone; the worst, caller {verification.caller} on "
+                f"input {verification.input}, {by}"
+            ),
+            "the model is not safe to call from several threads (a buffer or cache they share?)",
+        )
+    if verification is not None and verification.reason:
+        yield (
+            "not-verified",
+            f"outputs could not be verified: {verification.reason}",
+            "verify needs a model that repeats itself: eval mode, fixed seeds, no state",
+        )
+    if found.done.recompiled_graphs:
+        yield (
+            "recompiled",
+            f"torch.compile made {found.done.recompiled_graphs} graphs while calls were measured",
+            "mark dynamic dimensions, or warm up with every shape (--warmup)",
         )
     if outcome.errors:
-        failed = int((~log.completed).sum())
+        failed, made = int((~log.completed).sum()), len(log)
+        if log.tally is not None:
+            failed, made = int(log.tally.failed.sum()), log.tally.calls
         first = outcome.errors[0]
-        found.append(
-            RunWarning(
-                code="failed-calls",
-                message=(
-                    f"{failed:,} of {len(log):,} calls raised; first {first.type}: {first.gist}"
-                ),
-                hint="failed calls are counted apart and not in the latencies",
-            )
+        yield (
+            "failed-calls",
+            f"{failed:,} of {made:,} calls raised; first {first.type}: {first.gist}",
+            "failed calls are counted apart and not in the latencies",
         )
     if outcome.disk_full:
-        found.append(
-            RunWarning(
-                code="disk-full",
-                message="the disk of the call log filled up, which ended the run early",
-                hint="set TMPDIR to a folder with more room, or run for less time",
-            )
+        yield (
+            "disk-full",
+            "the disk of the call log filled up, which ended the run early",
+            "set TMPDIR to a folder with more room, or run for less time",
         )
-    elif spec.calls is None and outcome.claimed_rows >= OPEN_ENDED_ROWS:
-        found.append(
-            RunWarning(
-                code="log-full",
-                message=f"the call log reached its {outcome.claimed_rows:,} calls, ending the run",
-                hint="run for less time",
-            )
+    if outcome.log_was_full:
+        yield (
+            "log-full",
+            "callers waited for room in the call log, which the figures show as the harness's",
+            "fewer callers, or a free core for the thread that reads the log",
         )
-    if (
-        spec.executor == "threads"
-        and spec.form in GIL_FORMS
-        and spec.callers > 1
-        and usable_cores > 1
+
+
+def _unfinished(found: Findings) -> Iterator[_Texts]:
+    """An open loop that the target did not keep up with."""
+    spec, summary = found.spec, found.summary
+    if summary.unfinished_calls:
+        yield (
+            "unfinished",
+            f"{summary.unfinished_calls:,} calls were due and never began"
+            + (f" within {spec.drain_s:g} s after the last was due" if spec.drain_s else ""),
+            "they rank as slower than all others; lower the rate, or add callers",
+        )
+    if spec.precision is not None and not found.done.watcher.precise:
+        p_q, x = summary.response_ms, summary.throughput_calls_per_s
+        quantile = getattr(p_q, spec.quantile) if p_q is not None else None
+        shown = [_width_text(spec.quantile, quantile), _width_text("throughput", x)]
+        yield (
+            "not-precise",
+            (
+                f"the run ended at {summary.from_s + summary.duration_s:.3g} s before its figures "
+                f"were within {spec.precision:.1%}: {', '.join(shown)}"
+            ),
+            "a longer --time-limit, or a wider --precision",
+        )
+
+
+def _figures(found: Findings) -> Iterator[_Texts]:
+    """Figures that do not mean what they seem to mean."""
+    spec, summary, steady = found.spec, found.summary, found.steady
+    response = summary.response_ms
+    if steady.steady is False:
+        moved = f"its median moved by {steady.drift_fraction or 0.0:+.1%}"
+        if steady.cut_windows == steady.windows // 2:
+            moved = "it had not settled by the middle of the run"
+        yield (
+            "unsteady",
+            f"the run did not become steady: {moved}",
+            "its figures depend on when they were taken; run longer, or find what changes",
+        )
+    if response is None:
+        return
+    if summary.lateness_ms is None and response.p99 is not None:
+        yield (
+            "closed-loop-tail",
+            "a closed loop makes no calls while the target stalls, so its tail is too good",
+            "quote tails from an open loop: --rate R",
+        )
+    if spec.quantile in response.more_calls:
+        more = response.more_calls[spec.quantile]
+        yield (
+            "too-few-calls",
+            f"{spec.quantile} needs {more:,} more calls like these to be quoted",
+            f"--calls {response.count + more}, or --precision 5%",
+        )
+
+
+def _harness(found: Findings) -> Iterator[_Texts]:
+    """What the harness itself adds."""
+    spec, summary, service = found.spec, found.summary, found.summary.service_ms
+    if service is None:
+        return
+    median_ms = service.quantile(0.5)
+    floor_ms = found.set_up.floor_ms
+    if floor_ms is not None and floor_ms > 0.05 * median_ms:
+        yield (
+            "floor",
+            (
+                f"a call that does nothing takes {milliseconds_text(floor_ms)} here, "
+                f"{floor_ms / median_ms:.0%} of the median service time"
+            ),
+            "differences of that size are the harness's: call with larger inputs",
+        )
+    late = summary.lateness_ms
+    if late is not None and late.quantile(0.99) > 0.01 * median_ms:
+        python = spec.executor == "threads"
+        yield (
+            "late",
+            (
+                f"1 % of calls began more than {milliseconds_text(late.quantile(0.99))} after a "
+                f"free caller should have begun them "
+                f"(median {milliseconds_text(late.quantile(0.5))})"
+            ),
+            "Python callers wait for the GIL: --form aoti, whose callers do without"
+            if python
+            else "leave a core free: fewer callers or intra-op threads, or a quieter machine",
+        )
+    gil_ms = found.done.disturbances.gil_wait_ms
+    if spec.form in GIL_FORMS and gil_ms is not None and gil_ms > 1:
+        yield (
+            "gil",
+            f"a Python thread that asked for the GIL waited {milliseconds_text(gil_ms)} for it",
+            "--form aoti runs without it",
+        )
+    pauses = found.done.disturbances
+    if pauses.gc_longest_ms > max(0.1 * median_ms, 1) or (
+        pauses.gc_total_ms > 10 * summary.duration_s
     ):
-        found.append(
-            RunWarning(
-                code="gil",
-                message=f"{spec.callers} Python callers take turns at the GIL between kernels",
-                hint="--form aoti runs without it",
-            )
+        yield (
+            "gc",
+            (
+                f"Python's garbage collector ran {pauses.gc_pauses} times, "
+                f"{milliseconds_text(pauses.gc_total_ms)} in all and up to "
+                f"{milliseconds_text(pauses.gc_longest_ms)} at once"
+            ),
+            "call gc.freeze() after loading, or gc.disable()",
         )
-    return found
+
+
+def _neighbours(found: Findings) -> Iterator[_Texts]:
+    """What others took of the machine."""
+    others, summary = found.done.disturbances, found.summary
+    ran_s = summary.from_s + summary.duration_s
+    waited_s = found.done.outcome.run_delay_ns / 1e9
+    if ran_s > 0 and waited_s > 0.01 * ran_s * found.spec.callers:
+        yield (
+            "run-queue",
+            (
+                f"callers stood in run queues for {waited_s / ran_s / found.spec.callers:.1%} of "
+                "the run, ready and without a core"
+            ),
+            "fewer callers or intra-op threads, or fewer other programs",
+        )
+    if others.throttled_s:
+        yield (
+            "throttled",
+            f"a cgroup quota held the process back for {others.throttled_s:.3g} s",
+            "raise the quota (cpu.max), or use fewer threads than it has cores",
+        )
+    if others.steal_fraction is not None and others.steal_fraction > 0.005:
+        yield (
+            "steal",
+            f"the hypervisor gave {others.steal_fraction:.1%} of the machine's time to others",
+            "compare only runs that alternate, or use a machine of your own",
+        )
+    governor = first_line(GOVERNOR)
+    if governor is not None and governor != "performance" and not found.on_device:
+        yield (
+            "governor",
+            f"the CPU governor is {governor!r}: the clock follows the load",
+            "cpupower frequency-set --governor performance",
+        )
+
+
+def _width_text(name: str, estimate: Estimate | None) -> str:
+    width = half_width_fraction(estimate)
+    return f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")

@@ -49,7 +49,39 @@ def run_command(
     duration: Annotated[
         str | None, typer.Option(metavar="TIME", help="Instead: how long, as 10s, 500ms or 2m.")
     ] = None,
-    warmup: Annotated[int, typer.Option(help="Warm-up calls of each caller.")] = 10,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Instead: until the intervals of --quantile and throughput are within, as 2%.",
+        ),
+    ] = None,
+    quantile: Annotated[
+        str, typer.Option(help="The quantile that --precision is about: p50 to p99.99.")
+    ] = "p99",
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Ends --precision all the same; 60s.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="Open loop: calls due per second, come what may."),
+    ] = None,
+    arrivals: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="poisson (with --rate), constant, gamma:SHAPE (bursts below 1), replay:FILE or "
+            "replay:FILE:2x (twice as fast).",
+        ),
+    ] = None,
+    warmup: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Warm-up calls of each caller, and nothing is cut; auto (with --duration and "
+            "--precision): 10, and what comes before the steady state is cut.",
+        ),
+    ] = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,6 +105,9 @@ def run_command(
     on_error: Annotated[
         str, typer.Option(help="stop at the first exception, or record it and go on.")
     ] = "stop",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare outputs under load with those made alone.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the result, its log beside it.")
     ] = None,
@@ -87,13 +122,14 @@ def run_command(
     """
     from inferload import units
     from inferload.errors import CallError, RunInterrupted
+    from inferload.loads import load_from_text
     from inferload.report.progress import Progress
 
     duration_s = None if duration is None else units.duration_s(duration)
+    time_limit_s = None if time_limit is None else units.duration_s(time_limit)
     _check_outputs(json, trace)
-    if calls is None and duration_s is None:
-        calls = 1000
-    progress = Progress(_errors, calls, duration_s)
+    load = load_from_text(arrivals, rate, callers, seed)
+    progress = Progress(_errors, calls, duration_s or time_limit_s)
     observer: Any = _Silent() if quiet else progress
     failure: BaseException | None = None
     observer.stage("importing torch")
@@ -104,14 +140,18 @@ def run_command(
             form,
             autocast,
             observer,
-            callers=callers,
+            load=load,
             calls=calls,
             duration_s=duration_s,
-            warmup_calls=warmup,
+            precision=None if precision is None else units.fraction(precision),
+            quantile=quantile.replace(".", ""),
+            time_limit_s=time_limit_s,
+            **_warm_up(warmup),
             executor=executor,
             threads_per_call=threads_per_call,
             seed=seed,
             on_error=on_error,
+            verify=verify,
             trace=trace,
         )
     except (CallError, RunInterrupted) as error:
@@ -129,8 +169,20 @@ def run_command(
             sys.stdout.flush()
             os._exit(EXIT_INTERRUPTED)
         raise typer.Exit(EXIT_INTERRUPTED)
-    if failure is not None or not saved or result.summary.failed_calls:
+    differs = result.verification is not None and result.verification.differing
+    if failure is not None or not saved or result.summary.failed_calls or differs:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _warm_up(text: str | None) -> dict[str, Any]:
+    """Read ``--warmup``: a number of calls, or auto."""
+    from inferload.errors import PlanError
+
+    if text is None or text == "auto":
+        return {"warmup": text}
+    if not text.isascii() or not text.isdigit():
+        raise PlanError(f"warmup {text!r} is not understood: give a number of calls, or auto")
+    return {"warmup": "fixed", "warmup_calls": int(text)}
 
 
 def _check_outputs(json: Path | None, trace: Path | None) -> None:
@@ -149,8 +201,6 @@ def _run(
     form: str | None,
     autocast: str | None,
     observer: Any,
-    *,
-    callers: int,
     **options: Any,
 ) -> RunResult:
     import torch
@@ -158,11 +208,9 @@ def _run(
     from inferload import bench
     from inferload.errors import PlanError
     from inferload.inputs import inputs_from_text
-    from inferload.loads import ClosedLoop
     from inferload.targets.forms import as_form
     from inferload.targets.load import model_from_spec
 
-    load = ClosedLoop(callers=callers)
     given = inputs_from_text(input_texts, options["seed"]) if input_texts else None
     observer.stage(f"loading {model}")
     found, own_inputs = model_from_spec(model)
@@ -184,7 +232,7 @@ def _run(
             observer.stage(f"turning the model into the form {form}")
         target = as_form(found, form, given)
         stack.enter_context(torch.inference_mode())
-        return bench.run(target, given, load=load, observer=observer, **options)
+        return bench.run(target, given, observer=observer, **options)
 
 
 @app.command("report")

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.environment import cpu_model, usable_cores
+from inferload.disturbances import stolen_and_total, throttled_s
+from inferload.environment import GOVERNOR, cpu_model, first_line, usable_cores
 from inferload.errors import NativeBuildError
+from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
+_NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +40,110 @@ def findings(announce: Callable[[str], None]) -> list[Finding]:
 
     Compiles the native callers if they are not there yet, and tells ``announce`` so.
     """
-    return [_torch(), _cores(), _compiler(), _native_callers(announce)]
+    return [
+        _torch(),
+        _cores(),
+        _quota(),
+        _steal(),
+        _governor(),
+        _turbo(),
+        _clock(),
+        _timer(),
+        _allocator(),
+        _compiler(),
+        _native_callers(announce),
+    ]
+
+
+def _quota() -> Finding:
+    held_back = throttled_s()
+    return Finding(
+        name="quota",
+        well=not held_back,
+        found="no cgroup says that it throttles"
+        if held_back is None
+        else f"throttled for {held_back:.3g} s since the cgroup was made",
+        hint="raise cpu.max, or use fewer threads than the quota has cores",
+    )
+
+
+def _steal() -> Finding:
+    ticks = stolen_and_total()
+    if ticks is None or not ticks[1]:
+        return Finding(name="steal", well=True, found="unknown: there is no /proc/stat")
+    fraction = ticks[0] / ticks[1]
+    return Finding(
+        name="steal",
+        well=fraction <= 0.005,
+        found=f"{fraction:.2%} of the time since boot went to other virtual machines",
+        hint="compare only runs that alternate, or use a machine of your own",
+    )
+
+
+def _governor() -> Finding:
+    governor = first_line(GOVERNOR)
+    return Finding(
+        name="governor",
+        well=governor in {None, "performance"},
+        found=governor or "unknown: the system does not show it (a virtual machine?)",
+        hint="cpupower frequency-set --governor performance",
+    )
+
+
+def _turbo() -> Finding:
+    boost, no_turbo = first_line(_BOOST), first_line(_NO_TURBO)
+    on = boost == "1" or no_turbo == "0"
+    state = "on" if on else "off"
+    return Finding(
+        name="turbo",
+        well=not on,
+        found=state if boost or no_turbo else "unknown: the system does not show it",
+        hint=f"the clock depends on heat and on busy cores; echo 0 > {_BOOST} for repeatable runs",
+    )
+
+
+def _clock() -> Finding:
+    source = first_line(_CLOCK_SOURCE) or "unknown"
+    reads = 20_000
+    began = time.perf_counter_ns()
+    for _ in range(reads):
+        time.perf_counter_ns()
+    each = (time.perf_counter_ns() - began) / reads
+    return Finding(
+        name="clock",
+        well=each < 200,
+        found=f"{source}, a reading from Python takes {each:.0f} ns",
+        hint="readings leave the process: boot with clocksource=tsc if the hardware allows it",
+    )
+
+
+def _timer() -> Finding:
+    clock = MonotonicClock()
+    with clock.caller():
+        late = []
+        for _ in range(200):
+            due = time.perf_counter_ns() + 1_000_000
+            clock.sleep(1_000_000)
+            late.append((time.perf_counter_ns() - due) / 1e3)
+    late.sort()
+    middle, tail = late[99], late[197]
+    return Finding(
+        name="timer",
+        well=tail < clock.spin_ns / 1e3,
+        found=f"a sleep lasts {middle:.0f} us too long in the median, {tail:.0f} us at p99",
+        hint=f"open loops look at the clock for the last {clock.spin_ns / 1e3:.0f} us only: calls "
+        "will begin late; leave a core free, or use a quieter machine",
+    )
+
+
+def _allocator() -> Finding:
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    known = next((name for name in ("tcmalloc", "jemalloc", "mimalloc") if name in preloaded), None)
+    return Finding(
+        name="allocator",
+        well=True,
+        found=known or "the C library's; tcmalloc or jemalloc (LD_PRELOAD) is often faster",
+    )
 
 
 def _torch() -> Finding:

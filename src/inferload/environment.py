@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import torch
 
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
 
 def usable_cores() -> float:
     """The cores this process may use: its affinity mask, or less where a cgroup quota says so."""
@@ -22,16 +24,17 @@ def usable_cores() -> float:
 
 def _cgroup_quota() -> float | None:
     """CPU quota in cores (cgroup v2 ``cpu.max``, or v1), or ``None``."""
-    text = _first_line(Path("/sys/fs/cgroup/cpu.max"))
+    text = first_line(Path("/sys/fs/cgroup/cpu.max"))
     if text and not text.startswith("max"):
         quota, _, period = text.partition(" ")
         return int(quota) / int(period or 100_000)
-    granted = _first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
-    each = _first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+    granted = first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+    each = first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
     return int(granted) / int(each) if granted and each and int(granted) > 0 else None
 
 
-def _first_line(path: Path) -> str | None:
+def first_line(path: Path) -> str | None:
+    """The first line of a file of the system, or ``None``."""
     try:
         return path.read_text().strip().splitlines()[0]
     except (OSError, IndexError):
@@ -58,7 +61,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
-        "governor": _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "governor": first_line(GOVERNOR),
         "devices": sorted(_device_name(device) for device in devices),
         "python": platform.python_version(),
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),

@@ -6,20 +6,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from inferload.disturbances import DisturbanceWatch
 from inferload.errors import PlanError
 from inferload.records import RunWarning
 from inferload.targets.eager import compiled_graphs
 from inferload.trace import tracing
+from inferload.watcher import POLL_S, Watcher
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inferload.executors.base import Executor, Job, Outcome, Running
-    from inferload.log_file import LogFile
+    from inferload.disturbances import Disturbances
+    from inferload.executors.base import Executor, Job, Outcome
     from inferload.records import CallLog
     from inferload.signals import StopSignals
-
-POLL_S = 0.1
+    from inferload.stopping import StopByPrecision
 
 
 class Observer(Protocol):
@@ -34,7 +35,11 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What a job that has ended left behind."""
+    """What a job that has ended left behind.
+
+    ``due_calls``: open loop, how many calls were due until it ended. ``precise``: whether the
+    precision asked for was reached.
+    """
 
     outcome: Outcome
     log: CallLog
@@ -42,10 +47,18 @@ class Execution:
     recompiled_graphs: int
     warnings: list[RunWarning]
     abandoned: bool
+    watcher: Watcher
+    due_calls: int
+    disturbances: Disturbances
 
 
 def execute(
-    executor: Executor, job: Job, observer: Observer, trace: Path | None, signals: StopSignals
+    executor: Executor,
+    job: Job,
+    observer: Observer,
+    trace: Path | None,
+    signals: StopSignals,
+    rule: StopByPrecision | None = None,
 ) -> Execution:
     """Run a job. A first signal stops the callers, a second one gives up the calls they are in.
 
@@ -54,12 +67,14 @@ def execute(
     """
     observer.stage(f"warming up {job.callers} caller{'s' * (job.callers > 1)}")
     opened = time.perf_counter()
-    start_ns, open_s, graphs, abandoned = 0, 0.0, 0, False
+    open_s, graphs, abandoned = 0.0, 0, False
     warnings: list[RunWarning] = []
     try:
         running = executor.start(job)
     except RuntimeError as error:
         raise PlanError(f"{job.callers} callers could not be started: {error}") from error
+    watcher = Watcher(running, job, rule)
+    disturbances = DisturbanceWatch(python_callers=executor.name == "threads")
     signals.stop = running.stop
     try:
         signals.may_interrupt = True
@@ -69,11 +84,11 @@ def execute(
             pass
         open_s = time.perf_counter() - opened
         graphs = compiled_graphs()
-        with tracing(trace) as warnings:
-            start_ns = running.release()
+        with tracing(trace) as warnings, disturbances:
+            watcher.start_ns = running.release()
             if signals.received:
                 running.stop()  # it came while the line was being opened
-            _watch(running, job.log, observer)
+            watcher.watch(observer)
         running.join()
         signals.may_interrupt = False
     except KeyboardInterrupt:
@@ -86,7 +101,7 @@ def execute(
         running.wait_done(1.0)
         raise
     outcome = running.outcome()
-    if abandoned and (left := job.log.calls_in_flight(outcome.claimed_rows)):
+    if abandoned and (left := watcher.calls_in_flight(outcome)):
         warnings.append(
             RunWarning(
                 code="calls-given-up",
@@ -94,20 +109,15 @@ def execute(
                 hint="they are in no figure; a rate over the calls that returned is too high",
             )
         )
+    cut_short = bool(signals.received) or (job.stop_on_error and outcome.first_failure is not None)
     return Execution(
         outcome=outcome,
-        log=job.log.hand_over(start_ns, outcome.claimed_rows, outcome.errors),
+        due_calls=watcher.calls_due(cut_short=cut_short or outcome.disk_full),
+        log=watcher.collected(outcome),
         open_s=open_s,
         recompiled_graphs=compiled_graphs() - graphs,
         warnings=warnings,
         abandoned=abandoned,
+        watcher=watcher,
+        disturbances=disturbances.found,
     )
-
-
-def _watch(running: Running, log_file: LogFile, observer: Observer) -> None:
-    started = time.perf_counter()
-    all_before = 0
-    while not running.wait_done(POLL_S):
-        count, further = log_file.finished_calls(all_before, running.claimed_rows())
-        observer.progress(all_before + count, time.perf_counter() - started)
-        all_before = further

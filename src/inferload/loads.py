@@ -1,11 +1,29 @@
-"""When calls are due."""
+"""When calls are due: a closed loop, or an open loop whose times are fixed beforehand."""
 
 from __future__ import annotations
 
+import csv
+import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from inferload.errors import PlanError
+from inferload.units import NS_PER_S
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from inferload.records import Floats, Int64s
+
+# Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
+DRAWN_ARRIVALS = 10_000_000
+MOST_PER_S = 1e8
+ARRIVALS = ("constant", "poisson", "gamma", "replay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +43,271 @@ class ClosedLoop:
         return "closed loop"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Schedule:
+    """When each call of a run is due.
+
+    Call i is due ``times_ns[i % n] + (i // n) * period_ns`` after the start line; ``times_ns`` are
+    int64, ascending, of shape ``(n,)``. ``calls`` are due in all.
+    """
+
+    times_ns: Int64s
+    period_ns: int
+    calls: int
+
+    def due_ns(self, row: int) -> int:
+        """When one call is due, from the start line."""
+        turn, place = divmod(row, len(self.times_ns))
+        return int(self.times_ns[place]) + turn * self.period_ns
+
+    def due_by(self, time_ns: int) -> int:
+        """How many calls are due at or before a time."""
+        since_first = time_ns - int(self.times_ns[0])
+        turn = 0 if self.calls <= len(self.times_ns) else max(since_first // self.period_ns, 0)
+        place = int(np.searchsorted(self.times_ns, time_ns - turn * self.period_ns, side="right"))
+        return min(turn * len(self.times_ns) + place, self.calls)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last call is due."""
+        return self.due_ns(self.calls - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenLoop:
+    """Calls are due at times fixed beforehand, however long earlier calls take.
+
+    The callers serve one first-in-first-out queue: a due call waits only while all of them are
+    busy, and its response time counts from when it was due. Nothing is ever re-based. Make one
+    with :meth:`constant`, :meth:`poisson`, :meth:`gamma` or :meth:`replay`.
+
+    ``drain_s``: how long after the last call was due queued calls are still started; those left
+    then are counted as unfinished.
+    """
+
+    arrivals: str
+    rate_per_s: float
+    callers: int = 1
+    seed: int = 0
+    burstiness: float = 1.0
+    times_s: Floats | None = None
+    drain_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_count("callers", self.callers, at_least=1, at_most=10_000)
+        check_count("seed", self.seed, at_least=0)
+        check_positive("rate_per_s", self.rate_per_s, at_most=MOST_PER_S)
+        check_positive("burstiness", self.burstiness, at_most=1e6)
+        if self.drain_s != 0:
+            check_positive("drain_s", self.drain_s, at_most=1e9)
+        if self.arrivals not in ARRIVALS:
+            raise PlanError(f"arrivals {self.arrivals!r} are unknown: choose {', '.join(ARRIVALS)}")
+
+    @classmethod
+    def constant(cls, rate_per_s: float, *, callers: int = 1, drain_s: float = 30.0) -> OpenLoop:
+        """A call every ``1 / rate_per_s`` seconds, the first at the start line."""
+        return cls(arrivals="constant", rate_per_s=rate_per_s, callers=callers, drain_s=drain_s)
+
+    @classmethod
+    def poisson(
+        cls, rate_per_s: float, *, callers: int = 1, seed: int = 0, drain_s: float = 30.0
+    ) -> OpenLoop:
+        """Independent users: exponential times between calls."""
+        return cls(
+            arrivals="poisson", rate_per_s=rate_per_s, callers=callers, seed=seed, drain_s=drain_s
+        )
+
+    @classmethod
+    def gamma(
+        cls,
+        rate_per_s: float,
+        *,
+        burstiness: float,
+        callers: int = 1,
+        seed: int = 0,
+        drain_s: float = 30.0,
+    ) -> OpenLoop:
+        """Gamma times between calls, of shape ``burstiness``: 1 is Poisson, less comes in bursts.
+
+        The coefficient of variation of the times between calls is 1 / sqrt(burstiness).
+        """
+        return cls(
+            arrivals="gamma",
+            rate_per_s=rate_per_s,
+            burstiness=burstiness,
+            callers=callers,
+            seed=seed,
+            drain_s=drain_s,
+        )
+
+    @classmethod
+    def replay(
+        cls,
+        arrivals_s: Sequence[float] | Floats | str | os.PathLike[str],
+        *,
+        callers: int = 1,
+        speed: float = 1.0,
+        drain_s: float = 30.0,
+    ) -> OpenLoop:
+        """Times that were recorded: seconds, ascending, or a file of them.
+
+        The first is the start line, whatever its value. ``speed`` 2 replays twice as fast. A file
+        has one time a line, or is CSV with the times in its first column; one line of headings is
+        skipped.
+
+        Raises:
+            PlanError: the file cannot be read, or the times are not finite and ascending.
+        """
+        check_positive("speed", speed, at_most=1e9)
+        if isinstance(arrivals_s, str | Path) or hasattr(arrivals_s, "__fspath__"):
+            found = _times_of_file(Path(arrivals_s))
+        else:
+            found = _as_times(arrivals_s)
+        times = (found - found[0]) / speed
+        rate = (len(times) - 1) / times[-1] if times[-1] > 0 else MOST_PER_S
+        return cls(
+            arrivals="replay",
+            rate_per_s=min(float(rate), MOST_PER_S),
+            callers=callers,
+            times_s=times,
+            drain_s=drain_s,
+        )
+
+    def __str__(self) -> str:
+        shape = f" (burstiness {self.burstiness:g})" if self.arrivals == "gamma" else ""
+        return f"open loop, {self.arrivals}{shape} {self.rate_per_s:,.6g}/s"
+
+    def schedule(self, calls: int | None, duration_s: float | None) -> Schedule:
+        """All times of a run of so many calls, or so many seconds; a longer run has the same first.
+
+        Raises:
+            PlanError: no call is due in that time.
+        """
+        if self.times_s is not None:
+            times = np.rint(self.times_s[:calls] * NS_PER_S).astype(np.int64)
+            if duration_s is not None:
+                times = times[: np.searchsorted(times, int(duration_s * NS_PER_S))]
+            return Schedule(times_ns=times, period_ns=0, calls=len(times))
+        wanted = calls if calls is not None else self._most_calls(duration_s or 0.0)
+        drawn = self._drawn(min(wanted, DRAWN_ARRIVALS) + 1)
+        times, period_ns = drawn[:-1], max(int(drawn[-1] - drawn[0]), 1)
+        found = Schedule(times_ns=times, period_ns=period_ns, calls=wanted)
+        if calls is None:
+            due = found.due_by(int((duration_s or 0.0) * NS_PER_S) - 1)
+            if due == 0:
+                raise PlanError(
+                    f"no call is due within {duration_s:g} s at {self.rate_per_s:g}/s: "
+                    "run longer, or raise the rate"
+                )
+            found = Schedule(times_ns=times[:due], period_ns=period_ns, calls=due)
+        return found
+
+    @property
+    def _even(self) -> bool:
+        return self.arrivals == "constant"
+
+    def _most_calls(self, duration_s: float) -> int:
+        """More calls than will be due: the mean number, 8 deviations of it, and some."""
+        mean = self.rate_per_s * duration_s
+        spread = 0.0 if self._even else 8 * math.sqrt(mean / min(self.burstiness, 1.0))
+        return int(mean + spread + 10 / min(self.burstiness, 1.0))
+
+    def _drawn(self, count: int) -> Int64s:
+        """Draw ``count`` times, int64 nanoseconds from the start line."""
+        if self._even:
+            even: Int64s = np.rint(np.arange(count) * (NS_PER_S / self.rate_per_s)).astype(np.int64)
+            return even
+        generator = np.random.default_rng(self.seed)
+        mean = NS_PER_S / self.rate_per_s
+        if self.arrivals == "poisson":
+            between = generator.exponential(mean, count)
+        else:
+            between = generator.gamma(self.burstiness, mean / self.burstiness, count)
+        times: Int64s = np.rint(np.cumsum(between)).astype(np.int64)
+        return times
+
+
+def load_from_text(
+    arrivals: str | None, rate_per_s: float | None, callers: int, seed: int
+) -> ClosedLoop | OpenLoop:
+    """Read ``--rate`` and ``--arrivals``: a closed loop where neither was given.
+
+    ``arrivals`` is ``constant``, ``poisson``, ``gamma:SHAPE``, ``replay:FILE`` or
+    ``replay:FILE:2x``.
+
+    Raises:
+        PlanError: the text is not understood, or does not go with the rate.
+    """
+    if arrivals is None and rate_per_s is None:
+        return ClosedLoop(callers=callers)
+    kind, _, rest = (arrivals or "poisson").partition(":")
+    if kind == "replay" and rest:
+        if rate_per_s is not None:
+            raise PlanError("a replay has the rate of its file: give replay:FILE:2x to change it")
+        name, _, speed = rest.rpartition(":")
+        if name and speed.endswith("x") and _number(speed[:-1]) is not None:
+            return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
+        return OpenLoop.replay(Path(rest), callers=callers)
+    if kind == "gamma" and _number(rest) is None:
+        raise PlanError(f"arrivals {arrivals!r} need a shape: write gamma:0.25 for bursts")
+    if kind not in {"constant", "poisson", "gamma"} or (rest and kind != "gamma"):
+        raise PlanError(
+            f"arrivals {arrivals!r} are not understood: "
+            "write constant, poisson, gamma:0.25, replay:FILE or replay:FILE:2x"
+        )
+    if rate_per_s is None:
+        raise PlanError(f"arrivals {arrivals!r} need a rate: give --rate 500")
+    if kind == "gamma":
+        return OpenLoop.gamma(rate_per_s, burstiness=float(rest), callers=callers, seed=seed)
+    if kind == "constant":
+        return OpenLoop.constant(rate_per_s, callers=callers)
+    return OpenLoop.poisson(rate_per_s, callers=callers, seed=seed)
+
+
+def _times_of_file(path: Path) -> Floats:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise PlanError(f"the file of arrival times {path} cannot be read: {reason}") from error
+    if cells and _number(cells[0]) is None:
+        cells = cells[1:]
+    for place, cell in enumerate(cells):
+        if _number(cell) is None:
+            raise PlanError(
+                f"{path}: entry {place + 1} is {cell[:40]!r}: each line must start with a number, "
+                "the time in seconds"
+            )
+    return _as_times([float(cell) for cell in cells], f"{path}: ")
+
+
+def _as_times(values: Sequence[float] | Floats, place: str = "") -> Floats:
+    try:
+        times = np.asarray(values, np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise PlanError(f"{place}arrival times must be numbers of seconds: {error}") from error
+    if len(times) == 0:
+        raise PlanError(f"{place}there are no arrival times")
+    if not np.isfinite(times).all() or np.ptp(times) > 1e9:
+        raise PlanError(f"{place}arrival times must be finite, and within 1e9 s of each other")
+    falling = np.flatnonzero(np.diff(times) < 0)
+    if len(falling):
+        first = int(falling[0]) + 1
+        raise PlanError(
+            f"{place}arrival times must ascend: number {first + 1} is {times[first]:g} s after "
+            f"{times[first - 1]:g} s"
+        )
+    return times
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def check_count(name: str, value: object, *, at_least: int, at_most: int = 2**62) -> None:
     """Refuse a number that is no whole number, too small or too large.
 
@@ -35,3 +318,14 @@ def check_count(name: str, value: object, *, at_least: int, at_most: int = 2**62
     if not whole or not at_least <= int(value) <= at_most:  # type: ignore[call-overload]
         more = "more" if at_most == 2**62 else f"at most {at_most:,}"
         raise PlanError(f"{name} is {value!r}: it must be a whole number of {at_least} or {more}")
+
+
+def check_positive(name: str, value: object, *, at_most: float) -> None:
+    """Refuse what is not a finite number above 0.
+
+    Raises:
+        PlanError: naming the option and the value.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not 0 < float(value) <= at_most:  # type: ignore[arg-type]
+        raise PlanError(f"{name} is {value!r}: it must be more than 0, and at most {at_most:g}")

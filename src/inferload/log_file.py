@@ -2,13 +2,15 @@
 
 A header of 4 KiB, then one column after another, each with room for ``rows`` calls. Callers claim
 ranges of rows and write their own rows alone. While they run, times are absolute monotonic
-nanoseconds and a row whose ``finished_ns`` is 0 did not finish; a saved log has finished calls
-only, timed from the start line. The file has no name: it lives as long as a process has it open.
+nanoseconds and a row whose ``finished_ns`` is 0 did not finish. The file has no name: it lives as
+long as a process has it open.
+
+The file is a ring of ``room`` rows: call i stands in row ``i % room``. A run of more calls than
+that is read and counted while it goes on (``tally``), and the places are written again.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import tempfile
@@ -16,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.errors import PlanError, ResultFormatError
-from inferload.records import CallFailure, CallLog
+from inferload.errors import PlanError
+from inferload.records import CallLog
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import ItemsView, Sequence
 
-MAGIC = b"inferload calls\n"
-VERSION = 1
+    from numpy.typing import NDArray
+
+    from inferload.records import CallFailure
+
 HEADER_BYTES = 4096
 # Rooms are whole blocks, so that every column starts on a page.
 BLOCK_ROWS = 1024
@@ -45,8 +48,9 @@ ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
 PREFAULT_ROWS = 1_800_000
 # How far ahead of the callers disk space is set aside where the number of calls is open.
 GROWTH_ROWS = 1 << 18
-# Address space, not disk: the most calls a run by duration can log.
-OPEN_ENDED_ROWS = 200_000_000
+# The most calls that a run keeps raw (360 MB); of a longer one a sample is kept, and counts.
+KEPT_CALLS = 10_000_000
+ENDLESS = 2**62
 
 _MADV_POPULATE_WRITE = 23  # Linux 5.14; Python does not name it
 
@@ -54,18 +58,21 @@ _MADV_POPULATE_WRITE = 23  # Linux 5.14; Python does not name it
 class LogFile:
     """A log file that callers write; ``columns`` maps names to arrays of shape ``(room,)``."""
 
-    def __init__(self, rows: int | None, run_id: str) -> None:
+    def __init__(self, rows: int | None, run_id: str, *, set_aside: bool = True) -> None:
         """Make a temporary log file for ``rows`` calls, or for an open number of them.
+
+        Disk space for all rows is set aside, or only for the first where ``set_aside`` is false or
+        the number is open; callers then do it as they go.
 
         Raises:
             PlanError: the disk has no room for it.
         """
-        self.rows = OPEN_ENDED_ROWS if rows is None else rows
+        self.rows = ENDLESS if rows is None else rows
         self.run_id = run_id
-        self.room = -(-self.rows // BLOCK_ROWS) * BLOCK_ROWS
+        self.room = -(-min(self.rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS
         self.reserved_rows = 0
         size = HEADER_BYTES + self.room * ROW_BYTES
-        wanted = self.room if rows is not None else GROWTH_ROWS
+        wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
         file = None
         try:
             file = tempfile.TemporaryFile(prefix="inferload-", suffix=".calls")  # noqa: SIM115
@@ -128,6 +135,16 @@ class LogFile:
         except (OSError, AttributeError, ValueError):
             return  # an older kernel: the callers pay for their page faults
 
+    def rows_between(self, begin: int, end: int) -> dict[str, NDArray[Any]]:
+        """All columns of rows ``[begin, end)``: views, or copies where the range wraps."""
+        first, after = begin % self.room, (end - 1) % self.room + 1
+        if begin >= end or first < after:
+            return {name: column[first : first + end - begin] for name, column in self._all()}
+        return {name: np.concatenate([c[first:], c[:after]]) for name, c in self._all()}
+
+    def _all(self) -> ItemsView[str, NDArray[Any]]:
+        return self.columns.items()
+
     def finished_calls(self, from_row: int, claimed_rows: int) -> tuple[int, int]:
         """Count finished calls among rows ``[from_row, claimed_rows)``.
 
@@ -136,24 +153,34 @@ class LogFile:
         """
         finished, count, all_before = self.columns["finished_ns"], 0, from_row
         for row in range(from_row, claimed_rows, BLOCK_ROWS):
-            done = int(np.count_nonzero(finished[row : min(row + BLOCK_ROWS, claimed_rows)]))
+            place = row % self.room
+            rows = min(BLOCK_ROWS, claimed_rows - row)
+            done = int(np.count_nonzero(finished[place : place + rows]))
             count += done
             if done == BLOCK_ROWS and all_before == row:
                 all_before = row + BLOCK_ROWS
         return count, all_before
 
-    def calls_in_flight(self, claimed_rows: int) -> int:
-        """How many calls have started and not finished."""
-        started = self.columns["started_ns"][:claimed_rows] != 0
-        return int(np.count_nonzero(started & (self.columns["finished_ns"][:claimed_rows] == 0)))
+    def forget(self, begin: int, end: int) -> None:
+        """Make rows ``[begin, end)``, which do not wrap, look as if they had never been written."""
+        place = begin % self.room
+        for name in ("started_ns", "finished_ns"):
+            self.columns[name][place : place + end - begin] = 0
 
-    def hand_over(self, start_ns: int, claimed_rows: int, errors: Sequence[CallFailure]) -> CallLog:
-        """The finished calls of the first ``claimed_rows`` rows, timed from ``start_ns``.
+    def calls_in_flight(self, from_row: int, claimed_rows: int) -> int:
+        """How many calls from a row on have started and not finished."""
+        rows = self.rows_between(from_row, claimed_rows)
+        return int(np.count_nonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0)))
+
+    def hand_over(
+        self, start_ns: int, from_row: int, claimed_rows: int, errors: Sequence[CallFailure]
+    ) -> CallLog:
+        """The finished calls of rows ``[from_row, claimed_rows)``, timed from ``start_ns``.
 
         The arrays are the mapped file itself where every claimed call finished: nothing is copied,
         the times are changed in place, and no caller may write any more.
         """
-        columns = {name: column[:claimed_rows] for name, column in self.columns.items()}
+        columns: dict[str, Any] = self.rows_between(from_row, claimed_rows)
         finished = columns["finished_ns"] != 0
         if not finished.all():
             columns = {name: column[finished] for name, column in columns.items()}
@@ -167,63 +194,3 @@ class LogFile:
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""
         self._file.close()
-
-
-def write_log(path: Path, log: CallLog, run_id: str) -> None:
-    """Write a finished log to ``path``.
-
-    Raises:
-        OSError: the file could not be written.
-    """
-    header = {"version": VERSION, "rows": len(log), "run_id": run_id, "endian": "little"}
-    with path.open("wb") as file:
-        file.write((MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0"))
-        for name, dtype in COLUMNS.items():
-            file.write(np.ascontiguousarray(getattr(log, name), dtype).data)
-
-
-def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
-    """Read what :func:`write_log` wrote.
-
-    Raises:
-        ResultFormatError: the file is missing, truncated, of another version, or of another run.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise ResultFormatError(
-            f"the call log {path} cannot be read ({error.strerror}); "
-            "keep it beside the JSON file it was saved with"
-        ) from error
-    header = _header(path, head)
-    if header["run_id"] != run_id:
-        raise ResultFormatError(f"the call log {path} belongs to another run than its JSON file")
-    rows = int(header["rows"])
-    if size != HEADER_BYTES + rows * ROW_BYTES:
-        raise ResultFormatError(
-            f"the call log {path} is damaged: {size:,} bytes where "
-            f"{HEADER_BYTES + rows * ROW_BYTES:,} are expected for {rows:,} calls"
-        )
-    columns, offset = {}, HEADER_BYTES
-    for name, dtype in COLUMNS.items():
-        columns[name] = np.fromfile(path, dtype, rows, offset=offset)
-        offset += rows * dtype.itemsize
-    return CallLog(**columns, errors=tuple(errors))
-
-
-def _header(path: Path, head: bytes) -> dict[str, Any]:
-    if not head.startswith(MAGIC) or len(head) < HEADER_BYTES:
-        raise ResultFormatError(f"{path} is not a call log of inferload, or it is truncated")
-    try:
-        header = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
-        version = header["version"]
-        header = {"rows": int(header["rows"]), "run_id": str(header["run_id"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultFormatError(f"the header of the call log {path} is damaged") from error
-    if version != VERSION:
-        raise ResultFormatError(
-            f"the call log {path} has version {version}; this inferload reads version {VERSION}"
-        )
-    return header

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,7 +47,8 @@ class CallLog:
 
     The times are int64 nanoseconds on the monotonic clock, counted from the start line.
     ``caller``, ``input`` and ``error`` are int32; ``error`` is -1 or an index into ``errors``.
-    Rows stand in the order of call numbers, which is nearly, not exactly, that of time.
+    Rows stand in the order of call numbers, which is nearly, not exactly, that of time. Of a run
+    of more than 10 million calls the rows are a sample, and ``tally`` has counted all of them.
     """
 
     scheduled_ns: Int64s
@@ -58,6 +58,8 @@ class CallLog:
     input: Int32s
     error: Int32s
     errors: tuple[CallFailure, ...] = ()
+    #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
+    tally: CallTally | None = None
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -82,14 +84,31 @@ class CallLog:
         """True where the call returned, False where it raised."""
         return self.error < 0
 
-    def ascending_ns(self, duration: str) -> Int64s:
-        """One duration (``"response_ns"``, ...) of the calls that returned, ascending."""
-        values: Int64s = getattr(self, duration)
-        completed = self.completed
-        if not completed.all():
-            values = values[completed]
-        values.sort()
-        return values
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CallTally:
+    """All calls of a long run, counted by time window and duration.
+
+    Window w holds the calls that finished from ``w * width_ns`` on. ``counts[name]`` are uint32 of
+    shape ``(windows, hdr.BUCKETS)`` for ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and
+    ``"lateness_ns"``, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
+    ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
+    ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    """
+
+    width_ns: int
+    counts: dict[str, NDArray[np.uint32]]
+    sums: dict[str, Floats]
+    lows: dict[str, int]
+    highs: dict[str, int]
+    returned_by_input: Int64s
+    failed: Int64s
+    last_finished_ns: int
+
+    @property
+    def calls(self) -> int:
+        """How many calls were counted."""
+        return int(self.returned_by_input.sum() + self.failed.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,25 +122,33 @@ class Estimate:
     method: str
 
 
-class Sample:
-    """One duration of a log's completed calls, sorted when first asked for."""
+def half_width_fraction(estimate: Estimate | None) -> float | None:
+    """Half of an estimate's interval as a fraction of its value, where it has both."""
+    if estimate is None or estimate.low is None or estimate.high is None or not estimate.value:
+        return None
+    return (estimate.high - estimate.low) / 2 / estimate.value
 
-    def __init__(self, log: CallLog, duration: str) -> None:
-        self._log = log
-        self._duration = duration
 
-    @cached_property
-    def values_ms(self) -> Floats:
-        """The durations in milliseconds, float64, ascending."""
-        return self._log.ascending_ns(self._duration) / 1e6
+@runtime_checkable
+class Sample(Protocol):
+    """The durations behind a distribution, raw or counted."""
+
+    def value_of_rank_ms(self, rank: int) -> float:
+        """The value of a rank, from 1."""
+
+    def histogram(self, edges_ms: Floats) -> Int64s:
+        """How many values lie between each two edges; the last edge is within."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """What a sample of durations looks like, in the unit its name in ``Summary`` says.
 
-    A quantile is ``None`` where the sample is too small to quote it. Every quantile is the
-    value of rank ceil(q n), without interpolation.
+    Every quantile is the value of rank ceil(q n), without interpolation, with a 95 % interval by
+    batch means. It is ``None`` where the calls are too few to quote it, or so many did not finish
+    that it lies among those; ``more_calls[name]`` says how many more calls it would have needed.
+    ``count`` includes the ``unfinished`` calls, which rank above all others; ``mean``, ``min`` and
+    ``max`` are of those that finished. ``counted``: values are known to 0.1 % only.
     """
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
@@ -136,19 +163,26 @@ class Distribution:
     p99: Estimate | None
     p999: Estimate | None
     p9999: Estimate | None
+    more_calls: dict[str, int] = field(default_factory=dict)
+    unfinished: int = 0
+    counted: bool = False
     sample: Sample | None = field(default=None, repr=False, compare=False)
 
     def quantile(self, q: float) -> float:
         """The value of rank ceil(q n), whatever the size of the sample.
 
         Raises:
-            ValueError: ``q`` is not within 0..1, or the sample itself is not at hand.
+            ValueError: ``q`` is not within 0..1, it lies among calls that did not finish, or the
+                sample itself is not at hand.
         """
         if not 0 <= q <= 1:
             raise ValueError(f"quantile {q} is not within 0..1")
         if self.sample is None:
             raise ValueError("the values behind this distribution were not kept")
-        return float(self.sample.values_ms[quantile_rank(q, self.count) - 1])
+        rank = quantile_rank(q, self.count)
+        if rank > self.count - self.unfinished:
+            raise ValueError(f"quantile {q} lies among the {self.unfinished} unfinished calls")
+        return self.sample.value_of_rank_ms(rank)
 
 
 def quantile_rank(q: float, count: int) -> int:
@@ -161,20 +195,80 @@ def quantile_rank(q: float, count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The figures of a run. ``throughput`` counts calls that returned, per second of the run.
+    """The figures of the measured part of a run: of calls that finished after ``from_s``.
 
-    ``duration_s`` lasts from the start line to the finish of the last call. The distributions
-    hold calls that returned, and are ``None`` where there are none.
+    ``duration_s`` lasts from there to the finish of the last call; ``throughput`` counts calls that
+    returned, per second of it. The distributions hold calls that returned, and are ``None`` where
+    there are none. ``unfinished_calls`` were due and never finished. ``lateness_ms``: how long
+    after its due time, or after the last moment at which all callers were busy, a call began, which
+    is the harness's own fault; ``None`` in a closed loop. ``littles_law``: throughput x mean
+    response / calls in flight, which is 1; in a closed loop the rest is time between calls.
     """
 
+    from_s: float = 0.0
     completed_calls: int
     failed_calls: int
+    unfinished_calls: int = 0
     duration_s: float
     throughput_calls_per_s: Estimate
     throughput_items_per_s: Estimate
     response_ms: Distribution | None
     service_ms: Distribution | None
     queue_ms: Distribution | None
+    lateness_ms: Distribution | None = None
+    littles_law: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyState:
+    """Whether a run was steady, by the medians of its windows; ``None``: too few calls to say.
+
+    The first ``cut_windows`` of the ``windows`` were cut, the part before ``cut_s``.
+    ``drift_fraction``: by how much the median of the rest moves in the time of the whole run
+    (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall).
+    """
+
+    steady: bool | None
+    cut_s: float
+    windows: int
+    cut_windows: int
+    drift_fraction: float | None
+    drift_p: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """Whether a quantile of the response time is certified to be under a limit, at a risk of 1 %.
+
+    ``over`` of the ``calls`` took longer; with so many over it takes ``needed_calls`` to certify.
+    """
+
+    calls: int
+    over: int
+    needed_calls: int
+
+    @property
+    def certified(self) -> bool:
+        """Whether the calls suffice."""
+        return self.calls >= self.needed_calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Outputs under load against outputs computed alone.
+
+    ``compared`` outputs were kept and compared, ``differing`` of them were not close by
+    ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
+    with ``difference`` as its largest absolute difference (``None``: not even the same shape or
+    type). ``reason``: why nothing could be compared.
+    """
+
+    compared: int
+    differing: int
+    caller: int | None = None
+    input: int | None = None
+    difference: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +289,14 @@ class RunSpec:
     executor: str
     load: str
     callers: int
+    rate_per_s: float | None = None
+    drain_s: float | None = None
     calls: int | None
     duration_s: float | None
+    precision: float | None = None
+    quantile: str = "p99"
+    time_limit_s: float | None = None
+    warmup: str = "fixed"
     warmup_calls: int
     threads_per_call: int
     inputs: tuple[str, ...]
@@ -206,6 +306,7 @@ class RunSpec:
     on_error: str
     grad_mode: str
     autocast: str
+    verify: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +317,17 @@ class SetUp:
     ``open_s``: from starting the callers until all of them stood at the start line.
     ``first_call_ms``: the target's very first call: the one made to prepare or check it where
     there was one, else the slowest caller's first; ``None`` where that was no warm-up call.
-    ``log_bytes``: the size of the log file set aside.
+    ``first_ten_ms``: the first ten warm-up calls of the caller with the slowest first call.
+    ``log_bytes``: the size of the log file set aside. ``floor_ms``: what a call that does nothing
+    takes in the same callers, the median.
     """
 
     prepare_s: float
     open_s: float
     first_call_ms: float | None
+    first_ten_ms: tuple[float, ...] = ()
     log_bytes: int
+    floor_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +346,8 @@ class RunResult:
     set_up: SetUp
     summary: Summary
     warnings: tuple[RunWarning, ...]
+    steady: SteadyState | None = None
+    verification: Verification | None = None
     log: CallLog = field(repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:

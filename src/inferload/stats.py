@@ -1,88 +1,172 @@
-"""Figures from a call log. numpy only."""
+"""Figures from a call log. numpy and scipy only."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload import intervals
 from inferload.records import (
     QUOTED_QUANTILES,
     CallLog,
+    Certificate,
     Distribution,
     Estimate,
-    Sample,
     Summary,
     quantile_rank,
 )
-from inferload.units import NS_PER_MS, NS_PER_S
+from inferload.samples import part_of
+from inferload.steady_state import steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferload.records import Int64s, RunResult, SteadyState
+    from inferload.samples import Durations
 
-def calls_to_quote(q: float) -> int:
-    """The fewest calls whose order statistics bound the q-quantile at two-sided 95 %.
+_BATCH_MEANS = f"batch means, K={intervals.BATCHES}"
 
-    That is the smallest n with max(q, 1-q)^n <= 0.025 (Hahn & Meeker, Statistical Intervals).
 
-    >>> [calls_to_quote(q) for q in (0.9, 0.95, 0.99, 0.999, 0.9999)]
-    [36, 72, 368, 3688, 36887]
+def summarize(
+    log: CallLog,
+    items_per_input: Sequence[int],
+    *,
+    callers: int = 1,
+    from_s: float = 0.0,
+    unfinished: int = 0,
+    in_flight: float | None = None,
+) -> Summary:
+    """Compute the summary of the calls that finished after ``from_s``; failed ones are not timed.
+
+    ``in_flight`` is the mean number of calls that were found due and not finished, for Little's law
+    in an open loop; in a closed loop it is the number of callers.
     """
-    return math.ceil(math.log(0.025) / math.log(max(q, 1 - q)))
-
-
-def summarize(log: CallLog, items_per_input: Sequence[int]) -> Summary:
-    """Compute a run's summary; failed calls are counted but not timed."""
-    completed = log.completed
-    count = int(np.count_nonzero(completed))
-    duration_s = float(log.finished_ns.max()) / NS_PER_S if len(log) else 0.0
-    calls_by_input = np.bincount(log.input[completed], minlength=len(items_per_input))
-    items = int(calls_by_input @ np.asarray(items_per_input, np.int64))
-    waited = not np.array_equal(log.scheduled_ns, log.started_ns)
-    service = distribution_ms(log, "service_ns")
+    part = part_of(log, from_s, callers)
+    service = distribution_ms(part.durations("service_ns"))
+    response, queue, lateness = service, None, None
+    if part.open_loop:
+        response = distribution_ms(part.durations("response_ns"), unfinished)
+        queue = distribution_ms(part.durations("queue_ns"))
+        lateness = distribution_ms(part.durations("lateness_ns"))
+    by_input = part.returned_by_input
+    count, items = int(by_input.sum()), _items(by_input, items_per_input)
+    calls_per_s = rate(count, part.duration_s, part.returned_by_window)
+    busy = in_flight if part.open_loop else callers
+    law = None
+    if busy and response is not None and part.duration_s > 0:
+        law = (count + part.failed) / part.duration_s * response.mean / 1e3 / busy
     return Summary(
+        from_s=from_s,
         completed_calls=count,
-        failed_calls=len(log) - count,
-        duration_s=duration_s,
-        throughput_calls_per_s=rate(count, duration_s),
-        throughput_items_per_s=rate(items, duration_s),
-        response_ms=distribution_ms(log, "response_ns") if waited else service,
+        failed_calls=part.failed,
+        unfinished_calls=unfinished,
+        duration_s=part.duration_s,
+        throughput_calls_per_s=calls_per_s,
+        throughput_items_per_s=_times(calls_per_s, items / count if count else 0.0),
+        response_ms=response,
         service_ms=service,
-        queue_ms=distribution_ms(log, "queue_ns"),
+        queue_ms=queue,
+        lateness_ms=lateness,
+        littles_law=law,
     )
 
 
-def rate(count: int, duration_s: float) -> Estimate:
-    """Count per second of the run."""
+def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Estimate:
+    """Count per second; the interval by batch means over windows of equal time."""
     value = count / duration_s if duration_s > 0 else 0.0
-    return Estimate(value=value, method="count / duration")
-
-
-def distribution_ms(log: CallLog, duration: str) -> Distribution | None:
-    """Summarize one duration of the calls that returned, in milliseconds; ``None`` of no calls.
-
-    ``duration`` is ``"response_ns"``, ``"service_ns"`` or ``"queue_ns"``.
-    """
-    ascending = log.ascending_ns(duration)
-    count = len(ascending)
-    if count == 0:
-        return None
-    quoted = {
-        name: Estimate(
-            value=float(ascending[quantile_rank(q, count) - 1]) / NS_PER_MS,
-            method="rank ceil(q n)",
-        )
-        if count >= calls_to_quote(q)
-        else None
-        for name, q in QUOTED_QUANTILES.items()
-    }
-    return Distribution(
-        count=count,
-        mean=float(ascending.mean()) / NS_PER_MS,
-        min=float(ascending[0]) / NS_PER_MS,
-        max=float(ascending[-1]) / NS_PER_MS,
-        sample=Sample(log, duration),
-        **quoted,
+    bounds = None
+    if by_window is not None and count >= intervals.BATCHES and value > 0:
+        bounds = intervals.mean_interval(by_window)
+    if bounds is None or by_window is None:
+        return Estimate(value=value, method="count / duration")
+    per_s = value / float(by_window.mean())
+    return Estimate(
+        value=value,
+        low=max(bounds[0] * per_s, 0.0),
+        high=bounds[1] * per_s,
+        confidence=intervals.CONFIDENCE,
+        method=f"count / duration, {_BATCH_MEANS}",
     )
+
+
+def quantile_ms(durations: Durations, q: float, unfinished: int = 0) -> tuple[Estimate | None, int]:
+    """One quantile with its interval, or ``None``, and how many more calls it needs."""
+    total = durations.count + unfinished
+    rank = quantile_rank(q, total)
+    if rank > durations.count:
+        return None, intervals.more_calls_to_quote(total, q, 1.0)
+    value = durations.value_of_rank_ms(rank)
+    if missing := intervals.more_calls_to_quote(total, q, 1.0):
+        return None, missing
+    over, sizes = durations.exceeding(value)
+    tau = intervals.calls_per_independent_one(over, sizes, q)
+    missing = intervals.more_calls_to_quote(total, q, tau)
+    if missing:
+        return None, missing
+    low, high = intervals.interval_ranks(total, q, tau, int(np.count_nonzero(sizes)))
+    return Estimate(
+        value=value,
+        low=durations.value_of_rank_ms(low),
+        high=durations.value_of_rank_ms(high) if high <= durations.count else None,
+        confidence=intervals.CONFIDENCE,
+        method=f"rank ceil(q n), {_BATCH_MEANS}",
+    ), 0
+
+
+def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distribution | None:
+    """Summarize durations, in milliseconds; ``None`` of no calls."""
+    if durations is None or durations.count == 0:
+        return None
+    found = {name: quantile_ms(durations, q, unfinished) for name, q in QUOTED_QUANTILES.items()}
+    return Distribution(
+        count=durations.count + unfinished,
+        mean=durations.mean_ms,
+        min=durations.min_ms,
+        max=durations.max_ms,
+        more_calls={name: more for name, (_, more) in found.items() if more},
+        unfinished=unfinished,
+        counted=durations.counted,
+        sample=durations,
+        **{name: estimate for name, (estimate, _) in found.items()},
+    )
+
+
+def judged(log: CallLog) -> SteadyState:
+    """Where a run becomes steady, and whether it stays so, by its response times."""
+    return steady_state(*part_of(log).windows())
+
+
+def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:
+    """Whether a run certifies that a quantile of the response time is under a limit.
+
+    MLPerf's early-stopping bound at a risk of 1 %, with calls and those over the limit divided by
+    how many calls are worth one independent call.
+
+    Raises:
+        ValueError: the quantile has no such name.
+    """
+    if quantile not in QUOTED_QUANTILES:
+        raise ValueError(f"quantile {quantile!r} is unknown: {', '.join(QUOTED_QUANTILES)}")
+    q, summary = QUOTED_QUANTILES[quantile], result.summary
+    durations = part_of(result.log, summary.from_s).durations("response_ns")
+    if durations is None:
+        return Certificate(calls=0, over=0, needed_calls=intervals.calls_to_certify(q, 0))
+    over, sizes = durations.exceeding(limit_ms)
+    late = int(over.sum()) + summary.unfinished_calls + summary.failed_calls
+    calls = durations.count + summary.unfinished_calls + summary.failed_calls
+    share = late / calls
+    tau = intervals.calls_per_independent_one(over, sizes, 1 - share) if 0 < share < 1 else 1.0
+    needed = intervals.calls_to_certify(q, round(late / tau))
+    return Certificate(calls=calls, over=late, needed_calls=int(np.ceil(needed * tau)))
+
+
+def _times(estimate: Estimate, factor: float) -> Estimate:
+    low = None if estimate.low is None else estimate.low * factor
+    high = None if estimate.high is None else estimate.high * factor
+    return replace(estimate, value=estimate.value * factor, low=low, high=high)
+
+
+def _items(by_input: Int64s, items_per_input: Sequence[int]) -> int:
+    return int(by_input @ np.asarray(items_per_input, np.int64)[: len(by_input)])

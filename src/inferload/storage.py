@@ -1,6 +1,6 @@
 """Results as files: versioned JSON, and the call log beside it.
 
-``run.json`` holds everything but the log, ``run.calls`` the log in the format of ``log_file``.
+``run.json`` holds everything but the log, ``run.calls`` the log in the format of ``saved_log``.
 Nothing is pickled.
 """
 
@@ -15,17 +15,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
-from inferload.log_file import read_log, write_log
 from inferload.records import (
     CallFailure,
     Distribution,
     RunResult,
     RunSpec,
     RunWarning,
-    Sample,
     SetUp,
+    SteadyState,
     Summary,
+    Verification,
 )
+from inferload.samples import part_of
+from inferload.saved_log import read_log, write_log
 
 if TYPE_CHECKING:
     import os
@@ -33,11 +35,12 @@ if TYPE_CHECKING:
     from inferload.records import CallLog
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
     "queue_ms": "queue_ns",
+    "lateness_ms": "lateness_ns",
 }
 
 
@@ -53,7 +56,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "interrupted"]
@@ -62,6 +65,8 @@ class _Document(BaseModel):
     set_up: SetUp
     summary: Summary
     warnings: tuple[RunWarning, ...]
+    steady: SteadyState | None = None
+    verification: Verification | None = None
     log: _LogReference
 
 
@@ -122,7 +127,9 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     fields = {name: getattr(document, name) for name in _Document.model_fields}
     for name in ("format", "schema_version", "log", "summary"):
         del fields[name]
-    return RunResult(**fields, summary=_with_samples(document.summary, log), log=log)
+    return RunResult(
+        **fields, summary=_with_samples(document.summary, log, document.spec.callers), log=log
+    )
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -137,6 +144,8 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is not a result of inferload")
     version = content.get("schema_version")
+    if version == 1:  # what version 2 added has defaults
+        content["schema_version"] = version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise ResultFormatError(
             f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
@@ -144,10 +153,11 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _with_samples(summary: Summary, log: CallLog) -> Summary:
+def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:
+    part = part_of(log, summary.from_s, callers)
     found: dict[str, Any] = {}
     for name, duration in _DISTRIBUTIONS.items():
         distribution: Distribution | None = getattr(summary, name)
         if distribution is not None:
-            found[name] = replace(distribution, sample=Sample(log, duration))
+            found[name] = replace(distribution, sample=part.durations(duration))
     return replace(summary, **found)

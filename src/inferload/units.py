@@ -28,6 +28,25 @@ def duration_s(text: str) -> float:
     return float(match[1]) * _SECONDS_PER_UNIT[unit]
 
 
+def fraction(text: str) -> float:
+    """Read ``"2%"`` or ``"0.02"``.
+
+    >>> fraction("2%"), fraction("0.5")
+    (0.02, 0.5)
+
+    Raises:
+        PlanError: the text is not a fraction greater than zero.
+    """
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise PlanError(f"fraction {text!r} is not understood: write for example 2%")
+    return value
+
+
 def duration_text(seconds: float) -> str:
     """Write a duration with three significant digits and the unit that suits it.
 

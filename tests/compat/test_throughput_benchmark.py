@@ -193,7 +193,7 @@ def test_5_stragglers_do_not_inflate_what_callers_saw():
 
 
 def test_6_inputs_are_copied_once_a_caller_not_once_a_call(monkeypatch: pytest.MonkeyPatch):
-    from inferload import bench as engine
+    from inferload import plan as engine
 
     copies = []
     monkeypatch.setattr(engine, "owned", lambda one: copies.append(one) or one)
@@ -247,7 +247,7 @@ def test_11_percentiles_json_and_environment_stand_behind_the_stats(tmp_path: Pa
     bench = il.ThroughputBenchmark(models.NoOp())
     bench.add_input(X)
     result = bench.benchmark(num_iters=400).result
-    assert result.summary.response_ms.p99.value > 0
+    assert result.summary.response_ms.p50.value > 0
     assert result.environment["torch"] == torch.__version__
     result.save(tmp_path / "r.json")
     assert il.load_result(tmp_path / "r.json").summary.completed_calls == 400

@@ -318,5 +318,6 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_its_calls(executor, tmp_pat
     run_by_duration, too_many_calls = done.stdout.splitlines()
     assert "'disk-full'" in run_by_duration
     assert run_by_duration.endswith("complete")
-    assert 1024 <= int(run_by_duration.split()[-2]) <= 4096
+    # the last range of rows, at most 1,024, is claimed in vain
+    assert 512 <= int(run_by_duration.split()[-2]) <= 4096
     assert "No space left on device" in too_many_calls

@@ -36,7 +36,7 @@ def filled(log: LogFile, rows: int, unfinished: tuple[int, ...] = ()) -> None:
 def test_a_full_log_is_handed_over_without_a_copy_and_timed_from_the_start_line(open_log):
     log = open_log(1500)
     filled(log, 1500)
-    calls = log.hand_over(1000, 1500, ())
+    calls = log.hand_over(1000, 0, 1500, ())
     assert calls.started_ns[0] == 0
     assert (calls.response_ns == 1000).all()
     assert np.shares_memory(calls.input, log.columns["input"])
@@ -45,7 +45,7 @@ def test_a_full_log_is_handed_over_without_a_copy_and_timed_from_the_start_line(
 def test_rows_that_did_not_finish_are_left_out(open_log):
     log = open_log(None)
     filled(log, 3000, unfinished=(5, 2999))
-    calls = log.hand_over(0, 3000, ())
+    calls = log.hand_over(0, 0, 3000, ())
     assert len(calls) == 2998
     assert 5 not in calls.input
 

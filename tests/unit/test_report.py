@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from conftest import result_of
 from rich.console import Console
+from virtual_time import replayed
 
 import inferload as il
 from inferload.records import CallLog
 from inferload.report.progress import Progress
 from inferload.report.text import plain_report
-from inferload.stats import summarize
+from inferload.stats import judged, summarize
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -68,18 +69,68 @@ def fixed_result() -> il.RunResult:
             "python": "3.11.7",
             "cpu_capability": "AVX2",
         },
-        set_up=il.SetUp(prepare_s=0.3, open_s=0.05, first_call_ms=120.0, log_bytes=36_864),
-        summary=summarize(log, spec.items_per_input),
+        set_up=il.SetUp(
+            prepare_s=0.3,
+            open_s=0.05,
+            first_call_ms=120.0,
+            first_ten_ms=(120.0, 4.0, 2.0),
+            log_bytes=36_864,
+            floor_ms=3e-5,
+        ),
+        summary=summarize(log, spec.items_per_input, callers=4),
+        steady=judged(log),
+        verification=il.Verification(compared=256, differing=3, caller=2, input=1, difference=0.25),
         warnings=(il.RunWarning(code="oversubscribed", message="8 on 4", hint="--callers 4"),),
         log=log,
     )
 
 
+def fixed_open_result() -> il.RunResult:
+    """An open loop by precision, of which some calls never began and the start was cut off."""
+    generator = np.random.default_rng(0)
+    service = generator.gamma(20.0, 5e4, 4000).astype(np.int64)
+    service[:400] *= 3
+    scheduled = np.arange(4000, dtype=np.int64) * 1_600_000
+    started = replayed(scheduled, service, 2) + 300
+    log = CallLog(
+        scheduled_ns=scheduled,
+        started_ns=started,
+        finished_ns=started + service,
+        caller=np.zeros(4000, np.int32),
+        input=np.zeros(4000, np.int32),
+        error=np.full(4000, -1, np.int32),
+    )
+    before, steady = fixed_result(), judged(log)
+    spec = replace(
+        before.spec,
+        load="open loop, constant 625/s",
+        rate_per_s=625.0,
+        drain_s=30.0,
+        callers=2,
+        calls=None,
+        precision=0.02,
+        time_limit_s=60.0,
+        warmup="auto",
+    )
+    return replace(
+        before,
+        status="complete",
+        spec=spec,
+        summary=summarize(
+            log, (8, 8), callers=2, from_s=steady.cut_s, unfinished=2, in_flight=0.63
+        ),
+        steady=steady,
+        verification=il.Verification(compared=128, differing=0),
+        log=log,
+    )
+
+
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_report_is_the_one_that_was_looked_at(width: int):
+@pytest.mark.parametrize("make", [fixed_result, fixed_open_result])
+def test_the_report_is_the_one_that_was_looked_at(make, width: int):
     """To accept a change: look at the new text, and write it into the golden file."""
-    golden = GOLDEN / f"report_{width}.txt"
-    assert plain_report(fixed_result(), width) + "\n" == golden.read_text()
+    golden = GOLDEN / f"{make.__name__.removeprefix('fixed_')}_{width}.txt"
+    assert plain_report(make(), width) + "\n" == golden.read_text()
 
 
 @pytest.mark.parametrize("calls", [1, 5, 400])

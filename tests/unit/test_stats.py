@@ -6,17 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferload.records import CallLog, quantile_rank
-from inferload.stats import calls_to_quote, summarize
+from inferload.stats import summarize
 
 
 def log_of(response_ns: list[int], *, error: list[int] | None = None, **columns: object) -> CallLog:
     count = len(response_ns)
-    started = np.arange(count, dtype=np.int64) * 10
+    finished = np.cumsum(response_ns, dtype=np.int64)  # one after another
+    started = finished - np.array(response_ns, np.int64)
     return CallLog(
         **{
             "scheduled_ns": started,
             "started_ns": started,
-            "finished_ns": started + np.array(response_ns, np.int64),
+            "finished_ns": finished,
             "caller": np.zeros(count, np.int32),
             "input": np.zeros(count, np.int32),
             "error": np.array(error or [-1] * count, np.int32),
@@ -27,7 +28,8 @@ def log_of(response_ns: list[int], *, error: list[int] | None = None, **columns:
 
 def test_merged_raw_values_give_the_true_p99():
     # MEASUREMENT: 9,900 x 1 ms + 100 x 100 ms; averaging two p99s would give 50.5 ms
-    summary = summarize(log_of([1_000_000] * 9900 + [100_000_000] * 100), (1,))
+    values = np.array([1_000_000] * 9900 + [100_000_000] * 100)
+    summary = summarize(log_of(np.random.default_rng(0).permutation(values)), (1,))
     assert summary.response_ms.p99.value == 1.0
     assert summary.response_ms.quantile(0.9901) == 100.0
 
@@ -49,10 +51,14 @@ def test_ranks_do_not_suffer_from_binary_fractions():
     assert (quantile_rank(0.0, 10), quantile_rank(1.0, 10)) == (1, 10)
 
 
-@pytest.mark.parametrize(("name", "q"), [("p90", 0.9), ("p99", 0.99), ("p999", 0.999)])
-def test_a_quantile_is_quoted_only_from_the_sample_size_that_carries_it(name: str, q: float):
-    fewest = calls_to_quote(q)
-    assert getattr(summarize(log_of([5] * (fewest - 1)), (1,)).response_ms, name) is None
+@pytest.mark.parametrize(
+    ("name", "fewest"), [("p50", 20), ("p90", 100), ("p99", 1000), ("p999", 10_000)]
+)
+def test_a_quantile_is_quoted_only_from_the_sample_size_that_carries_it(name: str, fewest: int):
+    # ten calls beyond it are more than the two-sided 95 % minimum at every quoted quantile
+    too_few = summarize(log_of([5] * (fewest - 7)), (1,)).response_ms
+    assert getattr(too_few, name) is None
+    assert too_few.more_calls[name] == 7
     assert getattr(summarize(log_of([5] * fewest), (1,)).response_ms, name) is not None
 
 
@@ -71,7 +77,7 @@ def test_items_are_counted_by_input():
 
 
 def test_queue_service_and_response_are_told_apart():
-    log = log_of([50, 50], scheduled_ns=np.array([-20, 0], np.int64))
+    log = log_of([50, 50], scheduled_ns=np.array([-20, 30], np.int64))
     summary = summarize(log, (1,))
     assert summary.queue_ms.max == pytest.approx(20e-6)
     assert summary.service_ms.max == pytest.approx(50e-6)

@@ -14,6 +14,8 @@ import inferload as il
 from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
@@ -31,6 +33,33 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path: Path):
         assert np.array_equal(getattr(again.log, name), getattr(result.log, name))
     assert again.summary.response_ms.quantile(0.5) == result.summary.response_ms.quantile(0.5)
     assert str(again) == str(result)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_results_of_every_schema_are_read(version: int):
+    result = il.load_result(GOLDEN / f"result_v{version}.json")
+    assert result.summary.failed_calls == len(result.log) / 2
+    assert result.log.errors[0].type == "ValueError"
+    assert "Example CPU 3000" in str(result)
+    assert (result.summary.lateness_ms is not None) == (version == 2)
+
+
+def test_a_sampled_result_comes_back_with_its_counts(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
+    monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 2000)
+    result = result_of(calls=60_000)
+    assert result.log.tally is not None
+    result.save(tmp_path / "r.json")
+    again = il.load_result(tmp_path / "r.json")
+    assert again.summary == result.summary
+    for name, counts in result.log.tally.counts.items():
+        assert np.array_equal(again.log.tally.counts[name], counts)
+    assert again.log.tally.calls == 60_000
+    assert str(again) == str(result)
+    with (tmp_path / "r.calls").open("r+b") as file:
+        file.truncate((tmp_path / "r.calls").stat().st_size - 8)
+    with pytest.raises(ResultFormatError, match="damaged"):
+        il.load_result(tmp_path / "r.json")
 
 
 def test_recorded_errors_come_back(tmp_path: Path):

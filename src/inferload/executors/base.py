@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.records import CallFailure
 
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     import torch
 
     from inferload.inputs import CallInput
+    from inferload.loads import Schedule
     from inferload.log_file import LogFile
     from inferload.records import Int32s
     from inferload.targets.base import Target
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
 DISTINCT_ERRORS = 256
+# How many warm-up calls of each caller are timed.
+FIRST_CALLS = 10
+# An open loop starts this much after the line is opened, so that its first calls find the callers
+# awake.
+LEAD_NS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +33,13 @@ class Job:
     """One run, as an executor needs it.
 
     ``inputs[caller]`` are the caller's own inputs; ``order`` says which of them each call takes,
-    repeated; ``calls`` or ``duration_ns`` is ``None``. ``synchronize`` are the devices whose
-    work must be finished before a call is.
+    repeated; ``calls`` and ``duration_ns`` are ``None`` where they do not end the run; no call
+    starts ``duration_ns`` after the start line.
+    ``synchronize`` are the devices whose work must be finished before a call is. Each caller keeps
+    copies of up to ``kept_outputs`` outputs.
+
+    Open loop: calls are due by ``schedule``; a run that is ended early has ``drain_ns`` for the
+    calls due by then; at most ``watchers`` callers watch for due calls at a time.
     """
 
     target: Target
@@ -41,6 +52,10 @@ class Job:
     stop_on_error: bool
     synchronize: tuple[torch.device, ...]
     log: LogFile
+    kept_outputs: int = 0
+    schedule: Schedule | None = None
+    drain_ns: int = 0
+    watchers: int = 1
 
     @property
     def callers(self) -> int:
@@ -60,13 +75,21 @@ class FirstFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What the callers left behind beside the log. ``first_call_ns`` has one entry a caller."""
+    """What the callers left behind beside the log.
+
+    ``first_calls_ns[caller]`` are the durations of its first warm-up calls; ``run_delay_ns`` is
+    how long all callers together stood in run queues; ``log_was_full``: callers waited for rows of
+    the log to be read. ``kept[caller]`` are pairs of an input's number and what was returned.
+    """
 
     claimed_rows: int
-    first_call_ns: Sequence[int]
+    first_calls_ns: Sequence[Sequence[int]]
     errors: tuple[CallFailure, ...]
     first_failure: FirstFailure | None
     disk_full: bool
+    run_delay_ns: int = 0
+    log_was_full: bool = False
+    kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)
 
 
 def exception_text(exception: BaseException) -> str:
@@ -103,8 +126,17 @@ class Running(Protocol):
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""
 
+    def now_ns(self) -> int:
+        """The time by the callers' clock."""
+
     def stop(self) -> None:
         """Let each caller finish the call it is in, and no more."""
+
+    def end_at(self, rows: int) -> None:
+        """Open loop: start no call from row ``rows`` on; those before have the drain time."""
+
+    def fold_to(self, rows: int) -> None:
+        """Rows before this have been read: their places in the log may be written again."""
 
     def join(self) -> None:
         """Wait for the callers to end."""

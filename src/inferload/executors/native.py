@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from inferload.errors import PlanError
-from inferload.executors.base import FirstFailure, Outcome, call_failure
+from inferload.executors.base import LEAD_NS, FirstFailure, Outcome, call_failure
 from inferload.executors.native_build import native_extension
 from inferload.log_file import GROWTH_ROWS
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from inferload.executors.base import Job
 
-_CALLERS = {"ScriptModel": "ScriptCallers", "AotiModel": "AotiCallers"}
+_CALLERS = {
+    "ScriptModel": "ScriptCallers",
+    "AotiModel": "AotiCallers",
+    "NoModel": "NoCallers",
+}
 
 
 class NativeExecutor:
@@ -35,35 +44,32 @@ class NativeExecutor:
                 f"form {job.target.form!r}: use the executor 'threads', or export it "
                 "(--form aoti)"
             )
-        plan = extension.Plan(
-            callers=job.callers,
-            rows=job.log.rows,
-            room=job.log.room,
-            open_ended=job.calls is None,
-            duration_ns=job.duration_ns or 0,
-            warmup_calls=job.warmup_calls,
-            threads_per_call=job.threads_per_call,
-            stop_on_error=job.stop_on_error,
-            log_fd=job.log.fileno,
-            reserved_rows=job.log.reserved_rows,
-            growth_rows=GROWTH_ROWS,
-            synchronize=[str(device) for device in job.synchronize],
-        )
-        callers = getattr(extension, _CALLERS[type(model).__name__])
-        return RunningNative(callers(model, plan, job.log.buffer, job.order.tolist()))
+        return RunningNative(extension, model, job)
 
 
 class RunningNative:
     """C++ callers that have been started."""
 
-    def __init__(self, callers: Any) -> None:
-        self._callers = callers
-        self.wait_ready = callers.wait_ready
-        self.release = callers.release
-        self.wait_done = callers.wait_done
-        self.stop = callers.stop
-        self.join = callers.join
-        self.claimed_rows = callers.claimed_rows
+    def __init__(self, extension: ModuleType, model: object, job: Job) -> None:
+        callers = getattr(extension, _CALLERS[type(model).__name__])
+        times, self._lead_ns = np.empty(0, np.int64), 0
+        if job.schedule is not None:
+            times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
+        self._callers = callers(
+            model, _plan(extension, job), job.log.buffer, times, job.order.tolist()
+        )
+        self.now_ns = time.perf_counter_ns
+        self.wait_ready = self._callers.wait_ready
+        self.wait_done = self._callers.wait_done
+        self.stop = self._callers.stop
+        self.end_at = self._callers.end_at
+        self.fold_to = self._callers.fold_to
+        self.join = self._callers.join
+        self.claimed_rows = self._callers.claimed_rows
+
+    def release(self) -> int:
+        """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+        return int(self._callers.release(self._lead_ns))
 
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
@@ -77,7 +83,10 @@ class RunningNative:
             )
         return Outcome(
             claimed_rows=self.claimed_rows(),
-            first_call_ns=self._callers.first_call_ns(),
+            first_calls_ns=self._callers.first_calls_ns(),
+            run_delay_ns=sum(self._callers.run_delays_ns()),
+            log_was_full=self._callers.log_was_full(),
+            kept=self._callers.kept_outputs(),
             errors=tuple(call_failure(exception) for exception in raised),
             first_failure=first,
             disk_full=self._callers.disk_full(),
@@ -89,3 +98,25 @@ class RunningNative:
         except BaseException as error:  # noqa: BLE001 - whatever the target raised
             return error
         raise AssertionError("raise_failure raises")
+
+
+def _plan(extension: ModuleType, job: Job) -> Any:
+    plan = extension.Plan()
+    plan.callers = job.callers
+    plan.rows = job.log.rows
+    plan.room = job.log.room
+    plan.open_ended = job.calls is None
+    plan.duration_ns = job.duration_ns or 0
+    plan.warmup_calls = job.warmup_calls
+    plan.threads_per_call = job.threads_per_call
+    plan.stop_on_error = job.stop_on_error
+    plan.log_fd = job.log.fileno
+    plan.reserved_rows = job.log.reserved_rows
+    plan.growth_rows = GROWTH_ROWS
+    plan.synchronize = [str(device) for device in job.synchronize]
+    plan.kept_outputs = job.kept_outputs
+    if job.schedule is not None:
+        plan.period_ns = job.schedule.period_ns
+        plan.drain_ns = job.drain_ns
+        plan.watchers = job.watchers
+    return plan

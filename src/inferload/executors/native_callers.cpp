@@ -6,6 +6,8 @@
 #include <ATen/autocast_mode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/extension.h>
@@ -17,6 +19,7 @@
 #include <cstdint>
 #include <ctime>
 #include <exception>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -33,6 +36,15 @@ constexpr int64_t kHeaderBytes = 4096;
 constexpr int64_t kBlockRows = 1024;
 constexpr int64_t kBlockNs = 1'000'000;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+// How long before a call is due its caller stops sleeping and looks at the clock instead.
+constexpr int64_t kSpinNs = 100'000;
+// How soon a caller that sleeps sees that the run was stopped.
+constexpr int64_t kStopPollNs = 50'000'000;
+// A caller that began a call is given so long to be back before a parked one is woken in its place.
+constexpr int64_t kShortCallNs = 20'000;
+// In the last stretch before a due time a watcher keeps its core.
+constexpr int64_t kYieldNs = 2'000;
+constexpr size_t kFirstCalls = 10;
 constexpr size_t kDistinctErrors = 256;
 
 // The columns of a log file, as COLUMNS in log_file.py.
@@ -68,6 +80,19 @@ inline int64_t now_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
+}
+
+inline void sleep_until(int64_t time_ns) {
+  const timespec t{time_ns / 1'000'000'000, time_ns % 1'000'000'000};
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr);
+}
+
+// How long this thread has stood in a run queue, waiting for a core; 0 where the kernel does not
+// say (proc(5), schedstat).
+int64_t run_delay_ns() {
+  std::ifstream file("/proc/thread-self/schedstat");
+  int64_t on_core = 0, waiting = 0;
+  return file >> on_core >> waiting ? waiting : 0;
 }
 
 // ---- what is called ----
@@ -119,6 +144,14 @@ struct ScriptCall {
     function.run(stack);
   }
   void release() { stack.clear(); }
+  // A copy of what was returned, made before any other call can write into it.
+  std::vector<c10::IValue> copy_outputs() const {
+    std::vector<c10::IValue> copies;
+    for (const auto& output : stack) {
+      copies.push_back(output.deepcopy());
+    }
+    return copies;
+  }
 
   torch::jit::Function& function;
   const std::vector<torch::jit::Stack>& inputs;
@@ -129,10 +162,30 @@ struct AotiCall {
   AotiCall(AotiModel& model, size_t caller) : loader(*model.loader), inputs(model.inputs[caller]) {}
   void call(int32_t k) { outputs = loader.run(inputs[k]); }
   void release() { outputs.clear(); }
+  std::vector<c10::IValue> copy_outputs() const {
+    std::vector<c10::IValue> copies;
+    for (const auto& output : outputs) {
+      copies.emplace_back(output.clone());
+    }
+    return copies;
+  }
 
   torch::inductor::AOTIModelPackageLoader& loader;
   const std::vector<std::vector<at::Tensor>>& inputs;
   std::vector<at::Tensor> outputs;
+};
+
+// A call that does nothing: what is measured then is the harness itself.
+struct NoModel {
+  explicit NoModel(int32_t callers) : inputs(callers, std::vector<int>(1)) {}
+  std::vector<std::vector<int>> inputs;
+};
+
+struct NoCall {
+  NoCall(NoModel&, size_t) {}
+  void call(int32_t k) { asm volatile("" : : "r"(k) : "memory"); }
+  void release() {}
+  std::vector<c10::IValue> copy_outputs() const { return {}; }
 };
 
 // ---- the state of the thread that starts a run, as each caller takes it over ----
@@ -174,6 +227,16 @@ struct Plan {
   int64_t reserved_rows;
   int64_t growth_rows;
   std::vector<std::string> synchronize;  // devices, such as "cuda:0"
+  int64_t kept_outputs;    // of each caller, spread over its calls
+  int64_t period_ns;       // open loop: after this the times of the schedule repeat
+  int64_t drain_ns;        // open loop: how long after the last call is due calls are started
+  int32_t watchers;        // open loop: how many callers may watch for due calls at a time
+};
+
+// One output that a caller kept: which of its inputs it belongs to, and what was returned.
+struct Kept {
+  int32_t input;
+  std::vector<c10::IValue> outputs;
 };
 
 struct Failure {
@@ -184,18 +247,55 @@ struct Failure {
   bool warming_up;
 };
 
+// Copies some outputs of one caller: every call's at first; when there is no more room, every
+// second one is dropped and only every second call is copied from then on.
+template <class Call>
+class Keeper {
+ public:
+  Keeper(std::vector<Kept>& kept, int64_t room)
+      : kept_(kept), room_(static_cast<size_t>(room)), next_(room > 0 ? 0 : kNever) {}
+
+  void look(const Call& target, int32_t input) {
+    if (calls_++ != next_) {
+      return;
+    }
+    next_ += stride_;
+    kept_.push_back({input, target.copy_outputs()});
+    if (kept_.size() == room_) {
+      for (size_t i = 1; 2 * i < kept_.size(); ++i) {
+        kept_[i] = std::move(kept_[2 * i]);
+      }
+      kept_.resize((room_ + 1) / 2);
+      stride_ *= 2;
+      next_ = (calls_ + stride_ - 1) / stride_ * stride_;
+    }
+  }
+
+ private:
+  std::vector<Kept>& kept_;
+  size_t room_;
+  int64_t calls_ = 0, stride_ = 1, next_;
+};
+
 // All that callers share. It outlives the Callers object if a caller never returns.
 struct Run {
-  Run(Plan plan, py::buffer_info log, std::vector<int32_t> order)
+  Run(Plan plan, py::buffer_info log, py::buffer_info schedule, std::vector<int32_t> order)
       : plan(std::move(plan)),
         log(static_cast<char*>(log.ptr), this->plan.room),
+        schedule_ns(static_cast<int64_t*>(schedule.ptr)),
+        schedule_size(schedule.size),
         order(std::move(order)),
         devices(this->plan.synchronize.begin(), this->plan.synchronize.end()),
         reserved_rows(this->plan.reserved_rows),
-        first_call_ns(this->plan.callers, 0) {}
+        end_row(this->plan.rows),
+        first_calls_ns(this->plan.callers),
+        run_delays_ns(this->plan.callers, 0),
+        kept(this->plan.callers) {}
 
   const Plan plan;
   const Columns log;
+  const int64_t* const schedule_ns;  // when calls are due, from the start line; open loop only
+  const int64_t schedule_size;
   const std::vector<int32_t> order;
   const CallingThread calling_thread;
   const std::vector<c10::Device> devices;
@@ -205,20 +305,43 @@ struct Run {
   alignas(64) std::atomic<int64_t> limit_ns{kNever};
   alignas(64) std::mutex mutex;
   std::condition_variable changed;
+  int64_t start_ns = 0;
   bool released = false;
   int32_t at_line = 0;
   int32_t finished = 0;
-  int64_t reserved_rows;
+  std::atomic<int64_t> reserved_rows;
   bool disk_full = false;
   std::vector<Failure> failures;
-  std::vector<int64_t> first_call_ns;
+
+  // Rows before this have been read and may be written again: the log is a ring.
+  alignas(64) std::atomic<int64_t> folded_rows{0};
+  std::atomic<bool> log_was_full{false};
+
+  // Open loop: who watches for the next due call.
+  alignas(64) std::mutex watch_mutex;
+  std::condition_variable may_watch;
+  std::atomic<int64_t> end_row;
+  std::atomic<int32_t> watching{0};
+  std::atomic<int32_t> parked{0};
+  std::atomic<bool> waking{false};
+
+  // Each caller writes its own entry.
+  std::vector<std::vector<int64_t>> first_calls_ns;
+  std::vector<int64_t> run_delays_ns;
+  std::vector<std::vector<Kept>> kept;
+
+  bool open_loop() const { return schedule_size > 0; }
 
   bool stopped() const { return limit_ns.load(std::memory_order_relaxed) == 0; }
 
   void stop() {
     limit_ns.store(0, std::memory_order_relaxed);
-    std::lock_guard<std::mutex> lock(mutex);
-    changed.notify_all();
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      changed.notify_all();
+    }
+    std::lock_guard<std::mutex> lock(watch_mutex);
+    may_watch.notify_all();
   }
 
   // The next range of rows for a caller. Ranges shrink towards the end (guided self-scheduling,
@@ -231,20 +354,34 @@ struct Run {
     int64_t end;
     do {
       const int64_t left = plan.rows - begin;
-      if (left <= 0 || stopped()) {
+      if (left <= 0 || stopped() || !wait_for_room(begin)) {
         return {0, 0};
       }
       const int64_t fair = plan.open_ended ? in_a_while : left / (4 * plan.callers);
-      end = begin + std::clamp<int64_t>(fair, 1, std::min(kBlockRows, left));
+      const int64_t unbroken = plan.room - begin % plan.room;
+      end = begin + std::clamp<int64_t>(fair, 1, std::min({kBlockRows, left, unbroken}));
     } while (!next_row.compare_exchange_weak(begin, end, std::memory_order_relaxed));
-    if (plan.open_ended && !reserve(end)) {
-      return {0, 0};
+    return wait_for_room(end - 1) && reserve(end) ? std::pair(begin, end) : std::pair(int64_t{0}, int64_t{0});
+  }
+
+  // The log is a ring: wait until the row that stood in this row's place has been read.
+  bool wait_for_room(int64_t row) {
+    while (row >= folded_rows.load(std::memory_order_acquire) + plan.room) {
+      log_was_full.store(true, std::memory_order_relaxed);
+      if (stopped()) {
+        return false;
+      }
+      sleep_until(now_ns() + 1'000'000);
     }
-    return {begin, end};
+    return true;
   }
 
   // Disk space before use: a page of the map with no disk behind it would end the process.
   bool reserve(int64_t rows) {
+    rows = std::min(rows, plan.room);
+    if (rows <= reserved_rows.load(std::memory_order_acquire)) {
+      return true;
+    }
     std::lock_guard<std::mutex> lock(mutex);
     while (reserved_rows < rows) {
       const int64_t to = std::min(reserved_rows + plan.growth_rows, plan.room);
@@ -253,7 +390,7 @@ struct Run {
         limit_ns.store(0, std::memory_order_relaxed);
         return false;
       }
-      reserved_rows = to;
+      reserved_rows.store(to, std::memory_order_release);
     }
     return true;
   }
@@ -301,8 +438,8 @@ struct Run {
           return false;
         }
       }
-      if (n == 0) {
-        first_call_ns[caller] = now_ns() - started;
+      if (first_calls_ns[caller].size() < kFirstCalls) {
+        first_calls_ns[caller].push_back(now_ns() - started);
       }
       target.release();
     }
@@ -317,46 +454,174 @@ struct Run {
     return released;
   }
 
+  // One call: its row, its stamps, its error. Returns when it finished.
   template <class Call, bool kSynchronize>
-  void measure(Call& target, const int32_t caller) {
+  inline int64_t make_call(Call& target, int32_t caller, int32_t input, int64_t place, int64_t due,
+                           Keeper<Call>& keeper) {
+    int32_t error = -1;
+    int64_t finished;
+    const int64_t started = now_ns();
+    log.scheduled_ns[place] = due == kNever ? started : due;
+    log.started_ns[place] = started;
+    try {
+      target.call(input);
+      if constexpr (kSynchronize) {
+        synchronize();
+      }
+      finished = now_ns();
+      keeper.look(target, input);
+    } catch (...) {
+      finished = now_ns();
+      error = record(caller, input, false);
+      if (plan.stop_on_error) {
+        stop();
+      }
+    }
+    log.error[place] = error;
+    log.finished_ns[place] = finished;
+    target.release();
+    return finished;
+  }
+
+  template <class Call, bool kSynchronize>
+  void call_at_once(Call& target, const int32_t caller) {
     const auto order_length = static_cast<int64_t>(order.size());
+    Keeper<Call> keeper(kept[caller], plan.kept_outputs);
     int64_t in_a_while = 1;
     for (auto [row, end] = claim(1); row != end; std::tie(row, end) = claim(in_a_while)) {
-      int64_t place = row % order_length;
-      for (int64_t r = row; r != end; ++r) {
-        const int32_t input = order[place];
-        if (++place == order_length) {
-          place = 0;
+      const int64_t first = row % plan.room, after = first + (end - row);
+      int64_t drawn = row % order_length;
+      for (int64_t place = first; place != after; ++place) {
+        const int32_t input = order[drawn];
+        if (++drawn == order_length) {
+          drawn = 0;
         }
-        log.caller[r] = caller;
-        log.input[r] = input;
-        int32_t error = -1;
-        int64_t finished;
-        const int64_t started = now_ns();
-        log.scheduled_ns[r] = started;
-        log.started_ns[r] = started;
-        try {
-          target.call(input);
-          if constexpr (kSynchronize) {
-            synchronize();
-          }
-          finished = now_ns();
-        } catch (...) {
-          finished = now_ns();
-          error = record(caller, input, false);
-          if (plan.stop_on_error) {
-            limit_ns.store(0, std::memory_order_relaxed);
-          }
-        }
-        log.error[r] = error;
-        log.finished_ns[r] = finished;
-        target.release();
+        log.caller[place] = caller;
+        log.input[place] = input;
+        const int64_t finished =
+            make_call<Call, kSynchronize>(target, caller, input, place, kNever, keeper);
         if (finished > limit_ns.load(std::memory_order_relaxed)) {
           return;
         }
       }
-      const bool fast = log.finished_ns[end - 1] - log.started_ns[row] < kBlockNs;
+      const bool fast = log.finished_ns[after - 1] - log.started_ns[first] < kBlockNs;
       in_a_while = std::clamp<int64_t>(fast ? 2 * in_a_while : in_a_while / 2, 1, kBlockRows);
+    }
+  }
+
+  // ---- open loop ----
+  //
+  // Calls are taken in the order of their due times by whichever caller is free: a caller takes
+  // the next row and watches the clock until the row is due. Only so many callers watch at a time
+  // (one a core: a watcher spins in the end); the others are parked. Waking a thread costs
+  // microseconds, so a caller that begins a call leaves that to another watcher, which has time
+  // while it spins, and wakes one itself only where nobody else watches.
+
+  static constexpr int64_t kNoRow = -1;
+
+  int64_t take_row() {
+    std::unique_lock<std::mutex> lock(watch_mutex);
+    while (watching >= plan.watchers && next_row < end_row && !stopped()) {
+      ++parked;
+      may_watch.wait(lock);
+      --parked;
+      waking = false;
+    }
+    const int64_t row = next_row;
+    if (row >= end_row || stopped() || !wait_for_room(row)) {
+      may_watch.notify_all();
+      return kNoRow;
+    }
+    next_row = row + 1;
+    ++watching;
+    return row;
+  }
+
+  void wake_one() {
+    if (parked.load(std::memory_order_relaxed) > 0 && !waking.load(std::memory_order_relaxed)) {
+      std::lock_guard<std::mutex> lock(watch_mutex);  // so that whoever is counted does wait
+      if (parked > 0 && !waking.exchange(true)) {
+        may_watch.notify_one();
+      }
+    }
+  }
+
+  // Watch until a taken row is due; false if the run ends before.
+  bool wait_until(int64_t due, int64_t row) {
+    // With more callers than cores, one that is in its call may stand behind a watcher that spins.
+    const bool others_wait = plan.callers > plan.watchers;
+    int64_t now = now_ns(), unwatched_since = kNever;
+    while (now < due) {
+      if (stopped() || row >= end_row.load(std::memory_order_relaxed)) {
+        return false;
+      }
+      if (due - now > kSpinNs) {
+        sleep_until(std::min(due - kSpinNs, now + kStopPollNs));
+      } else if (watching.load(std::memory_order_relaxed) == plan.watchers) {
+        unwatched_since = kNever;
+      } else if (unwatched_since == kNever) {
+        unwatched_since = now;
+      } else if (now - unwatched_since > kShortCallNs) {
+        wake_one();
+      }
+      if (others_wait && due - now > kYieldNs) {
+        sched_yield();
+      }
+      now = now_ns();
+    }
+    return now <= limit_ns.load(std::memory_order_relaxed);
+  }
+
+  void leave_watch() {
+    if (watching.fetch_sub(1) == 1) {
+      wake_one();
+    }
+  }
+
+  template <class Call, bool kSynchronize>
+  void call_when_due(Call& target, const int32_t caller) {
+    const auto order_length = static_cast<int64_t>(order.size());
+    Keeper<Call> keeper(kept[caller], plan.kept_outputs);
+    prctl(PR_SET_TIMERSLACK, 1);
+    for (int64_t row = take_row(); row != kNoRow; row = take_row()) {
+      const int64_t place = row % plan.room;
+      const int32_t input = order[row % order_length];
+      const int64_t due = start_ns + schedule_ns[row % schedule_size] + row / schedule_size * plan.period_ns;
+      const bool go = reserve(row + 1);
+      if (go) {
+        log.caller[place] = caller;
+        log.input[place] = input;
+      }
+      const bool is_due = go && wait_until(due, row);
+      leave_watch();
+      if (!is_due) {
+        break;
+      }
+      make_call<Call, kSynchronize>(target, caller, input, place, due, keeper);
+    }
+    std::lock_guard<std::mutex> lock(watch_mutex);
+    may_watch.notify_all();
+  }
+
+  // Take no more calls than are due by now; those are finished within the drain limit.
+  void end_at(int64_t rows) {
+    std::lock_guard<std::mutex> lock(watch_mutex);
+    end_row = std::min(rows, end_row.load());
+    if (!stopped()) {
+      limit_ns = now_ns() + plan.drain_ns;
+    }
+    may_watch.notify_all();
+  }
+
+  template <class Call>
+  void measure(Call& target, int32_t caller) {
+    const bool wait_for_devices = !devices.empty();
+    if (open_loop()) {
+      wait_for_devices ? call_when_due<Call, true>(target, caller)
+                       : call_when_due<Call, false>(target, caller);
+    } else {
+      wait_for_devices ? call_at_once<Call, true>(target, caller)
+                       : call_at_once<Call, false>(target, caller);
     }
   }
 
@@ -367,12 +632,10 @@ struct Run {
     {
       Call target(model, caller);
       const bool warm = warm_up(target, caller, static_cast<int32_t>(model.inputs[caller].size()));
+      const int64_t before = run_delay_ns();
       if (wait_at_line() && warm) {
-        if (devices.empty()) {
-          measure<Call, false>(target, caller);
-        } else {
-          measure<Call, true>(target, caller);
-        }
+        measure(target, caller);
+        run_delays_ns[caller] = run_delay_ns() - before;
       }
     }
     std::lock_guard<std::mutex> lock(mutex);
@@ -384,10 +647,12 @@ struct Run {
 template <class Model, class Call>
 class Callers {
  public:
-  Callers(py::object model, Plan plan, py::buffer log, std::vector<int32_t> order)
+  Callers(py::object model, Plan plan, py::buffer log, py::buffer schedule, std::vector<int32_t> order)
       : model_(std::move(model)),
         log_(std::move(log)),
-        run_(std::make_shared<Run>(std::move(plan), log_.request(true), std::move(order))) {
+        schedule_(std::move(schedule)),
+        run_(std::make_shared<Run>(
+            std::move(plan), log_.request(true), schedule_.request(), std::move(order))) {
     auto& native = model_.cast<Model&>();
     try {
       for (int32_t caller = 0; caller < run_->plan.callers; ++caller) {
@@ -409,6 +674,7 @@ class Callers {
       // A caller that never returned still uses the model and the log: they are given up.
       model_.release();
       log_.release();
+      schedule_.release();
       for (auto& thread : threads_) {
         if (thread.joinable()) {
           thread.detach();
@@ -421,9 +687,10 @@ class Callers {
     return wait(timeout_s, [&] { return run_->at_line == run_->plan.callers; });
   }
 
-  int64_t release() {
+  int64_t release(int64_t lead_ns) {
     std::lock_guard<std::mutex> lock(run_->mutex);
-    const int64_t start = now_ns();
+    const int64_t start = now_ns() + lead_ns;
+    run_->start_ns = start;
     if (!run_->stopped() && run_->plan.duration_ns > 0) {
       run_->limit_ns.store(start + run_->plan.duration_ns, std::memory_order_relaxed);
     }
@@ -437,6 +704,9 @@ class Callers {
   }
 
   void stop() { run_->stop(); }
+  void end_at(int64_t rows) { run_->end_at(rows); }
+  void fold_to(int64_t rows) { run_->folded_rows.store(rows, std::memory_order_release); }
+  bool log_was_full() const { return run_->log_was_full; }
 
   void join() {
     py::gil_scoped_release no_gil;
@@ -448,10 +718,30 @@ class Callers {
   // Rows without disk space behind them may not even be read: that alone can end the process.
   int64_t claimed_rows() const {
     std::lock_guard<std::mutex> lock(run_->mutex);
-    return std::min({run_->next_row.load(), run_->reserved_rows, run_->plan.rows});
+    const int64_t reserved = run_->reserved_rows;
+    const int64_t rows = std::min(run_->next_row.load(), run_->plan.rows);
+    return reserved < run_->plan.room ? std::min(rows, reserved) : rows;
   }
   bool disk_full() const { return run_->disk_full; }
-  std::vector<int64_t> first_call_ns() const { return run_->first_call_ns; }
+  std::vector<std::vector<int64_t>> first_calls_ns() const { return run_->first_calls_ns; }
+  std::vector<int64_t> run_delays_ns() const { return run_->run_delays_ns; }
+
+  // For every caller, pairs of an input's number and a list of what was returned for it.
+  py::list kept_outputs() const {
+    py::list callers;
+    for (const auto& own : run_->kept) {
+      py::list pairs;
+      for (const auto& one : own) {
+        py::list outputs;
+        for (const auto& output : one.outputs) {
+          outputs.append(torch::jit::toPyObject(output));
+        }
+        pairs.append(py::make_tuple(one.input, outputs));
+      }
+      callers.append(pairs);
+    }
+    return callers;
+  }
 
   std::vector<std::tuple<int32_t, int32_t, bool>> failures() {
     std::lock_guard<std::mutex> lock(run_->mutex);
@@ -481,6 +771,7 @@ class Callers {
 
   py::object model_;
   py::buffer log_;
+  py::buffer schedule_;
   std::shared_ptr<Run> run_;
   std::vector<std::thread> threads_;
 };
@@ -502,15 +793,20 @@ template <class Model, class Call>
 void declare_callers(py::module_& m, const char* name) {
   using Self = Callers<Model, Call>;
   py::class_<Self>(m, name)
-      .def(py::init<py::object, Plan, py::buffer, std::vector<int32_t>>())
+      .def(py::init<py::object, Plan, py::buffer, py::buffer, std::vector<int32_t>>())
       .def("wait_ready", &Self::wait_ready)
       .def("release", &Self::release)
       .def("wait_done", &Self::wait_done)
       .def("stop", &Self::stop)
+      .def("end_at", &Self::end_at)
+      .def("fold_to", &Self::fold_to)
+      .def("log_was_full", &Self::log_was_full)
       .def("join", &Self::join)
       .def("claimed_rows", &Self::claimed_rows)
       .def("disk_full", &Self::disk_full)
-      .def("first_call_ns", &Self::first_call_ns)
+      .def("first_calls_ns", &Self::first_calls_ns)
+      .def("run_delays_ns", &Self::run_delays_ns)
+      .def("kept_outputs", &Self::kept_outputs)
       .def("failures", &Self::failures)
       .def("raise_failure", &Self::raise_failure);
 }
@@ -525,18 +821,26 @@ PYBIND11_MODULE(inferload_native_callers, m) {
   py::class_<AotiModel>(m, "AotiModel")
       .def(py::init<py::object, std::vector<std::vector<std::vector<at::Tensor>>>>())
       .def("bare_loop_ns", &bare_loop_ns<AotiModel, AotiCall>);
+  py::class_<NoModel>(m, "NoModel").def(py::init<int32_t>());
   py::class_<Plan>(m, "Plan")
-      .def(py::init([](int32_t callers, int64_t rows, int64_t room, bool open_ended, int64_t duration_ns,
-                       int64_t warmup_calls, int threads_per_call, bool stop_on_error, int log_fd,
-                       int64_t reserved_rows, int64_t growth_rows, const std::vector<std::string>& synchronize) {
-             return Plan{callers, rows, room, open_ended, duration_ns, warmup_calls, threads_per_call,
-                         stop_on_error, log_fd, reserved_rows, growth_rows,
-                         synchronize};
-           }),
-           py::kw_only(), py::arg("callers"), py::arg("rows"), py::arg("room"), py::arg("open_ended"),
-           py::arg("duration_ns"), py::arg("warmup_calls"), py::arg("threads_per_call"),
-           py::arg("stop_on_error"), py::arg("log_fd"), py::arg("reserved_rows"),
-           py::arg("growth_rows"), py::arg("synchronize"));
+      .def(py::init<>())
+      .def_readwrite("callers", &Plan::callers)
+      .def_readwrite("rows", &Plan::rows)
+      .def_readwrite("room", &Plan::room)
+      .def_readwrite("open_ended", &Plan::open_ended)
+      .def_readwrite("duration_ns", &Plan::duration_ns)
+      .def_readwrite("warmup_calls", &Plan::warmup_calls)
+      .def_readwrite("threads_per_call", &Plan::threads_per_call)
+      .def_readwrite("stop_on_error", &Plan::stop_on_error)
+      .def_readwrite("log_fd", &Plan::log_fd)
+      .def_readwrite("reserved_rows", &Plan::reserved_rows)
+      .def_readwrite("growth_rows", &Plan::growth_rows)
+      .def_readwrite("synchronize", &Plan::synchronize)
+      .def_readwrite("kept_outputs", &Plan::kept_outputs)
+      .def_readwrite("period_ns", &Plan::period_ns)
+      .def_readwrite("drain_ns", &Plan::drain_ns)
+      .def_readwrite("watchers", &Plan::watchers);
   declare_callers<ScriptModel, ScriptCall>(m, "ScriptCallers");
   declare_callers<AotiModel, AotiCall>(m, "AotiCallers");
+  declare_callers<NoModel, NoCall>(m, "NoCallers");
 }

@@ -11,14 +11,20 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.records import QUOTED_QUANTILES
-from inferload.stats import calls_to_quote
+from inferload.records import QUOTED_QUANTILES, Estimate
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.records import Distribution, Floats, RunResult
+    from inferload.records import (
+        Distribution,
+        Floats,
+        RunResult,
+        RunSpec,
+        SteadyState,
+        Verification,
+    )
 
 BINS = 10
 BAR_WIDTH = 36
@@ -45,8 +51,7 @@ def report(result: RunResult) -> RenderableType:
     summary = result.summary
     if summary.response_ms is not None:
         parts += [Text(), _percentiles(result)]
-        if note := _too_few(result):
-            parts.append(Text(note, style="dim"))
+        parts += [Text(note, style="dim") for note in _notes(result)]
         parts += [Text(), _histogram(summary.response_ms)]
     if result.warnings:
         parts += [Text(), _warnings(result)]
@@ -64,10 +69,9 @@ def _header(result: RunResult) -> Table:
     spec, found = result.spec, result.environment
     grid = _grid()
     grid.add_row("target", Text(f"{spec.target} ({spec.form})", style="bold cyan"))
-    end = f"{spec.duration_s:g} s" if spec.calls is None else count_text(spec.calls, "call")
     grid.add_row(
         "load",
-        f"{spec.load}, {count_text(spec.callers, 'caller')} ({spec.executor}), {end}, "
+        f"{spec.load}, {count_text(spec.callers, 'caller')} ({spec.executor}), {_end(spec)}, "
         f"{spec.warmup_calls} warm-up calls each",
     )
     grid.add_row(
@@ -90,29 +94,88 @@ def _header(result: RunResult) -> Table:
     return grid
 
 
+def _end(spec: RunSpec) -> str:
+    if spec.calls is not None:
+        return count_text(spec.calls, "call")
+    if spec.duration_s is not None:
+        return f"{spec.duration_s:g} s"
+    if spec.precision is not None:
+        quantile = _LABELS.get(spec.quantile, spec.quantile)
+        limit = f"at most {spec.time_limit_s:g} s"
+        return f"until {quantile} is within {100 * spec.precision:g}% ({limit})"
+    return "to its end"
+
+
 def _figures(result: RunResult) -> Table:
     summary, set_up = result.summary, result.set_up
     grid = _grid()
-    throughput = f"{rate_text(summary.throughput_calls_per_s.value)} calls/s"
+    throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
     if any(items != 1 for items in result.spec.items_per_input):
         throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
     grid.add_row("throughput", Text(throughput, style="bold green"))
     failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
+    failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
     grid.add_row(
         "calls", f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
     )
+    if result.steady is not None:
+        grid.add_row("steady", _steady(result.steady, summary.from_s))
     first = "not known: no warm-up calls"
     if set_up.first_call_ms is not None:
         first = milliseconds_text(set_up.first_call_ms)
         if summary.service_ms is not None and summary.service_ms.p50 is not None:
             first += f" ({set_up.first_call_ms / summary.service_ms.p50.value:,.1f}x the median)"
+    if set_up.first_ten_ms:
+        mean_ms = sum(set_up.first_ten_ms) / len(set_up.first_ten_ms)
+        first += f"; a caller's first {len(set_up.first_ten_ms)}: mean {milliseconds_text(mean_ms)}"
     grid.add_row("first call", first)
     grid.add_row(
         "set-up",
         f"{duration_text(set_up.prepare_s)} to prepare, {duration_text(set_up.open_s)} to start "
         f"and warm up, log {bytes_text(set_up.log_bytes)}",
     )
+    grid.add_row("harness", _harness(result))
+    if result.verification is not None:
+        grid.add_row("verified", _verified(result.verification))
     return grid
+
+
+def _rate(estimate: Estimate) -> str:
+    shown = rate_text(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return f"{shown} ({rate_text(estimate.low)} to {rate_text(estimate.high)})"
+
+
+def _steady(steady: SteadyState, from_s: float) -> str:
+    if steady.steady is None:
+        return "not known: too few calls"
+    cut = f"the first {duration_text(steady.cut_s)} {'are' if from_s else 'would be'} cut off"
+    found = "yes" if steady.steady else "no"
+    return (
+        f"{found}, {cut if steady.cut_s else 'from the start'}; drift {steady.drift_fraction:+.1%}"
+    )
+
+
+def _harness(result: RunResult) -> str:
+    found, service = [], result.summary.service_ms
+    if result.set_up.floor_ms is not None:
+        share = ""
+        if service is not None:
+            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
+        found.append(f"an empty call takes {milliseconds_text(result.set_up.floor_ms)}{share}")
+    if result.summary.littles_law is not None:
+        found.append(f"Little's law {result.summary.littles_law:.3f}")
+    return "; ".join(found) or "not measured"
+
+
+def _verified(verification: Verification) -> str:
+    if verification.reason is not None:
+        return f"no: {verification.reason}"
+    kept = f"{verification.compared:,} outputs under load"
+    if verification.differing:
+        return f"no: {verification.differing:,} of {kept} differ from those computed alone"
+    return f"yes: {kept} are as computed alone"
 
 
 def _percentiles(result: RunResult) -> Table:
@@ -123,61 +186,83 @@ def _percentiles(result: RunResult) -> Table:
         table.add_column(_LABELS.get(name, name), justify="right", no_wrap=True)
     summary = result.summary
     rows = {"latency": summary.response_ms}
-    if summary.queue_ms is not None and summary.queue_ms.max > 0:
+    if summary.lateness_ms is not None:
         rows |= {"service": summary.service_ms, "queue": summary.queue_ms}
-    middle_ms = summary.response_ms.quantile(0.5) if summary.response_ms is not None else 0.0
-    unit, per_ms = ("us", 1e3) if middle_ms < 1 else ("ms", 1.0) if middle_ms < 1e4 else ("s", 1e-3)
+        rows |= {"lateness": summary.lateness_ms}
+    mean_ms = summary.response_ms.mean if summary.response_ms is not None else 0.0
+    unit, per_ms = ("us", 1e3) if mean_ms < 1 else ("ms", 1.0) if mean_ms < 1e4 else ("s", 1e-3)
     for label, distribution in rows.items():
         if distribution is not None:
-            cells = (_cell(distribution, name, per_ms) for name in columns)
-            table.add_row(f"{label} {unit}", *cells)
+            values = [_value(distribution, name) for name in columns]
+            table.add_row(f"{label} {unit}", *(_cell(value, per_ms) for value in values))
+        if label == "latency" and distribution is not None:
+            for bound, shown in (("low", "  from"), ("high", "  to")):
+                estimates = [getattr(distribution, name) for name in columns]
+                cells = [_cell(getattr(one, bound, None), per_ms, "") for one in estimates]
+                if any(cells):
+                    table.add_row(shown, *cells, style="dim")
     return table
 
 
-def _cell(distribution: Distribution, name: str, per_ms: float) -> str:
+def _value(distribution: Distribution, name: str) -> float | None:
     found = getattr(distribution, name)
-    if found is None:
-        return "-"
-    value = (found if isinstance(found, float) else found.value) * per_ms
+    return found.value if isinstance(found, Estimate) else found
+
+
+def _cell(milliseconds: float | None, per_ms: float, nothing: str = "-") -> str:
+    if milliseconds is None:
+        return nothing
+    value = milliseconds * per_ms
     if value == 0:
         return "0"
     # four significant digits, but no more than three decimals
     return f"{value:.{min(max(3 - math.floor(math.log10(abs(value))), 0), 3)}f}"
 
 
-def _too_few(result: RunResult) -> str | None:
-    """What the quantiles that are left out would need."""
+def _notes(result: RunResult) -> list[str]:
+    """What the table needs to be read: bounds, missing quantiles, counted values."""
     distribution = result.summary.response_ms
-    missing = [name for name in QUOTED_QUANTILES if getattr(distribution, name) is None]
-    if distribution is None or not missing:
-        return None
-    wanted = ", ".join(
-        f"{_LABELS.get(name, name)} {calls_to_quote(QUOTED_QUANTILES[name]):,}" for name in missing
-    )
-    return f"-  too few calls to quote; at least: {wanted}"
+    notes: list[str] = []
+    if distribution is None:
+        return notes
+    if any(getattr(distribution, name) is not None for name in QUOTED_QUANTILES):
+        notes.append("from, to: 95 % interval by batch means")
+    if distribution.more_calls:
+        wanted = ", ".join(
+            f"{_LABELS.get(name, name)} {more:,}" for name, more in distribution.more_calls.items()
+        )
+        notes.append(f"-  not quoted; more calls needed: {wanted}")
+    elif any(getattr(distribution, name) is None for name in QUOTED_QUANTILES):
+        notes.append("-  lies among calls that did not finish")
+    if distribution.counted:
+        notes.append(
+            f"quantiles are from counts of all calls (error <= 0.1 %); the log has a sample of "
+            f"{len(result.log):,}"
+        )
+    return notes
 
 
 def _histogram(distribution: Distribution) -> Table:
     """Counts of latencies in bins of equal ratio, on bars of equal scale."""
-    values = distribution.sample.values_ms if distribution.sample else np.empty(0)
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    edges = _edges(values)
-    counts, _ = np.histogram(values, edges)
+    edges = _edges(distribution.min, distribution.max)
+    counts = (
+        distribution.sample.histogram(edges) if distribution.sample else np.zeros(len(edges) - 1)
+    )
     for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
-        share = count / len(values)
+        share = count / max(counts.sum(), 1)
         table.add_row(
             f"{milliseconds_text(float(low))} - {milliseconds_text(float(high))}",
-            Text(_bar(count / counts.max()), style="cyan"),
+            Text(_bar(count / max(counts.max(), 1)), style="cyan"),
             f"{share:.2%}" if count else "0",
         )
     return table
 
 
-def _edges(values: Floats) -> Floats:
-    low, high = float(values[0]), float(values[-1])
+def _edges(low: float, high: float) -> Floats:
     if low <= 0 or high / low < 1.001:
         middle = (low + high) / 2 or 1e-6
         return np.array([middle * 0.999, middle * 1.001 + (high - low)])

@@ -1,0 +1,227 @@
+"""What one Python caller does: warm up, wait at the line, call, with little Python around it."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from inferload.executors.base import FIRST_CALLS
+from inferload.log_file import BLOCK_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferload.executors.threads import RunningThreads
+
+# As kBlockNs and kStopPollNs in native_callers.cpp.
+BLOCK_NS = 1_000_000
+STOP_POLL_S = 0.05
+_STOP_POLL_NS = 50_000_000
+
+
+class PythonCaller:
+    """One caller of a crew; :meth:`run` is its thread."""
+
+    def __init__(self, crew: RunningThreads, number: int) -> None:
+        self.number = number
+        self.first_calls_ns: list[int] = []
+        self.run_delay_ns = 0
+        self.keeper = Keeper(crew.job.kept_outputs)
+        self._crew = crew
+        self._now = crew.clock.now_ns
+        self._calls: Sequence[Callable[[], Any]] = ()
+
+    def run(self) -> None:
+        """Warm up, wait at the start line, and call until the run is over."""
+        crew = self._crew
+        torch.set_num_threads(crew.job.threads_per_call)
+        with crew.state.taken_over(), crew.clock.caller():
+            self._calls = [
+                partial(crew.function, *one.args, **one.kwargs)
+                for one in crew.job.inputs[self.number]
+            ]
+            self._warm_up()
+            before = _run_delay_ns()
+            crew.at_line.release()
+            while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
+                pass
+            if crew.job.schedule is None:
+                self._call_at_once()
+            else:
+                self._call_when_due()
+            self.run_delay_ns = _run_delay_ns() - before
+
+    def _warm_up(self) -> None:
+        crew, calls = self._crew, self._calls
+        for number in range(crew.job.warmup_calls):
+            if not crew.limit_ns[0]:
+                return
+            started = self._now()
+            try:
+                calls[number % len(calls)]()
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                # When errors are recorded, only those of measured calls count.
+                if crew.job.stop_on_error:
+                    crew.record(error, self.number, number % len(calls), warming_up=True)
+                    crew.stop()
+            if number < FIRST_CALLS:
+                self.first_calls_ns.append(self._now() - started)
+
+    def _call_at_once(self) -> None:
+        """Closed loop: ranges of rows, one after another."""
+        in_a_while = 1
+        while claimed := self._crew.claim(in_a_while):
+            started = self._now()
+            if not self._call_rows(*claimed):
+                return
+            fast = self._now() - started < BLOCK_NS
+            in_a_while = min(2 * in_a_while, BLOCK_ROWS) if fast else max(in_a_while // 2, 1)
+
+    def _call_rows(self, begin: int, end: int) -> bool:
+        """Make the calls of these rows; whether the caller should go on after them."""
+        log, order = self._crew.job.log, self._crew.job.order
+        drawn = begin % len(order)
+        inputs = order[drawn : drawn + end - begin].tolist()
+        if len(inputs) < end - begin:
+            inputs = list(islice(cycle(order.tolist()), drawn, drawn + end - begin))
+        place = begin % log.room
+        own = {name: column[place : place + end - begin] for name, column in log.columns.items()}
+        own["caller"][:] = self.number
+        own["input"][:] = inputs
+        own["error"][:] = -1
+        try:
+            return self._call_loop(
+                inputs, own["started_ns"].data, own["finished_ns"].data, own["error"].data
+            )
+        finally:
+            # a closed loop's calls are due when they start
+            own["scheduled_ns"][:] = own["started_ns"]
+
+    def _call_loop(
+        self,
+        inputs: Sequence[int],
+        started: memoryview[int],
+        finished: memoryview[int],
+        errors: memoryview[int],
+    ) -> bool:
+        # Every name is a local and every object is made before: 0.25 us of harness a call.
+        now, limit_ns, calls, row = self._now, self._crew.limit_ns, self._calls, 0
+        kept_row = self.keeper.calls_until_next
+        for number in inputs:
+            call = calls[number]
+            started[row] = now()
+            try:
+                output = call()
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                end = now()
+                errors[row] = self._failed(error, number)
+                finished[row] = end
+            else:
+                finished[row] = end = now()
+                if row >= kept_row:
+                    kept_row = row + self.keeper.keep(number, output)
+                output = None  # let go of after the stamp
+            if end > limit_ns[0]:
+                return False
+            row += 1
+        self.keeper.calls_until_next = kept_row - row
+        return True
+
+    def _call_when_due(self) -> None:
+        """Open loop: the next row whenever free, when it is due."""
+        crew, now, keeper = self._crew, self._now, self.keeper
+        job, watch, limit_ns = crew.job, crew.watch, crew.limit_ns
+        schedule = job.schedule
+        if schedule is None:
+            return
+        times, size, period = schedule.times_ns.data, len(schedule.times_ns), schedule.period_ns
+        columns = {name: column.data for name, column in job.log.columns.items()}
+        scheduled, started = columns["scheduled_ns"], columns["started_ns"]
+        finished, errors = columns["finished_ns"], columns["error"]
+        caller_of, input_of, room = columns["caller"], columns["input"], job.log.room
+        order, start = job.order.tolist(), crew.start_ns
+        while True:
+            # whoever holds this watches for the next due call; free callers wait for it in turn
+            with watch:
+                claimed = crew.claim(1)
+                if claimed is None:
+                    return
+                row = claimed[0]
+                number, place = order[row % len(order)], row % room
+                due = start + times[row % size] + row // size * period
+                caller_of[place], input_of[place], errors[place] = self.number, number, -1
+                scheduled[place] = due
+                call = self._calls[number]
+                if not self._wait_until(due, row):
+                    return
+            started[place] = now()
+            try:
+                output = call()
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                end = now()
+                errors[place] = self._failed(error, number)
+                finished[place] = end
+            else:
+                finished[place] = now()
+                if keeper.calls_until_next <= 0:
+                    keeper.calls_until_next = keeper.keep(number, output)
+                output = None
+            keeper.calls_until_next -= 1
+            if not limit_ns[0]:
+                return
+
+    def _wait_until(self, due: int, row: int) -> bool:
+        """Wait until a call is due; false if the run ends before."""
+        crew, now, clock = self._crew, self._now, self._crew.clock
+        while (left := due - now()) > 0:
+            if not crew.limit_ns[0] or row >= crew.end_row:
+                return False
+            sleep_ns = left - clock.spin_ns
+            # in the last stretch other callers get the GIL between two looks at the clock
+            clock.sleep(min(sleep_ns, _STOP_POLL_NS) if sleep_ns > 0 else 0)
+        return now() <= crew.limit_ns[0]
+
+    def _failed(self, error: BaseException, number: int) -> int:
+        if self._crew.job.stop_on_error:
+            self._crew.stop()
+        return self._crew.record(error, self.number, number, warming_up=False)
+
+
+class Keeper:
+    """Copies some outputs of one caller, as ``Keeper`` in native_callers.cpp.
+
+    Every call's at first; when there is no more room every second one is dropped, and only every
+    second call is copied from then on.
+    """
+
+    def __init__(self, room: int) -> None:
+        #: Pairs of an input's number and a copy of what was returned.
+        self.kept: list[tuple[int, Any]] = []
+        self.calls_until_next = 0 if room else 2**62
+        self._room = room
+        self._stride = 1
+
+    def keep(self, number: int, output: Any) -> int:
+        """Keep a copy of what was returned for an input; how many calls later to keep the next."""
+        self.kept.append((number, pytree.tree_map(_copied, output)))
+        if len(self.kept) == self._room:
+            self.kept = self.kept[::2]
+            self._stride *= 2
+        return self._stride
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _run_delay_ns() -> int:
+    """How long this thread has stood in a run queue (schedstat); 0 where that is not known."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0

@@ -1,0 +1,54 @@
+"""Counts of durations in the layout of HdrHistogram, 3 significant digits, 1 ns to 1 h.
+
+Values below 2048 ns have a bucket each; above, every power of two is cut into 1024 buckets, so that
+a bucket's middle is within 1/2048 of every value in it. Layout: Gil Tene's HdrHistogram, lowest
+discernible value 1, highest trackable value 3.6e12.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from inferload.records import Floats, Int64s
+
+BUCKETS = 33_792
+HIGHEST_NS = 3_600_000_000_000
+_HALF = 1024
+
+
+def bucket_of(values_ns: Int64s) -> Int64s:
+    """The bucket of each value; values outside 0..1 h go into the first or last.
+
+    >>> bucket_of(np.array([0, 2047, 2048, 2049, 4096, 10**13])).tolist()
+    [0, 2047, 2048, 2048, 3072, 33420]
+    """
+    values = np.clip(values_ns, 0, HIGHEST_NS)
+    # the exponent of a double is exact here: 1 h has 42 bits
+    power = np.maximum(np.frexp(values.astype(np.float64))[1].astype(np.int64) - 11, 0)
+    found: Int64s = power * _HALF + (values >> power)
+    return found
+
+
+def counts_of(values_ns: Int64s) -> Int64s:
+    """How many values fall into each bucket; shape ``(BUCKETS,)``."""
+    return np.bincount(bucket_of(values_ns), minlength=BUCKETS)
+
+
+def middles_ns() -> Floats:
+    """The middle of each bucket, in nanoseconds; shape ``(BUCKETS,)``."""
+    bucket = np.arange(BUCKETS, dtype=np.int64)
+    power = np.maximum(bucket // _HALF - 1, 0)
+    low = (bucket - power * _HALF) << power
+    middles: Floats = low + ((1 << power) - 1) / 2
+    return middles
+
+
+def value_of_rank(counts: NDArray[np.integer], rank: int) -> float:
+    """The value of a rank, from 1, among counted values: the middle of its bucket."""
+    bucket = int(np.searchsorted(np.cumsum(counts), rank))
+    return float(middles_ns()[bucket])

@@ -1,0 +1,241 @@
+"""The measured part of a log as statistics see it: every call in the order of time, or counts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from inferload import hdr
+from inferload.intervals import BATCHES
+from inferload.steady_state import window_medians, windows_of
+from inferload.tally import free_since
+from inferload.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from inferload.records import CallLog, CallTally, Floats, Int64s
+
+# Up to so many calls are put in the order of time; above, the order of rows is near enough, because
+# a caller's range of rows is small beside a batch.
+_ORDERED_CALLS = 1_000_000
+
+
+class Durations(Protocol):
+    """Durations of calls that returned, in contiguous batches of time."""
+
+    count: int
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    counted: bool
+
+    def value_of_rank_ms(self, rank: int) -> float:
+        """The value of a rank, from 1."""
+
+    def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
+        """For each batch, how many calls took longer than a value, and how many there are."""
+
+    def histogram(self, edges_ms: Floats) -> Int64s:
+        """How many values lie between each two edges; the last edge is within."""
+
+
+class RawDurations:
+    """Every single duration.
+
+    ``values_ns`` are in the order of time; they are copied when first sorted.
+    """
+
+    counted = False
+
+    def __init__(self, values_ns: Int64s) -> None:
+        self._values_ns = values_ns
+        self.count = len(values_ns)
+        self.mean_ms = float(values_ns.mean()) / NS_PER_MS
+        self.min_ms = float(values_ns.min()) / NS_PER_MS
+        self.max_ms = float(values_ns.max()) / NS_PER_MS
+
+    @cached_property
+    def _ascending_ns(self) -> Int64s:
+        return np.sort(self._values_ns)
+
+    def value_of_rank_ms(self, rank: int) -> float:
+        """The value of a rank, from 1."""
+        return float(self._ascending_ns[rank - 1]) / NS_PER_MS
+
+    def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
+        """For each of 40 batches of equally many calls."""
+        edges = np.linspace(0, self.count, min(BATCHES, self.count) + 1).astype(np.int64)
+        over = self._values_ns > round(value_ms * NS_PER_MS)
+        counts = [np.count_nonzero(over[a:b]) for a, b in pairwise(edges)]
+        return np.array(counts, np.int64), np.diff(edges)
+
+    def histogram(self, edges_ms: Floats) -> Int64s:
+        """How many values lie between each two edges; the last edge is within."""
+        return np.histogram(self._ascending_ns / NS_PER_MS, edges_ms)[0]
+
+
+class CountedDurations:
+    """Durations counted by time window, from window ``from_window`` on."""
+
+    counted = True
+
+    def __init__(self, tally: CallTally, name: str, from_window: int = 0) -> None:
+        self._windows: NDArray[np.uint32] = tally.counts[name][from_window:]
+        self.count = int(self._windows.sum(dtype=np.int64))
+        total_ns = tally.sums[name][from_window:].sum()
+        self.mean_ms = float(total_ns) / max(self.count, 1) / NS_PER_MS
+        if from_window == 0:
+            self.min_ms, self.max_ms = tally.lows[name] / 1e6, tally.highs[name] / 1e6
+        else:
+            used = np.flatnonzero(self._all)
+            self.min_ms, self.max_ms = (self._middles_ms[used[place]] for place in (0, -1))
+
+    @cached_property
+    def _all(self) -> Int64s:
+        total: Int64s = self._windows.sum(axis=0, dtype=np.int64)
+        return total
+
+    @cached_property
+    def _middles_ms(self) -> Floats:
+        return hdr.middles_ns() / NS_PER_MS
+
+    def value_of_rank_ms(self, rank: int) -> float:
+        """The middle of the bucket in which the rank, from 1, lies: within 0.05 %."""
+        found = hdr.value_of_rank(self._all, rank) / NS_PER_MS
+        return min(max(found, self.min_ms), self.max_ms)
+
+    def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
+        """For each time window."""
+        bucket = int(hdr.bucket_of(np.array([round(value_ms * NS_PER_MS)]))[0])
+        over = self._windows[:, bucket + 1 :].sum(axis=1, dtype=np.int64)
+        return over, self._windows.sum(axis=1, dtype=np.int64)
+
+    def medians_ms(self) -> Floats:
+        """The median of each time window that has calls."""
+        calls = self._windows.sum(axis=1, dtype=np.int64)
+        return np.array(
+            [
+                hdr.value_of_rank(window, -(-int(count) // 2)) / NS_PER_MS
+                for window, count in zip(self._windows, calls, strict=True)
+                if count
+            ]
+        )
+
+    def histogram(self, edges_ms: Floats) -> Int64s:
+        """How many values lie between each two edges; the last edge is within."""
+        inside = np.clip(self._middles_ms, edges_ms[0], edges_ms[-1])
+        found = np.histogram(inside, edges_ms, weights=self._all)[0]
+        return found.astype(np.int64)
+
+
+class Part(Protocol):
+    """The calls of a log that finished after a time."""
+
+    open_loop: bool
+    duration_s: float
+    failed: int
+    returned_by_input: Int64s
+    returned_by_window: Int64s
+
+    def durations(self, name: str) -> Durations | None:
+        """One duration of the calls that returned; ``None`` of no calls."""
+
+    def windows(self) -> tuple[Floats, Floats]:
+        """Medians of the response times of contiguous windows, and when each began, in seconds."""
+
+
+def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
+    """The calls of a log that finished after ``from_s``."""
+    from_ns = round(from_s * NS_PER_S)
+    if log.tally is not None:
+        return CountedPart(log.tally, from_ns)
+    return RawPart(log, from_ns, callers)
+
+
+class RawPart:
+    """Every call."""
+
+    def __init__(self, log: CallLog, from_ns: int, callers: int) -> None:
+        self._log = log
+        self._callers = callers
+        self.open_loop = not np.array_equal(log.scheduled_ns, log.started_ns)
+        self._from_ns = from_ns
+        self._rows = self._in_order(log.finished_ns, from_ns)
+        finished = self._of(log.finished_ns)
+        self._well = self._of(log.completed)
+        self._all_well = bool(self._well.all())
+        last_ns = int(finished.max()) if len(finished) else from_ns
+        self.duration_s = (last_ns - from_ns) / NS_PER_S
+        self.failed = int(np.count_nonzero(~self._well))
+        self._finished_ns = self._returned(finished)
+        self.returned_by_input = np.bincount(self._returned(self._of(log.input)), minlength=1)
+        window = (self._finished_ns - from_ns) * BATCHES // max(last_ns - from_ns + 1, 1)
+        self.returned_by_window = np.bincount(window, minlength=BATCHES)
+
+    def _in_order(self, finished_ns: Int64s, from_ns: int) -> Int64s | None:
+        """Which rows are in the part, in the order of time; ``None``: all, as they are."""
+        rows = np.flatnonzero(finished_ns > from_ns) if from_ns > 0 else None
+        times = finished_ns if rows is None else finished_ns[rows]
+        if len(times) > _ORDERED_CALLS or not (np.diff(times) < 0).any():
+            return rows
+        order = np.argsort(times, kind="stable")
+        return order if rows is None else rows[order]
+
+    def _of(self, column: NDArray[Any]) -> NDArray[Any]:
+        return column if self._rows is None else column[self._rows]
+
+    def _returned(self, column: NDArray[Any]) -> NDArray[Any]:
+        return column if self._all_well else column[self._well]
+
+    def durations(self, name: str) -> Durations | None:
+        """One duration of the calls that returned; ``None`` of no calls."""
+        values = self._lateness_ns() if name == "lateness_ns" else getattr(self._log, name)
+        values = self._returned(self._of(values))
+        return RawDurations(values) if len(values) else None
+
+    def _lateness_ns(self) -> Int64s:
+        log = self._log
+        free, _ = free_since(log.finished_ns, np.empty(0, np.int64), self._callers)
+        return np.maximum(log.started_ns - np.maximum(log.scheduled_ns, free), 0)
+
+    def windows(self) -> tuple[Floats, Floats]:
+        """Medians of the response times of contiguous windows, and when each began, in seconds."""
+        response = self._returned(self._of(self._log.response_ns))
+        count = windows_of(len(response))
+        if count == 0:
+            return np.empty(0), np.empty(0)
+        before = np.linspace(0, len(response), count + 1).astype(np.int64)[1:-1] - 1
+        starts = np.concatenate([[self._from_ns], self._finished_ns[before]]) / NS_PER_S
+        return window_medians(response, count), starts
+
+
+class CountedPart:
+    """Counts by time window; ``from_ns`` is where a window begins."""
+
+    def __init__(self, tally: CallTally, from_ns: int) -> None:
+        first = round(from_ns / tally.width_ns)
+        self._tally = tally
+        self._first = first
+        self.open_loop = "response_ns" in tally.counts
+        self.duration_s = (tally.last_finished_ns - first * tally.width_ns) / NS_PER_S
+        self.failed = int(tally.failed[first:].sum())
+        self.returned_by_input = tally.returned_by_input[first:].sum(axis=0)
+        # the last window is not full
+        self.returned_by_window = tally.returned_by_input[first:-1].sum(axis=1)
+
+    def durations(self, name: str) -> Durations | None:
+        """One duration of the calls that returned; ``None`` of no calls."""
+        counted = "service_ns" if name == "response_ns" and not self.open_loop else name
+        found = CountedDurations(self._tally, counted, self._first)
+        return found if found.count else None
+
+    def windows(self) -> tuple[Floats, Floats]:
+        """Medians of the response times of contiguous windows, and when each began, in seconds."""
+        name = "response_ns" if self.open_loop else "service_ns"
+        used = np.flatnonzero(self._tally.returned_by_input[self._first :].sum(axis=1))
+        starts = (used + self._first) * self._tally.width_ns / NS_PER_S
+        return CountedDurations(self._tally, name, self._first).medians_ms(), starts

@@ -1,0 +1,87 @@
+"""Where a run becomes steady, and whether it stays so.
+
+The windows' medians are cut by MSER (White 1997: the cut that minimises the standard error of what
+is left), limited to the first half. What is left drifts if Kendall's test says so and its Theil-Sen
+line moves by more than 2 % in the time of the run.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inferload.records import SteadyState
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from inferload.records import Floats, Int64s
+
+WINDOWS = 60
+CALLS_A_WINDOW = 50
+FEWEST_WINDOWS = 10
+DRIFT_P = 0.01
+DRIFT_FRACTION = 0.02
+
+
+def windows_of(calls: int) -> int:
+    """How many windows so many calls are cut into; 0 if they are too few to judge."""
+    windows = min(WINDOWS, calls // CALLS_A_WINDOW)
+    return windows if windows >= FEWEST_WINDOWS else 0
+
+
+def window_medians(values: Int64s, windows: int) -> Floats:
+    """Medians of equally many calls in the order of time; shape ``(windows,)``."""
+    edges = np.linspace(0, len(values), windows + 1).astype(np.int64)
+    return np.array([np.median(values[a:b]) for a, b in pairwise(edges)])
+
+
+def mser_cut(medians: ArrayLike) -> int:
+    """How many windows to cut at the start: at most half of them.
+
+    >>> mser_cut([9, 5, 1, 1, 1, 1, 1, 1])
+    2
+    """
+    values = np.asarray(medians, np.float64)
+    return int(
+        np.argmin([values[k:].var() / (len(values) - k) for k in range(len(values) // 2 + 1)])
+    )
+
+
+def steady_state(medians: ArrayLike, starts_s: ArrayLike) -> SteadyState:
+    """Judge a run by its windows' medians; ``starts_s[k]`` is when window k began.
+
+    With fewer than ten windows ``steady`` is ``None``: nothing is cut and nothing is known.
+    """
+    values, starts = np.asarray(medians, np.float64), np.asarray(starts_s, np.float64)
+    if len(values) < FEWEST_WINDOWS:
+        return SteadyState(
+            steady=None,
+            cut_s=0.0,
+            windows=len(values),
+            cut_windows=0,
+            drift_fraction=None,
+            drift_p=None,
+        )
+    from scipy import stats
+
+    cut = mser_cut(values)
+    kept = values[cut:]
+    drift, p = 0.0, 1.0
+    if kept.max() > kept.min():
+        p = float(stats.kendalltau(np.arange(len(kept)), kept).pvalue)
+        middle = float(np.median(kept))
+        slope = float(stats.theilslopes(kept).slope)
+        drift = slope * (len(values) - 1) / middle if middle > 0 else 0.0
+    at_limit = cut == len(values) // 2
+    drifts = p < DRIFT_P and abs(drift) > DRIFT_FRACTION
+    return SteadyState(
+        steady=not (at_limit or drifts),
+        cut_s=float(starts[cut]) if cut else 0.0,
+        windows=len(values),
+        cut_windows=cut,
+        drift_fraction=drift,
+        drift_p=p,
+    )

@@ -1,0 +1,42 @@
+"""When a run that goes on until its figures are precise may stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferload.intervals import more_calls_to_quote
+from inferload.records import QUOTED_QUANTILES, half_width_fraction
+from inferload.samples import part_of
+from inferload.stats import judged, quantile_ms, rate
+
+if TYPE_CHECKING:
+    from inferload.records import CallLog
+
+
+class StopByPrecision:
+    """Stop when the intervals of one quantile and of throughput are narrow enough.
+
+    Half of an interval must be within ``precision`` (a fraction) of its value, on the steady part
+    of the run if ``cut`` is set. The intervals are looked at no more often than every 10 % of the
+    calls so far.
+    """
+
+    def __init__(self, precision: float, quantile: str, *, cut: bool) -> None:
+        self._precision = precision
+        self._q = QUOTED_QUANTILES[quantile]
+        self._cut = cut
+        #: Not worth asking before so many calls.
+        self.next_calls = more_calls_to_quote(0, self._q, 1.0)
+
+    def enough(self, log: CallLog, finished: int) -> bool:
+        """Whether the calls so far suffice."""
+        self.next_calls = finished + max(finished // 10, 1)
+        part = part_of(log, judged(log).cut_s if self._cut else 0.0)
+        durations = part.durations("response_ns")
+        if durations is None:
+            return False
+        quantile, _ = quantile_ms(durations, self._q)
+        count = int(part.returned_by_input.sum())
+        calls_per_s = rate(count, part.duration_s, part.returned_by_window)
+        widths = (half_width_fraction(quantile), half_width_fraction(calls_per_s))
+        return all(width is not None and width <= self._precision for width in widths)

@@ -1,0 +1,144 @@
+"""What the starting thread does while callers call: tell of progress, read the log, end the run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.records import CallLog
+from inferload.tally import CHUNK_ROWS, Tally
+
+if TYPE_CHECKING:
+    from inferload.execution import Observer
+    from inferload.executors.base import Job, Outcome, Running
+    from inferload.stopping import StopByPrecision
+
+POLL_S = 0.1
+# Where counting finished calls took longer, the count is not one of a moment.
+COUNTED_AT_ONCE_NS = 5_000_000
+
+
+class Watcher:
+    """Watches one run from the moment its line is opened."""
+
+    def __init__(self, running: Running, job: Job, rule: StopByPrecision | None) -> None:
+        self._running = running
+        self._job = job
+        self._rule = rule
+        self.start_ns = 0
+        self._all_before = 0
+        self._folded = 0
+        self._tally: Tally | None = None
+        self._next_check_s = 0.0
+        #: Open loop: pairs of a time in seconds and how many calls were due and not finished then.
+        self.in_flight: list[tuple[float, int]] = []
+        self._end_row: int | None = None
+        #: Whether the precision asked for was reached.
+        self.precise = False
+
+    def watch(self, observer: Observer) -> None:
+        """Return when every caller has finished."""
+        while not self._running.wait_done(POLL_S):
+            elapsed_ns = self._running.now_ns() - self.start_ns
+            claimed = self._running.claimed_rows()
+            count, further = self._job.log.finished_calls(self._all_before, claimed)
+            finished = self._all_before + count
+            self._all_before = further
+            counted_ns = self._running.now_ns() - self.start_ns
+            if elapsed_ns > 0 and counted_ns - elapsed_ns < COUNTED_AT_ONCE_NS:
+                self._look(elapsed_ns, finished)
+            observer.progress(finished, max(elapsed_ns, 0) / 1e9)
+            log = self._job.log
+            if log.rows > log.room and claimed - self._folded > 0.9 * log.room:
+                self._fold(self._all_before)
+            if self._rule is not None and finished >= self._rule.next_calls:
+                self._check(finished, claimed, elapsed_ns / 1e9)
+
+    def _look(self, elapsed_ns: int, finished: int) -> None:
+        """Remember how many calls of an open loop are due and not finished."""
+        schedule = self._job.schedule
+        if schedule is not None:
+            due = schedule.due_by(elapsed_ns)
+            due = due if self._end_row is None else min(due, self._end_row)
+            self.in_flight.append((elapsed_ns / 1e9, max(due - finished, 0)))
+
+    def _check(self, finished: int, claimed: int, elapsed_s: float) -> None:
+        """Ask the rule, which may take no more than a twentieth of the time."""
+        if self._rule is None or self.precise or elapsed_s < self._next_check_s:
+            return
+        began = time.perf_counter()
+        self.precise = self._rule.enough(self._snapshot(claimed), finished)
+        self._next_check_s = elapsed_s + 20 * (time.perf_counter() - began)
+        if self.precise:
+            self.end()
+
+    def end(self) -> None:
+        """End the run: a closed loop at once, an open loop when what is due by now is done."""
+        if self._job.schedule is None:
+            self._running.stop()
+            return
+        self._end_row = self._job.schedule.due_by(self._running.now_ns() - self.start_ns)
+        self._running.end_at(self._end_row)
+
+    def calls_due(self, *, cut_short: bool) -> int:
+        """Open loop: how many calls were due until the run ended, early or not; else 0."""
+        schedule = self._job.schedule
+        if schedule is None:
+            return 0
+        if cut_short:
+            return schedule.due_by(self._running.now_ns() - self.start_ns)
+        return schedule.calls if self._end_row is None else self._end_row
+
+    def _snapshot(self, claimed: int) -> CallLog:
+        """What is known of the run so far, as a log of its own."""
+        if self._tally is not None:
+            return self._tally.handed_over(())
+        rows = self._job.log.rows_between(0, claimed)
+        finished = rows["finished_ns"] != 0
+        columns: dict[str, Any] = {name: column[finished] for name, column in rows.items()}
+        for name in ("scheduled_ns", "started_ns", "finished_ns"):
+            columns[name] -= self.start_ns
+        if self._job.schedule is None:  # a block's column is filled in at its end
+            columns["scheduled_ns"] = columns["started_ns"]
+        return CallLog(**columns)
+
+    def _fold(self, until: int) -> None:
+        """Count the finished rows before ``until``, and let their places be written again."""
+        log = self._job.log
+        if self._tally is None:
+            inputs = max(len(own) for own in self._job.inputs)
+            open_loop = self._job.schedule is not None
+            self._tally = Tally(self._job.callers, inputs, open_loop=open_loop)
+        while self._folded < until:
+            begin = self._folded
+            end = min(begin + CHUNK_ROWS, until, (begin // log.room + 1) * log.room)
+            rows = dict(log.rows_between(begin, end))
+            for name in ("scheduled_ns", "started_ns", "finished_ns"):
+                rows[name] = rows[name] - self.start_ns
+            self._tally.add(begin, rows)
+            log.forget(begin, end)
+            self._folded = end
+            self._running.fold_to(end)
+
+    def collected(self, outcome: Outcome) -> CallLog:
+        """The log of a run that is over."""
+        rest = self._job.log.hand_over(
+            self.start_ns, self._folded, outcome.claimed_rows, outcome.errors
+        )
+        if self._tally is None:
+            return rest
+        if len(rest):
+            names = ("scheduled_ns", "started_ns", "finished_ns", "caller", "input", "error")
+            self._tally.add(self._folded, {name: getattr(rest, name) for name in names})
+        return self._tally.handed_over(outcome.errors)
+
+    def calls_in_flight(self, outcome: Outcome) -> int:
+        """How many calls had started and not finished when the run was given up."""
+        return self._job.log.calls_in_flight(self._folded, outcome.claimed_rows)
+
+    def mean_in_flight(self, from_s: float) -> float | None:
+        """The mean number of calls found due and not finished; ``None`` of too few looks."""
+        found = [calls for seconds, calls in self.in_flight if seconds >= from_s]
+        return float(np.mean(found)) if len(found) >= 10 else None

@@ -1,0 +1,147 @@
+"""Each warning: what gives rise to it, and that nothing else does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import result_of
+
+import inferload as il
+from inferload import checks
+from inferload.disturbances import Disturbances
+from inferload.records import CallLog
+from inferload.stats import judged, summarize
+
+
+def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) -> CallLog:
+    count = len(response_ms)
+    scheduled = (np.arange(count) * gap_ms * 1e6).astype(np.int64)
+    started = scheduled + int(late_ms * 1e6)
+    return CallLog(
+        scheduled_ns=scheduled,
+        started_ns=started,
+        finished_ns=started + (response_ms * 1e6).astype(np.int64),
+        caller=np.zeros(count, np.int32),
+        input=np.zeros(count, np.int32),
+        error=np.full(count, -1, np.int32),
+    )
+
+
+QUIET = 5.0 + np.arange(2000) % 7 / 100
+
+
+def found(
+    *,
+    log: CallLog | None = None,
+    disturbances: Disturbances | None = None,
+    floor_ms: float = 1e-5,
+    outcome: dict[str, object] | None = None,
+    spec: dict[str, object] | None = None,
+    unfinished: int = 0,
+    precise: bool = True,
+    verification: il.Verification | None = None,
+) -> set[str]:
+    base = result_of()
+    calls = log if log is not None else log_of(QUIET, late_ms=1e-5)
+    ended = {"errors": (), "disk_full": False, "log_was_full": False, "run_delay_ns": 0}
+    findings = checks.Findings(
+        spec=replace(base.spec, **{"executor": "native", "form": "script"} | (spec or {})),
+        summary=summarize(calls, (1, 1), unfinished=unfinished),
+        steady=judged(calls),
+        set_up=replace(base.set_up, floor_ms=floor_ms),
+        done=SimpleNamespace(
+            outcome=SimpleNamespace(**ended | (outcome or {})),
+            log=calls,
+            recompiled_graphs=0,
+            watcher=SimpleNamespace(precise=precise),
+            disturbances=disturbances or Disturbances(),
+        ),
+        verification=verification,
+        usable_cores=2,
+        on_device=True,
+    )
+    warnings = checks.warnings_after(findings)
+    assert all(one.message and one.hint for one in warnings)
+    return {one.code for one in warnings}
+
+
+def test_a_quiet_open_loop_has_no_warnings():
+    assert found() == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "given"),
+    [
+        ("closed-loop-tail", {"log": log_of(QUIET)}),
+        ("too-few-calls", {"log": log_of(QUIET[:999], late_ms=1e-5)}),
+        ("unsteady", {"log": log_of(QUIET * np.linspace(1, 1.2, 2000), late_ms=1e-5)}),
+        ("unfinished", {"unfinished": 3}),
+        ("not-precise", {"spec": {"precision": 0.02}, "precise": False}),
+        ("floor", {"floor_ms": 0.26}),
+        ("late", {"log": log_of(QUIET, late_ms=0.06)}),
+        ("gil", {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=1.1)}),
+        ("gc", {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=1.2, gc_total_ms=1.2)}),
+        ("run-queue", {"outcome": {"run_delay_ns": int(0.21e9)}}),
+        ("throttled", {"disturbances": Disturbances(throttled_s=0.1)}),
+        ("steal", {"disturbances": Disturbances(steal_fraction=0.006)}),
+        ("disk-full", {"outcome": {"disk_full": True}}),
+        ("log-full", {"outcome": {"log_was_full": True}}),
+        ("outputs-differ", {"verification": il.Verification(compared=9, differing=1, caller=0)}),
+        ("not-verified", {"verification": il.Verification(compared=0, differing=0, reason="no")}),
+    ],
+)
+def test_each_threshold_has_its_warning_and_no_other(code, given):
+    # a drift is a correlation, and so leaves fewer calls that count
+    assert found(**given) - ({"too-few-calls"} if code == "unsteady" else set()) == {code}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"floor_ms": 0.24},
+        {"log": log_of(QUIET, late_ms=0.04)},
+        {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=0.9)},
+        {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=0.4, gc_total_ms=0.4)},
+        {"outcome": {"run_delay_ns": int(0.19e9)}},
+        {"disturbances": Disturbances(throttled_s=0.0, steal_fraction=0.004)},
+    ],
+)
+def test_below_its_threshold_there_is_none(given):
+    assert found(**given) == set()
+
+
+def test_a_governor_that_changes_the_clock_is_a_warning(tmp_path, monkeypatch):
+    file = tmp_path / "governor"
+    file.write_text("powersave\n")
+    monkeypatch.setattr(checks, "GOVERNOR", file)
+    assert "governor" in [one.code for one in result_of().warnings]
+    file.write_text("performance\n")
+    assert "governor" not in [one.code for one in result_of().warnings]
+
+
+def test_python_callers_that_hold_the_gil_are_found():
+    def busy(x):
+        return sum(range(20_000))
+
+    result = result_of_callable(busy, calls=3000)
+    message = next(one.message for one in result.warnings if one.code == "gil")
+    assert "waited" in message
+
+
+def test_garbage_collection_within_the_run_is_found():
+    import gc
+
+    result = result_of_callable(lambda _: gc.collect(), calls=5, callers=1)
+    message = next(one.message for one in result.warnings if one.code == "gc")
+    assert int(re.search(r"ran (\d+) times", message)[1]) >= 5
+
+
+def result_of_callable(function, calls: int = 400, callers: int = 2) -> il.RunResult:
+    import torch
+
+    load = il.ClosedLoop(callers=callers)
+    return il.run(function, [torch.zeros(1)], load=load, calls=calls, warmup_calls=0)
