@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,8 +22,12 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## against torch.utils.ThroughputBenchmark; wants an idle machine
+bench: $(READY)  ## against torch.utils.ThroughputBenchmark and LoadGen; wants an idle machine
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
+
+accuracy: $(READY)  ## known answers against measured ones; wants an idle machine
+	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from rich.console import Console
@@ -15,6 +15,8 @@ from inferload.environment import cpu_model, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +31,18 @@ class Row:
     reach: str
 
 
-def alternated(rounds: int, *timed: Callable[[], float]) -> list[list[float]]:
+def alternated(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
     """Run each function once a round, in turn; one list of values a function."""
-    values: list[list[float]] = [[] for _ in timed]
+    values: list[list[T]] = [[] for _ in timed]
     for _ in range(rounds):
         for found, function in zip(values, timed, strict=True):
             found.append(function())
     return values
+
+
+def middle_and_range(values: list[float]) -> tuple[float, float, float]:
+    """The median, the least and the greatest."""
+    return statistics.median(values), min(values), max(values)
 
 
 def ratio_row(
@@ -80,9 +87,10 @@ def markdown(rows: list[Row], rounds: int) -> str:
     ]
     return f"""# Benchmarks
 
-Written by `make bench`. inferload against `torch.utils.ThroughputBenchmark`, alternating in one
-process: medians, and the median ratio of {rounds} rounds with their range. No-ops take
-{7 * rounds} rounds; memory, set-up and summary {max(rounds // 3, 1)}.
+Written by `make bench`. inferload against `torch.utils.ThroughputBenchmark` and MLPerf LoadGen,
+alternating in one process: medians, and the median ratio of {rounds} rounds with their range.
+No-ops against the reference class take {7 * rounds} rounds, live progress {3 * rounds};
+memory, set-up, summary and the highest rate {max(rounds // 3, 1)}.
 
 Machine: {machine()}.
 

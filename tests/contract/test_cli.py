@@ -90,6 +90,15 @@ def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
         (["--autocast", "int7"], "autocast to 'int7' is unknown"),
         (["--inputs", "no.pt"], "there is no input file no.pt"),
         (["--executor", "native"], "form 'eager'"),
+        (("--rate", "0"), "rate_per_s is 0"),
+        (("--arrivals", "poisson"), "need a rate"),
+        (("--arrivals", "uniform", "--rate", "5"), "'uniform' are not understood"),
+        (("--arrivals", "replay:none.csv"), "none.csv cannot be read"),
+        (("--precision", "much"), "'much' is not understood"),
+        (("--precision", "2%", "--calls", "5"), "were both given"),
+        (("--time-limit", "5s"), "goes with precision"),
+        (("--precision", "2%", "--quantile", "p42"), "quantile 'p42' is unknown"),
+        (("--warmup", "some"), "warmup 'some' is not understood"),
     ],
 )
 def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, sentence):
@@ -99,6 +108,44 @@ def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, se
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert sentence in done.stderr
+
+
+def test_an_open_loop_by_words_is_drawn_again_from_its_file(model: Path, tmp_path: Path):
+    times = tmp_path / "times.csv"
+    times.write_text("at\n" + "\n".join(str(n / 200) for n in range(100)))
+    path = tmp_path / "r.json"
+    words = ("--callers", 2, "--arrivals", f"replay:{times}:2x", "--verify", "--json", path)
+    done = inferload("run", model, "--quiet", *words)
+    assert done.returncode == 0, done.stderr
+    assert "open loop, replay 400/s, 2 callers" in done.stdout
+    assert "lateness" in done.stdout
+    assert "verified    yes:" in done.stdout
+    assert inferload("report", path).stdout == done.stdout
+    assert len(il.load_result(path).log) == 100
+
+
+def test_outputs_that_differ_under_load_end_with_exit_code_1(tmp_path: Path):
+    (tmp_path / "counts.py").write_text(
+        "import torch\n"
+        "class Counts(torch.nn.Module):\n"
+        "    calls = 0\n"
+        "    def forward(self, x):\n"
+        "        Counts.calls += 1\n"
+        "        return x + (Counts.calls > 20)\n"
+        "model = Counts\n"
+    )
+    words = ("--inputs", "4:float32", "--calls", 100, "--verify", "--quiet")
+    done = inferload("run", tmp_path / "counts.py", *words)
+    assert done.returncode == 1
+    assert "differ from those computed alone" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_by_precision_says_what_it_is_after(model: Path):
+    words = ("--precision", "40%", "--quantile", "p90", "--time-limit", "20s", "--rate", 800)
+    done = inferload("run", model, "--quiet", *words)
+    assert done.returncode == 0, done.stderr
+    assert "until p90 is within 40% (at most 20 s)" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

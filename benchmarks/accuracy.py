@@ -1,0 +1,259 @@
+"""The ruler held against known lengths: what theory or an exact replay says, and what is measured.
+
+    python benchmarks/accuracy.py [--calls 4000000] [--markdown docs/accuracy.md]
+
+In simulated time the schedule, the callers, the log and the summary are those of every run; only
+the clock and the target are simulated. On the wall clock a run is held against the exact replay of
+its own schedule and service times (a heap of free callers), and a stall against its formula.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from measuring import machine
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from virtual_time import VirtualClock, replayed, simulated
+
+import inferload as il
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure against what is known of it."""
+
+    case: str
+    figure: str
+    expected: float
+    found: float
+    tolerance: str
+    within: bool
+
+
+def _line(case: str, figure: str, expected: float, found: float, *, relative: float) -> Line:
+    off = found / expected - 1
+    return Line(case, figure, expected, found, f"{relative:.0%}", abs(off) <= relative)
+
+
+def _near(case: str, figure: str, expected: float, found: float, *, apart: float) -> Line:
+    return Line(case, figure, expected, found, f"{apart:g} ms", abs(found - expected) <= apart)
+
+
+def queues(calls: int) -> list[Line]:
+    """Queues with formulas, in simulated time."""
+    lines = []
+    for case, rate, seed, known in (
+        ("M/D/1, rho .7", 70, 2, (17.30, 40.77, 74.86, 21.67)),
+        ("M/D/1, rho .8", 80, 2, (22.76, 60.11, 113.56, 30.0)),
+        ("M/M/1, rho .8", 80, 1, (34.66, 115.13, 230.26, 50.0)),
+    ):
+        taken: object = 10 * MS
+        if case.startswith("M/M"):
+            generator = np.random.default_rng(seed + 100)
+            taken = generator.exponential(10 * MS, calls).astype(np.int64)
+        response = simulated(taken, il.OpenLoop.poisson(rate, seed=seed), calls=calls).summary
+        found = response.response_ms
+        if found is None:
+            raise AssertionError("every call finishes")
+        for name, q, expected, relative in (
+            ("p50", 0.5, known[0], 0.01),
+            ("p90", 0.9, known[1], 0.01),
+            ("p99", 0.99, known[2], 0.02),
+        ):
+            lines.append(_line(case, name, expected, found.quantile(q), relative=relative))
+        lines.append(_line(case, "mean", known[3], found.mean, relative=0.01))
+    return lines
+
+
+def overload() -> list[Line]:
+    """250/s offered to a target that does 200/s, for 10 s."""
+    found = simulated(5 * MS, il.OpenLoop.constant(250), duration_s=10.0).summary.response_ms
+    if found is None:
+        raise AssertionError("every call finishes")
+    known = (
+        ("p50", 0.5, 1255.0),
+        ("p90", 0.9, 2255.0),
+        ("p99", 0.99, 2480.0),
+        ("max", 1.0, 2504.0),
+    )
+    return [
+        _near("overload 250/s, s = 5 ms, T = 10 s", name, ms, found.quantile(q), apart=4)
+        for name, q, ms in known
+    ]
+
+
+def closed() -> list[Line]:
+    """Eight callers of one exclusive server."""
+
+    def server(clock: VirtualClock) -> Callable[[object], None]:
+        lock = clock.lock()
+
+        def call(_: object) -> None:
+            with lock:
+                clock.sleep(2 * MS)
+
+        return call
+
+    summary = simulated(server, il.ClosedLoop(callers=8), calls=4000).summary
+    case = "closed, 8 callers, one exclusive 2 ms server"
+    law = summary.littles_law or 0.0
+    middle = summary.response_ms.quantile(0.5) if summary.response_ms is not None else 0.0
+    return [
+        _line(case, "calls/s", 500, summary.throughput_calls_per_s.value, relative=0.01),
+        _line(case, "p50", 16, middle, relative=0.01),
+        _line(case, "X W / N", 1, law, relative=0.03),
+    ]
+
+
+class Work(torch.nn.Module):
+    """So many multiplications of small matrices as the input says."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Work for a while."""
+        y = torch.ones(32, 32)
+        for _ in range(int(x[0])):
+            y = torch.mm(y, y) * 0.03
+        return y
+
+
+def replay_lines(executor: str, callers: int) -> list[Line]:
+    """A run on the wall clock against the exact replay of its own schedule and services."""
+    model = Work() if executor == "threads" else torch.jit.script(Work())
+    inputs = [torch.tensor([float(n)]) for n in (50, 100, 200, 400)]
+    load = il.OpenLoop.poisson(700 if callers == 1 else 900, callers=callers, seed=1)
+    with torch.inference_mode():
+        result = il.run(
+            model,
+            inputs,
+            load=load,
+            duration_s=10.0,
+            warmup="fixed",
+            executor=executor,
+            threads_per_call=1,
+        )
+    log = result.log
+    started = replayed(log.scheduled_ns, log.service_ns, callers)
+    exact = np.sort(started + log.service_ns - log.scheduled_ns) / MS
+    case = (
+        f"wall clock, {executor}, callers: {callers}, {len(log):,} calls, against its exact replay"
+    )
+    lines = []
+    for name, q, relative in (("p50", 0.5, 0.02), ("p99", 0.99, 0.01)):
+        known = float(exact[int(np.ceil(q * len(exact))) - 1])
+        found = float(np.sort(log.response_ns)[int(np.ceil(q * len(exact))) - 1]) / MS
+        lines.append(_line(case, name, known, found, relative=relative))
+    return lines
+
+
+def stall_lines(executor: str) -> list[Line]:
+    """200/s for 20 s with one stall of 1 s."""
+    rate, stall_s, whole_s = 200, 1.0, 20.0
+    calls = int(rate * whole_s)
+    if executor == "threads":
+        began: list[float] = []
+
+        def target(_: torch.Tensor) -> None:
+            now = time.perf_counter()
+            began.append(now)
+            time.sleep(stall_s if len(began) == calls * 2 // 5 else 0.001)
+
+        model: object = target
+        inputs = [torch.zeros(1)]
+        taken_ms = 1.06
+    else:
+        model = torch.jit.script(Work())
+        each_ns = _time_each(model)
+        # one deck of inputs, so that exactly one of all calls takes a second
+        short = torch.tensor([1e6 / each_ns])
+        inputs = [short] * (calls - 1) + [torch.tensor([stall_s * 1e9 / each_ns])]
+        taken_ms = 1.0
+    with torch.inference_mode():
+        result = il.run(
+            model,
+            inputs,
+            load=il.OpenLoop.constant(rate),
+            calls=calls,
+            executor=executor,
+            share_inputs=True,
+            warmup_calls=0,
+            threads_per_call=1,
+        )
+    summary, log = result.summary, result.log
+    if summary.response_ms is None:
+        raise AssertionError("every call finishes")
+    stalled_ms = float(log.service_ns.max()) / MS
+    taken_ms = float(np.median(log.service_ns)) / MS
+    rho = rate * taken_ms / 1e3
+    case = f"wall clock, {executor}, 200/s, one stall of {stalled_ms:.0f} ms in 20 s"
+    lines = []
+    for name, q in (("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)):
+        known = taken_ms + max(0.0, stalled_ms - (1 - q) * (1 - rho) * whole_s * 1e3)
+        lines.append(_near(case, name, known, summary.response_ms.quantile(q), apart=6))
+    return lines
+
+
+def _time_each(model: object) -> float:
+    with torch.inference_mode():
+        result = il.run(
+            model, [torch.tensor([1000.0])], calls=100, executor="native", threads_per_call=1
+        )
+    return float(np.median(result.log.service_ns)) / 1000
+
+
+def page(lines: list[Line], calls: int) -> str:
+    """The page that ``make accuracy`` writes."""
+    table = "\n".join(
+        f"| {one.case} | {one.figure} | {one.expected:,.2f} | {one.found:,.2f} | {one.tolerance} "
+        f"| {'yes' if one.within else '**no**'} |"
+        for one in lines
+    )
+    return f"""# Accuracy
+
+Written by `make accuracy`: figures that are known, and what inferload measures. Response times
+are in milliseconds. Queues, overload and the closed loop run in simulated time, through the
+schedule, the callers, the log and the summary of every run, with {calls:,} calls for each queue;
+formulas are Kleinrock's (Queueing Systems), for M/D/1 by Erlang's series. On the wall clock a run
+is held against the exact replay of its own schedule and service times, and a stall against
+L_q = s + max(0, S - (1-q)(1-rho) T).
+
+Machine: {machine()}.
+
+| case | figure | known | measured | tolerance | within |
+|---|---|---|---|---|---|
+{table}
+"""
+
+
+def main() -> None:
+    """Measure and print everything."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--calls", type=int, default=4_000_000)
+    options.add_argument("--markdown", type=Path)
+    chosen = options.parse_args()
+    lines = [*queues(chosen.calls), *overload(), *closed()]
+    for executor in ("native", "threads"):
+        for callers in (1, 2):
+            lines += replay_lines(executor, callers)
+        lines += stall_lines(executor)
+    text = page(lines, chosen.calls)
+    print(text)
+    if chosen.markdown:
+        chosen.markdown.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
