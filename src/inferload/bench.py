@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from inferload.records import Verification
     from inferload.targets.base import Target
 
+# Summarizing so many takes a noticeable while.
+MANY_CALLS = 1_000_000
+
 
 class _Logging:
     def stage(self, text: str) -> None:
@@ -186,6 +189,8 @@ def run(
         signals = stack.enter_context(StopSignals())
         with target.while_called(load.callers):
             done = execute(chosen, job, observer, trace_path, signals, rule)
+        if len(done.log) > MANY_CALLS:
+            observer.stage(f"summarizing {len(done.log):,} calls")
         # a signal that comes from here on does not lose what was measured
         result = _result(
             target,
@@ -195,7 +200,9 @@ def run(
             warnings=warnings,
             set_up=_set_up(target, spec, job, done, prepare_s, floor),
             signals=signals.received,
-            verification=None if references is None else verified(references, done.outcome.kept),
+            verification=None
+            if references is None
+            else verified(references, done.outcome.kept, tensors_only=chosen.name == "native"),
         )
     failure = done.outcome.first_failure if on_error == "stop" else None
     if failure is not None:
@@ -234,7 +241,7 @@ def _result(
     cores, devices = usable_cores(), set(job.synchronize)
     failed = spec.on_error == "stop" and done.outcome.first_failure is not None
     steady = stats.judged(done.log)
-    from_s = steady.cut_s if spec.warmup == "auto" else 0.0
+    from_s = stats.cut_of(steady) if spec.warmup == "auto" else 0.0
     counted = len(done.log) if done.log.tally is None else done.log.tally.calls
     summary = stats.summarize(
         done.log,
@@ -243,6 +250,7 @@ def _result(
         from_s=from_s,
         unfinished=max(done.due_calls - counted, 0),
         in_flight=done.watcher.mean_in_flight(from_s),
+        due_s=done.watcher.due_s,
     )
     found = checks.Findings(
         spec=spec,
@@ -253,6 +261,7 @@ def _result(
         verification=verification,
         usable_cores=cores,
         on_device=bool(devices),
+        cut_short=bool(signals) or failed,
     )
     return RunResult(
         run_id=job.log.run_id,

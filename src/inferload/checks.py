@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from inferload.execution import Execution
-    from inferload.records import Estimate, RunSpec, SetUp, SteadyState, Summary, Verification
+    from inferload.records import RunSpec, SetUp, SteadyState, Summary, Verification
 
     _Texts = tuple[str, str, str]
 
@@ -89,6 +90,7 @@ class Findings:
     verification: Verification | None
     usable_cores: float
     on_device: bool
+    cut_short: bool = False
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
@@ -157,24 +159,35 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
     """An open loop that the target did not keep up with."""
     spec, summary = found.spec, found.summary
     if summary.unfinished_calls:
+        when = "when the run ended"
+        if spec.drain_s is not None and not found.cut_short:
+            when = f"within {spec.drain_s:g} s after the last was due"
         yield (
             "unfinished",
-            f"{summary.unfinished_calls:,} calls were due and never began"
-            + (f" within {spec.drain_s:g} s after the last was due" if spec.drain_s else ""),
+            f"{summary.unfinished_calls:,} due calls had not been made {when}",
             "they rank as slower than all others; lower the rate, or add callers",
         )
-    if spec.precision is not None and not found.done.watcher.precise:
-        p_q, x = summary.response_ms, summary.throughput_calls_per_s
-        quantile = getattr(p_q, spec.quantile) if p_q is not None else None
-        shown = [_width_text(spec.quantile, quantile), _width_text("throughput", x)]
-        yield (
-            "not-precise",
-            (
-                f"the run ended at {summary.from_s + summary.duration_s:.3g} s before its figures "
-                f"were within {spec.precision:.1%}: {', '.join(shown)}"
-            ),
-            "a longer --time-limit, or a wider --precision",
-        )
+    if spec.precision is not None:
+        quantile = getattr(summary.response_ms, spec.quantile, None)
+        widths = {
+            spec.quantile: half_width_fraction(quantile),
+            "throughput": half_width_fraction(summary.throughput_calls_per_s),
+        }
+        # the last calls come after the decision to end, and may widen an interval a little
+        allowed = spec.precision * (1.25 if found.done.watcher.precise else 1.0)
+        if any(width is None or width > allowed for width in widths.values()):
+            shown = [
+                f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")
+                for name, width in widths.items()
+            ]
+            yield (
+                "not-precise",
+                (
+                    f"the run ended at {summary.from_s + summary.duration_s:.3g} s and its figures "
+                    f"are not within {spec.precision:.2%}: {', '.join(shown)}"
+                ),
+                "a longer --time-limit, or a wider --precision",
+            )
 
 
 def _figures(found: Findings) -> Iterator[_Texts]:
@@ -203,8 +216,19 @@ def _figures(found: Findings) -> Iterator[_Texts]:
         yield (
             "too-few-calls",
             f"{spec.quantile} needs {more:,} more calls like these to be quoted",
-            f"--calls {response.count + more}, or --precision 5%",
+            _longer(spec, 1 + more / response.count),
         )
+
+
+def _longer(spec: RunSpec, times: float) -> str:
+    """How to make a run longer by the end that it has."""
+    if spec.calls is not None:
+        return f"--calls {math.ceil(spec.calls * times)}"
+    if spec.duration_s is not None:
+        return f"--duration {math.ceil(spec.duration_s * times)}s"
+    if spec.time_limit_s is not None:
+        return f"--time-limit {math.ceil(spec.time_limit_s * times)}s"
+    return "a longer replay"
 
 
 def _harness(found: Findings) -> Iterator[_Texts]:
@@ -292,8 +316,3 @@ def _neighbours(found: Findings) -> Iterator[_Texts]:
             f"the CPU governor is {governor!r}: the clock follows the load",
             "cpupower frequency-set --governor performance",
         )
-
-
-def _width_text(name: str, estimate: Estimate | None) -> str:
-    width = half_width_fraction(estimate)
-    return f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")

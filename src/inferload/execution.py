@@ -110,10 +110,11 @@ def execute(
             )
         )
     cut_short = bool(signals.received) or (job.stop_on_error and outcome.first_failure is not None)
+    log = watcher.collected(outcome)
     return Execution(
         outcome=outcome,
-        due_calls=watcher.calls_due(cut_short=cut_short or outcome.disk_full),
-        log=watcher.collected(outcome),
+        due_calls=watcher.calls_due(log, cut_short=cut_short or outcome.disk_full),
+        log=log,
         open_s=open_s,
         recompiled_graphs=compiled_graphs() - graphs,
         warnings=warnings,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000
 MOST_PER_S = 1e8
+# About 30 years: beyond, nanoseconds no longer fit.
+LAST_NS = 10**18
 ARRIVALS = ("constant", "poisson", "gamma", "replay")
 
 
@@ -86,7 +88,7 @@ class OpenLoop:
     """
 
     arrivals: str
-    rate_per_s: float
+    rate_per_s: float | None
     callers: int = 1
     seed: int = 0
     burstiness: float = 1.0
@@ -96,7 +98,8 @@ class OpenLoop:
     def __post_init__(self) -> None:
         check_count("callers", self.callers, at_least=1, at_most=10_000)
         check_count("seed", self.seed, at_least=0)
-        check_positive("rate_per_s", self.rate_per_s, at_most=MOST_PER_S)
+        if self.times_s is None:
+            check_positive("rate_per_s", self.rate_per_s, at_most=MOST_PER_S)
         check_positive("burstiness", self.burstiness, at_most=1e6)
         if self.drain_s != 0:
             check_positive("drain_s", self.drain_s, at_most=1e9)
@@ -164,10 +167,11 @@ class OpenLoop:
         else:
             found = _as_times(arrivals_s)
         times = (found - found[0]) / speed
-        rate = (len(times) - 1) / times[-1] if times[-1] > 0 else MOST_PER_S
+        if times[-1] * NS_PER_S > LAST_NS:
+            raise PlanError(f"at speed {speed:g} the last call is due after {times[-1]:g} s")
         return cls(
             arrivals="replay",
-            rate_per_s=min(float(rate), MOST_PER_S),
+            rate_per_s=float((len(times) - 1) / times[-1]) if times[-1] > 0 else None,
             callers=callers,
             times_s=times,
             drain_s=drain_s,
@@ -175,7 +179,8 @@ class OpenLoop:
 
     def __str__(self) -> str:
         shape = f" (burstiness {self.burstiness:g})" if self.arrivals == "gamma" else ""
-        return f"open loop, {self.arrivals}{shape} {self.rate_per_s:,.6g}/s"
+        rate = "" if self.rate_per_s is None else f" {self.rate_per_s:,.6g}/s"
+        return f"open loop, {self.arrivals}{shape}{rate}"
 
     def schedule(self, calls: int | None, duration_s: float | None) -> Schedule:
         """All times of a run of so many calls, or so many seconds; a longer run has the same first.
@@ -200,7 +205,16 @@ class OpenLoop:
                     "run longer, or raise the rate"
                 )
             found = Schedule(times_ns=times[:due], period_ns=period_ns, calls=due)
+        if found.end_ns >= LAST_NS:
+            raise PlanError(
+                f"at {self.rate_per_s:g}/s the last of {found.calls:,} calls is due in more than "
+                "30 years: raise the rate"
+            )
         return found
+
+    @property
+    def _mean_ns(self) -> float:
+        return NS_PER_S / (self.rate_per_s or MOST_PER_S)
 
     @property
     def _even(self) -> bool:
@@ -208,23 +222,23 @@ class OpenLoop:
 
     def _most_calls(self, duration_s: float) -> int:
         """More calls than will be due: the mean number, 8 deviations of it, and some."""
-        mean = self.rate_per_s * duration_s
+        mean = duration_s * NS_PER_S / self._mean_ns
         spread = 0.0 if self._even else 8 * math.sqrt(mean / min(self.burstiness, 1.0))
         return int(mean + spread + 10 / min(self.burstiness, 1.0))
 
     def _drawn(self, count: int) -> Int64s:
         """Draw ``count`` times, int64 nanoseconds from the start line."""
         if self._even:
-            even: Int64s = np.rint(np.arange(count) * (NS_PER_S / self.rate_per_s)).astype(np.int64)
-            return even
-        generator = np.random.default_rng(self.seed)
-        mean = NS_PER_S / self.rate_per_s
-        if self.arrivals == "poisson":
-            between = generator.exponential(mean, count)
+            times = np.arange(count) * self._mean_ns
         else:
-            between = generator.gamma(self.burstiness, mean / self.burstiness, count)
-        times: Int64s = np.rint(np.cumsum(between)).astype(np.int64)
-        return times
+            generator = np.random.default_rng(self.seed)
+            if self.arrivals == "poisson":
+                between = generator.exponential(self._mean_ns, count)
+            else:
+                between = generator.gamma(self.burstiness, self._mean_ns / self.burstiness, count)
+            times = np.cumsum(between)
+        drawn: Int64s = np.rint(np.minimum(times, float(LAST_NS))).astype(np.int64)
+        return drawn
 
 
 def load_from_text(

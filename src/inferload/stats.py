@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from inferload.records import Int64s, RunResult, SteadyState
     from inferload.samples import Durations
 
-_BATCH_MEANS = f"batch means, K={intervals.BATCHES}"
-
 
 def summarize(
     log: CallLog,
@@ -37,11 +35,13 @@ def summarize(
     from_s: float = 0.0,
     unfinished: int = 0,
     in_flight: float | None = None,
+    due_s: float | None = None,
 ) -> Summary:
     """Compute the summary of the calls that finished after ``from_s``; failed ones are not timed.
 
-    ``in_flight`` is the mean number of calls that were found due and not finished, for Little's law
-    in an open loop; in a closed loop it is the number of callers.
+    For Little's law in an open loop, ``in_flight`` is the mean number of calls that were found due
+    and not finished until the last call was due, at ``due_s``; in a closed loop it is the number of
+    callers.
     """
     part = part_of(log, from_s, callers)
     service = distribution_ms(part.durations("service_ns"))
@@ -54,9 +54,10 @@ def summarize(
     count, items = int(by_input.sum()), _items(by_input, items_per_input)
     calls_per_s = rate(count, part.duration_s, part.returned_by_window)
     busy = in_flight if part.open_loop else callers
+    span_s = due_s - from_s if part.open_loop and due_s is not None else part.duration_s
     law = None
-    if busy and response is not None and part.duration_s > 0:
-        law = (count + part.failed) / part.duration_s * response.mean / 1e3 / busy
+    if busy and response is not None and span_s > 0 and not unfinished:
+        law = (count + part.failed) / span_s * response.mean / 1e3 / busy
     return Summary(
         from_s=from_s,
         completed_calls=count,
@@ -87,7 +88,7 @@ def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Esti
         low=max(bounds[0] * per_s, 0.0),
         high=bounds[1] * per_s,
         confidence=intervals.CONFIDENCE,
-        method=f"count / duration, {_BATCH_MEANS}",
+        method=f"count / duration, batch means, K={len(by_window)}",
     )
 
 
@@ -96,7 +97,7 @@ def quantile_ms(durations: Durations, q: float, unfinished: int = 0) -> tuple[Es
     total = durations.count + unfinished
     rank = quantile_rank(q, total)
     if rank > durations.count:
-        return None, intervals.more_calls_to_quote(total, q, 1.0)
+        return None, 0  # more calls would not help: it lies among those that did not finish
     value = durations.value_of_rank_ms(rank)
     if missing := intervals.more_calls_to_quote(total, q, 1.0):
         return None, missing
@@ -111,7 +112,7 @@ def quantile_ms(durations: Durations, q: float, unfinished: int = 0) -> tuple[Es
         low=durations.value_of_rank_ms(low),
         high=durations.value_of_rank_ms(high) if high <= durations.count else None,
         confidence=intervals.CONFIDENCE,
-        method=f"rank ceil(q n), {_BATCH_MEANS}",
+        method=f"rank ceil(q n), batch means, K={len(sizes)}",
     ), 0
 
 
@@ -136,6 +137,11 @@ def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distrib
 def judged(log: CallLog) -> SteadyState:
     """Where a run becomes steady, and whether it stays so, by its response times."""
     return steady_state(*part_of(log).windows())
+
+
+def cut_of(steady: SteadyState) -> float:
+    """Where the measured part begins, in seconds: nothing is cut where no steady part follows."""
+    return steady.cut_s if steady.steady else 0.0
 
 
 def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:

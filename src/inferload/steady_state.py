@@ -1,12 +1,15 @@
 """Where a run becomes steady, and whether it stays so.
 
 The windows' medians are cut by MSER (White 1997: the cut that minimises the standard error of what
-is left), limited to the first half. What is left drifts if Kendall's test says so and its Theil-Sen
-line moves by more than 2 % in the time of the run.
+is left), limited to the first half. Only a beginning that differs from the rest is cut: MSER alone
+would cut up to the end of any stall in the first half, and a stall is no warm-up. What is left
+drifts if Kendall's test says so and its Theil-Sen line moves by more than 2 % in the time of the
+run.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -65,16 +68,11 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike) -> SteadyState:
             drift_fraction=None,
             drift_p=None,
         )
-    from scipy import stats
-
-    cut = mser_cut(values)
+    cut = min(mser_cut(values), _unlike_the_rest(values))
     kept = values[cut:]
-    drift, p = 0.0, 1.0
-    if kept.max() > kept.min():
-        p = float(stats.kendalltau(np.arange(len(kept)), kept).pvalue)
-        middle = float(np.median(kept))
-        slope = float(stats.theilslopes(kept).slope)
-        drift = slope * (len(values) - 1) / middle if middle > 0 else 0.0
+    middle = float(np.median(kept))
+    p, slope = kendall_p(kept), theil_sen_slope(kept)
+    drift = slope * (len(values) - 1) / middle if middle > 0 else 0.0
     at_limit = cut == len(values) // 2
     drifts = p < DRIFT_P and abs(drift) > DRIFT_FRACTION
     return SteadyState(
@@ -85,3 +83,33 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike) -> SteadyState:
         drift_fraction=drift,
         drift_p=p,
     )
+
+
+def _unlike_the_rest(values: Floats) -> int:
+    """How many windows at the start, one after another, lie outside of where the last half lies."""
+    rest = values[len(values) // 2 :]
+    middle = float(np.median(rest))
+    spread = 1.4826 * float(np.median(np.abs(rest - middle)))
+    alike = np.abs(values - middle) <= max(3 * spread, DRIFT_FRACTION * middle)
+    return int(np.argmax(alike))
+
+
+def kendall_p(values: Floats) -> float:
+    """The chance of such a trend without one: Kendall's rank test against time, two-sided.
+
+    Normal approximation with the variance for ties (Kendall, Rank Correlation Methods, 4.5).
+    """
+    count = len(values)
+    signs = np.sign(values[None, :] - values[:, None])
+    score = float(np.triu(signs, 1).sum())
+    tied = np.unique(values, return_counts=True)[1].astype(np.float64)
+    variance = count * (count - 1) * (2 * count + 5) - (tied * (tied - 1) * (2 * tied + 5)).sum()
+    if variance <= 0:
+        return 1.0
+    return math.erfc(abs(score) / math.sqrt(variance / 18) / math.sqrt(2))
+
+
+def theil_sen_slope(values: Floats) -> float:
+    """The median of the slopes of all pairs, per window (Sen 1968)."""
+    first, second = np.triu_indices(len(values), 1)
+    return float(np.median((values[second] - values[first]) / (second - first)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inferload.intervals import more_calls_to_quote
 from inferload.records import QUOTED_QUANTILES, half_width_fraction
 from inferload.samples import part_of
-from inferload.stats import judged, quantile_ms, rate
+from inferload.stats import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
     from inferload.records import CallLog
@@ -31,7 +31,7 @@ class StopByPrecision:
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
         self.next_calls = finished + max(finished // 10, 1)
-        part = part_of(log, judged(log).cut_s if self._cut else 0.0)
+        part = part_of(log, cut_of(judged(log)) if self._cut else 0.0)
         durations = part.durations("response_ns")
         if durations is None:
             return False

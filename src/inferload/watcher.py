@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 # Where counting finished calls took longer, the count is not one of a moment.
 COUNTED_AT_ONCE_NS = 5_000_000
+LONGEST_PAUSE_S = 2.0
+# So near the mean number of calls in flight must be known for Little's law to be shown.
+LAW_ERROR_FRACTION = 0.05
 
 
 class Watcher:
@@ -35,6 +38,7 @@ class Watcher:
         #: Open loop: pairs of a time in seconds and how many calls were due and not finished then.
         self.in_flight: list[tuple[float, int]] = []
         self._end_row: int | None = None
+        self._due_ns = 0 if job.schedule is None else job.schedule.end_ns
         #: Whether the precision asked for was reached.
         self.precise = False
 
@@ -42,7 +46,7 @@ class Watcher:
         """Return when every caller has finished."""
         while not self._running.wait_done(POLL_S):
             elapsed_ns = self._running.now_ns() - self.start_ns
-            claimed = self._running.claimed_rows()
+            claimed = self._within_room(self._running.claimed_rows())
             count, further = self._job.log.finished_calls(self._all_before, claimed)
             finished = self._all_before + count
             self._all_before = further
@@ -56,21 +60,24 @@ class Watcher:
             if self._rule is not None and finished >= self._rule.next_calls:
                 self._check(finished, claimed, elapsed_ns / 1e9)
 
+    def _within_room(self, claimed: int) -> int:
+        """Rows that callers have claimed and may write; they wait with those beyond."""
+        return min(claimed, self._folded + self._job.log.room)
+
     def _look(self, elapsed_ns: int, finished: int) -> None:
         """Remember how many calls of an open loop are due and not finished."""
         schedule = self._job.schedule
-        if schedule is not None:
+        if schedule is not None and elapsed_ns <= self._due_ns:
             due = schedule.due_by(elapsed_ns)
-            due = due if self._end_row is None else min(due, self._end_row)
             self.in_flight.append((elapsed_ns / 1e9, max(due - finished, 0)))
 
     def _check(self, finished: int, claimed: int, elapsed_s: float) -> None:
-        """Ask the rule, which may take no more than a twentieth of the time."""
+        """Ask the rule, which should take no more than a twentieth of the time."""
         if self._rule is None or self.precise or elapsed_s < self._next_check_s:
             return
         began = time.perf_counter()
         self.precise = self._rule.enough(self._snapshot(claimed), finished)
-        self._next_check_s = elapsed_s + 20 * (time.perf_counter() - began)
+        self._next_check_s = elapsed_s + min(20 * (time.perf_counter() - began), LONGEST_PAUSE_S)
         if self.precise:
             self.end()
 
@@ -79,16 +86,22 @@ class Watcher:
         if self._job.schedule is None:
             self._running.stop()
             return
-        self._end_row = self._job.schedule.due_by(self._running.now_ns() - self.start_ns)
+        self._due_ns = self._running.now_ns() - self.start_ns
+        self._end_row = self._job.schedule.due_by(self._due_ns)
         self._running.end_at(self._end_row)
 
-    def calls_due(self, *, cut_short: bool) -> int:
+    @property
+    def due_s(self) -> float | None:
+        """Open loop: when the last call was due."""
+        return None if self._job.schedule is None else self._due_ns / 1e9
+
+    def calls_due(self, log: CallLog, *, cut_short: bool) -> int:
         """Open loop: how many calls were due until the run ended, early or not; else 0."""
         schedule = self._job.schedule
         if schedule is None:
             return 0
-        if cut_short:
-            return schedule.due_by(self._running.now_ns() - self.start_ns)
+        if cut_short:  # once the run was stopped no call began
+            return schedule.due_by(int(log.started_ns.max())) if len(log) else 0
         return schedule.calls if self._end_row is None else self._end_row
 
     def _snapshot(self, claimed: int) -> CallLog:
@@ -107,6 +120,8 @@ class Watcher:
     def _fold(self, until: int) -> None:
         """Count the finished rows before ``until``, and let their places be written again."""
         log = self._job.log
+        if until <= self._folded:
+            return
         if self._tally is None:
             inputs = max(len(own) for own in self._job.inputs)
             open_loop = self._job.schedule is not None
@@ -125,7 +140,7 @@ class Watcher:
     def collected(self, outcome: Outcome) -> CallLog:
         """The log of a run that is over."""
         rest = self._job.log.hand_over(
-            self.start_ns, self._folded, outcome.claimed_rows, outcome.errors
+            self.start_ns, self._folded, self._within_room(outcome.claimed_rows), outcome.errors
         )
         if self._tally is None:
             return rest
@@ -136,9 +151,14 @@ class Watcher:
 
     def calls_in_flight(self, outcome: Outcome) -> int:
         """How many calls had started and not finished when the run was given up."""
-        return self._job.log.calls_in_flight(self._folded, outcome.claimed_rows)
+        claimed = self._within_room(outcome.claimed_rows)
+        return self._job.log.calls_in_flight(self._folded, claimed)
 
     def mean_in_flight(self, from_s: float) -> float | None:
-        """The mean number of calls found due and not finished; ``None`` of too few looks."""
-        found = [calls for seconds, calls in self.in_flight if seconds >= from_s]
-        return float(np.mean(found)) if len(found) >= 10 else None
+        """The mean number of calls found due and not finished, where it is known to 5 %."""
+        found = np.array([calls for seconds, calls in self.in_flight if seconds >= from_s])
+        if len(found) < 30 or found.mean() == 0:
+            return None
+        # looks 0.1 s apart are independent enough
+        error = found.std(ddof=1) / np.sqrt(len(found)) / found.mean()
+        return float(found.mean()) if error <= LAW_ERROR_FRACTION else None

@@ -15,7 +15,7 @@ from inferload.intervals import (
 )
 from inferload.pairs import paired_ratio
 from inferload.samples import RawDurations
-from inferload.steady_state import steady_state
+from inferload.steady_state import kendall_p, steady_state, theil_sen_slope
 
 
 def waits(generator: np.random.Generator, runs: int, calls: int, rho: float) -> np.ndarray:
@@ -92,6 +92,28 @@ def test_steady_runs_are_rarely_flagged_and_unsteady_ones_always():
     assert flagged(lambda g: noisy(g) * np.linspace(1, 1.05, 60)) == 1.0
     assert flagged(lambda g: noisy(g) * np.where(np.arange(60) < 40, 1, 1.1)) == 1.0
     assert flagged(correlated) <= 0.12
+
+
+def test_trends_are_judged_as_scipy_judges_them():
+    from scipy import stats
+
+    generator = np.random.default_rng(9)
+    for _ in range(50):
+        values = np.round(generator.normal(0, 1, 40) + np.arange(40) * 0.02, 1)
+        expected = stats.kendalltau(np.arange(40), values, method="asymptotic").pvalue
+        assert kendall_p(values) == pytest.approx(expected, rel=1e-6)
+        assert theil_sen_slope(values) == pytest.approx(stats.theilslopes(values).slope)
+
+
+def test_a_stall_in_the_first_half_is_not_taken_for_warm_up():
+    generator = np.random.default_rng(10)
+    medians = 100 + generator.normal(0, 0.5, 60)
+    medians[15:19] = 5000
+    found = steady_state(medians, np.arange(60.0))
+    assert (found.cut_windows, found.cut_s) == (0, 0.0)
+    warming_up = 100 + generator.normal(0, 0.5, 60)
+    warming_up[:7] += 50
+    assert steady_state(warming_up, np.arange(60.0)).cut_windows == 7
 
 
 def test_a_flat_run_is_not_cut():

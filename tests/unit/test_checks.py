@@ -32,6 +32,7 @@ def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) 
 
 
 QUIET = 5.0 + np.arange(2000) % 7 / 100
+NOISY = log_of(np.random.default_rng(0).normal(5, 0.5, 4000), late_ms=1e-5)
 
 
 def found(
@@ -80,7 +81,8 @@ def test_a_quiet_open_loop_has_no_warnings():
         ("too-few-calls", {"log": log_of(QUIET[:999], late_ms=1e-5)}),
         ("unsteady", {"log": log_of(QUIET * np.linspace(1, 1.2, 2000), late_ms=1e-5)}),
         ("unfinished", {"unfinished": 3}),
-        ("not-precise", {"spec": {"precision": 0.02}, "precise": False}),
+        ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}, "precise": False}),
+        ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}, "precise": True}),
         ("floor", {"floor_ms": 0.26}),
         ("late", {"log": log_of(QUIET, late_ms=0.06)}),
         ("gil", {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=1.1)}),
@@ -103,6 +105,7 @@ def test_each_threshold_has_its_warning_and_no_other(code, given):
     "given",
     [
         {"floor_ms": 0.24},
+        {"spec": {"precision": 0.4}, "precise": False},
         {"log": log_of(QUIET, late_ms=0.04)},
         {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=0.9)},
         {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=0.4, gc_total_ms=0.4)},

@@ -75,6 +75,7 @@ def test_times_that_were_recorded_are_replayed_from_the_first_with_a_speed():
     assert load.schedule(2, None).calls == 2
     assert load.schedule(None, 0.5).calls == 2
     assert load.rate_per_s == pytest.approx(2.0)
+    assert str(il.OpenLoop.replay([3.0])) == "open loop, replay"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
         (lambda: il.OpenLoop.replay([0, 1], speed=0), "speed is 0"),
         (lambda: il.OpenLoop(arrivals="uniform", rate_per_s=1), "arrivals 'uniform'"),
         (lambda: il.OpenLoop.poisson(0.001).schedule(None, 0.001), "no call is due"),
+        (lambda: il.OpenLoop.constant(1e-12).schedule(3, None), "more than 30 years"),
+        (lambda: il.OpenLoop.poisson(1e-12).schedule(None, 10.0), "no call is due"),
+        (lambda: il.OpenLoop.replay([0, 1e9], speed=1e-5), r"after 1e\+14 s"),
     ],
 )
 def test_loads_that_cannot_be_are_refused_with_the_value(make, words):

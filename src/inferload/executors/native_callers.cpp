@@ -260,7 +260,11 @@ class Keeper {
       return;
     }
     next_ += stride_;
-    kept_.push_back({input, target.copy_outputs()});
+    kept_.push_back({input, {}});
+    try {
+      kept_.back().outputs = target.copy_outputs();
+    } catch (...) {  // an output that cannot be copied: Python says so
+    }
     if (kept_.size() == room_) {
       for (size_t i = 1; 2 * i < kept_.size(); ++i) {
         kept_[i] = std::move(kept_[2 * i]);
@@ -359,9 +363,10 @@ struct Run {
       }
       const int64_t fair = plan.open_ended ? in_a_while : left / (4 * plan.callers);
       const int64_t unbroken = plan.room - begin % plan.room;
-      end = begin + std::clamp<int64_t>(fair, 1, std::min({kBlockRows, left, unbroken}));
+      const int64_t free = folded_rows.load(std::memory_order_acquire) + plan.room - begin;
+      end = begin + std::clamp<int64_t>(fair, 1, std::min({kBlockRows, left, unbroken, free}));
     } while (!next_row.compare_exchange_weak(begin, end, std::memory_order_relaxed));
-    return wait_for_room(end - 1) && reserve(end) ? std::pair(begin, end) : std::pair(int64_t{0}, int64_t{0});
+    return reserve(end) ? std::pair(begin, end) : std::pair(int64_t{0}, int64_t{0});
   }
 
   // The log is a ring: wait until the row that stood in this row's place has been read.
@@ -469,7 +474,6 @@ struct Run {
         synchronize();
       }
       finished = now_ns();
-      keeper.look(target, input);
     } catch (...) {
       finished = now_ns();
       error = record(caller, input, false);
@@ -479,6 +483,9 @@ struct Run {
     }
     log.error[place] = error;
     log.finished_ns[place] = finished;
+    if (error < 0) {
+      keeper.look(target, input);
+    }
     target.release();
     return finished;
   }
@@ -528,7 +535,7 @@ struct Run {
       waking = false;
     }
     const int64_t row = next_row;
-    if (row >= end_row || stopped() || !wait_for_room(row)) {
+    if (row >= end_row || stopped()) {
       may_watch.notify_all();
       return kNoRow;
     }
@@ -573,8 +580,12 @@ struct Run {
   }
 
   void leave_watch() {
-    if (watching.fetch_sub(1) == 1) {
-      wake_one();
+    if (watching.fetch_sub(1) == 1 && plan.callers > plan.watchers) {
+      // with the lock: a caller that is about to be parked has seen this one watch
+      std::lock_guard<std::mutex> lock(watch_mutex);
+      if (parked > 0 && !waking.exchange(true)) {
+        may_watch.notify_one();
+      }
     }
   }
 
@@ -587,7 +598,7 @@ struct Run {
       const int64_t place = row % plan.room;
       const int32_t input = order[row % order_length];
       const int64_t due = start_ns + schedule_ns[row % schedule_size] + row / schedule_size * plan.period_ns;
-      const bool go = reserve(row + 1);
+      const bool go = wait_for_room(row) && reserve(row + 1);
       if (go) {
         log.caller[place] = caller;
         log.input[place] = input;
@@ -797,8 +808,9 @@ void declare_callers(py::module_& m, const char* name) {
       .def("wait_ready", &Self::wait_ready)
       .def("release", &Self::release)
       .def("wait_done", &Self::wait_done)
-      .def("stop", &Self::stop)
-      .def("end_at", &Self::end_at)
+      // without the GIL: callers may hold the locks
+      .def("stop", &Self::stop, py::call_guard<py::gil_scoped_release>())
+      .def("end_at", &Self::end_at, py::call_guard<py::gil_scoped_release>())
       .def("fold_to", &Self::fold_to)
       .def("log_was_full", &Self::log_was_full)
       .def("join", &Self::join)

@@ -7,6 +7,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
@@ -208,15 +209,28 @@ class Keeper:
 
     def keep(self, number: int, output: Any) -> int:
         """Keep a copy of what was returned for an input; how many calls later to keep the next."""
-        self.kept.append((number, pytree.tree_map(_copied, output)))
+        try:
+            copy = pytree.tree_map(_copied, output)
+        except Exception as error:  # noqa: BLE001 - the model's own class may refuse to be rebuilt
+            copy = NotCopied(f"{type(error).__name__}: {error}")
+        self.kept.append((number, copy))
         if len(self.kept) == self._room:
             self.kept = self.kept[::2]
             self._stride *= 2
         return self._stride
 
 
+class NotCopied:
+    """Stands for an output that could not be copied."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+
 def _copied(leaf: Any) -> Any:
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    if isinstance(leaf, torch.Tensor):
+        return leaf.detach().clone()
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _run_delay_ns() -> int:

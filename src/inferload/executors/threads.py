@@ -159,36 +159,33 @@ class RunningThreads:
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
         """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""
-        log = self.job.log
-        with self._lock:
-            begin = self._next_row
-            left = min(log.rows, self.end_row) - begin
-            if left <= 0 or not self.limit_ns[0]:
-                return None
-            shared = self.job.calls is not None and self.job.schedule is None
-            fair = left // (4 * self.job.callers) if shared else in_a_while
-            end = begin + max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
-            if not self._has_room(end):
-                return None
-            self._next_row = end
-            return begin, end
-
-    def _has_room(self, end: int) -> bool:
-        """Wait until the rows before ``end`` may be written; false if they never may."""
-        log = self.job.log
-        while end > self._folded_rows + log.room:
+        while True:
+            with self._lock:
+                claimed = self._claimed(in_a_while)
+            if claimed is None or claimed[0] < claimed[1]:
+                return claimed
             self._log_was_full = True
-            if not self.limit_ns[0]:
-                return False
-            time.sleep(_LOG_FULL_POLL_S)
+            time.sleep(_LOG_FULL_POLL_S)  # without the lock: what is in the log must be read first
+
+    def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
+        """A range of rows, empty while the log is full; ``None`` if the run is over."""
+        log, begin = self.job.log, self._next_row
+        left = min(log.rows, self.end_row) - begin
+        if left <= 0 or not self.limit_ns[0]:
+            return None
+        shared = self.job.calls is not None and self.job.schedule is None
+        fair = left // (4 * self.job.callers) if shared else in_a_while
+        wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
+        end = min(begin + wanted, self._folded_rows + log.room)
         if log.reserved_rows < min(end, log.room):
             try:
                 log.reserve(end + GROWTH_ROWS)
             except OSError:
                 self._disk_full = True
                 self.limit_ns[0] = 0
-                return False
-        return True
+                return None
+        self._next_row = max(end, begin)
+        return begin, end
 
     def record(
         self, error: BaseException, caller: int, input_number: int, *, warming_up: bool

@@ -150,11 +150,15 @@ def _rate(estimate: Estimate) -> str:
 def _steady(steady: SteadyState, from_s: float) -> str:
     if steady.steady is None:
         return "not known: too few calls"
+    drift = "no significant drift"
+    if steady.drift_fraction is not None and (steady.drift_p or 0.0) < 0.01:
+        drift = f"drift {steady.drift_fraction:+.1%}"
+    if not steady.steady:
+        return f"no: {drift}; nothing is cut off"
+    if not steady.cut_s:
+        return f"yes, from the start; {drift}"
     cut = f"the first {duration_text(steady.cut_s)} {'are' if from_s else 'would be'} cut off"
-    found = "yes" if steady.steady else "no"
-    return (
-        f"{found}, {cut if steady.cut_s else 'from the start'}; drift {steady.drift_fraction:+.1%}"
-    )
+    return f"yes, {cut}; {drift}"
 
 
 def _harness(result: RunResult) -> str:
@@ -215,6 +219,8 @@ def _cell(milliseconds: float | None, per_ms: float, nothing: str = "-") -> str:
     value = milliseconds * per_ms
     if value == 0:
         return "0"
+    if value < 0.001:
+        return "<.001"
     # four significant digits, but no more than three decimals
     return f"{value:.{min(max(3 - math.floor(math.log10(abs(value))), 0), 3)}f}"
 
@@ -232,8 +238,16 @@ def _notes(result: RunResult) -> list[str]:
             f"{_LABELS.get(name, name)} {more:,}" for name, more in distribution.more_calls.items()
         )
         notes.append(f"-  not quoted; more calls needed: {wanted}")
-    elif any(getattr(distribution, name) is None for name in QUOTED_QUANTILES):
-        notes.append("-  lies among calls that did not finish")
+    lost = [
+        _LABELS.get(name, name)
+        for name in QUOTED_QUANTILES
+        if getattr(distribution, name) is None and name not in distribution.more_calls
+    ]
+    if lost:
+        notes.append(
+            f"-  among the {distribution.unfinished:,} unfinished calls: {', '.join(lost)}; mean, "
+            "max and bars are of the others"
+        )
     if distribution.counted:
         notes.append(
             f"quantiles are from counts of all calls (error <= 0.1 %); the log has a sample of "
