@@ -373,10 +373,12 @@ struct Run {
   bool wait_for_room(int64_t row) {
     while (row >= folded_rows.load(std::memory_order_acquire) + plan.room) {
       log_was_full.store(true, std::memory_order_relaxed);
-      if (stopped()) {
+      // past the end of the run too: a caller that has ended may have left rows that never finish
+      const int64_t now = now_ns();
+      if (now > limit_ns.load(std::memory_order_relaxed)) {
         return false;
       }
-      sleep_until(now_ns() + 1'000'000);
+      sleep_until(now + 1'000'000);
     }
     return true;
   }

@@ -165,6 +165,9 @@ class RunningThreads:
             if claimed is None or claimed[0] < claimed[1]:
                 return claimed
             self._log_was_full = True
+            # past the end: a caller that has ended may have left rows that never finish
+            if self.clock.now_ns() > self.limit_ns[0]:
+                return None
             time.sleep(_LOG_FULL_POLL_S)  # without the lock: what is in the log must be read first
 
     def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
