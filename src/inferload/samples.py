@@ -171,18 +171,19 @@ class RawPart:
         last_ns = int(finished.max()) if len(finished) else from_ns
         self.duration_s = (last_ns - from_ns) / NS_PER_S
         self.failed = int(np.count_nonzero(~self._well))
-        self._finished_ns = self._returned(finished)
         self.returned_by_input = np.bincount(self._returned(self._of(log.input)), minlength=1)
-        window = (self._finished_ns - from_ns) * BATCHES // max(last_ns - from_ns + 1, 1)
-        self.returned_by_window = np.bincount(window, minlength=BATCHES)
+        edges = from_ns + (last_ns - from_ns) * np.arange(1, BATCHES) // BATCHES
+        ends = self._returned(finished)
+        before = [np.count_nonzero(ends <= edge) for edge in edges]
+        self.returned_by_window = np.diff([0, *before, len(ends)])
 
-    def _in_order(self, finished_ns: Int64s, from_ns: int) -> Int64s | None:
+    def _in_order(self, finished_ns: Int64s, from_ns: int) -> NDArray[np.integer] | None:
         """Which rows are in the part, in the order of time; ``None``: all, as they are."""
         rows = np.flatnonzero(finished_ns > from_ns) if from_ns > 0 else None
         times = finished_ns if rows is None else finished_ns[rows]
         if len(times) > _ORDERED_CALLS or not (np.diff(times) < 0).any():
             return rows
-        order = np.argsort(times, kind="stable")
+        order = np.argsort(times, kind="stable").astype(np.int32)
         return order if rows is None else rows[order]
 
     def _of(self, column: NDArray[Any]) -> NDArray[Any]:
@@ -209,7 +210,8 @@ class RawPart:
         if count == 0:
             return np.empty(0), np.empty(0)
         before = np.linspace(0, len(response), count + 1).astype(np.int64)[1:-1] - 1
-        starts = np.concatenate([[self._from_ns], self._finished_ns[before]]) / NS_PER_S
+        ends = self._returned(self._of(self._log.finished_ns))
+        starts = np.concatenate([[self._from_ns], ends[before]]) / NS_PER_S
         return window_medians(response, count), starts
 
 
