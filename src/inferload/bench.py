@@ -249,7 +249,8 @@ def _result(
         callers=spec.callers,
         from_s=from_s,
         unfinished=max(done.due_calls - counted, 0),
-        in_flight=done.watcher.mean_in_flight(from_s),
+        # a run that was cut short was not looked at for as long as its calls were due
+        in_flight=None if signals or failed else done.watcher.mean_in_flight(from_s),
         due_s=done.watcher.due_s,
     )
     found = checks.Findings(

@@ -223,7 +223,8 @@ class Summary:
 class SteadyState:
     """Whether a run was steady, by the medians of its windows; ``None``: too few calls to say.
 
-    The first ``cut_windows`` of the ``windows`` were cut, the part before ``cut_s``.
+    Of a steady run the first ``cut_windows`` of the ``windows``, the part before ``cut_s``, are cut
+    where ``RunSpec.warmup`` is ``"auto"``; of an unsteady one nothing is.
     ``drift_fraction``: by how much the median of the rest moves in the time of the whole run
     (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall).
     """
