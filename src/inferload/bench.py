@@ -32,7 +32,7 @@ from inferload.signals import StopSignals
 from inferload.stopping import StopByPrecision
 from inferload.targets.load import as_target
 from inferload.trace import check_traceable
-from inferload.units import NS_PER_MS
+from inferload.units import NS_PER_MS, NS_PER_S
 from inferload.verification import reference_outputs, verified
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def run(
         signals = stack.enter_context(StopSignals())
         with target.while_called(load.callers):
             done = execute(chosen, job, observer, trace_path, signals, rule)
-        if len(done.log) > MANY_CALLS:
-            observer.stage(f"summarizing {len(done.log):,} calls")
+        if done.log.calls_made > MANY_CALLS:
+            observer.stage(f"summarizing {done.log.calls_made:,} calls")
         # a signal that comes from here on does not lose what was measured
         result = _result(
             target,
@@ -220,7 +220,7 @@ def run(
         ) from failure.exception
     if result.status == "interrupted":
         raise RunInterrupted(
-            f"{signals.received[0]} ended the run after {len(done.log):,} calls",
+            f"{signals.received[0]} ended the run after {done.log.calls_made:,} calls",
             result=result,
             abandoned=done.abandoned,
         )
@@ -242,7 +242,7 @@ def _result(
     failed = spec.on_error == "stop" and done.outcome.first_failure is not None
     steady = stats.judged(done.log)
     from_s = stats.cut_of(steady) if spec.warmup == "auto" else 0.0
-    counted = len(done.log) if done.log.tally is None else done.log.tally.calls
+    counted, failed_calls = done.log.calls_made, done.log.calls_failed
     summary = stats.summarize(
         done.log,
         spec.items_per_input,
@@ -257,12 +257,19 @@ def _result(
         spec=spec,
         summary=summary,
         steady=steady,
-        set_up=set_up,
-        done=done,
-        verification=verification,
-        usable_cores=cores,
-        on_device=bool(devices),
+        disturbances=done.disturbances,
+        made_calls=counted,
+        failed_calls=failed_calls,
+        errors=done.outcome.errors,
+        floor_ms=set_up.floor_ms,
+        run_delay_s=done.outcome.run_delay_ns / NS_PER_S,
+        recompiled_graphs=done.recompiled_graphs,
+        precise=done.watcher.precise,
         cut_short=bool(signals) or failed,
+        disk_full=done.outcome.disk_full,
+        log_was_full=done.outcome.log_was_full,
+        on_device=bool(devices),
+        verification=verification,
     )
     return RunResult(
         run_id=job.log.run_id,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from inferload.execution import Execution
-    from inferload.records import RunSpec, SetUp, SteadyState, Summary, Verification
+    from inferload.disturbances import Disturbances
+    from inferload.records import CallFailure, RunSpec, SteadyState, Summary, Verification
 
     _Texts = tuple[str, str, str]
 
@@ -80,17 +80,29 @@ def _stateful(module: torch.nn.Module) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """All that is known about a run that is over."""
+    """The figures of a run that is over.
+
+    ``made_calls`` and ``failed_calls`` are of the whole run, also of what was cut off; ``errors``
+    are the distinct exceptions. ``run_delay_s``: how long all callers together stood in run queues.
+    ``precise``: the precision asked for was reached. ``cut_short``: the run ended before its end.
+    """
 
     spec: RunSpec
     summary: Summary
     steady: SteadyState
-    set_up: SetUp
-    done: Execution
-    verification: Verification | None
-    usable_cores: float
-    on_device: bool
+    disturbances: Disturbances
+    made_calls: int
+    failed_calls: int = 0
+    errors: Sequence[CallFailure] = ()
+    floor_ms: float | None = None
+    run_delay_s: float = 0.0
+    recompiled_graphs: int = 0
+    precise: bool = False
     cut_short: bool = False
+    disk_full: bool = False
+    log_was_full: bool = False
+    on_device: bool = False
+    verification: Verification | None = None
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
@@ -104,7 +116,6 @@ def warnings_after(found: Findings) -> list[RunWarning]:
 
 def _broken(found: Findings) -> Iterator[_Texts]:
     """What went wrong."""
-    outcome, log = found.done.outcome, found.done.log
     verification = found.verification
     if verification is not None and verification.differing:
         by = "in shape or type"
@@ -125,29 +136,29 @@ def _broken(found: Findings) -> Iterator[_Texts]:
             f"outputs could not be verified: {verification.reason}",
             "verify needs a model that repeats itself: eval mode, fixed seeds, no state",
         )
-    if found.done.recompiled_graphs:
+    if found.recompiled_graphs:
         yield (
             "recompiled",
-            f"torch.compile made {found.done.recompiled_graphs} graphs while calls were measured",
+            f"torch.compile made {found.recompiled_graphs} graphs while calls were measured",
             "mark dynamic dimensions, or warm up with every shape (--warmup)",
         )
-    if outcome.errors:
-        failed, made = int((~log.completed).sum()), len(log)
-        if log.tally is not None:
-            failed, made = int(log.tally.failed.sum()), log.tally.calls
-        first = outcome.errors[0]
+    if found.errors:
+        first = found.errors[0]
         yield (
             "failed-calls",
-            f"{failed:,} of {made:,} calls raised; first {first.type}: {first.gist}",
+            (
+                f"{found.failed_calls:,} of {found.made_calls:,} calls raised; "
+                f"first {first.type}: {first.gist}"
+            ),
             "failed calls are counted apart and not in the latencies",
         )
-    if outcome.disk_full:
+    if found.disk_full:
         yield (
             "disk-full",
             "the disk of the call log filled up, which ended the run early",
             "set TMPDIR to a folder with more room, or run for less time",
         )
-    if outcome.log_was_full:
+    if found.log_was_full:
         yield (
             "log-full",
             "callers waited for room in the call log, which the figures show as the harness's",
@@ -174,7 +185,7 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
             "throughput": half_width_fraction(summary.throughput_calls_per_s),
         }
         # the last calls come after the decision to end, and may widen an interval a little
-        allowed = spec.precision * (1.25 if found.done.watcher.precise else 1.0)
+        allowed = spec.precision * (1.25 if found.precise else 1.0)
         if any(width is None or width > allowed for width in widths.values()):
             shown = [
                 f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")
@@ -237,7 +248,7 @@ def _harness(found: Findings) -> Iterator[_Texts]:
     if service is None:
         return
     median_ms = service.quantile(0.5)
-    floor_ms = found.set_up.floor_ms
+    floor_ms = found.floor_ms
     if floor_ms is not None and floor_ms > 0.05 * median_ms:
         yield (
             "floor",
@@ -261,14 +272,14 @@ def _harness(found: Findings) -> Iterator[_Texts]:
             if python
             else "leave a core free: fewer callers or intra-op threads, or a quieter machine",
         )
-    gil_ms = found.done.disturbances.gil_wait_ms
+    gil_ms = found.disturbances.gil_wait_ms
     if spec.form in GIL_FORMS and gil_ms is not None and gil_ms > 1:
         yield (
             "gil",
             f"a Python thread that asked for the GIL waited {milliseconds_text(gil_ms)} for it",
             "--form aoti runs without it",
         )
-    pauses = found.done.disturbances
+    pauses = found.disturbances
     if pauses.gc_longest_ms > max(0.1 * median_ms, 1) or (
         pauses.gc_total_ms > 10 * summary.duration_s
     ):
@@ -285,9 +296,9 @@ def _harness(found: Findings) -> Iterator[_Texts]:
 
 def _neighbours(found: Findings) -> Iterator[_Texts]:
     """What others took of the machine."""
-    others, summary = found.done.disturbances, found.summary
+    others, summary = found.disturbances, found.summary
     ran_s = summary.from_s + summary.duration_s
-    waited_s = found.done.outcome.run_delay_ns / 1e9
+    waited_s = found.run_delay_s
     if ran_s > 0 and waited_s > 0.01 * ran_s * found.spec.callers:
         yield (
             "run-queue",

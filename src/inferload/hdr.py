@@ -28,8 +28,10 @@ def bucket_of(values_ns: Int64s) -> Int64s:
     [0, 2047, 2048, 2048, 3072, 33420]
     """
     values = np.clip(values_ns, 0, HIGHEST_NS)
-    # the exponent of a double is exact here: 1 h has 42 bits
-    power = np.maximum(np.frexp(values.astype(np.float64))[1].astype(np.int64) - 11, 0)
+    # the exponent of a double is exact here (1 h has 42 bits), and read from its bits in half the
+    # time that frexp takes; it is 1023 + 11 for 2048, the first value of a bucket of two
+    exponent = values.astype(np.float64).view(np.int64) >> 52
+    power = np.maximum(exponent - (1023 + 10), 0)
     found: Int64s = power * _HALF + (values >> power)
     return found
 

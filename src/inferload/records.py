@@ -65,6 +65,17 @@ class CallLog:
         return len(self.finished_ns)
 
     @property
+    def calls_made(self) -> int:
+        """How many calls finished, in the rows or not."""
+        return len(self) if self.tally is None else self.tally.calls
+
+    @property
+    def calls_failed(self) -> int:
+        """How many of them raised."""
+        failed = ~self.completed if self.tally is None else self.tally.failed
+        return int(failed.sum())
+
+    @property
     def queue_ns(self) -> Int64s:
         """How long each call waited for a caller: started - scheduled."""
         return self.started_ns - self.scheduled_ns

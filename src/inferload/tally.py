@@ -83,24 +83,26 @@ class Tally:
         well = rows["error"] < 0
         if not well.all():
             self._failed += np.bincount(window[~well], minlength=MOST_WINDOWS)
-        inputs = self._returned.shape[1]
-        place = window[well] * inputs + rows["input"][well]
-        self._returned += np.bincount(place, minlength=self._returned.size).reshape(-1, inputs)
-        found = {"service_ns": finished - started}
+        durations = {"service_ns": finished - started}
         if self._open_loop:
             free, self._carried = free_since(finished, self._carried, self._callers)
-            found["response_ns"] = finished - scheduled
-            found["queue_ns"] = started - scheduled
-            found["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
-        for name, values in found.items():
-            self._count_values(name, values[well], window[well])
+            durations["response_ns"] = finished - scheduled
+            durations["queue_ns"] = started - scheduled
+            durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
+        # rows that follow each other nearly always finished in the same window
+        for place in range(int(window.min()), int(window.max()) + 1):
+            here = well & (window == place)
+            if not here.any():
+                continue
+            inputs = rows["input"][here]
+            self._returned[place] += np.bincount(inputs, minlength=self._returned.shape[1])
+            for name, values in durations.items():
+                self._count_values(name, place, values[here])
 
-    def _count_values(self, name: str, values: Int64s, window: Int64s) -> None:
-        if len(values) == 0:
-            return
-        place, count = np.unique(window * hdr.BUCKETS + hdr.bucket_of(values), return_counts=True)
-        self._counts[name].reshape(-1)[place] += count.astype(np.uint32)
-        self._sums[name] += np.bincount(window, weights=values, minlength=MOST_WINDOWS)
+    def _count_values(self, name: str, window: int, values: Int64s) -> None:
+        count = np.bincount(hdr.bucket_of(values))
+        self._counts[name][window, : len(count)] += count.astype(np.uint32)
+        self._sums[name][window] += values.sum()
         self._lows[name] = min(self._lows[name], int(values.min()))
         self._highs[name] = max(self._highs[name], int(values.max()))
 
@@ -113,18 +115,18 @@ class Tally:
 
     def _sample(self, first_row: int, rows: dict[str, NDArray[Any]]) -> None:
         number = np.arange(first_row, first_row + len(rows["finished_ns"]), dtype=np.uint64)
-        chosen = trailing_zeros(number) >= self._level
-        if chosen.any():
-            part = {name: column[chosen] for name, column in rows.items()}
-            part["row"] = number[chosen]
+        kept = np.flatnonzero(in_sample(number, self._level))
+        if len(kept):
+            part = {name: column[kept] for name, column in rows.items()}
+            part["row"] = number[kept]
             self._parts.append(part)
-            self._sampled += len(part["row"])
+            self._sampled += len(kept)
         while self._sampled > SAMPLED_CALLS:
             self._level += 1
-            joined = self._joined()
-            kept = trailing_zeros(joined["row"]) >= self._level
-            self._parts = [{name: column[kept] for name, column in joined.items()}]
-            self._sampled = int(kept.sum())
+            for place, part in enumerate(self._parts):
+                kept = np.flatnonzero(in_sample(part["row"], self._level))
+                self._parts[place] = {name: column[kept] for name, column in part.items()}
+            self._sampled = sum(len(part["row"]) for part in self._parts)
 
     def _joined(self) -> dict[str, NDArray[Any]]:
         return {
@@ -151,8 +153,8 @@ class Tally:
         return CallLog(**rows, errors=tuple(errors), tally=tally)
 
 
-def trailing_zeros(rows: NDArray[np.uint64]) -> Int64s:
-    """How many zero bits a hash of each row number ends in: at least k for one row in 2**k.
+def in_sample(rows: NDArray[np.uint64], level: int) -> NDArray[np.bool_]:
+    """Which rows are in a sample of one in ``2**level``; a higher level's are all in a lower one's.
 
     The hash is the finaliser of SplitMix64 (Steele, Lea & Flood 2014).
     """
@@ -160,5 +162,5 @@ def trailing_zeros(rows: NDArray[np.uint64]) -> Int64s:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     value = value ^ (value >> np.uint64(31))
-    lowest = value & (~value + np.uint64(1))
-    return np.frexp(lowest.astype(np.float64))[1].astype(np.int64) - 1
+    kept: NDArray[np.bool_] = value & np.uint64(2**level - 1) == 0
+    return kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,31 +38,19 @@ def found(
     *,
     log: CallLog | None = None,
     disturbances: Disturbances | None = None,
-    floor_ms: float = 1e-5,
-    outcome: dict[str, object] | None = None,
     spec: dict[str, object] | None = None,
     unfinished: int = 0,
-    precise: bool = True,
-    verification: il.Verification | None = None,
+    **given: object,
 ) -> set[str]:
     base = result_of()
     calls = log if log is not None else log_of(QUIET, late_ms=1e-5)
-    ended = {"errors": (), "disk_full": False, "log_was_full": False, "run_delay_ns": 0}
     findings = checks.Findings(
         spec=replace(base.spec, **{"executor": "native", "form": "script"} | (spec or {})),
         summary=summarize(calls, (1, 1), unfinished=unfinished),
         steady=judged(calls),
-        set_up=replace(base.set_up, floor_ms=floor_ms),
-        done=SimpleNamespace(
-            outcome=SimpleNamespace(**ended | (outcome or {})),
-            log=calls,
-            recompiled_graphs=0,
-            watcher=SimpleNamespace(precise=precise),
-            disturbances=disturbances or Disturbances(),
-        ),
-        verification=verification,
-        usable_cores=2,
-        on_device=True,
+        disturbances=disturbances or Disturbances(),
+        made_calls=len(calls),
+        **given,
     )
     warnings = checks.warnings_after(findings)
     assert all(one.message and one.hint for one in warnings)
@@ -87,11 +74,11 @@ def test_a_quiet_open_loop_has_no_warnings():
         ("late", {"log": log_of(QUIET, late_ms=0.06)}),
         ("gil", {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=1.1)}),
         ("gc", {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=1.2, gc_total_ms=1.2)}),
-        ("run-queue", {"outcome": {"run_delay_ns": int(0.21e9)}}),
+        ("run-queue", {"run_delay_s": 0.21}),
         ("throttled", {"disturbances": Disturbances(throttled_s=0.1)}),
         ("steal", {"disturbances": Disturbances(steal_fraction=0.006)}),
-        ("disk-full", {"outcome": {"disk_full": True}}),
-        ("log-full", {"outcome": {"log_was_full": True}}),
+        ("disk-full", {"disk_full": True}),
+        ("log-full", {"log_was_full": True}),
         ("outputs-differ", {"verification": il.Verification(compared=9, differing=1, caller=0)}),
         ("not-verified", {"verification": il.Verification(compared=0, differing=0, reason="no")}),
     ],
@@ -109,7 +96,7 @@ def test_each_threshold_has_its_warning_and_no_other(code, given):
         {"log": log_of(QUIET, late_ms=0.04)},
         {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=0.9)},
         {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=0.4, gc_total_ms=0.4)},
-        {"outcome": {"run_delay_ns": int(0.19e9)}},
+        {"run_delay_s": 0.19},
         {"disturbances": Disturbances(throttled_s=0.0, steal_fraction=0.004)},
     ],
 )

@@ -9,7 +9,7 @@ from inferload import tally as module
 from inferload.log_file import COLUMNS
 from inferload.records import QUOTED_QUANTILES, CallLog
 from inferload.stats import judged, summarize
-from inferload.tally import Tally, free_since, trailing_zeros
+from inferload.tally import Tally, free_since, in_sample
 
 
 def rows_of(calls: int, *, open_loop: bool) -> dict[str, np.ndarray]:
@@ -85,11 +85,16 @@ def test_the_sample_is_uniform_over_the_run_and_bounded(monkeypatch: pytest.Monk
     assert (abs(quarters - len(log) / 4) < 90).all()
 
 
-def test_one_row_in_two_to_the_k_hashes_to_k_zero_bits():
-    zeros = trailing_zeros(np.arange(100_000, dtype=np.uint64))
-    for k in (1, 3, 6):
-        expected = 100_000 / 2**k
-        assert abs((zeros >= k).sum() - expected) < 5 * expected**0.5
+def test_a_level_samples_one_row_in_two_to_it_out_of_those_of_the_level_before():
+    rows = np.arange(100_000, dtype=np.uint64)
+    before = in_sample(rows, 0)
+    assert before.all()
+    for level in range(1, 8):
+        kept = in_sample(rows, level)
+        expected = 100_000 / 2**level
+        assert abs(kept.sum() - expected) < 5 * expected**0.5
+        assert not (kept & ~before).any()
+        before = kept
 
 
 def test_a_drift_shows_in_counts_as_well():
