@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inferload.bench import run
+    from inferload.call_log import CallFailure, CallLog, CallTally
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import (
         CallError,
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.loads import ClosedLoop, OpenLoop
     from inferload.records import (
-        CallFailure,
-        CallLog,
-        CallTally,
         Certificate,
         Distribution,
         Estimate,
@@ -55,10 +53,8 @@ _HOMES = {
     ),
     "inputs": ("CallInput",),
     "loads": ("ClosedLoop", "OpenLoop"),
+    "call_log": ("CallFailure", "CallLog", "CallTally"),
     "records": (
-        "CallFailure",
-        "CallLog",
-        "CallTally",
         "Certificate",
         "Distribution",
         "Estimate",

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     import torch
 
+    from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
-    from inferload.records import CallFailure, RunSpec, SteadyState, Summary, Verification
+    from inferload.records import RunSpec, SteadyState, Summary, Verification
 
     _Texts = tuple[str, str, str]
 

@@ -16,9 +16,9 @@ from inferload.watcher import POLL_S, Watcher
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inferload.call_log import CallLog
     from inferload.disturbances import Disturbances
     from inferload.executors.base import Executor, Job, Outcome
-    from inferload.records import CallLog
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision
 

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.records import Floats, Int64s
+    from inferload.call_log import Floats, Int64s
 
 BUCKETS = 33_792
 HIGHEST_NS = 3_600_000_000_000

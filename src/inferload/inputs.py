@@ -16,7 +16,7 @@ from inferload.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.records import Int32s
+    from inferload.call_log import Int32s
 
 # The order of inputs repeats after about so many calls: 256 KiB, whatever the length of the run.
 ORDER_LENGTH = 65_536

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from inferload.records import Floats, Int64s
+    from inferload.call_log import Floats, Int64s
 
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferload.call_log import CallLog
 from inferload.errors import PlanError
-from inferload.records import CallLog
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.records import CallFailure
+    from inferload.call_log import CallFailure
 
 HEADER_BYTES = 4096
 # Rooms are whole blocks, so that every column starts on a page.

@@ -17,7 +17,7 @@ from inferload.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.records import CallLog, CallTally, Floats, Int64s
+    from inferload.call_log import CallLog, CallTally, Floats, Int64s
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because
 # a caller's range of rows is small beside a batch.

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from inferload.call_log import CallFailure, CallLog, CallTally
 from inferload.errors import ResultFormatError
 from inferload.hdr import BUCKETS
 from inferload.log_file import COLUMNS, HEADER_BYTES, ROW_BYTES
-from inferload.records import CallFailure, CallLog, CallTally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

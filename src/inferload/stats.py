@@ -10,7 +10,6 @@ import numpy as np
 from inferload import intervals
 from inferload.records import (
     QUOTED_QUANTILES,
-    CallLog,
     Certificate,
     Distribution,
     Estimate,
@@ -23,7 +22,8 @@ from inferload.steady_state import steady_state
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.records import Int64s, RunResult, SteadyState
+    from inferload.call_log import CallLog, Int64s
+    from inferload.records import RunResult, SteadyState
     from inferload.samples import Durations
 
 

@@ -20,7 +20,7 @@ from inferload.records import SteadyState
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from inferload.records import Floats, Int64s
+    from inferload.call_log import Floats, Int64s
 
 WINDOWS = 60
 CALLS_A_WINDOW = 50

@@ -10,7 +10,7 @@ from inferload.samples import part_of
 from inferload.stats import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
-    from inferload.records import CallLog
+    from inferload.call_log import CallLog
 
 
 class StopByPrecision:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from inferload.call_log import CallFailure
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.records import (
-    CallFailure,
     Distribution,
     RunResult,
     RunSpec,
@@ -32,7 +32,7 @@ from inferload.saved_log import read_log, write_log
 if TYPE_CHECKING:
     import os
 
-    from inferload.records import CallLog
+    from inferload.call_log import CallLog
 
 FORMAT: Literal["inferload run"] = "inferload run"
 SCHEMA_VERSION: Literal[2] = 2

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload import hdr
-from inferload.records import CallFailure, CallLog, CallTally
+from inferload.call_log import CallFailure, CallLog, CallTally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from inferload.records import Int64s
+    from inferload.call_log import Int64s
 
 MOST_WINDOWS = 128
 SAMPLED_CALLS = 1_000_000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.records import CallLog
+from inferload.call_log import CallLog
 from inferload.tally import CHUNK_ROWS, Tally
 
 if TYPE_CHECKING:

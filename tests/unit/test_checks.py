@@ -11,8 +11,8 @@ from conftest import result_of
 
 import inferload as il
 from inferload import checks
+from inferload.call_log import CallLog
 from inferload.disturbances import Disturbances
-from inferload.records import CallLog
 from inferload.stats import judged, summarize
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from virtual_time import replayed
 
 import inferload as il
-from inferload.records import CallLog
+from inferload.call_log import CallLog
 from inferload.report.progress import Progress
 from inferload.report.text import plain_report
 from inferload.stats import judged, summarize

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferload.records import CallLog, quantile_rank
+from inferload.call_log import CallLog
+from inferload.records import quantile_rank
 from inferload.stats import summarize
 
 

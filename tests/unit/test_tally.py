@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from inferload import tally as module
+from inferload.call_log import CallLog
 from inferload.log_file import COLUMNS
-from inferload.records import QUOTED_QUANTILES, CallLog
+from inferload.records import QUOTED_QUANTILES
 from inferload.stats import judged, summarize
 from inferload.tally import Tally, free_since, in_sample
 

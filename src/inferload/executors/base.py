@@ -6,17 +6,17 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inferload.records import CallFailure
+from inferload.call_log import CallFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
+    from inferload.call_log import Int32s
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
-    from inferload.records import Int32s
     from inferload.targets.base import Target
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.

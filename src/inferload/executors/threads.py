@@ -24,8 +24,8 @@ from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferload.call_log import CallFailure
     from inferload.executors.base import Job
-    from inferload.records import CallFailure
 
 _NEVER = 2**63 - 1
 _LOG_FULL_POLL_S = 0.001

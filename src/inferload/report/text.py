@@ -17,14 +17,8 @@ from inferload.units import bytes_text, count_text, duration_text, milliseconds_
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.records import (
-        Distribution,
-        Floats,
-        RunResult,
-        RunSpec,
-        SteadyState,
-        Verification,
-    )
+    from inferload.call_log import Floats
+    from inferload.records import Distribution, RunResult, RunSpec, SteadyState, Verification
 
 BINS = 10
 BAR_WIDTH = 36

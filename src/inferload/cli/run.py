@@ -1,37 +1,21 @@
-"""The command line: flags to objects, run, render. The only place that prints or exits."""
+"""``inferload run``."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from inferload import __version__
+from inferload.cli import output
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
 
-EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 1, 2, 130
 
-app = typer.Typer(
-    name="inferload",
-    help="The truth about a PyTorch model that many callers use at once.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-_errors = Console(stderr=True, highlight=False, markup=False)
-
-
-@app.command("run")
 def run_command(
     model: Annotated[
         str,
@@ -129,7 +113,7 @@ def run_command(
     time_limit_s = None if time_limit is None else units.duration_s(time_limit)
     _check_outputs(json, trace)
     load = load_from_text(arrivals, rate, callers, seed)
-    progress = Progress(_errors, calls, duration_s or time_limit_s)
+    progress = Progress(output.errors, calls, duration_s or time_limit_s)
     observer: Any = _Silent() if quiet else progress
     failure: BaseException | None = None
     observer.stage("importing torch")
@@ -160,18 +144,18 @@ def run_command(
         result, failure = error.result, error
     finally:
         progress.close()
-    saved = json is None or _save(result, json)
-    _print_report(result)
+    saved = json is None or output.save(result, json)
+    output.print_report(result)
     if failure is not None:
-        _say(_with_place(failure))
+        output.say(output.with_place(failure))
     if isinstance(failure, RunInterrupted):
         if failure.abandoned:  # a normal exit would tear torch down under a call
             sys.stdout.flush()
-            os._exit(EXIT_INTERRUPTED)
-        raise typer.Exit(EXIT_INTERRUPTED)
+            os._exit(output.EXIT_INTERRUPTED)
+        raise typer.Exit(output.EXIT_INTERRUPTED)
     differs = result.verification is not None and result.verification.differing
     if failure is not None or not saved or result.summary.failed_calls or differs:
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(output.EXIT_FAILED)
 
 
 def _warm_up(text: str | None) -> dict[str, Any]:
@@ -235,117 +219,9 @@ def _run(
         return bench.run(target, given, observer=observer, **options)
 
 
-@app.command("report")
-def report_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON of a saved run.")],
-) -> None:
-    """Draw the report of a saved run again."""
-    from inferload.storage import load_result
-
-    _print_report(load_result(file))
-
-
-@app.command("doctor")
-def doctor_command() -> None:
-    """Say what this machine offers, whether native callers are available, and why not."""
-    from inferload.doctor import findings
-
-    out = Console(highlight=False, markup=False)
-    for finding in findings(_errors.print):
-        mark = Text("ok  ", "green") if finding.well else Text("no  ", "yellow")
-        out.print(Text.assemble(mark, (f"{finding.name}: ", "bold"), finding.found), soft_wrap=True)
-        if not finding.well and finding.hint:
-            out.print(f"    -> {finding.hint}", soft_wrap=True)
-
-
-@app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    if version:
-        Console(highlight=False).print(f"inferload {__version__}")
-        raise typer.Exit
-
-
 class _Silent:
     def stage(self, text: str) -> None:
         pass
 
     def progress(self, finished_calls: int, elapsed_s: float) -> None:
         pass
-
-
-def _print_report(result: RunResult) -> None:
-    from inferload.report.text import plain_report, report
-
-    out = Console(highlight=False, markup=False)
-    if out.is_terminal:
-        # a narrower terminal wraps lines, which reads better than cells cut short
-        out.print(report(result), width=max(out.width, 80), crop=False)
-    else:
-        out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
-
-
-def _save(result: RunResult, path: Path) -> bool:
-    """Save a result; if that fails, say so and keep it elsewhere."""
-    import tempfile
-
-    try:
-        result.save(path)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the report is still to come
-        _say(f"{path} could not be written: {getattr(error, 'strerror', None) or error}")
-    else:
-        return True
-    try:
-        rescue = Path(tempfile.mkdtemp(prefix="inferload-")) / path.name
-        result.save(rescue)
-        _say(f"the result is kept in {rescue}")
-    except Exception as error:  # noqa: BLE001
-        _say(f"it could not be kept elsewhere either ({error}); here is its report:")
-    return False
-
-
-def _with_place(failure: BaseException) -> str:
-    """The failure in a sentence, and the line of the user's code that raised."""
-    cause, place = failure.__cause__, ""
-    last = cause.__traceback__ if cause is not None else None
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is not None and not last.tb_frame.f_code.co_filename.startswith(
-        str(Path(__file__).parent)
-    ):
-        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
-    return f"{failure}{place}"
-
-
-def _say(text: str) -> None:
-    _errors.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
-
-
-def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 a call failed, 2 wrong use, 130 interrupted."""
-    from inferload.errors import InferloadError
-
-    code: int = 0
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    try:
-        code = app(standalone_mode=False) or 0
-    except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted: there is no result")
-        code = EXIT_INTERRUPTED
-    except InferloadError as error:
-        _say(str(error))
-        code = EXIT_WRONG_USE
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:
-        show = getattr(error, "show", None)
-        if show is None:
-            if os.environ.get("INFERLOAD_DEBUG"):
-                raise
-            _say(f"{type(error).__name__}: {error} (INFERLOAD_DEBUG=1 shows where)")
-            code = EXIT_FAILED
-        else:
-            show()
-            code = EXIT_WRONG_USE
-    sys.exit(code)

@@ -1,0 +1,110 @@
+"""Pure data: every call of a run, row by row, or counted where they are too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Int64s = NDArray[np.int64]
+    Int32s = NDArray[np.int32]
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailure:
+    """One distinct exception of the target: its type's name, message and traceback."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @property
+    def gist(self) -> str:
+        """The line of the message that says what was wrong; TorchScript has it at the end."""
+        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
+        return (lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallLog:
+    """Every finished call, one row each; all columns have shape ``(calls,)``.
+
+    The times are int64 nanoseconds on the monotonic clock, counted from the start line.
+    ``caller``, ``input`` and ``error`` are int32; ``error`` is -1 or an index into ``errors``.
+    Rows stand in the order of call numbers, which is nearly, not exactly, that of time. Of a run
+    of more than 10 million calls the rows are a sample, and ``tally`` has counted all of them.
+    """
+
+    scheduled_ns: Int64s
+    started_ns: Int64s
+    finished_ns: Int64s
+    caller: Int32s
+    input: Int32s
+    error: Int32s
+    errors: tuple[CallFailure, ...] = ()
+    #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
+    tally: CallTally | None = None
+
+    def __len__(self) -> int:
+        return len(self.finished_ns)
+
+    @property
+    def calls_made(self) -> int:
+        """How many calls finished, in the rows or not."""
+        return len(self) if self.tally is None else self.tally.calls
+
+    @property
+    def calls_failed(self) -> int:
+        """How many of them raised."""
+        failed = ~self.completed if self.tally is None else self.tally.failed
+        return int(failed.sum())
+
+    @property
+    def queue_ns(self) -> Int64s:
+        """How long each call waited for a caller: started - scheduled."""
+        return self.started_ns - self.scheduled_ns
+
+    @property
+    def service_ns(self) -> Int64s:
+        """How long the target took: finished - started."""
+        return self.finished_ns - self.started_ns
+
+    @property
+    def response_ns(self) -> Int64s:
+        """What the caller saw: finished - scheduled."""
+        return self.finished_ns - self.scheduled_ns
+
+    @property
+    def completed(self) -> NDArray[np.bool_]:
+        """True where the call returned, False where it raised."""
+        return self.error < 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CallTally:
+    """All calls of a long run, counted by time window and duration.
+
+    Window w holds the calls that finished from ``w * width_ns`` on. ``counts[name]`` are uint32 of
+    shape ``(windows, hdr.BUCKETS)`` for ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and
+    ``"lateness_ns"``, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
+    ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
+    ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    """
+
+    width_ns: int
+    counts: dict[str, NDArray[np.uint32]]
+    sums: dict[str, Floats]
+    lows: dict[str, int]
+    highs: dict[str, int]
+    returned_by_input: Int64s
+    failed: Int64s
+    last_finished_ns: int
+
+    @property
+    def calls(self) -> int:
+        """How many calls were counted."""
+        return int(self.returned_by_input.sum() + self.failed.sum())

@@ -1,0 +1,65 @@
+"""What the command line prints and writes, and how it exits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from inferload.records import RunResult
+
+EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 1, 2, 130
+
+errors = Console(stderr=True, highlight=False, markup=False)
+
+
+def print_report(result: RunResult) -> None:
+    """Draw a report as wide as the terminal, or as text."""
+    from inferload.report.text import plain_report, report
+
+    out = Console(highlight=False, markup=False)
+    if out.is_terminal:
+        # a narrower terminal wraps lines, which reads better than cells cut short
+        out.print(report(result), width=max(out.width, 80), crop=False)
+    else:
+        out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
+
+
+def save(result: RunResult, path: Path) -> bool:
+    """Save a result; if that fails, say so and keep it elsewhere."""
+    import tempfile
+
+    try:
+        result.save(path)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the report is still to come
+        say(f"{path} could not be written: {getattr(error, 'strerror', None) or error}")
+    else:
+        return True
+    try:
+        rescue = Path(tempfile.mkdtemp(prefix="inferload-")) / path.name
+        result.save(rescue)
+        say(f"the result is kept in {rescue}")
+    except Exception as error:  # noqa: BLE001
+        say(f"it could not be kept elsewhere either ({error}); here is its report:")
+    return False
+
+
+def with_place(failure: BaseException) -> str:
+    """The failure in a sentence, and the line of the user's code that raised."""
+    cause, place = failure.__cause__, ""
+    last = cause.__traceback__ if cause is not None else None
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is not None and not last.tb_frame.f_code.co_filename.startswith(
+        str(Path(__file__).parents[1])
+    ):
+        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
+    return f"{failure}{place}"
+
+
+def say(text: str) -> None:
+    """Say on stderr what went wrong."""
+    errors.print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
