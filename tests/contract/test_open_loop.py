@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -81,6 +82,25 @@ def test_a_queue_is_served_as_the_exact_replay_says(executor, callers):
     else:
         assert np.median(log.queue_ns) < 0.1 * slow
     assert result.summary.lateness_ms.quantile(0.5) < 0.25 * slow / 1e6
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_no_caller_of_many_sleeps_through_a_burst(executor):
+    # as many calls due at once as there are callers, and only one caller a core watches the clock:
+    # the others have to be woken while the first are still in their calls
+    callers = 2 * os.cpu_count()
+    bursts = np.repeat(np.arange(10) * 0.3, callers)
+    with torch.inference_mode():
+        result = il.run(
+            for_executor(Works(), executor),
+            [torch.tensor([4000.0])],
+            load=il.OpenLoop.replay(bursts, callers=callers),
+            executor=executor,
+            threads_per_call=1,
+        )
+    assert result.summary.completed_calls == len(bursts)
+    late, service = result.summary.lateness_ms, result.summary.service_ms
+    assert late.quantile(0.9) < 0.25 * service.quantile(0.5)
 
 
 @pytest.mark.parametrize("executor", BOTH)

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
+import inferload as il
 from inferload import disturbances as module
 from inferload.disturbances import steal_fraction, throttled_s
+
+
+class Multiplies(torch.nn.Module):
+    """Nothing but a product, which is made without the GIL."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ x
 
 
 def test_the_stolen_fraction_is_that_of_the_time_between_two_looks():
@@ -45,3 +55,29 @@ def test_doctor_names_everything_that_a_run_depends_on(monkeypatch):
     assert "throttled for 2 s" in doctor._quota().found
     monkeypatch.setattr(doctor, "first_line", lambda _: "powersave")
     assert not doctor._governor().well
+
+
+def test_what_the_system_counts_during_a_run_becomes_its_warnings(monkeypatch):
+    looks = iter([(100, 10_000), (110, 11_000)])
+    held_s = iter([3.0, 3.5])
+    monkeypatch.setattr(module, "stolen_and_total", lambda: next(looks))
+    monkeypatch.setattr(module, "throttled_s", lambda: next(held_s))
+    result = il.run(lambda x: x, [torch.zeros(1)], calls=50)
+    found = {one.code: one.message for one in result.warnings}
+    assert "gave 1.0% of the machine" in found["steal"]
+    assert "for 0.5 s" in found["throttled"]
+
+
+@pytest.mark.parametrize("executor", ["threads", pytest.param("native", marks=pytest.mark.native)])
+def test_callers_without_a_core_are_found_in_the_run_queue(executor):
+    model = Multiplies()
+    with torch.inference_mode():
+        result = il.run(
+            torch.jit.script(model) if executor == "native" else model,
+            [torch.ones(300, 300)],
+            load=il.ClosedLoop(callers=2 * os.cpu_count() + 2),
+            duration_s=1.0,
+            executor=executor,
+            threads_per_call=1,
+        )
+    assert "run-queue" in {one.code for one in result.warnings}
