@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -101,8 +102,8 @@ def main() -> int:
                 f"callers {one.callers}: {rate} calls/s"
             )
     out.print(_table(configurations, chosen.rounds, chosen.seconds))
-    for form, message, hint in _warnings(configurations):
-        out.print(f"! {form}: {message}\n  -> {hint}")
+    for line in _warnings(configurations):
+        out.print(textwrap.fill(line, out.width, subsequent_indent="  "))
     return 0
 
 
@@ -125,15 +126,24 @@ def _table(configurations: list[Configuration], rounds: int, seconds: float) -> 
     return table
 
 
-def _warnings(configurations: list[Configuration]) -> list[tuple[str, str, str]]:
-    """The last warning of each kind and form."""
-    found = {
-        (one.target.form, warning.code): (one.target.form, warning.message, warning.hint)
-        for one in configurations
-        for result in one.results
-        for warning in result.warnings
-    }
-    return list(found.values())
+def _warnings(configurations: list[Configuration]) -> list[str]:
+    """One line for each kind of warning: where it was given, and what it said last."""
+    given: dict[str, list[tuple[Configuration, il.RunWarning]]] = {}
+    for one in configurations:
+        for result in one.results:
+            for warning in result.warnings:
+                given.setdefault(warning.code, []).append((one, warning))
+    runs = sum(len(one.results) for one in configurations)
+    lines = []
+    for code, found in given.items():
+        forms = ", ".join(dict.fromkeys(one.target.form for one, _ in found))
+        callers = ", ".join(str(count) for count in sorted({one.callers for one, _ in found}))
+        last = found[-1][1]
+        lines.append(
+            f"! {code} in {len(found)} of {runs} runs ({forms}; callers {callers}), at last: "
+            f"{last.message} -> {last.hint}"
+        )
+    return lines
 
 
 if __name__ == "__main__":
