@@ -25,6 +25,11 @@ class NoOp(torch.nn.Module):
         return x
 
 
+def no_op(executor: str) -> Any:
+    """The cheapest target of an executor; for Python callers a function, as LoadGen's SUT is."""
+    return torch.jit.script(NoOp()) if executor == "native" else lambda x: x
+
+
 @dataclass(frozen=True, slots=True)
 class LoadGen:
     """What one LoadGen run says of itself."""
@@ -76,7 +81,7 @@ def loadgen(scenario: str, calls: int, rate_per_s: float | None = None) -> LoadG
 
 
 def _closed(executor: str, calls: int) -> Callable[[], float]:
-    model = torch.jit.script(NoOp()) if executor == "native" else NoOp()
+    model = no_op(executor)
 
     def timed() -> float:
         with torch.inference_mode():
@@ -107,7 +112,7 @@ def loadgen_rows(rounds: int, scale: int) -> list[Row]:
 
 def _server_rows(rounds: int, scale: int, executor: str, rate: int) -> list[Row]:
     calls = max(2 * rate // scale, 1000)
-    model = torch.jit.script(NoOp()) if executor == "native" else NoOp()
+    model = no_op(executor)
 
     def ours() -> tuple[float, float]:
         with torch.inference_mode():
