@@ -109,6 +109,18 @@ def rules() -> list[Line]:
         ("AR(1) noise", rates.correlated, 7, 0, 12),
     ):
         lines.append(_rate(case, "flagged", expected, 100 * rates.flagged(make), low, high))
+    for calls, rho in ((500, 0.0), (2000, 0.5), (2000, 0.8), (10_000, 0.8)):
+        queue = f"M/M/1, rho {rho:g}" if rho else "independent calls"
+        lines.append(
+            _rate(
+                f"certificate at the true p99, {queue}, {calls:,} calls",
+                "certified",
+                1,
+                100 * rates.wrongly_certified(calls, rho),
+                0,
+                3,
+            )
+        )
     rejected = 100 * float(np.mean([one.p_t < 0.05 for one in rates.with_itself()]))
     lines.append(_rate("a target against itself, at .05", "rejected", 5, rejected, 3.6, 6.4))
     return lines
@@ -269,7 +281,13 @@ are in milliseconds. Queues, overload and the closed loop run in simulated time,
 schedule, the callers, the log and the summary of every run, with {calls:,} calls for each queue;
 formulas are Kleinrock's (Queueing Systems), for M/D/1 by Erlang's series. On the wall clock a run
 is held against the exact replay of its own schedule and service times, and a stall against
-L_q = s + max(0, S - (1-q)(1-rho) T). Coverage and flags are percentages of seeded cases.
+L_q = s + max(0, S - (1-q)(1-rho) T), with S and s as measured, and rho that of the calls which
+drain the queue (they find warm caches). Coverage, flags and certificates are percentages of cases
+drawn from a seed.
+
+A seed is one draw. The p99 of {calls:,} calls of M/M/1 at rho .8 strays by some 1 % from theory,
+and about one seed in ten is outside of 2 %; those shown are fixed in the code. For p99.9 no
+tolerance was set out; 5 % is ours.
 
 Machine: {machine()}.
 

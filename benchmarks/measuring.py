@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,25 @@ class Row:
     figure: str
     spread: str
     reach: str
+
+    @property
+    def met(self) -> str:
+        """Whether the figure is within its reach."""
+        if not self.reach:
+            return ""
+        got, wanted = _number(self.figure), _number(self.reach)
+        if self.reach.startswith("within"):
+            well = abs(got - 1) <= wanted / 100
+        else:
+            well = got >= wanted if self.reach.startswith(">") else got <= wanted
+        return "yes" if well else "no"
+
+
+def _number(text: str) -> float:
+    found = re.search(r"[-+]?[\d,]+(\.\d+)?", text)
+    if found is None:
+        raise ValueError(f"there is no number in {text!r}")
+    return float(found[0].replace(",", ""))
 
 
 def alternated(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
@@ -72,17 +92,20 @@ def machine() -> str:
 def print_rows(rows: list[Row], rounds: int) -> None:
     """Print the table."""
     table = Table(title=f"{rounds} alternating rounds, median", caption=machine())
-    for name in ("measure", "inferload", "other", "figure", "range", "reach"):
+    for name in ("measure", "inferload", "other", "figure", "range", "reach", "met"):
         table.add_column(name, justify="left" if name == "measure" else "right")
     for row in rows:
-        table.add_row(row.measure, row.ours, row.reference, row.figure, row.spread, row.reach)
+        table.add_row(
+            row.measure, row.ours, row.reference, row.figure, row.spread, row.reach, row.met
+        )
     Console().print(table)
 
 
 def markdown(rows: list[Row], rounds: int) -> str:
     """The page that ``make bench`` writes."""
     table = [
-        f"| {r.measure} | {r.ours} | {r.reference} | {r.figure} | {r.spread} | {r.reach} |"
+        f"| {r.measure} | {r.ours} | {r.reference} | {r.figure} | {r.spread} "
+        f"| {r.reach} | {r.met} |"
         for r in rows
     ]
     return f"""# Benchmarks
@@ -94,10 +117,11 @@ memory, set-up, summary and the highest rate {max(rounds // 3, 1)}.
 
 Machine: {machine()}.
 
-| measure | inferload | other | figure | range | reach |
-|---|---|---|---|---|---|
+| measure | inferload | other | figure | range | reach | met |
+|---|---|---|---|---|---|---|
 {chr(10).join(table)}
 
+"Reach" is what was set out for two idle cores, "met" whether the median is within it.
 "Other" is the reference class unless the row names another. Time a call is the wall time of the
 measured part / calls, all callers together. Both sides run with the same torch settings; MiniLM
 runs with one intra-op thread a call, on eight sentences drawn at random.

@@ -12,6 +12,7 @@ import numpy as np
 from inferload.intervals import calls_per_independent_one, interval_ranks
 from inferload.pairs import paired_ratio
 from inferload.samples import RawDurations
+from inferload.stats import certificate_of
 from inferload.steady_state import steady_state
 
 if TYPE_CHECKING:
@@ -51,6 +52,21 @@ def covered_by_p99_intervals(runs: int = 300) -> tuple[float, float]:
             )
     batch_means, independent = hits.mean(axis=1)
     return float(batch_means), float(independent)
+
+
+def wrongly_certified(calls: int, rho: float, runs: int = 300) -> float:
+    """Of runs of M/M/1 queues: p99 certified to be under its true value; 0: no queue, no waits."""
+    generator = np.random.default_rng(4)
+    if rho:
+        response = waits(generator, runs, calls, rho)
+    else:
+        response = generator.exponential(1.0, (calls, runs))
+    truth = -np.log(0.01) / (1 - rho)
+    found = [
+        certificate_of(RawDurations((column * 1e6).astype(np.int64)), 0.99, truth).certified
+        for column in response.T
+    ]
+    return float(np.mean(found))
 
 
 def covered_of_independent_values(runs: int = 2000) -> float:

@@ -242,29 +242,30 @@ def _result(
     failed = spec.on_error == "stop" and done.outcome.first_failure is not None
     steady = stats.judged(done.log)
     from_s = stats.cut_of(steady) if spec.warmup == "auto" else 0.0
-    counted, failed_calls = done.log.calls_made, done.log.calls_failed
+    made_calls = done.log.calls_made
+    unfinished = max(done.due_calls - made_calls, 0)
     summary = stats.summarize(
         done.log,
         spec.items_per_input,
         callers=spec.callers,
         from_s=from_s,
-        unfinished=max(done.due_calls - counted, 0),
+        unfinished=unfinished,
         # a run that was cut short was not looked at for as long as its calls were due
         in_flight=None if signals or failed else done.watcher.mean_in_flight(from_s),
         due_s=done.watcher.due_s,
+        observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
     found = checks.Findings(
         spec=spec,
         summary=summary,
         steady=steady,
         disturbances=done.disturbances,
-        made_calls=counted,
-        failed_calls=failed_calls,
+        made_calls=made_calls,
+        failed_calls=done.log.calls_failed,
         errors=done.outcome.errors,
         floor_ms=set_up.floor_ms,
         run_delay_s=done.outcome.run_delay_ns / NS_PER_S,
         recompiled_graphs=done.recompiled_graphs,
-        precise=done.watcher.precise,
         cut_short=bool(signals) or failed,
         disk_full=done.outcome.disk_full,
         log_was_full=done.outcome.log_was_full,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload.environment import GOVERNOR, first_line
+from inferload.environment import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.records import RunWarning, half_width_fraction
 from inferload.units import milliseconds_text
 
@@ -85,7 +85,7 @@ class Findings:
 
     ``made_calls`` and ``failed_calls`` are of the whole run, also of what was cut off; ``errors``
     are the distinct exceptions. ``run_delay_s``: how long all callers together stood in run queues.
-    ``precise``: the precision asked for was reached. ``cut_short``: the run ended before its end.
+    ``cut_short``: the run ended before its end.
     """
 
     spec: RunSpec
@@ -98,7 +98,6 @@ class Findings:
     floor_ms: float | None = None
     run_delay_s: float = 0.0
     recompiled_graphs: int = 0
-    precise: bool = False
     cut_short: bool = False
     disk_full: bool = False
     log_was_full: bool = False
@@ -119,15 +118,12 @@ def _broken(found: Findings) -> Iterator[_Texts]:
     """What went wrong."""
     verification = found.verification
     if verification is not None and verification.differing:
-        by = "in shape or type"
-        if verification.difference is not None:
-            by = f"by up to {verification.difference:.3g}"
         yield (
             "outputs-differ",
             (
                 f"{verification.differing:,} of {verification.compared:,} outputs under load "
                 f"differ from those computed alone; the worst, caller {verification.caller} on "
-                f"input {verification.input}, {by}"
+                f"input {verification.input}, {verification.how}"
             ),
             "the model is not safe to call from several threads (a buffer or cache they share?)",
         )
@@ -185,9 +181,7 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
             spec.quantile: half_width_fraction(quantile),
             "throughput": half_width_fraction(summary.throughput_calls_per_s),
         }
-        # the last calls come after the decision to end, and may widen an interval a little
-        allowed = spec.precision * (1.25 if found.precise else 1.0)
-        if any(width is None or width > allowed for width in widths.values()):
+        if any(width is None or width > spec.precision for width in widths.values()):
             shown = [
                 f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")
                 for name, width in widths.items()
@@ -327,4 +321,10 @@ def _neighbours(found: Findings) -> Iterator[_Texts]:
             "governor",
             f"the CPU governor is {governor!r}: the clock follows the load",
             "cpupower frequency-set --governor performance",
+        )
+    if turbo() and not found.on_device:
+        yield (
+            "turbo",
+            "turbo is on: the clock depends on heat and on how many cores are busy",
+            TURBO_HINT,
         )

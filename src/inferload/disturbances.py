@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.cgroups import throttled_s
+
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
 HEARTBEAT_S = 0.02
-_CGROUP_STATS = ("/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +110,3 @@ def steal_fraction(before: tuple[int, int] | None, after: tuple[int, int] | None
     if before is None or after is None or after[1] <= before[1]:
         return None
     return (after[0] - before[0]) / (after[1] - before[1])
-
-
-def throttled_s() -> float | None:
-    """How long a cgroup quota has held this process back so far, in seconds."""
-    for name, scale in zip(_CGROUP_STATS, (1e6, 1e9), strict=True):
-        try:
-            lines = Path(name).read_text().splitlines()
-        except OSError:
-            continue
-        words = dict(line.split(maxsplit=1) for line in lines if " " in line)
-        for key in ("throttled_usec", "throttled_time"):
-            if key in words:
-                return int(words[key]) / scale
-    return None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.disturbances import stolen_and_total, throttled_s
-from inferload.environment import GOVERNOR, cpu_model, first_line, usable_cores
+from inferload.cgroups import throttled_s
+from inferload.disturbances import stolen_and_total
+from inferload.environment import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
 from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-_BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
-_NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +90,12 @@ def _governor() -> Finding:
 
 
 def _turbo() -> Finding:
-    boost, no_turbo = first_line(_BOOST), first_line(_NO_TURBO)
-    on = boost == "1" or no_turbo == "0"
-    state = "on" if on else "off"
+    on = turbo()
     return Finding(
         name="turbo",
         well=not on,
-        found=state if boost or no_turbo else "unknown: the system does not show it",
-        hint=f"the clock depends on heat and on busy cores; echo 0 > {_BOOST} for repeatable runs",
+        found="unknown: the system does not show it" if on is None else "on" if on else "off",
+        hint=TURBO_HINT,
     )
 
 

@@ -11,26 +11,20 @@ from typing import Any
 import psutil
 import torch
 
+from inferload.cgroups import quota_cores
+
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
+_NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
+TURBO_HINT = f"echo 0 > {BOOST} (or 1 > {_NO_TURBO}) for repeatable runs"
 
 
 def usable_cores() -> float:
     """The cores this process may use: its affinity mask, or less where a cgroup quota says so."""
     cores = float(len(psutil.Process().cpu_affinity())) if hasattr(os, "sched_getaffinity") else 0.0
     cores = cores or float(os.cpu_count() or 1)
-    quota = _cgroup_quota()
+    quota = quota_cores()
     return min(cores, quota) if quota else cores
-
-
-def _cgroup_quota() -> float | None:
-    """CPU quota in cores (cgroup v2 ``cpu.max``, or v1), or ``None``."""
-    text = first_line(Path("/sys/fs/cgroup/cpu.max"))
-    if text and not text.startswith("max"):
-        quota, _, period = text.partition(" ")
-        return int(quota) / int(period or 100_000)
-    granted = first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
-    each = first_line(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-    return int(granted) / int(each) if granted and each and int(granted) > 0 else None
 
 
 def first_line(path: Path) -> str | None:
@@ -39,6 +33,12 @@ def first_line(path: Path) -> str | None:
         return path.read_text().strip().splitlines()[0]
     except (OSError, IndexError):
         return None
+
+
+def turbo() -> bool | None:
+    """Whether cores may exceed their nominal clock; ``None``: the system does not say."""
+    boost, no_turbo = first_line(BOOST), first_line(_NO_TURBO)
+    return boost == "1" or no_turbo == "0" if boost or no_turbo else None
 
 
 def cpu_model() -> str:
@@ -62,6 +62,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "usable_cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "governor": first_line(GOVERNOR),
+        "turbo": turbo(),
         "devices": sorted(_device_name(device) for device in devices),
         "python": platform.python_version(),
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),

@@ -37,8 +37,9 @@ class Observer(Protocol):
 class Execution:
     """What a job that has ended left behind.
 
-    ``due_calls``: open loop, how many calls were due until it ended. ``precise``: whether the
-    precision asked for was reached.
+    ``due_calls``: open loop, how many calls were due until it ended. ``stopped_s``: when it was
+    stopped before its end, from the start line. ``abandoned``: calls were given up that had not
+    returned.
     """
 
     outcome: Outcome
@@ -49,6 +50,7 @@ class Execution:
     abandoned: bool
     watcher: Watcher
     due_calls: int
+    stopped_s: float | None
     disturbances: Disturbances
 
 
@@ -88,9 +90,12 @@ def execute(
             watcher.start_ns = running.release()
             if signals.received:
                 running.stop()  # it came while the line was being opened
-            watcher.watch(observer)
-        running.join()
+            abandoned = not watcher.watch(observer)
         signals.may_interrupt = False
+        if abandoned:
+            running.stop()
+        else:
+            running.join()
     except KeyboardInterrupt:
         signals.may_interrupt = False
         running.stop()
@@ -106,14 +111,14 @@ def execute(
             RunWarning(
                 code="calls-given-up",
                 message=f"{left} started calls had not returned when the run was given up",
-                hint="they are in no figure; a rate over the calls that returned is too high",
+                hint="they are in no latency; look for what the target waits for",
             )
         )
-    cut_short = bool(signals.received) or (job.stop_on_error and outcome.first_failure is not None)
     log = watcher.collected(outcome)
     return Execution(
         outcome=outcome,
-        due_calls=watcher.calls_due(log, cut_short=cut_short or outcome.disk_full),
+        due_calls=watcher.calls_due(outcome),
+        stopped_s=watcher.stopped_s(outcome),
         log=log,
         open_s=open_s,
         recompiled_graphs=compiled_graphs() - graphs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -25,6 +26,8 @@ DRAWN_ARRIVALS = 10_000_000
 MOST_PER_S = 1e8
 # About 30 years: beyond, nanoseconds no longer fit.
 LAST_NS = 10**18
+# The first line of a file of times may be words; one that begins like a number is a mistake.
+_HEADING = re.compile(r"[#\"']?\s*[^\W\d]")
 ARRIVALS = ("constant", "poisson", "gamma", "replay")
 
 
@@ -280,12 +283,12 @@ def load_from_text(
 
 def _times_of_file(path: Path) -> Floats:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             cells = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise PlanError(f"the file of arrival times {path} cannot be read: {reason}") from error
-    if cells and _number(cells[0]) is None:
+    if cells and _HEADING.match(cells[0]) and _number(cells[0]) is None:
         cells = cells[1:]
     for place, cell in enumerate(cells):
         if _number(cell) is None:
@@ -303,7 +306,9 @@ def _as_times(values: Sequence[float] | Floats, place: str = "") -> Floats:
         raise PlanError(f"{place}arrival times must be numbers of seconds: {error}") from error
     if len(times) == 0:
         raise PlanError(f"{place}there are no arrival times")
-    if not np.isfinite(times).all() or np.ptp(times) > 1e9:
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = np.ptp(times) <= 1e9
+    if not np.isfinite(times).all() or not near:
         raise PlanError(f"{place}arrival times must be finite, and within 1e9 s of each other")
     falling = np.flatnonzero(np.diff(times) < 0)
     if len(falling):
@@ -330,16 +335,17 @@ def check_count(name: str, value: object, *, at_least: int, at_most: int = 2**62
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not at_least <= int(value) <= at_most:  # type: ignore[call-overload]
-        more = "more" if at_most == 2**62 else f"at most {at_most:,}"
-        raise PlanError(f"{name} is {value!r}: it must be a whole number of {at_least} or {more}")
+        span = f"of {at_least} or more" if at_most == 2**62 else f"from {at_least} to {at_most:,}"
+        raise PlanError(f"{name} is {value!r}: it must be a whole number {span}")
 
 
-def check_positive(name: str, value: object, *, at_most: float) -> None:
-    """Refuse what is not a finite number above 0.
+def check_positive(name: str, value: object, *, at_most: float, at_least: float = 0.0) -> None:
+    """Refuse what is not a finite number above 0, or below ``at_least``.
 
     Raises:
         PlanError: naming the option and the value.
     """
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 < float(value) <= at_most:  # type: ignore[arg-type]
-        raise PlanError(f"{name} is {value!r}: it must be more than 0, and at most {at_most:g}")
+    if not number or not max(at_least, 5e-324) <= float(value) <= at_most:  # type: ignore[arg-type]
+        least = f"at least {at_least:g}" if at_least else "more than 0"
+        raise PlanError(f"{name} is {value!r}: it must be {least}, and at most {at_most:g}")

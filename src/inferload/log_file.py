@@ -164,7 +164,7 @@ class LogFile:
     def forget(self, begin: int, end: int) -> None:
         """Make rows ``[begin, end)``, which do not wrap, look as if they had never been written."""
         place = begin % self.room
-        for name in ("started_ns", "finished_ns"):
+        for name in ("scheduled_ns", "started_ns", "finished_ns"):
             self.columns[name][place : place + end - begin] = 0
 
     def calls_in_flight(self, from_row: int, claimed_rows: int) -> int:

@@ -88,11 +88,11 @@ def _check_end(
     if calls is not None:
         check_count("calls", calls, at_least=1)
     if duration_s is not None:
-        check_positive("duration_s", duration_s, at_most=LONGEST_S)
+        check_positive("duration_s", duration_s, at_least=1e-9, at_most=LONGEST_S)
     if precision is not None:
         check_positive("precision", precision, at_most=0.5)
     if time_limit_s is not None:
-        check_positive("time_limit_s", time_limit_s, at_most=LONGEST_S)
+        check_positive("time_limit_s", time_limit_s, at_least=1e-9, at_most=LONGEST_S)
         if precision is None:
             raise PlanError(
                 f"time_limit_s={time_limit_s:g} goes with precision, and none was given"

@@ -108,12 +108,14 @@ def quantile_rank(q: float, count: int) -> int:
 class Summary:
     """The figures of the measured part of a run: of calls that finished after ``from_s``.
 
-    ``duration_s`` lasts from there to the finish of the last call; ``throughput`` counts calls that
-    returned, per second of it. The distributions hold calls that returned, and are ``None`` where
-    there are none. ``unfinished_calls`` were due and never finished. ``lateness_ms``: how long
-    after its due time, or after the last moment at which all callers were busy, a call began, which
-    is the harness's own fault; ``None`` in a closed loop. ``littles_law``: throughput x mean
-    response / calls in flight, which is 1; in a closed loop the rest is time between calls.
+    ``duration_s`` lasts from there to the finish of the last call, or to the end of the run if
+    calls had not finished by then; ``throughput`` counts calls that returned, per second of it. The
+    distributions hold calls that returned, and are ``None`` where there are none.
+    ``unfinished_calls`` were due and never finished. ``lateness_ms``: how long after its due time,
+    or after the last moment at which all callers were busy, a call began, which is the harness's
+    own fault; ``None`` in a closed loop. ``littles_law``: throughput x mean response / calls in
+    flight, which is 1; in a closed loop the rest is time between calls, in an open loop calls in
+    flight are sampled, and half of the 95 % interval is ``littles_law_error``.
     """
 
     from_s: float = 0.0
@@ -128,6 +130,7 @@ class Summary:
     queue_ms: Distribution | None
     lateness_ms: Distribution | None = None
     littles_law: float | None = None
+    littles_law_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +174,8 @@ class Verification:
 
     ``compared`` outputs were kept and compared, ``differing`` of them were not close by
     ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
-    with ``difference`` as its largest absolute difference (``None``: not even the same shape or
-    type). ``reason``: why nothing could be compared.
+    with ``difference`` as its largest absolute difference, ``None`` where that is no number.
+    ``how`` says in words what differs. ``reason``: why nothing could be compared.
     """
 
     compared: int
@@ -180,6 +183,7 @@ class Verification:
     caller: int | None = None
     input: int | None = None
     difference: float | None = None
+    how: str | None = None
     reason: str | None = None
 
 

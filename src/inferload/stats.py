@@ -34,14 +34,16 @@ def summarize(
     callers: int = 1,
     from_s: float = 0.0,
     unfinished: int = 0,
-    in_flight: float | None = None,
+    in_flight: tuple[float, float] | None = None,
     due_s: float | None = None,
+    observed_s: float | None = None,
 ) -> Summary:
     """Compute the summary of the calls that finished after ``from_s``; failed ones are not timed.
 
     For Little's law in an open loop, ``in_flight`` is the mean number of calls that were found due
-    and not finished until the last call was due, at ``due_s``; in a closed loop it is the number of
-    callers.
+    and not finished until the last call was due, at ``due_s``, and half of its interval; in a
+    closed loop it is the number of callers. ``observed_s``: when the run ended, if calls had not
+    finished by then.
     """
     part = part_of(log, from_s, callers)
     service = distribution_ms(part.durations("service_ns"))
@@ -52,8 +54,9 @@ def summarize(
         lateness = distribution_ms(part.durations("lateness_ns"))
     by_input = part.returned_by_input
     count, items = int(by_input.sum()), _items(by_input, items_per_input)
-    calls_per_s = rate(count, part.duration_s, part.returned_by_window)
-    busy = in_flight if part.open_loop else callers
+    duration_s = max(part.duration_s, (observed_s or 0.0) - from_s)
+    calls_per_s = rate(count, duration_s, part.returned_by_window)
+    busy, error = in_flight or (0.0, 0.0) if part.open_loop else (callers, 0.0)
     span_s = due_s - from_s if part.open_loop and due_s is not None else part.duration_s
     law = None
     if busy and response is not None and span_s > 0 and not unfinished:
@@ -63,7 +66,7 @@ def summarize(
         completed_calls=count,
         failed_calls=part.failed,
         unfinished_calls=unfinished,
-        duration_s=part.duration_s,
+        duration_s=duration_s,
         throughput_calls_per_s=calls_per_s,
         throughput_items_per_s=_times(calls_per_s, items / count if count else 0.0),
         response_ms=response,
@@ -71,6 +74,7 @@ def summarize(
         queue_ms=queue,
         lateness_ms=lateness,
         littles_law=law,
+        littles_law_error=law * error / busy if law is not None and part.open_loop else None,
     )
 
 
@@ -147,8 +151,7 @@ def cut_of(steady: SteadyState) -> float:
 def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:
     """Whether a run certifies that a quantile of the response time is under a limit.
 
-    MLPerf's early-stopping bound at a risk of 1 %, with calls and those over the limit divided by
-    how many calls are worth one independent call.
+    Calls that failed or never finished are over any limit.
 
     Raises:
         ValueError: the quantile has no such name.
@@ -156,15 +159,27 @@ def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificat
     if quantile not in QUOTED_QUANTILES:
         raise ValueError(f"quantile {quantile!r} is unknown: {', '.join(QUOTED_QUANTILES)}")
     q, summary = QUOTED_QUANTILES[quantile], result.summary
+    lost = summary.unfinished_calls + summary.failed_calls
     durations = part_of(result.log, summary.from_s).durations("response_ns")
     if durations is None:
-        return Certificate(calls=0, over=0, needed_calls=intervals.calls_to_certify(q, 0))
+        return Certificate(calls=lost, over=lost, needed_calls=intervals.calls_to_certify(q, lost))
+    return certificate_of(durations, q, limit_ms, lost)
+
+
+def certificate_of(durations: Durations, q: float, limit_ms: float, lost: int = 0) -> Certificate:
+    """Certify by MLPerf's early-stopping bound, ``lost`` more calls being over the limit.
+
+    Calls, and those over the limit, are divided by how many calls are worth one independent call.
+    Where few are over the limit that number cannot be told there, so it is the largest of those
+    at the limit, at the quantile itself and at p90.
+    """
     over, sizes = durations.exceeding(limit_ms)
-    late = int(over.sum()) + summary.unfinished_calls + summary.failed_calls
-    calls = durations.count + summary.unfinished_calls + summary.failed_calls
-    share = late / calls
-    tau = intervals.calls_per_independent_one(over, sizes, 1 - share) if 0 < share < 1 else 1.0
-    needed = intervals.calls_to_certify(q, round(late / tau))
+    late, calls = int(over.sum()) + lost, durations.count + lost
+    tau = intervals.calls_per_independent_one(over, sizes, 1 - int(over.sum()) / durations.count)
+    for other in (q, 0.9):
+        value = durations.value_of_rank_ms(quantile_rank(other, durations.count))
+        tau = max(tau, intervals.calls_per_independent_one(*durations.exceeding(value), other))
+    needed = intervals.calls_to_certify(q, int(np.ceil(late / tau)))
     return Certificate(calls=calls, over=late, needed_calls=int(np.ceil(needed * tau)))
 
 

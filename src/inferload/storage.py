@@ -7,6 +7,7 @@ Nothing is pickled.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,17 +125,22 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
         raise ResultFormatError(
             f"{path} speaks of {document.log.calls:,} calls, its call log holds {len(log):,}"
         )
+    _check_rows(path, log, document.spec)
     fields = {name: getattr(document, name) for name in _Document.model_fields}
     for name in ("format", "schema_version", "log", "summary"):
         del fields[name]
-    return RunResult(
-        **fields, summary=_with_samples(document.summary, log, document.spec.callers), log=log
-    )
+    try:
+        summary = _with_samples(document.summary, log, document.spec.callers)
+    except (ValueError, IndexError, OverflowError) as error:
+        raise ResultFormatError(f"{path} and its call log do not go together: {error}") from error
+    return RunResult(**fields, summary=summary, log=log)
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite
+        )
     except OSError as error:
         raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -151,6 +157,28 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
         )
     return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that was saved")
+    return number
+
+
+def _check_rows(path: Path, log: CallLog, spec: RunSpec) -> None:
+    """Refuse rows that speak of callers, inputs or errors that are not there."""
+    for name, count, least in (
+        ("caller", spec.callers, 0),
+        ("input", len(spec.items_per_input), 0),
+        ("error", len(log.errors), -1),
+    ):
+        column = getattr(log, name)
+        if len(column) and not least <= int(column.min()) <= int(column.max()) < count:
+            raise ResultFormatError(
+                f"the call log of {path} is damaged: column {name!r} goes from {column.min()} to "
+                f"{column.max()}, and there are {count}"
+            )
 
 
 def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> list[list[
             own, began = owned(one), time.perf_counter()
             try:
                 output = function(*own.args, **own.kwargs)
-            except Exception as error:  # noqa: BLE001 - what the run itself does with it is shown
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - what the run does with it is shown
                 return f"computed alone it raised {type(error).__name__} on input {number}"
             if target.first_call_ms is None:
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
@@ -69,7 +72,8 @@ def verified(
     """
     if isinstance(references, str):
         return Verification(compared=0, differing=0, reason=references)
-    compared, differing, worst = 0, 0, (-1.0, 0, 0)
+    compared, differing = 0, 0
+    worst: tuple[Difference, int, int] | None = None
     for caller, pairs in enumerate(kept):
         for number, output in pairs:
             expected = references[number]
@@ -83,44 +87,83 @@ def verified(
             compared += 1
             if found is not None:
                 differing += 1
-                worst = max(worst, (found, caller, number))
-    if not differing:
+                if worst is None or found.size > worst[0].size:
+                    worst = (found, caller, number)
+    if worst is None:
         return Verification(compared=compared, differing=0)
+    size = worst[0].size
     return Verification(
         compared=compared,
         differing=differing,
         caller=worst[1],
         input=worst[2],
-        difference=worst[0] if worst[0] != float("inf") else None,
+        difference=size if math.isfinite(size) else None,
+        how=worst[0].how,
     )
 
 
-def difference(expected: Sequence[Any], actual: Sequence[Any]) -> float | None:
-    """The largest absolute difference of leaves that are not close, or ``None`` if they are.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """How two outputs differ: by how much at most, infinite where that is no number."""
+
+    size: float
+    how: str
+
+
+def difference(expected: Sequence[Any], actual: Sequence[Any]) -> Difference | None:
+    """The largest difference of leaves that are not close, or ``None`` if all are.
 
     Tensors and numbers are compared with ``torch.testing``'s tolerances for their dtype, NaN equal
-    to NaN. Infinite where number, type, shape or any other value differ.
+    to NaN.
     """
     if len(expected) != len(actual):
-        return float("inf")
-    largest = -1.0
-    for one, other in zip(expected, actual, strict=True):
-        if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-            if not _close(one, other):
-                largest = max(largest, _largest_difference(one, other))
-        elif type(one) is not type(other):
-            largest = float("inf")
-        elif isinstance(one, int | float | complex) and not _close(one, other):
-            largest = max(largest, abs(one - other))
-        elif isinstance(one, str | bytes) and one != other:
-            largest = float("inf")
-    return largest if largest >= 0 else None
+        return Difference(math.inf, "in the number of values")
+    found = [_difference(one, other) for one, other in zip(expected, actual, strict=True)]
+    return max((one for one in found if one), key=lambda one: one.size, default=None)
+
+
+def _difference(one: Any, other: Any) -> Difference | None:
+    if type(one) is not type(other):
+        return Difference(math.inf, f"in type: {type(other).__name__}, not {type(one).__name__}")
+    if isinstance(one, Structure | str | bytes):
+        what = "structure" if isinstance(one, Structure) else "text"
+        return None if one == other else Difference(math.inf, f"in {what}")
+    if one is None or _close(one, other):
+        return None
+    if isinstance(one, torch.Tensor):
+        return _tensor_difference(one, other)
+    return _by(float(abs(one - other)))
+
+
+def _tensor_difference(one: torch.Tensor, other: torch.Tensor) -> Difference:
+    if one.shape != other.shape:
+        return Difference(math.inf, f"in shape: {tuple(other.shape)}, not {tuple(one.shape)}")
+    if one.dtype != other.dtype or one.numel() == 0:
+        return Difference(math.inf, f"in type: {other.dtype}, not {one.dtype}")
+    wide = torch.complex128 if one.is_complex() else torch.float64
+    return _by(float((one.to(wide) - other.to(wide)).abs().nan_to_num(nan=math.inf).max()))
+
+
+def _by(size: float) -> Difference:
+    if math.isfinite(size):
+        return Difference(size, f"by up to {size:.3g}")
+    return Difference(math.inf, "in a NaN or an infinity")
+
+
+class Structure(str):
+    """How the leaves of an output hang together."""
+
+    __slots__ = ()
 
 
 def leaves(output: Any) -> list[Any]:
-    """The leaves of an output: tensors detached and copied, arrays as tensors, fields unfolded."""
-    found: list[Any] = []
-    for leaf in pytree.tree_leaves(output):
+    """The leaves of an output: tensors detached and copied, arrays as tensors, fields unfolded.
+
+    The first says how they hang together.
+    """
+    flat, structure = pytree.tree_flatten(output)
+    found: list[Any] = [Structure(structure)]
+    for leaf in flat:
         if isinstance(leaf, torch.Tensor):
             found.append(leaf.detach().clone())
         elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
@@ -156,11 +199,3 @@ def _close(one: Any, other: Any) -> bool:
             f"torch.testing cannot compare {type(one).__name__} outputs: {type(error).__name__}"
         ) from error
     return True
-
-
-def _largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    if one.shape != other.shape or one.dtype != other.dtype or one.numel() == 0:
-        return float("inf")
-    wide = torch.complex128 if one.is_complex() else torch.float64
-    apart = (one.to(wide) - other.to(wide)).abs()
-    return float(apart.nan_to_num(nan=float("inf")).max())

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.call_log import CallLog
+from inferload.intervals import mean_interval
 from inferload.tally import CHUNK_ROWS, Tally
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.execution import Observer
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
     from inferload.stopping import StopByPrecision
 
 POLL_S = 0.1
+# How often an open loop is looked at for Little's law: at random, from half of this to one and a
+# half, so that looks do not keep step with calls that are due at a constant rate.
+LOOK_S = 0.03
 # Where counting finished calls took longer, the count is not one of a moment.
 COUNTED_AT_ONCE_NS = 5_000_000
 LONGEST_PAUSE_S = 2.0
-# So near the mean number of calls in flight must be known for Little's law to be shown.
-LAW_ERROR_FRACTION = 0.05
+# Batches of looks, for the interval of the mean number of calls in flight.
+LOOK_BATCHES = 10
 
 
 class Watcher:
@@ -39,13 +44,17 @@ class Watcher:
         self.in_flight: list[tuple[float, int]] = []
         self._end_row: int | None = None
         self._due_ns = 0 if job.schedule is None else job.schedule.end_ns
-        #: Whether the precision asked for was reached.
-        self.precise = False
+        self._precise = False
 
-    def watch(self, observer: Observer) -> None:
-        """Return when every caller has finished."""
-        while not self._running.wait_done(POLL_S):
+    def watch(self, observer: Observer) -> bool:
+        """Return when every caller has finished, or false: some had not within the drain limit."""
+        looks = np.random.default_rng(0)
+        while not self._running.wait_done(
+            POLL_S if self._job.schedule is None else looks.uniform(0.5, 1.5) * LOOK_S
+        ):
             elapsed_ns = self._running.now_ns() - self.start_ns
+            if self._job.schedule is not None and elapsed_ns > self._due_ns + self._job.drain_ns:
+                return False
             claimed = self._within_room(self._running.claimed_rows())
             count, further = self._job.log.finished_calls(self._all_before, claimed)
             finished = self._all_before + count
@@ -59,6 +68,7 @@ class Watcher:
                 self._fold(self._all_before)
             if self._rule is not None and finished >= self._rule.next_calls:
                 self._check(finished, claimed, elapsed_ns / 1e9)
+        return True
 
     def _within_room(self, claimed: int) -> int:
         """Rows that callers have claimed and may write; they wait with those beyond."""
@@ -73,12 +83,12 @@ class Watcher:
 
     def _check(self, finished: int, claimed: int, elapsed_s: float) -> None:
         """Ask the rule, which should take no more than a twentieth of the time."""
-        if self._rule is None or self.precise or elapsed_s < self._next_check_s:
+        if self._rule is None or self._precise or elapsed_s < self._next_check_s:
             return
         began = time.perf_counter()
-        self.precise = self._rule.enough(self._snapshot(claimed), finished)
+        self._precise = self._rule.enough(self._snapshot(claimed), finished)
         self._next_check_s = elapsed_s + min(20 * (time.perf_counter() - began), LONGEST_PAUSE_S)
-        if self.precise:
+        if self._precise:
             self.end()
 
     def end(self) -> None:
@@ -95,14 +105,20 @@ class Watcher:
         """Open loop: when the last call was due."""
         return None if self._job.schedule is None else self._due_ns / 1e9
 
-    def calls_due(self, log: CallLog, *, cut_short: bool) -> int:
+    def calls_due(self, outcome: Outcome) -> int:
         """Open loop: how many calls were due until the run ended, early or not; else 0."""
         schedule = self._job.schedule
         if schedule is None:
             return 0
-        if cut_short:  # once the run was stopped no call began
-            return schedule.due_by(int(log.started_ns.max())) if len(log) else 0
-        return schedule.calls if self._end_row is None else self._end_row
+        due = schedule.calls if self._end_row is None else self._end_row
+        stopped_s = self.stopped_s(outcome)
+        return due if stopped_s is None else min(due, schedule.due_by(round(stopped_s * NS_PER_S)))
+
+    def stopped_s(self, outcome: Outcome) -> float | None:
+        """When the run was stopped, from the start line; ``None`` if it was not."""
+        if outcome.stopped_ns is None or not self.start_ns:
+            return None
+        return max(outcome.stopped_ns - self.start_ns, 0) / NS_PER_S
 
     def _snapshot(self, claimed: int) -> CallLog:
         """What is known of the run so far, as a log of its own."""
@@ -154,11 +170,13 @@ class Watcher:
         claimed = self._within_room(outcome.claimed_rows)
         return self._job.log.calls_in_flight(self._folded, claimed)
 
-    def mean_in_flight(self, from_s: float) -> float | None:
-        """The mean number of calls found due and not finished, where it is known to 5 %."""
+    def mean_in_flight(self, from_s: float) -> tuple[float, float] | None:
+        """The mean number of calls found due and not finished, and half of its 95 % interval."""
         found = np.array([calls for seconds, calls in self.in_flight if seconds >= from_s])
-        if len(found) < 30 or found.mean() == 0:
+        if len(found) < 2 * LOOK_BATCHES or found.mean() == 0:
             return None
-        # looks 0.1 s apart are independent enough
-        error = found.std(ddof=1) / np.sqrt(len(found)) / found.mean()
-        return float(found.mean()) if error <= LAW_ERROR_FRACTION else None
+        batches = [batch.mean() for batch in np.array_split(found, LOOK_BATCHES)]
+        bounds = mean_interval(batches)
+        if bounds is None:
+            return None
+        return float(found.mean()), (bounds[1] - bounds[0]) / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
@@ -10,11 +11,16 @@ import models
 import numpy as np
 import pytest
 import torch
+from conftest import result_of
 from virtual_time import replayed
 
 import inferload as il
-from inferload.inputs import input_order
+from inferload.executors.threads import ThreadsExecutor
+from inferload.inputs import as_call_inputs, input_order
+from inferload.plan import prepared
+from inferload.targets.load import as_target
 
+X = torch.zeros(1)
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 
 
@@ -139,6 +145,101 @@ def test_calls_beyond_the_drain_limit_are_counted_as_unfinished(executor):
     assert result.log.started_ns.max() <= 0.25e9 + 5e6
     assert "unfinished" in [one.code for one in result.warnings]
     assert f"{summary.unfinished_calls:,} unfinished" in str(result)
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_without_a_drain_time_calls_that_begin_when_due_are_all_made(executor):
+    load = il.OpenLoop.constant(20, drain_s=0)
+    result = il.run(
+        for_executor(models.NoOp(), executor), [X], load=load, calls=5, executor=executor
+    )
+    assert (result.summary.completed_calls, result.summary.unfinished_calls) == (5, 0)
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_a_call_that_outlasts_the_drain_limit_is_given_up(executor):
+    # the calls behind the slow one queue, and none of them is ever begun
+    inputs = [torch.tensor([1.0])] * 20 + [torch.tensor([150_000.0])]
+    with torch.inference_mode():
+        result = il.run(
+            for_executor(Works(), executor),
+            inputs,
+            load=il.OpenLoop.constant(100, drain_s=0.2),
+            calls=21,
+            warmup_calls=0,
+            executor=executor,
+            threads_per_call=1,
+            share_inputs=True,
+            seed=6,
+        )
+    summary = result.summary
+    assert result.status == "complete"
+    assert 0 < summary.completed_calls < 21
+    assert summary.completed_calls + summary.unfinished_calls == 21
+    assert {"calls-given-up", "unfinished"} <= {one.code for one in result.warnings}
+    # 21 calls are due within 0.2 s, and nothing after 0.4 s is waited for
+    assert summary.duration_s >= 0.4
+    assert summary.response_ms.p50 is None or summary.response_ms.max < 1000
+
+
+def test_calls_that_wait_when_a_signal_comes_are_unfinished():
+    hang = threading.Event()
+    made = iter(range(1000))
+
+    def stalls(x):
+        if next(made) == 10:
+            hang.wait(60)
+
+    def interrupt():
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        hang.set()
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(il.RunInterrupted) as stop:
+        il.run(stalls, [X], load=il.OpenLoop.constant(100), calls=1000, warmup_calls=0)
+    summary = stop.value.result.summary
+    # the signal comes when about 90 calls wait behind the one that hangs
+    assert summary.completed_calls == 11
+    assert 40 < summary.unfinished_calls < 300
+    assert summary.response_ms.count == summary.completed_calls + summary.unfinished_calls
+    assert summary.response_ms.p90 is None
+    assert summary.duration_s > 0.5
+
+
+def test_calls_that_wait_when_the_target_fails_are_unfinished():
+    made = iter(range(1000))
+
+    def fails(x):
+        if next(made) == 10:
+            time.sleep(0.6)
+            raise ValueError("late")
+
+    with pytest.raises(il.CallError) as caught:
+        il.run(fails, [X], load=il.OpenLoop.constant(100), calls=1000, warmup_calls=0)
+    summary = caught.value.result.summary
+    assert summary.completed_calls == 10
+    assert 40 < summary.unfinished_calls < 300
+
+
+def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
+    target, inputs = as_target(lambda x: x), as_call_inputs([X])
+    job, log = prepared(target, inputs, result_of().spec, il.OpenLoop.constant(100))
+    running = ThreadsExecutor().start(job)
+    running.stop()
+    running.end_at(1000)
+    assert running.limit_ns == [0]
+    assert running.wait_done(5.0)
+    log.close()
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_an_idle_caller_begins_a_call_when_it_is_due(executor):
+    model = for_executor(models.NoOp(), executor)
+    result = il.run(model, [X], load=il.OpenLoop.constant(100), calls=60, executor=executor)
+    # one that slept a few ms too long would be late by that every time
+    assert result.summary.lateness_ms.quantile(0.25) < 2
 
 
 @pytest.mark.parametrize("executor", BOTH)

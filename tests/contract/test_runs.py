@@ -288,7 +288,7 @@ def test_a_deviating_count_of_callers_and_calls_is_still_exact():
         ({"time_limit_s": 5.0}, "time_limit_s=5 goes with precision"),
         ({"quantile": "p42"}, "quantile 'p42' is unknown"),
         ({"warmup": "much"}, "warmup 'much' is unknown"),
-        ({"threads_per_call": 10**12}, "at most 4,096"),
+        ({"threads_per_call": 10**12}, "from 1 to 4,096"),
     ],
 )
 def test_a_wrong_option_is_refused_with_its_value(options, words):

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from inferload.intervals import calls_to_certify, interval_ranks, mean_interval
 from inferload.pairs import paired_ratio
+from inferload.samples import RawDurations
+from inferload.stats import certificate_of
 from inferload.steady_state import kendall_p, steady_state, theil_sen_slope
 
 
@@ -63,6 +65,16 @@ def test_a_stall_in_the_first_half_is_not_taken_for_warm_up():
     assert steady_state(warming_up, np.arange(60.0)).cut_windows == 7
 
 
+def test_a_run_that_settles_after_its_middle_is_unsteady():
+    # no trend: the first 36 windows jump up and down around where the rest lie
+    medians = np.full(60, 100.0)
+    medians[:36] += np.tile([5.0, -5.0], 18)
+    found = steady_state(medians, np.arange(60.0))
+    assert (found.cut_windows, found.steady) == (30, False)
+    medians[24:36] = 100.0
+    assert steady_state(medians, np.arange(60.0)).steady
+
+
 def test_a_flat_run_is_not_cut():
     assert steady_state(np.full(60, 5.0), np.arange(60.0)).cut_windows == 0
 
@@ -105,6 +117,22 @@ def test_the_detectable_difference_is_found_in_four_of_five_cases():
 def test_figures_that_cannot_be_compared_are_refused(a, b):
     with pytest.raises(ValueError, match=r"pairs|positive"):
         paired_ratio(a, b)
+
+
+@pytest.mark.parametrize(("calls", "rho"), [(500, 0), (2000, 0.5), (2000, 0.8), (10_000, 0.8)])
+def test_a_certificate_of_calls_that_queue_is_wrong_no_more_often(calls, rho):
+    # 1 % of 300 has a standard error of .6 %; taken for independent it is 3 to 70 %
+    assert rates.wrongly_certified(calls, rho) <= 0.03
+
+
+def test_a_certificate_counts_calls_that_were_lost_as_over_the_limit():
+    durations = RawDurations(np.tile(np.arange(1, 11), 60) * 1_000_000)
+    found = certificate_of(durations, 0.99, 100.0)
+    assert (found.calls, found.over, found.needed_calls, found.certified) == (600, 0, 459, True)
+    lost = certificate_of(durations, 0.99, 100.0, lost=1)
+    assert (lost.calls, lost.over, lost.needed_calls, lost.certified) == (601, 1, 662, False)
+    over = certificate_of(durations, 0.99, 9.0)
+    assert (over.over, over.certified) == (60, False)
 
 
 @settings(max_examples=50)

@@ -68,8 +68,7 @@ def test_a_quiet_open_loop_has_no_warnings():
         ("too-few-calls", {"log": log_of(QUIET[:999], late_ms=1e-5)}),
         ("unsteady", {"log": log_of(QUIET * np.linspace(1, 1.2, 2000), late_ms=1e-5)}),
         ("unfinished", {"unfinished": 3}),
-        ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}, "precise": False}),
-        ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}, "precise": True}),
+        ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}}),
         ("floor", {"floor_ms": 0.26}),
         ("late", {"log": log_of(QUIET, late_ms=0.06)}),
         ("gil", {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=1.1)}),
@@ -92,7 +91,7 @@ def test_each_threshold_has_its_warning_and_no_other(code, given):
     "given",
     [
         {"floor_ms": 0.24},
-        {"spec": {"precision": 0.4}, "precise": False},
+        {"spec": {"precision": 0.4}},
         {"log": log_of(QUIET, late_ms=0.04)},
         {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=0.9)},
         {"disturbances": Disturbances(gc_pauses=1, gc_longest_ms=0.4, gc_total_ms=0.4)},
@@ -111,6 +110,12 @@ def test_a_governor_that_changes_the_clock_is_a_warning(tmp_path, monkeypatch):
     assert "governor" in [one.code for one in result_of().warnings]
     file.write_text("performance\n")
     assert "governor" not in [one.code for one in result_of().warnings]
+
+
+def test_turbo_is_a_warning_where_it_is_on(monkeypatch):
+    for state, warned in ((True, True), (False, False), (None, False)):
+        monkeypatch.setattr(checks, "turbo", lambda state=state: state)
+        assert ("turbo" in [one.code for one in result_of().warnings]) == warned
 
 
 def test_python_callers_that_hold_the_gil_are_found():

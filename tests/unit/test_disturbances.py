@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import inferload as il
+from inferload import cgroups
 from inferload import disturbances as module
-from inferload.disturbances import steal_fraction, throttled_s
+from inferload.disturbances import steal_fraction
 
 
 class Multiplies(torch.nn.Module):
@@ -24,22 +25,44 @@ def test_the_stolen_fraction_is_that_of_the_time_between_two_looks():
     assert steal_fraction((10, 1000), (10, 1000)) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "place", "seconds"),
-    [
-        ("usage_usec 5\nnr_throttled 2\nthrottled_usec 1500000\n", 0, 1.5),
-        ("nr_periods 1\nthrottled_time 2000000000\n", 1, 2.0),
-        ("usage_usec 5\n", 0, None),
-    ],
-)
-def test_both_cgroup_versions_say_how_long_they_throttled(
-    tmp_path: Path, monkeypatch, text, place, seconds
-):
-    paths = [str(tmp_path / "none")] * 2
-    (tmp_path / "stat").write_text(text)
-    paths[place] = str(tmp_path / "stat")
-    monkeypatch.setattr(module, "_CGROUP_STATS", tuple(paths))
-    assert throttled_s() == seconds
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch) -> Path:
+    """A root of control groups that this process seems to live in, under ``/outer/inner``."""
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN", tmp_path / "own")
+    (tmp_path / "own").write_text("0::/outer/inner\n")
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    return tmp_path
+
+
+def test_a_quota_of_any_group_above_holds_a_process_back(groups: Path):
+    assert cgroups.quota_cores() is None
+    assert cgroups.throttled_s() is None
+    (groups / "outer/inner/cpu.max").write_text("max 100000\n")
+    (groups / "outer/cpu.max").write_text("150000 100000\n")
+    assert cgroups.quota_cores() == 1.5
+    stat = "usage_usec 5\nnr_throttled 2\nthrottled_usec 1500000\n"
+    (groups / "outer/inner/cpu.stat").write_text("usage_usec 5\n")
+    (groups / "outer/cpu.stat").write_text(stat)
+    assert cgroups.throttled_s() == 1.5
+
+
+def test_the_first_version_of_control_groups_is_read_too(groups: Path):
+    (groups / "own").write_text("3:memory:/a\n2:cpu,cpuacct:/b\n")
+    own = groups / "cpu,cpuacct" / "b"
+    own.mkdir(parents=True)
+    (own / "cpu.cfs_quota_us").write_text("200000\n")
+    (own / "cpu.cfs_period_us").write_text("100000\n")
+    (own / "cpu.stat").write_text("nr_periods 1\nthrottled_time 2000000000\n")
+    assert (cgroups.quota_cores(), cgroups.throttled_s()) == (2.0, 2.0)
+    (own / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cgroups.quota_cores() is None
+
+
+def test_a_container_that_sees_only_its_own_group_is_read_at_the_root(groups: Path):
+    (groups / "own").write_text("0::/host/path/that/is/not/here\n")
+    (groups / "cpu.max").write_text("100000 100000\n")
+    assert cgroups.quota_cores() == 1.0
 
 
 def test_doctor_names_everything_that_a_run_depends_on(monkeypatch):

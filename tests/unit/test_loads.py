@@ -79,11 +79,19 @@ def test_times_that_were_recorded_are_replayed_from_the_first_with_a_speed():
 
 
 @pytest.mark.parametrize(
-    "text", ["0\n1\n3\n", "time,what\n0,a\n1,b\n3,c\n", "  10 \n\n11\n13", '"1e0","x"\n2,\n4,y']
+    "text",
+    [
+        "0\n1\n3\n",
+        "time,what\n0,a\n1,b\n3,c\n",
+        "  10 \n\n11\n13",
+        '"1e0","x"\n2,\n4,y',
+        "\ufeff0\n1\n3\n",
+        "# seconds\n0\n1\n3\n",
+    ],
 )
 def test_files_of_times_are_read_one_a_line_or_as_csv(tmp_path: Path, text: str):
     path = tmp_path / "times.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     found = il.OpenLoop.replay(path).schedule(None, None)
     assert found.times_ns.tolist() == [0, 10**9, 3 * 10**9]
 
@@ -95,6 +103,8 @@ def test_files_of_times_are_read_one_a_line_or_as_csv(tmp_path: Path, text: str)
         ("time\n", "no arrival times"),
         ("0\n2\n1\n", r"must ascend: number 3 is 1 s after 2 s"),
         ("0\nnow\n", "entry 2 is 'now'"),
+        ("0;5\n1\n2\n", "entry 1 is '0;5'"),
+        ("-1e308\n1e308\n", "within 1e"),
         ("0\ninf\n", "must be finite"),
         ("0\nnan\n", "must be finite"),
     ],
@@ -121,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
         (lambda: il.OpenLoop.poisson(float("nan")), "rate_per_s is nan"),
         (lambda: il.OpenLoop.poisson(True), "rate_per_s is True"),
         (lambda: il.OpenLoop.poisson(1e12), "at most 1e"),
-        (lambda: il.OpenLoop.poisson(10, callers=0), "callers is 0"),
+        (lambda: il.OpenLoop.poisson(10, callers=0), "a whole number from 1 to 10,000"),
         (lambda: il.OpenLoop.poisson(10, seed=-1), "seed is -1"),
         (lambda: il.OpenLoop.gamma(10, burstiness=0), "burstiness is 0"),
         (lambda: il.OpenLoop.constant(10, drain_s=-1), "drain_s is -1"),

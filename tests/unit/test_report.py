@@ -117,7 +117,7 @@ def fixed_open_result() -> il.RunResult:
         status="complete",
         spec=spec,
         summary=summarize(
-            log, (8, 8), callers=2, from_s=steady.cut_s, unfinished=2, in_flight=0.63
+            log, (8, 8), callers=2, from_s=steady.cut_s, unfinished=2, in_flight=(0.63, 0.05)
         ),
         steady=steady,
         verification=il.Verification(compared=128, differing=0),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferload import hdr
 from inferload.call_log import CallLog
 from inferload.records import quantile_rank
 from inferload.stats import summarize
@@ -29,10 +30,14 @@ def log_of(response_ns: list[int], *, error: list[int] | None = None, **columns:
 
 def test_merged_raw_values_give_the_true_p99():
     # MEASUREMENT: 9,900 x 1 ms + 100 x 100 ms; averaging two p99s would give 50.5 ms
-    values = np.array([1_000_000] * 9900 + [100_000_000] * 100)
-    summary = summarize(log_of(np.random.default_rng(0).permutation(values)), (1,))
+    parts = [np.full(9900, 1_000_000), np.full(100, 100_000_000)]
+    both = np.random.default_rng(0).permutation(np.concatenate(parts))
+    summary = summarize(log_of(both), (1,))
     assert summary.response_ms.p99.value == 1.0
     assert summary.response_ms.quantile(0.9901) == 100.0
+    counts = hdr.counts_of(parts[0]) + hdr.counts_of(parts[1])
+    assert hdr.value_of_rank(counts, 9900) == pytest.approx(1e6, rel=1e-3)
+    assert hdr.value_of_rank(counts, 9901) == pytest.approx(1e8, rel=1e-3)
 
 
 @given(st.lists(st.integers(1, 10**12), min_size=1, max_size=300), st.floats(0, 1))

@@ -13,6 +13,7 @@ from conftest import result_of
 import inferload as il
 from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
+from inferload.log_file import COLUMNS, HEADER_BYTES, ROW_BYTES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -89,6 +90,13 @@ def test_recorded_errors_come_back(tmp_path: Path):
         (lambda j: _cut(j.with_suffix(".calls"), 4200), "is damaged: 4,200 bytes"),
         (lambda j: j.with_suffix(".calls").write_bytes(b"x" * 9000), "not a call log"),
         (lambda j: _edit(j, run_id="another"), "belongs to another run"),
+        (
+            lambda j: j.write_text(j.read_text().replace('"prepare_s":', '"prepare_s":1e999,"x":')),
+            "1e999 is no number",
+        ),
+        (lambda j: _put(j.with_suffix(".calls"), "caller", 7), "'caller' goes from 0 to 7"),
+        (lambda j: _put(j.with_suffix(".calls"), "input", -1), "'input' goes from -1"),
+        (lambda j: _put(j.with_suffix(".calls"), "error", 0), "'error' goes from -1 to 0"),
     ],
 )
 def test_a_file_that_is_not_whole_is_refused_in_a_sentence(saved: Path, damage, words: str):
@@ -99,6 +107,19 @@ def test_a_file_that_is_not_whole_is_refused_in_a_sentence(saved: Path, damage, 
 
 def _edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _put(path: Path, column: str, value: int) -> None:
+    """Change the last value of a column."""
+    content = bytearray(path.read_bytes())
+    rows = (len(content) - HEADER_BYTES) // ROW_BYTES
+    offset = HEADER_BYTES
+    for name, dtype in COLUMNS.items():
+        offset += rows * dtype.itemsize
+        if name == column:
+            content[offset - dtype.itemsize : offset] = np.array(value, dtype).tobytes()
+            break
+    path.write_bytes(content)
 
 
 def _cut(path: Path, size: int) -> None:

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from virtual_time import replayed
 
 from inferload import tally as module
 from inferload.call_log import CallLog
@@ -62,6 +63,31 @@ def test_counts_give_the_figures_of_the_calls_they_counted(open_loop):
     # batches are windows of time here and of calls there: the intervals are near each other
     assert found.response_ms.p90.low == pytest.approx(exact.response_ms.p90.low, rel=0.03)
     assert found.response_ms.p90.high == pytest.approx(exact.response_ms.p90.high, rel=0.03)
+
+
+def test_lateness_is_counted_from_when_one_of_several_callers_was_free():
+    generator = np.random.default_rng(1)
+    calls, callers = 30_000, 3
+    scheduled = np.cumsum(generator.exponential(1e6, calls)).astype(np.int64)
+    service = generator.exponential(2.4e6, calls).astype(np.int64)
+    late = generator.integers(0, 50_000, calls)
+    started = replayed(scheduled, service, callers) + late
+    rows = rows_of(calls, open_loop=False) | {
+        "scheduled_ns": scheduled,
+        "started_ns": started,
+        "finished_ns": started + service,
+        "error": np.full(calls, -1, np.int32),
+    }
+    tally = Tally(callers, 3, open_loop=True)
+    for begin in range(0, calls, 700):
+        tally.add(begin, {name: column[begin : begin + 700] for name, column in rows.items()})
+    found = summarize(tally.handed_over(()), (1, 1, 1), callers=callers).lateness_ms
+    exact = summarize(CallLog(**rows), (1, 1, 1), callers=callers).lateness_ms
+    # where the lateness of some calls delays others is the same in both
+    assert found.mean == pytest.approx(exact.mean, rel=1e-6)
+    assert found.max == exact.max
+    as_if_alone = summarize(CallLog(**rows), (1, 1, 1), callers=1).lateness_ms
+    assert abs(as_if_alone.mean - exact.mean) > 0.1 * exact.mean
 
 
 def test_windows_widen_as_a_run_grows_and_lose_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.verification import difference
+from inferload.verification import difference, leaves
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,43 @@ from inferload.verification import difference
     ],
 )
 def test_outputs_are_close_by_the_tolerances_of_their_dtype(one, other, largest):
-    assert difference([one], [other]) == largest
+    found = difference([one], [other])
+    assert (None if found is None else found.size) == largest
 
 
 def test_an_output_that_is_missing_is_a_difference():
-    assert difference([torch.zeros(1)], []) == float("inf")
+    assert difference([torch.zeros(1)], []).how == "in the number of values"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "how"),
+    [
+        (torch.zeros(1), torch.tensor([float("nan")]), "in a NaN or an infinity"),
+        (1.0, float("nan"), "in a NaN or an infinity"),
+        (float("nan"), 1.0, "in a NaN or an infinity"),
+        (torch.zeros(3), torch.zeros(4), "in shape: (4,), not (3,)"),
+        (torch.zeros(3), torch.zeros(3).int(), "in type: torch.int32, not torch.float32"),
+        (1, 1.0, "in type: float, not int"),
+        (None, 1.0, "in type: float, not NoneType"),
+        ("a", "b", "in text"),
+        ({"a": 1}, {"b": 1}, "in structure"),
+        ((1, 2), [1, 2], "in structure"),
+        (1.0, 3.0, "by up to 2"),
+    ],
+)
+def test_what_differs_is_said(one, other, how):
+    assert difference(leaves(one), leaves(other)).how == how
+
+
+def test_a_model_that_exits_when_it_is_alone_does_not_end_the_run():
+    import sys
+
+    def model(x):
+        sys.exit(0)
+
+    with pytest.raises(il.CallError) as caught:
+        il.run(model, [torch.zeros(1)], calls=5, verify=True, warmup_calls=0)
+    assert "SystemExit on input 0" in caught.value.result.verification.reason
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from inferload.records import RunResult
 
-EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED, EXIT_WRONG_USE = 1, 2
 
 errors = Console(stderr=True, highlight=False, markup=False)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inferload.cli import output
+from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli.interrupts import PutOff
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
@@ -128,7 +129,7 @@ def run_command(
             calls=calls,
             duration_s=duration_s,
             precision=None if precision is None else units.fraction(precision),
-            quantile=quantile.replace(".", ""),
+            quantile={"p99.9": "p999", "p99.99": "p9999"}.get(quantile, quantile),
             time_limit_s=time_limit_s,
             **_warm_up(warmup),
             executor=executor,
@@ -148,14 +149,24 @@ def run_command(
     output.print_report(result)
     if failure is not None:
         output.say(output.with_place(failure))
+    code = _exit_code(result, failure, saved=saved)
+    if any(one.code == "calls-given-up" for one in result.warnings):
+        sys.stdout.flush()  # a normal exit would tear torch down under a call
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
+
+
+def _exit_code(result: RunResult, failure: BaseException | None, *, saved: bool) -> int:
+    from inferload.errors import RunInterrupted
+
     if isinstance(failure, RunInterrupted):
-        if failure.abandoned:  # a normal exit would tear torch down under a call
-            sys.stdout.flush()
-            os._exit(output.EXIT_INTERRUPTED)
-        raise typer.Exit(output.EXIT_INTERRUPTED)
-    differs = result.verification is not None and result.verification.differing
-    if failure is not None or not saved or result.summary.failed_calls or differs:
-        raise typer.Exit(output.EXIT_FAILED)
+        return EXIT_INTERRUPTED
+    checked = result.verification
+    unverified = checked is not None and (checked.differing or checked.reason)
+    if failure is not None or not saved or result.summary.failed_calls or unverified:
+        return output.EXIT_FAILED
+    return 0
 
 
 def _warm_up(text: str | None) -> dict[str, Any]:
@@ -187,13 +198,14 @@ def _run(
     observer: Any,
     **options: Any,
 ) -> RunResult:
-    import torch
+    with PutOff():
+        import torch
 
-    from inferload import bench
-    from inferload.errors import PlanError
-    from inferload.inputs import inputs_from_text
-    from inferload.targets.forms import as_form
-    from inferload.targets.load import model_from_spec
+        from inferload import bench
+        from inferload.errors import PlanError
+        from inferload.inputs import inputs_from_text
+        from inferload.targets.forms import as_form
+        from inferload.targets.load import model_from_spec
 
     given = inputs_from_text(input_texts, options["seed"]) if input_texts else None
     observer.stage(f"loading {model}")

@@ -14,6 +14,13 @@ def report_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON of a saved run.")],
 ) -> None:
     """Draw the report of a saved run again."""
+    from inferload.errors import ResultFormatError
     from inferload.storage import load_result
 
-    output.print_report(load_result(file))
+    result = load_result(file)
+    try:
+        output.print_report(result)
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise ResultFormatError(
+            f"{file} was changed after it was saved: its report cannot be drawn ({error})"
+        ) from error

@@ -79,7 +79,8 @@ class Outcome:
 
     ``first_calls_ns[caller]`` are the durations of its first warm-up calls; ``run_delay_ns`` is
     how long all callers together stood in run queues; ``log_was_full``: callers waited for rows of
-    the log to be read. ``kept[caller]`` are pairs of an input's number and what was returned.
+    the log to be read. ``stopped_ns``: when the run was stopped before its end, by the callers'
+    clock. ``kept[caller]`` are pairs of an input's number and what was returned.
     """
 
     claimed_rows: int
@@ -87,6 +88,7 @@ class Outcome:
     errors: tuple[CallFailure, ...]
     first_failure: FirstFailure | None
     disk_full: bool
+    stopped_ns: int | None = None
     run_delay_ns: int = 0
     log_was_full: bool = False
     kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)

@@ -90,6 +90,7 @@ class RunningNative:
             errors=tuple(call_failure(exception) for exception in raised),
             first_failure=first,
             disk_full=self._callers.disk_full(),
+            stopped_ns=self._callers.stopped_ns() or None,
         )
 
     def _raised(self, number: int) -> BaseException:

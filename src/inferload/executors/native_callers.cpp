@@ -338,8 +338,26 @@ struct Run {
 
   bool stopped() const { return limit_ns.load(std::memory_order_relaxed) == 0; }
 
+  // When the run was stopped; 0 if it was not.
+  std::atomic<int64_t> stopped_ns{0};
+
+  // All callers end with the call they are in. A limit set meanwhile must not undo it: whoever
+  // sets one looks at stopped_ns afterwards.
+  void end_now() {
+    int64_t never = 0;
+    stopped_ns.compare_exchange_strong(never, now_ns());
+    limit_ns.store(0);
+  }
+
+  void set_limit(int64_t limit) {
+    limit_ns.store(limit);
+    if (stopped_ns.load() != 0) {
+      limit_ns.store(0);
+    }
+  }
+
   void stop() {
-    limit_ns.store(0, std::memory_order_relaxed);
+    end_now();
     {
       std::lock_guard<std::mutex> lock(mutex);
       changed.notify_all();
@@ -394,7 +412,7 @@ struct Run {
       const int64_t to = std::min(reserved_rows + plan.growth_rows, plan.room);
       if (reserve_rows(plan.log_fd, plan.room, reserved_rows, to) != 0) {
         disk_full = true;
-        limit_ns.store(0, std::memory_order_relaxed);
+        end_now();
         return false;
       }
       reserved_rows.store(to, std::memory_order_release);
@@ -555,11 +573,13 @@ struct Run {
     }
   }
 
-  // Watch until a taken row is due; false if the run ends before.
+  // Watch until a taken row is due; false if the run ends before. One that was due before it was
+  // taken has queued, and is not begun after the drain limit.
   bool wait_until(int64_t due, int64_t row) {
     // With more callers than cores, one that is in its call may stand behind a watcher that spins.
     const bool others_wait = plan.callers > plan.watchers;
     int64_t now = now_ns(), unwatched_since = kNever;
+    const bool queued = now >= due;
     while (now < due) {
       if (stopped() || row >= end_row.load(std::memory_order_relaxed)) {
         return false;
@@ -578,7 +598,7 @@ struct Run {
       }
       now = now_ns();
     }
-    return now <= limit_ns.load(std::memory_order_relaxed);
+    return queued ? now <= limit_ns.load(std::memory_order_relaxed) : !stopped();
   }
 
   void leave_watch() {
@@ -620,9 +640,7 @@ struct Run {
   void end_at(int64_t rows) {
     std::lock_guard<std::mutex> lock(watch_mutex);
     end_row = std::min(rows, end_row.load());
-    if (!stopped()) {
-      limit_ns = now_ns() + plan.drain_ns;
-    }
+    set_limit(now_ns() + plan.drain_ns);
     may_watch.notify_all();
   }
 
@@ -704,8 +722,8 @@ class Callers {
     std::lock_guard<std::mutex> lock(run_->mutex);
     const int64_t start = now_ns() + lead_ns;
     run_->start_ns = start;
-    if (!run_->stopped() && run_->plan.duration_ns > 0) {
-      run_->limit_ns.store(start + run_->plan.duration_ns, std::memory_order_relaxed);
+    if (run_->plan.duration_ns > 0) {
+      run_->set_limit(start + run_->plan.duration_ns);
     }
     run_->released = true;
     run_->changed.notify_all();
@@ -736,6 +754,7 @@ class Callers {
     return reserved < run_->plan.room ? std::min(rows, reserved) : rows;
   }
   bool disk_full() const { return run_->disk_full; }
+  int64_t stopped_ns() const { return run_->stopped_ns; }
   std::vector<std::vector<int64_t>> first_calls_ns() const { return run_->first_calls_ns; }
   std::vector<int64_t> run_delays_ns() const { return run_->run_delays_ns; }
 
@@ -818,6 +837,7 @@ void declare_callers(py::module_& m, const char* name) {
       .def("join", &Self::join)
       .def("claimed_rows", &Self::claimed_rows)
       .def("disk_full", &Self::disk_full)
+      .def("stopped_ns", &Self::stopped_ns)
       .def("first_calls_ns", &Self::first_calls_ns)
       .def("run_delays_ns", &Self::run_delays_ns)
       .def("kept_outputs", &Self::kept_outputs)

@@ -177,15 +177,20 @@ class PythonCaller:
                 return
 
     def _wait_until(self, due: int, row: int) -> bool:
-        """Wait until a call is due; false if the run ends before."""
+        """Wait until a call is due; false if the run ends before.
+
+        A call that was due before it was taken has queued, and is not begun after the drain limit.
+        """
         crew, now, clock = self._crew, self._now, self._crew.clock
+        if (begun := now()) >= due:
+            return begun <= crew.limit_ns[0]
         while (left := due - now()) > 0:
             if not crew.limit_ns[0] or row >= crew.end_row:
                 return False
             sleep_ns = left - clock.spin_ns
             # in the last stretch other callers get the GIL between two looks at the clock
             clock.sleep(min(sleep_ns, _STOP_POLL_NS) if sleep_ns > 0 else 0)
-        return now() <= crew.limit_ns[0]
+        return bool(crew.limit_ns[0])
 
     def _failed(self, error: BaseException, number: int) -> int:
         if self._crew.job.stop_on_error:

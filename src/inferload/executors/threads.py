@@ -55,6 +55,7 @@ class RunningThreads:
         self.function = _finishing(job.target.python_callable(), job.synchronize)
         # A call that finishes later than this is the caller's last one; 0 stops all callers.
         self.limit_ns = [_NEVER]
+        self._stopped_ns: int | None = None
         self.start_ns = 0
         #: Open loop: the one caller that holds it watches for the next due call.
         self.watch = clock.lock()
@@ -103,9 +104,8 @@ class RunningThreads:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
         start = self.clock.now_ns() + (LEAD_NS if self.job.schedule is not None else 0)
         self.start_ns = start
-        with self._lock:
-            if self.limit_ns[0] and self.job.duration_ns is not None:
-                self.limit_ns[0] = start + self.job.duration_ns
+        if self.job.duration_ns is not None:
+            self._set_limit(start + self.job.duration_ns)
         self.released.set()
         return start
 
@@ -122,14 +122,20 @@ class RunningThreads:
     def stop(self) -> None:
         """Let each caller finish the call it is in, and no more."""
         # called by signal handlers, so it takes no lock: the line may be just opening
+        if self._stopped_ns is None:
+            self._stopped_ns = self.clock.now_ns()
         self.limit_ns[0] = 0
+
+    def _set_limit(self, limit_ns: int) -> None:
+        self.limit_ns[0] = limit_ns
+        if self._stopped_ns is not None:  # perhaps at this very moment
+            self.limit_ns[0] = 0
 
     def end_at(self, rows: int) -> None:
         """Open loop: start no call from row ``rows`` on; those before have the drain time."""
         with self._lock:
             self.end_row = min(rows, self.end_row)
-            if self.limit_ns[0]:
-                self.limit_ns[0] = self.clock.now_ns() + self.job.drain_ns
+        self._set_limit(self.clock.now_ns() + self.job.drain_ns)
 
     def fold_to(self, rows: int) -> None:
         """Rows before this have been read: their places in the log may be written again."""
@@ -152,6 +158,7 @@ class RunningThreads:
             errors=tuple(self._failures),
             first_failure=self._first_failure,
             disk_full=self._disk_full,
+            stopped_ns=self._stopped_ns,
             run_delay_ns=sum(caller.run_delay_ns for caller in self._callers),
             log_was_full=self._log_was_full,
             kept=[caller.keeper.kept for caller in self._callers],
@@ -185,7 +192,7 @@ class RunningThreads:
                 log.reserve(end + GROWTH_ROWS)
             except OSError:
                 self._disk_full = True
-                self.limit_ns[0] = 0
+                self.stop()
                 return None
         self._next_row = max(end, begin)
         return begin, end

@@ -163,7 +163,9 @@ def _harness(result: RunResult) -> str:
             share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
         found.append(f"an empty call takes {milliseconds_text(result.set_up.floor_ms)}{share}")
     if result.summary.littles_law is not None:
-        found.append(f"Little's law {result.summary.littles_law:.3f}")
+        error = result.summary.littles_law_error
+        give = "" if error is None else f" +- {error:.3f}"
+        found.append(f"Little's law {result.summary.littles_law:.3f}{give}")
     return "; ".join(found) or "not measured"
 
 
