@@ -128,8 +128,9 @@ def _timer() -> Finding:
         name="timer",
         well=tail < clock.spin_ns / 1e3,
         found=f"a sleep lasts {middle:.0f} us too long in the median, {tail:.0f} us at p99",
-        hint=f"open loops look at the clock for the last {clock.spin_ns / 1e3:.0f} us only: calls "
-        "will begin late; leave a core free, or use a quieter machine",
+        hint="calls of open loops will begin late: Python callers look at the clock for the last "
+        f"{clock.spin_ns / 1e3:.0f} us only, native ones for up to 500; leave a core free, or use "
+        "a quieter machine",
     )
 
 

@@ -36,8 +36,10 @@ constexpr int64_t kHeaderBytes = 4096;
 constexpr int64_t kBlockRows = 1024;
 constexpr int64_t kBlockNs = 1'000'000;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
-// How long before a call is due its caller stops sleeping and looks at the clock instead.
-constexpr int64_t kSpinNs = 100'000;
+// How long before a call is due its caller stops sleeping and looks at the clock instead: longer
+// where sleeps have lately lasted too long by more, as they do on virtual machines.
+constexpr int64_t kLeastSpinNs = 100'000;
+constexpr int64_t kMostSpinNs = 500'000;
 // How soon a caller that sleeps sees that the run was stopped.
 constexpr int64_t kStopPollNs = 50'000'000;
 // A caller that began a call is given so long to be back before a parked one is woken in its place.
@@ -573,9 +575,20 @@ struct Run {
     }
   }
 
+  // How long to look at the clock, from how much too long the sleeps of a caller lasted: a quarter
+  // more than the longest, which counts for one percent less with every sleep since.
+  struct Spin {
+    int64_t longest_ns = 0;
+
+    void slept(int64_t too_long_ns) {
+      longest_ns = std::max(too_long_ns, longest_ns - longest_ns / 100);
+    }
+    int64_t ns() const { return std::clamp(longest_ns + longest_ns / 4, kLeastSpinNs, kMostSpinNs); }
+  };
+
   // Watch until a taken row is due; false if the run ends before. One that was due before it was
   // taken has queued, and is not begun after the drain limit.
-  bool wait_until(int64_t due, int64_t row) {
+  bool wait_until(int64_t due, int64_t row, Spin& spin) {
     // With more callers than cores, one that is in its call may stand behind a watcher that spins.
     const bool others_wait = plan.callers > plan.watchers;
     int64_t now = now_ns(), unwatched_since = kNever;
@@ -584,8 +597,10 @@ struct Run {
       if (stopped() || row >= end_row.load(std::memory_order_relaxed)) {
         return false;
       }
-      if (due - now > kSpinNs) {
-        sleep_until(std::min(due - kSpinNs, now + kStopPollNs));
+      if (due - now > spin.ns()) {
+        const int64_t until = std::min(due - spin.ns(), now + kStopPollNs);
+        sleep_until(until);
+        spin.slept(now_ns() - until);
       } else if (watching.load(std::memory_order_relaxed) == plan.watchers) {
         unwatched_since = kNever;
       } else if (unwatched_since == kNever) {
@@ -615,6 +630,7 @@ struct Run {
   void call_when_due(Call& target, const int32_t caller) {
     const auto order_length = static_cast<int64_t>(order.size());
     Keeper<Call> keeper(kept[caller], plan.kept_outputs);
+    Spin spin;
     prctl(PR_SET_TIMERSLACK, 1);
     for (int64_t row = take_row(); row != kNoRow; row = take_row()) {
       const int64_t place = row % plan.room;
@@ -625,7 +641,7 @@ struct Run {
         log.caller[place] = caller;
         log.input[place] = input;
       }
-      const bool is_due = go && wait_until(due, row);
+      const bool is_due = go && wait_until(due, row, spin);
       leave_watch();
       if (!is_due) {
         break;
