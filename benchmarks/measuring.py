@@ -34,7 +34,7 @@ class Row:
     @property
     def met(self) -> str:
         """Whether the figure is within its reach."""
-        if not self.reach:
+        if self.reach in {"", "-"}:
             return ""
         got, wanted = _number(self.figure), _number(self.reach)
         if self.reach.startswith("within"):
