@@ -84,7 +84,8 @@ def ratio_row(
 def machine() -> str:
     """What was measured on."""
     return (
-        f"{cpu_model()}, {usable_cores():g} cores, {platform.system()}, "
+        f"{cpu_model()}, {usable_cores():g} cores, {torch.backends.cpu.get_cpu_capability()}, "
+        f"{platform.system()}, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
 

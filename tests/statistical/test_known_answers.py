@@ -179,7 +179,7 @@ def test_little_s_law_holds_in_an_open_loop_as_well(rate):
     assert 0 < error < 1
     # the interval is one of 95 %: thrice it is never left
     assert abs(law - 1) < 3 * error + 0.1
-    assert f"Little's law {law:.3f} +- {error:.3f}" in " ".join(str(result).split())
+    assert f"Little's law {law:.2f} +- {error:.2f}" in " ".join(str(result).split())
 
 
 def _sleeps(_: object) -> None:

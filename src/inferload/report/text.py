@@ -161,11 +161,12 @@ def _harness(result: RunResult) -> str:
         share = ""
         if service is not None:
             share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
-        found.append(f"an empty call takes {milliseconds_text(result.set_up.floor_ms)}{share}")
+        found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
     if result.summary.littles_law is not None:
-        error = result.summary.littles_law_error
-        give = "" if error is None else f" +- {error:.3f}"
-        found.append(f"Little's law {result.summary.littles_law:.3f}{give}")
+        law, error = result.summary.littles_law, result.summary.littles_law_error
+        found.append(
+            f"Little's law {law:.3f}" if error is None else f"Little's law {law:.2f} +- {error:.2f}"
+        )
     return "; ".join(found) or "not measured"
 
 
