@@ -141,6 +141,42 @@ def test_outputs_that_differ_under_load_end_with_exit_code_1(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_model_that_cannot_be_verified_is_no_success(tmp_path: Path):
+    (tmp_path / "dice.py").write_text("import torch\nmodel = lambda: lambda x: x + torch.rand(4)\n")
+    words = ("--inputs", "4:float32", "--calls", 50, "--verify", "--quiet")
+    done = inferload("run", tmp_path / "dice.py", *words)
+    assert done.returncode == 1
+    assert "computed twice alone its outputs differ" in done.stdout
+
+
+def test_a_call_that_never_returns_ends_with_the_drain_limit_of_an_open_loop(tmp_path: Path):
+    (tmp_path / "hangs.py").write_text(
+        "import threading, torch\n"
+        "import inferload as il\n"
+        "def model(x):\n"
+        "    threading.Event().wait()\n"
+        "load = il.OpenLoop.constant(20, drain_s=0.5)\n"
+        "with torch.inference_mode():\n"
+        "    print(il.run(model, [torch.zeros(1)], load=load, calls=5, warmup_calls=0))\n"
+    )
+    words = [sys.executable, str(tmp_path / "hangs.py")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5 due calls had not been made" in " ".join(done.stdout.split())
+    assert "[calls-given-up]" in done.stdout
+
+
+def test_an_interrupt_while_torch_is_imported_is_said(model: Path):
+    words = [sys.executable, "-m", "inferload", "run", str(model)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "importing torch\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait() == 130
+    assert rest.splitlines()[-1] == "error: interrupted: there is no result"
+
+
 def test_a_run_by_precision_says_what_it_is_after(model: Path):
     words = ("--precision", "40%", "--quantile", "p90", "--time-limit", "20s", "--rate", 800)
     done = inferload("run", model, "--quiet", *words)
