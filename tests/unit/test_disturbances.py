@@ -41,6 +41,8 @@ def test_a_quota_of_any_group_above_holds_a_process_back(groups: Path):
     (groups / "outer/inner/cpu.max").write_text("max 100000\n")
     (groups / "outer/cpu.max").write_text("150000 100000\n")
     assert cgroups.quota_cores() == 1.5
+    (groups / "outer/inner/cpu.max").write_text("300000 100000\n")
+    assert cgroups.quota_cores() == 1.5
     stat = "usage_usec 5\nnr_throttled 2\nthrottled_usec 1500000\n"
     (groups / "outer/inner/cpu.stat").write_text("usage_usec 5\n")
     (groups / "outer/cpu.stat").write_text(stat)
