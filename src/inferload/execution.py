@@ -110,7 +110,10 @@ def execute(
         warnings.append(
             RunWarning(
                 code="calls-given-up",
-                message=f"{left} started calls had not returned when the run was given up",
+                message=(
+                    f"{left} started call{'s' * (left > 1)} had not returned when the run was "
+                    "given up"
+                ),
                 hint="they are in no latency; look for what the target waits for",
             )
         )

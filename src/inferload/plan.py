@@ -15,8 +15,9 @@ from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import input_order, owned
-from inferload.loads import ClosedLoop, OpenLoop, Schedule, check_count, check_positive
+from inferload.loads import ClosedLoop, OpenLoop, Schedule
 from inferload.log_file import LogFile
+from inferload.options import check_count, check_positive
 from inferload.records import QUOTED_QUANTILES, RunWarning
 from inferload.units import NS_PER_S
 
