@@ -64,6 +64,8 @@ def execute(
 ) -> Execution:
     """Run a job. A first signal stops the callers, a second one gives up the calls they are in.
 
+    So does the drain limit of an open loop.
+
     Raises:
         PlanError: the machine would not start so many callers.
     """

@@ -86,8 +86,8 @@ class OpenLoop:
     busy, and its response time counts from when it was due. Nothing is ever re-based. Make one
     with :meth:`constant`, :meth:`poisson`, :meth:`gamma` or :meth:`replay`.
 
-    ``drain_s``: how long after the last call was due queued calls are still started; those left
-    then are counted as unfinished.
+    ``drain_s``: how long after the last call was due the run goes on; calls that are queued or
+    still running then are given up, and counted as unfinished.
     """
 
     arrivals: str
