@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+# A model that fails in ever new words must not fill the memory: the last entry takes the rest.
+DISTINCT_ERRORS = 256
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFailure:
     """One distinct exception of the target: its type's name, message and traceback."""
@@ -48,6 +52,8 @@ class CallLog:
     errors: tuple[CallFailure, ...] = ()
     #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
     tally: CallTally | None = None
+    #: Callers are numbered through all processes, so many in each.
+    callers_per_process: int | None = None
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -62,6 +68,12 @@ class CallLog:
         """How many of them raised."""
         failed = ~self.completed if self.tally is None else self.tally.failed
         return int(failed.sum())
+
+    @property
+    def process(self) -> Int32s:
+        """Which process made each call."""
+        found: Int32s = self.caller // (self.callers_per_process or 2**31 - 1)
+        return found
 
     @property
     def queue_ns(self) -> Int64s:
@@ -103,6 +115,7 @@ class CallTally:
     returned_by_input: Int64s
     failed: Int64s
     last_finished_ns: int
+    sampled_one_in: int = 1
 
     @property
     def calls(self) -> int:

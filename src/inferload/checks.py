@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload.environment import GOVERNOR, TURBO_HINT, first_line, turbo
+from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.records import RunWarning, half_width_fraction
 from inferload.units import milliseconds_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
-    from inferload.records import RunSpec, SteadyState, Summary, Verification
+    from inferload.records import Ending, RunSpec, SteadyState, Summary, Verification
 
     _Texts = tuple[str, str, str]
 
@@ -103,6 +103,7 @@ class Findings:
     log_was_full: bool = False
     on_device: bool = False
     verification: Verification | None = None
+    endings: Sequence[tuple[int, Ending]] = ()
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
@@ -116,6 +117,12 @@ def warnings_after(found: Findings) -> list[RunWarning]:
 
 def _broken(found: Findings) -> Iterator[_Texts]:
     """What went wrong."""
+    for number, ending in found.endings:
+        yield (
+            "process-died",
+            f"process {number} {ending_text(ending)}; the calls that it had finished are counted",
+            "run that input alone, with --no-isolate in a debugger",
+        )
     verification = found.verification
     if verification is not None and verification.differing:
         yield (
@@ -161,6 +168,19 @@ def _broken(found: Findings) -> Iterator[_Texts]:
             "callers waited for room in the call log, which the figures show as the harness's",
             "fewer callers, or a free core for the thread that reads the log",
         )
+
+
+def ending_text(ending: Ending) -> str:
+    """How a process ended, in words that follow its name."""
+    text = ending.how
+    if ending.after_s is not None:
+        text += f" {ending.after_s:.3g} s after the start"
+    if ending.in_flight:
+        calls = " and ".join(
+            f"caller {caller} was on input {number}" for caller, number in ending.in_flight[:4]
+        )
+        text += f", while {calls}"
+    return text + (f" ({ending.place})" if ending.place else "")
 
 
 def _unfinished(found: Findings) -> Iterator[_Texts]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.cgroups import throttled_s
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -37,24 +38,46 @@ class Disturbances:
     gil_wait_ms: float | None = None
 
 
-class DisturbanceWatch:
-    """Looks for disturbances while it is entered.
+class MachineWatch:
+    """Looks at what the machine gave to others while it is entered."""
 
-    ``python_callers``: garbage collection and the GIL matter, because callers run Python.
+    def __init__(self) -> None:
+        self.steal_fraction: float | None = None
+        self.throttled_s: float | None = None
+        self._before: tuple[tuple[int, int] | None, float | None] = (None, None)
+
+    def __enter__(self) -> Self:
+        self._before = (stolen_and_total(), throttled_s())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        ticks, held_back = self._before
+        self.steal_fraction = steal_fraction(ticks, stolen_and_total())
+        now = throttled_s()
+        if now is not None and held_back is not None:
+            self.throttled_s = now - held_back
+
+
+class PythonWatch:
+    """Looks at the garbage collector and the GIL of this process while it is entered.
+
+    ``python_callers``: both matter, because callers run Python; else nothing is done.
     """
 
     def __init__(self, *, python_callers: bool) -> None:
-        self.found = Disturbances()
         self._python_callers = python_callers
         self._pauses_ms: list[float] = []
         self._gc_began = 0.0
         self._late_ms: list[float] = []
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._before: tuple[tuple[int, int] | None, float | None] = (None, None)
 
     def __enter__(self) -> Self:
-        self._before = (stolen_and_total(), throttled_s())
         if self._python_callers:
             gc.callbacks.append(self._on_gc)
             self._heart.start()
@@ -69,13 +92,11 @@ class DisturbanceWatch:
         if self._python_callers:
             self._over.set()
             gc.callbacks.remove(self._on_gc)
-        before, after = self._before[0], stolen_and_total()
-        throttled = throttled_s()
-        self.found = Disturbances(
-            steal_fraction=steal_fraction(before, after),
-            throttled_s=None
-            if throttled is None or self._before[1] is None
-            else throttled - self._before[1],
+
+    @property
+    def found(self) -> Disturbances:
+        """What was found."""
+        return Disturbances(
             gc_pauses=len(self._pauses_ms),
             gc_total_ms=sum(self._pauses_ms),
             gc_longest_ms=max(self._pauses_ms, default=0.0),
@@ -94,6 +115,19 @@ class DisturbanceWatch:
             due = time.perf_counter() + HEARTBEAT_S
             time.sleep(HEARTBEAT_S)
             self._late_ms.append((time.perf_counter() - due) * 1e3)
+
+
+def together(machine: MachineWatch, processes: Sequence[Disturbances]) -> Disturbances:
+    """The disturbances of a run: sums over its processes, and the worst of them."""
+    waits = [one.gil_wait_ms for one in processes if one.gil_wait_ms is not None]
+    return Disturbances(
+        steal_fraction=machine.steal_fraction,
+        throttled_s=machine.throttled_s,
+        gc_pauses=sum(one.gc_pauses for one in processes),
+        gc_total_ms=max((one.gc_total_ms for one in processes), default=0.0),
+        gc_longest_ms=max((one.gc_longest_ms for one in processes), default=0.0),
+        gil_wait_ms=max(waits, default=None),
+    )
 
 
 def stolen_and_total() -> tuple[int, int] | None:

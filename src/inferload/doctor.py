@@ -13,10 +13,10 @@ import torch
 
 from inferload.cgroups import throttled_s
 from inferload.disturbances import stolen_and_total
-from inferload.environment import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
 from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
+from inferload.machine import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,51 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
-from inferload.cgroups import quota_cores
-
-GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
-_NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
-TURBO_HINT = f"echo 0 > {BOOST} (or 1 > {_NO_TURBO}) for repeatable runs"
-
-
-def usable_cores() -> float:
-    """The cores this process may use: its affinity mask, or less where a cgroup quota says so."""
-    cores = float(len(psutil.Process().cpu_affinity())) if hasattr(os, "sched_getaffinity") else 0.0
-    cores = cores or float(os.cpu_count() or 1)
-    quota = quota_cores()
-    return min(cores, quota) if quota else cores
-
-
-def first_line(path: Path) -> str | None:
-    """The first line of a file of the system, or ``None``."""
-    try:
-        return path.read_text().strip().splitlines()[0]
-    except (OSError, IndexError):
-        return None
-
-
-def turbo() -> bool | None:
-    """Whether cores may exceed their nominal clock; ``None``: the system does not say."""
-    boost, no_turbo = first_line(BOOST), first_line(_NO_TURBO)
-    return boost == "1" or no_turbo == "0" if boost or no_turbo else None
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+from inferload.machine import GOVERNOR, cpu_model, first_line, turbo, usable_cores
 
 
 def environment(devices: set[torch.device]) -> dict[str, Any]:

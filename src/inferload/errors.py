@@ -6,6 +6,7 @@
     └── InferloadError
         ├── PlanError           the run was refused before any caller started
         ├── CallError           the target raised; carries caller, input and the partial result
+        ├── TargetCrashed       the target ended its process; carries the partial result
         ├── NativeBuildError    the native callers could not be compiled or loaded
         └── ResultFormatError   a file is not a result this version can read
     KeyboardInterrupt
@@ -32,15 +33,34 @@ class CallError(InferloadError):
     """The target raised during a call.
 
     ``__cause__`` is the original exception. ``caller`` and ``input`` are the numbers of the
-    caller and of the input it was given. ``result`` holds every call that had finished.
+    caller and of the input it was given. ``result`` holds every call that had finished. ``place``
+    is the line of the user's code that raised, where it is known.
     """
 
     def __init__(
-        self, message: str, *, caller: int, input: int, result: RunResult | None = None
+        self,
+        message: str,
+        *,
+        caller: int,
+        input: int,
+        result: RunResult | None = None,
+        place: str | None = None,
     ) -> None:
         super().__init__(message)
         self.caller = caller
         self.input = input
+        self.result = result
+        self.place = place
+
+
+class TargetCrashed(InferloadError):  # noqa: N818 - a fact about the target, not an error of ours
+    """The target ended the process it ran in: a signal, or an exit.
+
+    ``result`` holds every call that had finished, ``None`` if none was measured yet.
+    """
+
+    def __init__(self, message: str, *, result: RunResult | None = None) -> None:
+        super().__init__(message)
         self.result = result
 
 

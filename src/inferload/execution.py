@@ -1,4 +1,4 @@
-"""Drive one job through an executor: start, open the line, watch, stop at a signal, collect."""
+"""Drive one crew through its run: start, open the line, watch, stop at a signal, collect."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.disturbances import DisturbanceWatch
-from inferload.errors import PlanError
+from inferload.disturbances import Disturbances, MachineWatch, together
 from inferload.records import RunWarning
-from inferload.targets.eager import compiled_graphs
-from inferload.trace import tracing
+from inferload.units import NS_PER_S
 from inferload.watcher import POLL_S, Watcher
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from inferload.call_log import CallLog
-    from inferload.disturbances import Disturbances
-    from inferload.executors.base import Executor, Job, Outcome
+    from inferload.crew import Crew, PartReport
+    from inferload.log_reader import CallInFlight
+    from inferload.run_options import RunOptions
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision
 
@@ -35,80 +34,82 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What a job that has ended left behind.
+    """What a run that has ended left behind.
 
-    ``due_calls``: open loop, how many calls were due until it ended. ``stopped_s``: when it was
-    stopped before its end, from the start line. ``abandoned``: calls were given up that had not
-    returned.
+    ``part_logs`` are the logs of the processes, ``log`` is all of them. ``due_calls``: open loop,
+    how many calls were due until it ended. ``stopped_s``: when it was stopped before its end, from
+    the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
+    that took longer than the timeout, each after the number of its process.
     """
 
-    outcome: Outcome
+    reports: Sequence[PartReport]
+    part_logs: Sequence[CallLog]
     log: CallLog
     open_s: float
-    recompiled_graphs: int
     warnings: list[RunWarning]
     abandoned: bool
     watcher: Watcher
     due_calls: int
     stopped_s: float | None
+    hung: list[tuple[int, CallInFlight]]
     disturbances: Disturbances
 
 
 def execute(
-    executor: Executor,
-    job: Job,
+    crew: Crew,
+    options: RunOptions,
     observer: Observer,
-    trace: Path | None,
     signals: StopSignals,
     rule: StopByPrecision | None = None,
 ) -> Execution:
-    """Run a job. A first signal stops the callers, a second one gives up the calls they are in.
+    """Run a crew. A first signal stops the callers, a second one gives up the calls they are in.
 
-    So does the drain limit of an open loop.
+    So does the drain limit of an open loop, and a call that takes longer than the timeout.
 
     Raises:
         PlanError: the machine would not start so many callers.
+        TargetCrashed: a process ended while it warmed up.
     """
-    observer.stage(f"warming up {job.callers} caller{'s' * (job.callers > 1)}")
     opened = time.perf_counter()
-    open_s, graphs, abandoned = 0.0, 0, False
-    warnings: list[RunWarning] = []
-    try:
-        running = executor.start(job)
-    except RuntimeError as error:
-        raise PlanError(f"{job.callers} callers could not be started: {error}") from error
-    watcher = Watcher(running, job, rule)
-    disturbances = DisturbanceWatch(python_callers=executor.name == "threads")
-    signals.stop = running.stop
+    open_s, abandoned = 0.0, False
+    watch = MachineWatch()
+    crew.start()
+    signals.stop = crew.stop
+    watcher = Watcher(
+        crew,
+        rule,
+        drain_ns=int((options.drain_s or 0) * NS_PER_S),
+        limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
+    )
+    callers = sum(part.callers for part in crew.parts)
+    observer.stage(f"warming up {callers} caller{'s' * (callers > 1)}")
     try:
         signals.may_interrupt = True
         if signals.received:
-            running.stop()
-        while not running.wait_ready(POLL_S):
+            crew.stop()
+        while not crew.wait_ready(POLL_S):
             pass
         open_s = time.perf_counter() - opened
-        graphs = compiled_graphs()
-        with tracing(trace) as warnings, disturbances:
-            watcher.start_ns = running.release()
+        with watch:
+            watcher.start_ns = crew.release()
             if signals.received:
-                running.stop()  # it came while the line was being opened
+                crew.stop()  # it came while the line was being opened
             abandoned = not watcher.watch(observer)
         signals.may_interrupt = False
         if abandoned:
-            running.stop()
-        else:
-            running.join()
+            crew.stop()
     except KeyboardInterrupt:
         signals.may_interrupt = False
-        running.stop()
-        abandoned = not running.wait_done(0)
+        crew.stop()
+        abandoned = not crew.wait_done(0)
     except BaseException:
         signals.may_interrupt = False
-        running.stop()
-        running.wait_done(1.0)
+        crew.stop()
+        crew.wait_done(1.0)
         raise
-    outcome = running.outcome()
-    if abandoned and (left := watcher.calls_in_flight(outcome)):
+    reports = crew.collect(abandoned=abandoned)
+    warnings = []
+    if abandoned and (left := watcher.calls_in_flight(reports)):
         warnings.append(
             RunWarning(
                 code="calls-given-up",
@@ -119,16 +120,17 @@ def execute(
                 hint="they are in no latency; look for what the target waits for",
             )
         )
-    log = watcher.collected(outcome)
+    part_logs = watcher.part_logs(reports)
     return Execution(
-        outcome=outcome,
-        due_calls=watcher.calls_due(outcome),
-        stopped_s=watcher.stopped_s(outcome),
-        log=log,
+        reports=reports,
+        part_logs=part_logs,
+        log=watcher.merged(part_logs),
+        due_calls=watcher.calls_due(reports),
+        stopped_s=watcher.stopped_s(reports),
         open_s=open_s,
-        recompiled_graphs=compiled_graphs() - graphs,
         warnings=warnings,
         abandoned=abandoned,
         watcher=watcher,
-        disturbances=disturbances.found,
+        hung=watcher.hung,
+        disturbances=together(watch, [report.disturbances for report in reports]),
     )

@@ -73,7 +73,7 @@ def _as_call_input(number: int, value: object) -> CallInput:
     return value
 
 
-def input_order(inputs: int, calls: int | None, seed: int) -> Int32s:
+def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
     """Which input each call takes; repeated when it has come to its end.
 
     One shuffled deck of all inputs after another, so that runs of different lengths meet the same

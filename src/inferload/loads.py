@@ -77,6 +77,44 @@ class Schedule:
         """When the last call is due."""
         return self.due_ns(self.calls - 1)
 
+    def dealt(self, processes: int, seed: int) -> list[Schedule]:
+        """The calls dealt to so many processes; all of them together are these again.
+
+        Each call goes to one of them at random, so that independent arrivals stay independent in
+        every process (a Poisson process thinned at random is one). Calls at even distances are
+        dealt in turn, and so stay even.
+
+        Raises:
+            PlanError: there are fewer calls than processes.
+        """
+        if processes == 1:
+            return [self]
+        if self.calls < processes:
+            raise PlanError(
+                f"{self.calls:,} calls cannot be dealt to {processes} processes: ask for more "
+                "calls, or fewer processes"
+            )
+        size = len(self.times_ns)
+        owner = np.arange(size) % processes
+        if not self._even:
+            drawn = np.random.default_rng([seed, processes]).integers(processes, size=size)
+            # so few calls that some process would get none are dealt in turn
+            owner = drawn if len(np.unique(drawn[: self.calls])) == processes else owner
+        turns, rest = divmod(self.calls, size)
+        return [
+            Schedule(
+                times_ns=self.times_ns[owner == number],
+                period_ns=self.period_ns,
+                calls=turns * int((owner == number).sum()) + int((owner[:rest] == number).sum()),
+            )
+            for number in range(processes)
+        ]
+
+    @property
+    def _even(self) -> bool:
+        between = np.diff(self.times_ns)
+        return len(between) == 0 or int(between.max() - between.min()) <= 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OpenLoop:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -58,7 +58,7 @@ _MADV_POPULATE_WRITE = 23  # Linux 5.14; Python does not name it
 class LogFile:
     """A log file that callers write; ``columns`` maps names to arrays of shape ``(room,)``."""
 
-    def __init__(self, rows: int | None, run_id: str, *, set_aside: bool = True) -> None:
+    def __init__(self, rows: int | None, *, set_aside: bool = True) -> None:
         """Make a temporary log file for ``rows`` calls, or for an open number of them.
 
         Disk space for all rows is set aside, or only for the first where ``set_aside`` is false or
@@ -68,8 +68,7 @@ class LogFile:
             PlanError: the disk has no room for it.
         """
         self.rows = ENDLESS if rows is None else rows
-        self.run_id = run_id
-        self.room = -(-min(self.rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS
+        self.room = _room_for(self.rows)
         self.reserved_rows = 0
         size = HEADER_BYTES + self.room * ROW_BYTES
         wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
@@ -77,9 +76,9 @@ class LogFile:
         try:
             file = tempfile.TemporaryFile(prefix="inferload-", suffix=".calls")  # noqa: SIM115
             os.ftruncate(file.fileno(), size)
-            self._file = file
+            self._file: BinaryIO = file
             self.reserve(wanted)
-            self.buffer = mmap.mmap(file.fileno(), size)
+            self._map()
         except (OSError, OverflowError, ValueError) as error:
             if file is not None:
                 file.close()
@@ -89,11 +88,23 @@ class LogFile:
                 f"{bytes_text(wanted * ROW_BYTES)} ({reason}); ask for fewer calls, or set TMPDIR "
                 "to a folder with room"
             ) from error
+        self._prefault()
+
+    @classmethod
+    def opened(cls, fileno: int, rows: int, reserved_rows: int) -> LogFile:
+        """The log file that another process made, of which this one has a descriptor."""
+        log = cls.__new__(cls)
+        log.rows, log.room, log.reserved_rows = rows, _room_for(rows), reserved_rows
+        log._file = os.fdopen(fileno, "r+b", buffering=0)  # noqa: SLF001 - it is this class's own
+        log._map()  # noqa: SLF001
+        return log
+
+    def _map(self) -> None:
+        self.buffer = mmap.mmap(self.fileno, HEADER_BYTES + self.room * ROW_BYTES)
         self.columns = {
             name: np.frombuffer(self.buffer, dtype, self.room, offset)
             for (name, dtype), offset in zip(COLUMNS.items(), self._offsets(), strict=True)
         }
-        self._prefault()
 
     @property
     def fileno(self) -> int:
@@ -167,10 +178,20 @@ class LogFile:
         for name in ("scheduled_ns", "started_ns", "finished_ns"):
             self.columns[name][place : place + end - begin] = 0
 
-    def calls_in_flight(self, from_row: int, claimed_rows: int) -> int:
-        """How many calls from a row on have started and not finished."""
-        rows = self.rows_between(from_row, claimed_rows)
-        return int(np.count_nonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0)))
+    def written_rows(self, from_row: int, callers: int, end: int) -> int:
+        """Before which row all rows that callers have written lie, as far as a reader can see.
+
+        ``from_row`` is a row before it, ``end`` one that they cannot have passed. Each caller may
+        have claimed a block of which it has written nothing yet.
+        """
+        written = from_row
+        while written < end:
+            rows = self.rows_between(written, min(written + (callers + 1) * BLOCK_ROWS, end))
+            used = np.flatnonzero(rows["started_ns"])
+            if not len(used):
+                break
+            written += int(used[-1]) + 1
+        return written
 
     def hand_over(
         self, start_ns: int, from_row: int, claimed_rows: int, errors: Sequence[CallFailure]
@@ -194,3 +215,8 @@ class LogFile:
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""
         self._file.close()
+
+
+def _room_for(rows: int) -> int:
+    """How many rows each column of a log of so many calls has."""
+    return -(-min(rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS

@@ -198,13 +198,18 @@ class RunWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """What was asked for and, where that was left open, what was chosen."""
+    """What was asked for and, where that was left open, what was chosen.
+
+    ``callers`` are those of all ``processes`` together. ``isolated``: they ran in other processes
+    than the one that asked for the run.
+    """
 
     target: str
     form: str
     executor: str
     load: str
     callers: int
+    processes: int = 1
     rate_per_s: float | None = None
     drain_s: float | None = None
     calls: int | None
@@ -223,13 +228,59 @@ class RunSpec:
     grad_mode: str
     autocast: str
     verify: bool = False
+    isolated: bool = False
+    pin: str = "none"
+    timeout_s: float | None = None
+
+    @property
+    def callers_per_process(self) -> int:
+        """How many callers each process has."""
+        return self.callers // self.processes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a process ended that was not asked to.
+
+    ``how`` in words; ``signal`` is its name, if one ended it, ``exit_code`` its exit code, if not;
+    ``after_s``: when, from the start line; ``in_flight``: pairs of a caller of that process and
+    the input it was calling with; ``place``: the line of Python it was in, where that is known.
+    """
+
+    how: str
+    signal: str | None = None
+    exit_code: int | None = None
+    after_s: float | None = None
+    in_flight: tuple[tuple[int, int], ...] = ()
+    place: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFigures:
+    """One process of a run, over the same part of it as the summary.
+
+    ``start_late_ms``: how long after the start line its first call began, in a closed loop.
+    """
+
+    process: int
+    pid: int
+    callers: int
+    completed_calls: int
+    failed_calls: int
+    throughput_calls_per_s: float
+    p50_ms: float | None
+    p99_ms: float | None
+    start_late_ms: float | None = None
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetUp:
     """What happened before the start line.
 
-    ``prepare_s``: converting the model, checking the inputs and compiling, before any caller.
+    ``load_s``: loading the model, ``convert_s``: turning it into its form, ``prepare_s``: these,
+    checking the inputs and compiling, before any caller; of several processes the slowest.
+    ``process_s``: what starting other processes took beside that.
     ``open_s``: from starting the callers until all of them stood at the start line.
     ``first_call_ms``: the target's very first call: the one made to prepare or check it where
     there was one, else the slowest caller's first; ``None`` where that was no warm-up call.
@@ -239,6 +290,9 @@ class SetUp:
     """
 
     prepare_s: float
+    load_s: float | None = None
+    convert_s: float | None = None
+    process_s: float | None = None
     open_s: float
     first_call_ms: float | None
     first_ten_ms: tuple[float, ...] = ()
@@ -250,7 +304,8 @@ class SetUp:
 class RunResult:
     """All that is known about one run; every report is drawn from this alone.
 
-    ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run) or
+    ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
+    ``"crashed"`` (it ended its process), ``"timed out"`` (a call did not return) or
     ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON values.
     """
 
@@ -264,6 +319,7 @@ class RunResult:
     warnings: tuple[RunWarning, ...]
     steady: SteadyState | None = None
     verification: Verification | None = None
+    processes: tuple[ProcessFigures, ...] = ()
     log: CallLog = field(repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:

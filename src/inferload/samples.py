@@ -200,7 +200,12 @@ class RawPart:
 
     def _lateness_ns(self) -> Int64s:
         log = self._log
-        free, _ = free_since(log.finished_ns, np.empty(0, np.int64), self._callers)
+        own = log.callers_per_process or self._callers
+        free = np.empty(len(log), np.int64)
+        # calls that were dealt to a process wait for its callers alone
+        for process in range(-(-self._callers // own)):
+            rows = slice(None) if own >= self._callers else np.flatnonzero(log.process == process)
+            free[rows], _ = free_since(log.finished_ns[rows], np.empty(0, np.int64), own)
         return np.maximum(log.started_ns - np.maximum(log.scheduled_ns, free), 0)
 
     def windows(self) -> tuple[Floats, Floats]:

@@ -113,6 +113,7 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "windows": len(tally.failed),
         "inputs": tally.returned_by_input.shape[1],
         "last_finished_ns": tally.last_finished_ns,
+        "sampled_one_in": tally.sampled_one_in,
         "lows": tally.lows,
         "highs": tally.highs,
         "used": {name: int(np.count_nonzero(counts)) for name, counts in tally.counts.items()},
@@ -153,4 +154,5 @@ def _tally(file: BinaryIO, found: dict[str, Any]) -> CallTally:
         returned_by_input=returned,
         failed=failed,
         last_finished_ns=int(found["last_finished_ns"]),
+        sampled_one_in=int(found.get("sampled_one_in", 1)),
     )

@@ -96,6 +96,11 @@ def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Esti
     )
 
 
+def value_ms(durations: Durations, q: float) -> float:
+    """The value of rank ceil(q n), however few the calls."""
+    return durations.value_of_rank_ms(quantile_rank(q, durations.count))
+
+
 def quantile_ms(durations: Durations, q: float, unfinished: int = 0) -> tuple[Estimate | None, int]:
     """One quantile with its interval, or ``None``, and how many more calls it needs."""
     total = durations.count + unfinished

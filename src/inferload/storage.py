@@ -19,6 +19,7 @@ from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.records import (
     Distribution,
+    ProcessFigures,
     RunResult,
     RunSpec,
     RunWarning,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from inferload.call_log import CallLog
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
@@ -57,10 +58,10 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     run_id: str
     created_at: str
-    status: Literal["complete", "failed", "interrupted"]
+    status: Literal["complete", "failed", "crashed", "timed out", "interrupted"]
     spec: RunSpec
     environment: dict[str, Any]
     set_up: SetUp
@@ -68,6 +69,7 @@ class _Document(BaseModel):
     warnings: tuple[RunWarning, ...]
     steady: SteadyState | None = None
     verification: Verification | None = None
+    processes: tuple[ProcessFigures, ...] = ()
     log: _LogReference
 
 
@@ -120,7 +122,10 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
         raise ResultFormatError(
             f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
         ) from error
-    log = read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors)
+    log = replace(
+        read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors),
+        callers_per_process=_callers_per_process(path, document.spec),
+    )
     if len(log) != document.log.calls:
         raise ResultFormatError(
             f"{path} speaks of {document.log.calls:,} calls, its call log holds {len(log):,}"
@@ -150,7 +155,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is not a result of inferload")
     version = content.get("schema_version")
-    if version == 1:  # what version 2 added has defaults
+    if version in {1, 2}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise ResultFormatError(
@@ -164,6 +169,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is no number that was saved")
     return number
+
+
+def _callers_per_process(path: Path, spec: RunSpec) -> int:
+    if spec.processes < 1 or spec.callers < spec.processes:
+        raise ResultFormatError(
+            f"{path} is damaged: {spec.callers} callers in {spec.processes} processes"
+        )
+    return spec.callers_per_process
 
 
 def _check_rows(path: Path, log: CallLog, spec: RunSpec) -> None:

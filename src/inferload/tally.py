@@ -76,7 +76,8 @@ class Tally:
         last = int(finished.max())
         self._last_ns = max(self._last_ns, last)
         if not self._width_ns:
-            self._width_ns = max(last // (MOST_WINDOWS // 2), 1)
+            # a power of two, so that the windows of several tallies can be added
+            self._width_ns = 1 << max(last // (MOST_WINDOWS // 2), 1).bit_length()
         while last // self._width_ns >= MOST_WINDOWS:
             self._widen()
         window = finished // self._width_ns
@@ -128,7 +129,7 @@ class Tally:
                 self._parts[place] = {name: column[kept] for name, column in part.items()}
             self._sampled = sum(len(part["row"]) for part in self._parts)
 
-    def _joined(self) -> dict[str, NDArray[Any]]:
+    def _joined(self) -> dict[str, Any]:
         return {
             name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]
         }
@@ -149,8 +150,45 @@ class Tally:
             returned_by_input=self._returned[:used],
             failed=self._failed[:used],
             last_finished_ns=self._last_ns,
+            sampled_one_in=2**self._level,
         )
         return CallLog(**rows, errors=tuple(errors), tally=tally)
+
+
+def added(tallies: Sequence[CallTally]) -> CallTally:
+    """The counts of all, in the widest of their windows."""
+    width_ns = max(one.width_ns for one in tallies)
+    last_ns = max(one.last_finished_ns for one in tallies)
+    windows = last_ns // width_ns + 1
+    factors = [width_ns // one.width_ns for one in tallies]
+    calls = sum(one.calls for one in tallies)
+    first = tallies[0]
+    inputs = max(one.returned_by_input.shape[1] for one in tallies)
+
+    def total(arrays: Sequence[NDArray[Any]], dtype: Any, *more: int) -> NDArray[Any]:
+        found = np.zeros((windows, *more), dtype)
+        for array, factor in zip(arrays, factors, strict=True):
+            for phase in range(factor):
+                part = array[phase::factor]
+                found[(slice(len(part)), *(slice(size) for size in part.shape[1:]))] += part
+        return found
+
+    counted = np.uint32 if calls < 2**32 else np.uint64
+    names = list(first.counts)
+    return CallTally(
+        width_ns=width_ns,
+        counts={
+            name: total([one.counts[name] for one in tallies], counted, hdr.BUCKETS)
+            for name in names
+        },
+        sums={name: total([one.sums[name] for one in tallies], np.float64) for name in names},
+        lows={name: min(one.lows[name] for one in tallies) for name in names},
+        highs={name: max(one.highs[name] for one in tallies) for name in names},
+        returned_by_input=total([one.returned_by_input for one in tallies], np.int64, inputs),
+        failed=total([one.failed for one in tallies], np.int64),
+        last_finished_ns=last_ns,
+        sampled_one_in=max(one.sampled_one_in for one in tallies),
+    )
 
 
 def in_sample(rows: NDArray[np.uint64], level: int) -> NDArray[np.bool_]:

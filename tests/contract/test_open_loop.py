@@ -17,7 +17,8 @@ from virtual_time import replayed
 import inferload as il
 from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import as_call_inputs, input_order
-from inferload.plan import prepared
+from inferload.plan import Share, prepared
+from inferload.run_options import RunOptions
 from inferload.targets.load import as_target
 
 X = torch.zeros(1)
@@ -225,13 +226,15 @@ def test_calls_that_wait_when_the_target_fails_are_unfinished():
 
 def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
     target, inputs = as_target(lambda x: x), as_call_inputs([X])
-    job, log = prepared(target, inputs, result_of().spec, il.OpenLoop.constant(100))
+    options = RunOptions(load=il.OpenLoop.constant(100), calls=1000)
+    share = Share(schedule=options.schedule())
+    job = prepared(target, inputs, result_of().spec, options, share)
     running = ThreadsExecutor().start(job)
     running.stop()
     running.end_at(1000)
     assert running.limit_ns == [0]
     assert running.wait_done(5.0)
-    log.close()
+    job.log.close()
 
 
 @pytest.mark.parametrize("executor", BOTH)

@@ -185,13 +185,13 @@ def test_calls_given_up_are_in_no_figure_and_the_others_are_whole():
 
 
 def test_a_signal_while_the_result_is_put_together_does_not_lose_it(monkeypatch):
-    from inferload import bench
+    from inferload import checks
 
-    def interrupted_meanwhile(devices):
+    def interrupted_meanwhile(findings):
         os.kill(os.getpid(), signal.SIGINT)
-        return {}
+        return []
 
-    monkeypatch.setattr(bench, "environment", interrupted_meanwhile)
+    monkeypatch.setattr(checks, "warnings_after", interrupted_meanwhile)
     assert il.run(models.NoOp(), [X], calls=30).summary.completed_calls == 30
 
 

@@ -16,7 +16,7 @@ def open_log():
     made: list[LogFile] = []
 
     def make(rows: int | None) -> LogFile:
-        made.append(LogFile(rows, "id"))
+        made.append(LogFile(rows))
         return made[-1]
 
     yield make
@@ -65,7 +65,7 @@ def test_a_full_disk_is_refused_before_any_caller_starts(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
     with pytest.raises(PlanError, match=r"No space left on device.*TMPDIR"):
-        LogFile(1000, "id")
+        LogFile(1000)
 
 
 def test_a_call_costs_36_bytes(open_log):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.call_log import CallFailure
@@ -13,19 +14,19 @@ if TYPE_CHECKING:
 
     import torch
 
+    from inferload.budget import Budget
     from inferload.call_log import Int32s
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
     from inferload.targets.base import Target
 
-# A model that fails in ever new words must not fill the memory: the last entry takes the rest.
-DISTINCT_ERRORS = 256
 # How many warm-up calls of each caller are timed.
 FIRST_CALLS = 10
 # An open loop starts this much after the line is opened, so that its first calls find the callers
 # awake.
 LEAD_NS = 2_000_000
+_OWN_FOLDER = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,9 @@ class Job:
 
     Open loop: calls are due by ``schedule``; a run that is ended early has ``drain_ns`` for the
     calls due by then; at most ``watchers`` callers watch for due calls at a time.
+
+    Several processes: ``budget`` holds the calls that ``callers_in_all`` share in a closed loop.
+    ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
     """
 
     target: Target
@@ -56,6 +60,9 @@ class Job:
     schedule: Schedule | None = None
     drain_ns: int = 0
     watchers: int = 1
+    budget: Budget | None = None
+    callers_in_all: int = 0
+    cpus: Sequence[Sequence[int]] = ()
 
     @property
     def callers(self) -> int:
@@ -65,12 +72,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstFailure:
-    """The exception that the target raised first."""
+    """The exception that the target raised first, and the line of the user's code that raised."""
 
     exception: BaseException
+    place: str | None = None
     caller: int
     input: int
     warming_up: bool
+    #: The exception's type and words.
+    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +90,8 @@ class Outcome:
     ``first_calls_ns[caller]`` are the durations of its first warm-up calls; ``run_delay_ns`` is
     how long all callers together stood in run queues; ``log_was_full``: callers waited for rows of
     the log to be read. ``stopped_ns``: when the run was stopped before its end, by the callers'
-    clock. ``kept[caller]`` are pairs of an input's number and what was returned.
+    clock. ``kept[caller]`` are pairs of an input's number and what was returned; ``cpus[caller]``
+    the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it.
     """
 
     claimed_rows: int
@@ -92,6 +103,8 @@ class Outcome:
     run_delay_ns: int = 0
     log_was_full: bool = False
     kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)
+    cpus: Sequence[Sequence[int]] = ()
+    threads: Sequence[int] = ()
 
 
 def exception_text(exception: BaseException) -> str:
@@ -112,6 +125,21 @@ def call_failure(exception: BaseException) -> CallFailure:
     )
 
 
+def exception_words(exception: BaseException) -> str:
+    """An exception as its type and its words."""
+    return f"{type(exception).__name__}: {exception_text(exception)}"
+
+
+def place_of(exception: BaseException) -> str | None:
+    """The innermost line of Python that raised, as ``file.py:12``, unless it is our own."""
+    last = exception.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or last.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        return None
+    return f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+
+
 def _storable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -122,8 +150,11 @@ class Running(Protocol):
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
 
-    def release(self) -> int:
-        """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+    def release(self, at_ns: int | None = None) -> int:
+        """Let all callers leave the start line; the time of it, monotonic nanoseconds.
+
+        ``at_ns``: what they take for that time, where others agreed on it; it is not waited for.
+        """
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""

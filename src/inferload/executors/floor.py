@@ -36,7 +36,7 @@ class NoOpTarget(Target):
 
 def floor_ms(executor: Executor, threads_per_call: int) -> float:
     """The median service time of a call that does nothing, by one caller, in milliseconds."""
-    log = LogFile(CALLS, run_id="floor")
+    log = LogFile(CALLS)
     try:
         job = Job(
             target=NoOpTarget("no-op"),

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.executors.base import LEAD_NS, FirstFailure, Outcome, call_failure
+from inferload.executors.base import (
+    LEAD_NS,
+    FirstFailure,
+    Outcome,
+    call_failure,
+    exception_words,
+    place_of,
+)
 from inferload.executors.native_build import native_extension
 from inferload.log_file import GROWTH_ROWS
 
@@ -56,7 +63,12 @@ class RunningNative:
         if job.schedule is not None:
             times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
         self._callers = callers(
-            model, _plan(extension, job), job.log.buffer, times, job.order.tolist()
+            model,
+            _plan(extension, job),
+            job.log.buffer,
+            times,
+            job.order.tolist(),
+            np.empty(0, np.int64) if job.budget is None else job.budget.buffer,
         )
         self.now_ns = time.perf_counter_ns
         self.wait_ready = self._callers.wait_ready
@@ -67,9 +79,9 @@ class RunningNative:
         self.join = self._callers.join
         self.claimed_rows = self._callers.claimed_rows
 
-    def release(self) -> int:
+    def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
-        return int(self._callers.release(self._lead_ns))
+        return int(self._callers.release(at_ns or self.now_ns() + self._lead_ns))
 
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
@@ -79,7 +91,12 @@ class RunningNative:
         if failures:
             caller, input_number, warming_up = failures[0]
             first = FirstFailure(
-                exception=raised[0], caller=caller, input=input_number, warming_up=warming_up
+                exception=raised[0],
+                place=place_of(raised[0]),
+                words=exception_words(raised[0]),
+                caller=caller,
+                input=input_number,
+                warming_up=warming_up,
             )
         return Outcome(
             claimed_rows=self.claimed_rows(),
@@ -87,6 +104,8 @@ class RunningNative:
             run_delay_ns=sum(self._callers.run_delays_ns()),
             log_was_full=self._callers.log_was_full(),
             kept=self._callers.kept_outputs(),
+            cpus=self._callers.cpus(),
+            threads=self._callers.threads(),
             errors=tuple(call_failure(exception) for exception in raised),
             first_failure=first,
             disk_full=self._callers.disk_full(),
@@ -106,7 +125,9 @@ def _plan(extension: ModuleType, job: Job) -> Any:
     plan.callers = job.callers
     plan.rows = job.log.rows
     plan.room = job.log.room
-    plan.open_ended = job.calls is None
+    plan.open_ended = job.calls is None or job.budget is not None
+    plan.callers_in_all = max(job.callers_in_all, job.callers)
+    plan.cpus = [list(own) for own in job.cpus]
     plan.duration_ns = job.duration_ns or 0
     plan.warmup_calls = job.warmup_calls
     plan.threads_per_call = job.threads_per_call

@@ -233,6 +233,8 @@ struct Plan {
   int64_t period_ns;       // open loop: after this the times of the schedule repeat
   int64_t drain_ns;        // open loop: how long after the last call is due calls are started
   int32_t watchers;        // open loop: how many callers may watch for due calls at a time
+  int32_t callers_in_all;  // of all processes that share a budget of calls
+  std::vector<std::vector<int>> cpus;  // of each caller; empty: any
 };
 
 // One output that a caller kept: which of its inputs it belongs to, and what was returned.
@@ -285,17 +287,21 @@ class Keeper {
 
 // All that callers share. It outlives the Callers object if a caller never returns.
 struct Run {
-  Run(Plan plan, py::buffer_info log, py::buffer_info schedule, std::vector<int32_t> order)
+  Run(Plan plan, py::buffer_info log, py::buffer_info schedule, std::vector<int32_t> order,
+      py::buffer_info budget)
       : plan(std::move(plan)),
         log(static_cast<char*>(log.ptr), this->plan.room),
         schedule_ns(static_cast<int64_t*>(schedule.ptr)),
         schedule_size(schedule.size),
         order(std::move(order)),
+        budget(budget.size > 0 ? static_cast<int64_t*>(budget.ptr) : nullptr),
         devices(this->plan.synchronize.begin(), this->plan.synchronize.end()),
         reserved_rows(this->plan.reserved_rows),
         end_row(this->plan.rows),
         first_calls_ns(this->plan.callers),
         run_delays_ns(this->plan.callers, 0),
+        cpus(this->plan.callers),
+        threads(this->plan.callers, 0),
         kept(this->plan.callers) {}
 
   const Plan plan;
@@ -303,12 +309,14 @@ struct Run {
   const int64_t* const schedule_ns;  // when calls are due, from the start line; open loop only
   const int64_t schedule_size;
   const std::vector<int32_t> order;
+  int64_t* const budget;  // the calls left to all processes, in memory that they share, or null
   const CallingThread calling_thread;
   const std::vector<c10::Device> devices;
 
   alignas(64) std::atomic<int64_t> next_row{0};
   // A call that finishes later than this is the caller's last one.
   alignas(64) std::atomic<int64_t> limit_ns{kNever};
+  alignas(64) std::mutex claim_mutex;
   alignas(64) std::mutex mutex;
   std::condition_variable changed;
   int64_t start_ns = 0;
@@ -334,6 +342,8 @@ struct Run {
   // Each caller writes its own entry.
   std::vector<std::vector<int64_t>> first_calls_ns;
   std::vector<int64_t> run_delays_ns;
+  std::vector<std::vector<int>> cpus;  // that it may run on, and its intra-op threads, as they are
+  std::vector<int> threads;
   std::vector<std::vector<Kept>> kept;
 
   bool open_loop() const { return schedule_size > 0; }
@@ -374,6 +384,9 @@ struct Run {
   // Where the number of calls is open, a caller claims as many as it makes in about 1 ms, so that
   // slow calls take their inputs in order and fast ones rarely touch the counter.
   std::pair<int64_t, int64_t> claim(int64_t in_a_while) {
+    if (budget != nullptr) {
+      return claim_of_budget(in_a_while);
+    }
     int64_t begin = next_row.load(std::memory_order_relaxed);
     int64_t end;
     do {
@@ -387,6 +400,30 @@ struct Run {
       end = begin + std::clamp<int64_t>(fair, 1, std::min({kBlockRows, left, unbroken, free}));
     } while (!next_row.compare_exchange_weak(begin, end, std::memory_order_relaxed));
     return reserve(end) ? std::pair(begin, end) : std::pair(int64_t{0}, int64_t{0});
+  }
+
+  // The same where other processes take from the same calls: their number decides, and the rows of
+  // this log are taken under the lock, which a range of calls is long enough for.
+  std::pair<int64_t, int64_t> claim_of_budget(int64_t in_a_while) {
+    std::unique_lock<std::mutex> lock(claim_mutex);
+    const int64_t begin = next_row.load(std::memory_order_relaxed);
+    if (begin >= plan.rows || stopped() || !wait_for_room(begin)) {
+      return {0, 0};
+    }
+    const int64_t unbroken = plan.room - begin % plan.room;
+    const int64_t free = folded_rows.load(std::memory_order_acquire) + plan.room - begin;
+    const int64_t most = std::min({in_a_while, kBlockRows, plan.rows - begin, unbroken, free});
+    int64_t left = __atomic_load_n(budget, __ATOMIC_RELAXED), taken;
+    do {
+      taken = std::min({std::max<int64_t>(left / (4 * plan.callers_in_all), 1), most, left});
+      if (taken <= 0) {
+        return {0, 0};
+      }
+    } while (!__atomic_compare_exchange_n(budget, &left, left - taken, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    next_row.store(begin + taken, std::memory_order_relaxed);
+    lock.unlock();
+    return reserve(begin + taken) ? std::pair(begin, begin + taken) : std::pair(int64_t{0}, int64_t{0});
   }
 
   // The log is a ring: wait until the row that stood in this row's place has been read.
@@ -672,10 +709,32 @@ struct Run {
     }
   }
 
+  // Before anything else: the intra-op threads that a caller starts inherit its cores.
+  void hold_to_cpus(int32_t caller) {
+    if (static_cast<size_t>(caller) < plan.cpus.size() && !plan.cpus[caller].empty()) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      for (const int cpu : plan.cpus[caller]) {
+        CPU_SET(cpu, &set);
+      }
+      sched_setaffinity(0, sizeof(set), &set);
+    }
+    cpu_set_t found;
+    if (sched_getaffinity(0, sizeof(found), &found) == 0) {
+      for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &found)) {
+          cpus[caller].push_back(cpu);
+        }
+      }
+    }
+  }
+
   template <class Call, class Model>
   void run_caller(Model& model, int32_t caller) {
+    hold_to_cpus(caller);
     calling_thread.take_over();
     at::set_num_threads(plan.threads_per_call);
+    threads[caller] = at::get_num_threads();
     {
       Call target(model, caller);
       const bool warm = warm_up(target, caller, static_cast<int32_t>(model.inputs[caller].size()));
@@ -694,12 +753,14 @@ struct Run {
 template <class Model, class Call>
 class Callers {
  public:
-  Callers(py::object model, Plan plan, py::buffer log, py::buffer schedule, std::vector<int32_t> order)
+  Callers(py::object model, Plan plan, py::buffer log, py::buffer schedule,
+          std::vector<int32_t> order, py::buffer budget)
       : model_(std::move(model)),
         log_(std::move(log)),
         schedule_(std::move(schedule)),
-        run_(std::make_shared<Run>(
-            std::move(plan), log_.request(true), schedule_.request(), std::move(order))) {
+        budget_(std::move(budget)),
+        run_(std::make_shared<Run>(std::move(plan), log_.request(true), schedule_.request(),
+                                   std::move(order), budget_.request(true))) {
     auto& native = model_.cast<Model&>();
     try {
       for (int32_t caller = 0; caller < run_->plan.callers; ++caller) {
@@ -722,6 +783,7 @@ class Callers {
       model_.release();
       log_.release();
       schedule_.release();
+      budget_.release();
       for (auto& thread : threads_) {
         if (thread.joinable()) {
           thread.detach();
@@ -734,9 +796,8 @@ class Callers {
     return wait(timeout_s, [&] { return run_->at_line == run_->plan.callers; });
   }
 
-  int64_t release(int64_t lead_ns) {
+  int64_t release(int64_t start) {
     std::lock_guard<std::mutex> lock(run_->mutex);
-    const int64_t start = now_ns() + lead_ns;
     run_->start_ns = start;
     if (run_->plan.duration_ns > 0) {
       run_->set_limit(start + run_->plan.duration_ns);
@@ -773,6 +834,8 @@ class Callers {
   int64_t stopped_ns() const { return run_->stopped_ns; }
   std::vector<std::vector<int64_t>> first_calls_ns() const { return run_->first_calls_ns; }
   std::vector<int64_t> run_delays_ns() const { return run_->run_delays_ns; }
+  std::vector<std::vector<int>> cpus() const { return run_->cpus; }
+  std::vector<int> threads() const { return run_->threads; }
 
   // For every caller, pairs of an input's number and a list of what was returned for it.
   py::list kept_outputs() const {
@@ -820,6 +883,7 @@ class Callers {
   py::object model_;
   py::buffer log_;
   py::buffer schedule_;
+  py::buffer budget_;
   std::shared_ptr<Run> run_;
   std::vector<std::thread> threads_;
 };
@@ -841,7 +905,7 @@ template <class Model, class Call>
 void declare_callers(py::module_& m, const char* name) {
   using Self = Callers<Model, Call>;
   py::class_<Self>(m, name)
-      .def(py::init<py::object, Plan, py::buffer, py::buffer, std::vector<int32_t>>())
+      .def(py::init<py::object, Plan, py::buffer, py::buffer, std::vector<int32_t>, py::buffer>())
       .def("wait_ready", &Self::wait_ready)
       .def("release", &Self::release)
       .def("wait_done", &Self::wait_done)
@@ -856,6 +920,8 @@ void declare_callers(py::module_& m, const char* name) {
       .def("stopped_ns", &Self::stopped_ns)
       .def("first_calls_ns", &Self::first_calls_ns)
       .def("run_delays_ns", &Self::run_delays_ns)
+      .def("cpus", &Self::cpus)
+      .def("threads", &Self::threads)
       .def("kept_outputs", &Self::kept_outputs)
       .def("failures", &Self::failures)
       .def("raise_failure", &Self::raise_failure);
@@ -884,6 +950,8 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("stop_on_error", &Plan::stop_on_error)
       .def_readwrite("log_fd", &Plan::log_fd)
       .def_readwrite("reserved_rows", &Plan::reserved_rows)
+      .def_readwrite("callers_in_all", &Plan::callers_in_all)
+      .def_readwrite("cpus", &Plan::cpus)
       .def_readwrite("growth_rows", &Plan::growth_rows)
       .def_readwrite("synchronize", &Plan::synchronize)
       .def_readwrite("kept_outputs", &Plan::kept_outputs)

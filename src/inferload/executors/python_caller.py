@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -32,6 +33,8 @@ class PythonCaller:
         self.number = number
         self.first_calls_ns: list[int] = []
         self.run_delay_ns = 0
+        self.cpus: list[int] = []
+        self.threads = 0
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
@@ -40,7 +43,9 @@ class PythonCaller:
     def run(self) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
         crew = self._crew
+        self._hold_to_cpus()
         torch.set_num_threads(crew.job.threads_per_call)
+        self.threads = torch.get_num_threads()
         with crew.state.taken_over(), crew.clock.caller():
             self._calls = [
                 partial(crew.function, *one.args, **one.kwargs)
@@ -56,6 +61,14 @@ class PythonCaller:
             else:
                 self._call_when_due()
             self.run_delay_ns = _run_delay_ns() - before
+
+    def _hold_to_cpus(self) -> None:
+        # before anything else: the intra-op threads that a caller starts inherit its cores
+        own = self._crew.job.cpus
+        if hasattr(os, "sched_setaffinity"):
+            if own and own[self.number]:
+                os.sched_setaffinity(0, own[self.number])
+            self.cpus = sorted(os.sched_getaffinity(0))
 
     def _warm_up(self) -> None:
         crew, calls = self._crew, self._calls

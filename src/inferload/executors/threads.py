@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.call_log import DISTINCT_ERRORS
 from inferload.executors.base import (
-    DISTINCT_ERRORS,
     LEAD_NS,
     FirstFailure,
     Outcome,
     call_failure,
     exception_text,
+    exception_words,
+    place_of,
 )
 from inferload.executors.clock import Clock, MonotonicClock
 from inferload.executors.python_caller import PythonCaller
@@ -100,10 +102,10 @@ class RunningThreads:
             self._ready += 1
         return True
 
-    def release(self) -> int:
+    def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
-        start = self.clock.now_ns() + (LEAD_NS if self.job.schedule is not None else 0)
-        self.start_ns = start
+        lead_ns = LEAD_NS if self.job.schedule is not None else 0
+        self.start_ns = start = self.clock.now_ns() + lead_ns if at_ns is None else at_ns
         if self.job.duration_ns is not None:
             self._set_limit(start + self.job.duration_ns)
         self.released.set()
@@ -162,6 +164,8 @@ class RunningThreads:
             run_delay_ns=sum(caller.run_delay_ns for caller in self._callers),
             log_was_full=self._log_was_full,
             kept=[caller.keeper.kept for caller in self._callers],
+            cpus=[caller.cpus for caller in self._callers],
+            threads=[caller.threads for caller in self._callers],
         )
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
@@ -179,14 +183,18 @@ class RunningThreads:
 
     def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
         """A range of rows, empty while the log is full; ``None`` if the run is over."""
-        log, begin = self.job.log, self._next_row
+        log, begin, budget = self.job.log, self._next_row, self.job.budget
         left = min(log.rows, self.end_row) - begin
         if left <= 0 or not self.limit_ns[0]:
             return None
         shared = self.job.calls is not None and self.job.schedule is None
-        fair = left // (4 * self.job.callers) if shared else in_a_while
+        fair = left // (4 * self.job.callers) if shared and budget is None else in_a_while
         wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
         end = min(begin + wanted, self._folded_rows + log.room)
+        if budget is not None and begin < end:
+            end = begin + budget.take(end - begin, self.job.callers_in_all)
+            if end == begin:
+                return None
         if log.reserved_rows < min(end, log.room):
             try:
                 log.reserve(end + GROWTH_ROWS)
@@ -204,7 +212,12 @@ class RunningThreads:
         with self._lock:
             if self._first_failure is None:
                 self._first_failure = FirstFailure(
-                    exception=error, caller=caller, input=input_number, warming_up=warming_up
+                    exception=error,
+                    place=place_of(error),
+                    words=exception_words(error),
+                    caller=caller,
+                    input=input_number,
+                    warming_up=warming_up,
                 )
             key = (type(error), exception_text(error))
             if key not in self._errors:

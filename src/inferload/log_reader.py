@@ -1,0 +1,152 @@
+"""Reading the log of one process while its callers write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.call_log import CallFailure, CallLog
+from inferload.log_file import COLUMNS
+from inferload.tally import CHUNK_ROWS, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.crew import Part
+
+# So full a ring is read, and its places given back.
+NEARLY_FULL = 0.9
+_TIMES = ("scheduled_ns", "started_ns", "finished_ns")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInFlight:
+    """A call that has started and not finished: its row, and when it started by the clock."""
+
+    row: int
+    caller: int
+    input: int
+    scheduled_ns: int
+    started_ns: int
+
+
+class LogReader:
+    """Counts finished calls, and tallies those that a long run has no room for."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        #: How many calls had finished at the last look, and how many rows were claimed.
+        self.finished = 0
+        self.claimed = 0
+        self._all_before = 0
+        self._folded = 0
+        self._tally: Tally | None = None
+
+    def look(self) -> None:
+        """Count the calls that have finished by now."""
+        self.claimed = self._within_room(self.part.running.claimed_rows())
+        count, further = self.part.log.finished_calls(self._all_before, self.claimed)
+        self.finished = self._all_before + count
+        self._all_before = further
+
+    def _within_room(self, claimed: int) -> int:
+        """Rows that callers have claimed and may write; they wait with those beyond."""
+        return min(claimed, self._folded + self.part.log.room)
+
+    def make_room(self, start_ns: int) -> None:
+        """Where the log is nearly full, count what has finished, and give its places back."""
+        log = self.part.log
+        if log.rows > log.room and self.claimed - self._folded > NEARLY_FULL * log.room:
+            self._fold(self._all_before, start_ns)
+
+    def _fold(self, until: int, start_ns: int) -> None:
+        log = self.part.log
+        if until <= self._folded:
+            return
+        if self._tally is None:
+            open_loop = self.part.schedule is not None
+            self._tally = Tally(self.part.callers, self.part.inputs, open_loop=open_loop)
+        while self._folded < until:
+            begin = self._folded
+            end = min(begin + CHUNK_ROWS, until, (begin // log.room + 1) * log.room)
+            rows = dict(log.rows_between(begin, end))
+            for name in _TIMES:
+                rows[name] = rows[name] - start_ns
+            self._tally.add(begin, rows)
+            log.forget(begin, end)
+            self._folded = end
+            self.part.running.fold_to(end)
+
+    def snapshot(self, start_ns: int) -> CallLog:
+        """What is known of the calls so far, as a log of its own."""
+        if self._tally is not None:
+            return self._tally.handed_over(())
+        rows = self.part.log.rows_between(0, self.claimed)
+        finished = rows["finished_ns"] != 0
+        columns: dict[str, Any] = {name: column[finished] for name, column in rows.items()}
+        for name in _TIMES:
+            columns[name] -= start_ns
+        if self.part.schedule is None:  # a block's column is filled in at its end
+            columns["scheduled_ns"] = columns["started_ns"]
+        return CallLog(**columns)
+
+    def collected(
+        self,
+        start_ns: int,
+        claimed: int,
+        errors: Sequence[CallFailure],
+        hung: Sequence[CallInFlight] = (),
+        given_up_ns: int = 0,
+    ) -> CallLog:
+        """The log of a run that is over, where ``hung`` calls failed when they were given up."""
+        rest = self.part.log.hand_over(start_ns, self._folded, self._within_room(claimed), errors)
+        if hung:
+            rest = _with_hung(rest, hung, start_ns, given_up_ns)
+        if self._tally is None:
+            return rest
+        if len(rest):
+            self._tally.add(self._folded, {name: getattr(rest, name) for name in COLUMNS})
+        return self._tally.handed_over(rest.errors)
+
+    def calls_in_flight(self, claimed: int | None = None) -> list[CallInFlight]:
+        """The calls that have started and not finished."""
+        claimed = self._within_room(self.claimed if claimed is None else claimed)
+        first = self._folded
+        rows = self.part.log.rows_between(first, claimed)
+        places = np.flatnonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0))
+        return [
+            CallInFlight(
+                row=first + int(place),
+                # a Python caller in a closed loop fills this column in afterwards
+                scheduled_ns=int(rows["scheduled_ns"][place] or rows["started_ns"][place]),
+                caller=int(rows["caller"][place]),
+                input=int(rows["input"][place]),
+                started_ns=int(rows["started_ns"][place]),
+            )
+            for place in places
+        ]
+
+
+def _with_hung(
+    log: CallLog, hung: Sequence[CallInFlight], start_ns: int, given_up_ns: int
+) -> CallLog:
+    """The log with calls that had not returned, as failed."""
+    longest_s = max(given_up_ns - call.started_ns for call in hung) / 1e9
+    added = {
+        "scheduled_ns": [call.scheduled_ns - start_ns for call in hung],
+        "started_ns": [call.started_ns - start_ns for call in hung],
+        "finished_ns": [given_up_ns - start_ns for _ in hung],
+        "caller": [call.caller for call in hung],
+        "input": [call.input for call in hung],
+        "error": [len(log.errors) for _ in hung],
+    }
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(log, name), np.array(added[name], dtype)])
+        for name, dtype in COLUMNS.items()
+    }
+    failure = CallFailure(
+        type="TimedOut", message=f"had not returned after {longest_s:.3g} s, when it was given up"
+    )
+    return CallLog(**columns, errors=(*log.errors, failure))

@@ -1,0 +1,151 @@
+"""What was asked of a run: every option in one record, checked before anything is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from inferload.errors import PlanError
+from inferload.loads import ClosedLoop, OpenLoop, Schedule
+from inferload.options import check_count, check_positive
+from inferload.records import QUOTED_QUANTILES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXECUTORS = ("auto", "threads", "native", "processes")
+PINS = ("none", "cores", "numa")
+LONGEST_S = 10 * 365 * 86_400.0
+DEFAULT_TIME_LIMIT_S = 60.0
+DEFAULT_CALLS = 1000
+MOST_PROCESSES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of :func:`inferload.run`, under the same names.
+
+    ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
+    ``Executor``.
+    """
+
+    load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
+    calls: int | None = None
+    duration_s: float | None = None
+    precision: float | None = None
+    quantile: str = "p99"
+    time_limit_s: float | None = None
+    warmup: str | None = None
+    warmup_calls: int = 10
+    executor: object = "auto"
+    processes: int | None = None
+    threads_per_call: int | None = None
+    pin: str = "none"
+    timeout_s: float | None = None
+    seed: int = 0
+    on_error: str = "stop"
+    share_inputs: bool = False
+    verify: bool = False
+    trace: Path | None = None
+
+    def checked(self) -> RunOptions:
+        """The options with what was left open filled in.
+
+        Raises:
+            PlanError: naming the option that cannot be run, and its value.
+        """
+        if not isinstance(self.load, ClosedLoop | OpenLoop):
+            raise PlanError(
+                f"load is a {type(self.load).__name__}: give il.ClosedLoop(callers=4) or "
+                "il.OpenLoop.poisson(rate_per_s=200, callers=4)"
+            )
+        self._check_end()
+        self._check_callers()
+        if self.warmup not in {None, "auto", "fixed"}:
+            raise PlanError(f"warmup {self.warmup!r} is unknown: choose auto or fixed")
+        check_count("warmup_calls", self.warmup_calls, at_least=0)
+        if self.on_error not in {"stop", "record"}:
+            raise PlanError(f"on_error {self.on_error!r} is unknown: choose stop or record")
+        check_count("seed", self.seed, at_least=0)
+        if self.timeout_s is not None:
+            check_positive("timeout_s", self.timeout_s, at_least=1e-3, at_most=LONGEST_S)
+        calls, limit_s = self.calls, self.time_limit_s
+        if calls is None and self.duration_s is None and self.precision is None:
+            calls = None if getattr(self.load, "times_s", None) is not None else DEFAULT_CALLS
+        if self.precision is not None and limit_s is None:
+            limit_s = DEFAULT_TIME_LIMIT_S
+        by_time = self.duration_s or self.precision
+        return replace(
+            self,
+            calls=calls,
+            time_limit_s=limit_s,
+            warmup=self.warmup or ("auto" if by_time else "fixed"),
+        )
+
+    def _check_callers(self) -> None:
+        if isinstance(self.executor, str) and self.executor not in EXECUTORS:
+            raise PlanError(f"executor {self.executor!r} is unknown: choose {', '.join(EXECUTORS)}")
+        if self.threads_per_call is not None:
+            check_count("threads_per_call", self.threads_per_call, at_least=1, at_most=4096)
+        if self.pin not in PINS:
+            raise PlanError(f"pin {self.pin!r} is unknown: choose {', '.join(PINS)}")
+        if self.processes is None:
+            return
+        check_count("processes", self.processes, at_least=1, at_most=MOST_PROCESSES)
+        if not isinstance(self.executor, str):
+            raise PlanError("an Executor object runs in this process: leave processes out")
+        if self.trace is not None and self.processes > 1:
+            raise PlanError(
+                f"a trace is of one process, and {self.processes} were asked for: trace a run of "
+                "one"
+            )
+
+    def _check_end(self) -> None:
+        ends = {"calls": self.calls, "duration_s": self.duration_s, "precision": self.precision}
+        given = {name: value for name, value in ends.items() if value is not None}
+        if len(given) > 1:
+            both = " and ".join(f"{name}={value!r}" for name, value in given.items())
+            count = "both" if len(given) == 2 else "all"
+            raise PlanError(f"{both} were {count} given: a run ends by one of them")
+        if self.calls is not None:
+            check_count("calls", self.calls, at_least=1)
+        if self.duration_s is not None:
+            check_positive("duration_s", self.duration_s, at_least=1e-9, at_most=LONGEST_S)
+        if self.precision is not None:
+            check_positive("precision", self.precision, at_most=0.5)
+        if self.time_limit_s is not None:
+            check_positive("time_limit_s", self.time_limit_s, at_least=1e-9, at_most=LONGEST_S)
+            if self.precision is None:
+                raise PlanError(
+                    f"time_limit_s={self.time_limit_s:g} goes with precision, and none was given"
+                )
+        if self.quantile not in QUOTED_QUANTILES:
+            raise PlanError(
+                f"quantile {self.quantile!r} is unknown: choose {', '.join(QUOTED_QUANTILES)}"
+            )
+
+    @property
+    def limit_s(self) -> float | None:
+        """How long calls may be started, where there is such a limit."""
+        return self.duration_s if self.precision is None else self.time_limit_s
+
+    @property
+    def drain_s(self) -> float | None:
+        """Open loop: how long after the last call was due the run goes on."""
+        return None if isinstance(self.load, ClosedLoop) else self.load.drain_s
+
+    def schedule(self) -> Schedule | None:
+        """When each call is due; ``None`` in a closed loop.
+
+        Raises:
+            PlanError: no call is due in time, or more calls were asked for than a replay has.
+        """
+        if isinstance(self.load, ClosedLoop):
+            return None
+        found = self.load.schedule(self.calls, self.limit_s)
+        if self.calls is not None and found.calls < self.calls:
+            raise PlanError(
+                f"{self.calls:,} calls were asked for, and the replay has {found.calls:,}: "
+                "ask for no more than that"
+            )
+        return found
