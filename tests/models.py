@@ -51,6 +51,22 @@ class Sleeps(torch.nn.Module):
         return x
 
 
+class SleepsOn(torch.nn.Module):
+    """Sleeps on inputs of one size, once it has warmed up; is quick on others."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__()
+        self.size = size
+        self.seconds = seconds
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls > 10 and len(x) == self.size:
+            time.sleep(self.seconds)
+        return x
+
+
 class ExpectsState(torch.nn.Module):
     """Raises unless the thread it runs in has the state that the test set."""
 

@@ -2,4 +2,5 @@
 
 from inferload.cli import main
 
-main()
+if __name__ == "__main__":  # a process that callers run in imports this module as well
+    main()

@@ -7,12 +7,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.inputs import as_call_inputs
+from inferload.executors.thread_state import ThreadState
+from inferload.inputs import CallInput, as_call_inputs
 from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
+from inferload.processes.assignment import ModelSource
+from inferload.processes.crew import ProcessCrew
+from inferload.processes.handing import handed, handed_by_spec
 from inferload.run_options import RunOptions
 from inferload.runs import run_crew
-from inferload.targets.load import as_target
+from inferload.targets.load import as_target, is_spec
 
 if TYPE_CHECKING:
     import os
@@ -46,6 +50,7 @@ def run(
     warmup: str | None = None,
     warmup_calls: int = 10,
     executor: str | Executor = "auto",
+    processes: int | None = None,
     threads_per_call: int | None = None,
     timeout_s: float | None = None,
     seed: int = 0,
@@ -59,7 +64,8 @@ def run(
 
     Args:
         model: ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, path to a ``.pt`` or
-            ``.pt2``, any callable, or a ``Target``.
+            ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, or a
+            ``Target``.
         inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args) or
             dict (kwargs); each call takes one of them, drawn with ``seed``.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
@@ -76,7 +82,10 @@ def run(
             ``"fixed"`` does not. By default auto where ``duration_s`` or ``precision`` is given.
         warmup_calls: calls each caller makes before the start line, not logged.
         executor: ``"threads"``, ``"native"`` (TorchScript, AOTInductor), or ``"auto"``: native
-            where the target and the machine allow it; or an ``Executor``.
+            where the target and the machine allow it; ``"processes"``: ``processes`` of them, one
+            a core if not given; or an ``Executor``.
+        processes: run the callers in so many other processes, ``load.callers`` in each. They share
+            the model's weights; the model must be picklable, or given as a spec string.
         threads_per_call: intra-op threads of each call; torch's present setting if not given.
         timeout_s: a call that takes longer is recorded as failed, and ends the run.
         seed: draws the order of inputs.
@@ -95,6 +104,7 @@ def run(
         NativeBuildError: native callers were asked for by name and cannot be had.
         CallError: the target raised and ``on_error`` is ``"stop"``, or a call took longer than
             ``timeout_s``; its ``result`` is partial.
+        TargetCrashed: the target ended a process of ``processes``; its ``result`` is partial.
         RunInterrupted: Ctrl-C or SIGTERM; its ``result`` is partial.
     """
     options = RunOptions(
@@ -107,6 +117,7 @@ def run(
         warmup=warmup,
         warmup_calls=warmup_calls,
         executor=executor,
+        processes=processes,
         threads_per_call=threads_per_call,
         timeout_s=timeout_s,
         seed=seed,
@@ -116,8 +127,29 @@ def run(
         trace=None if trace is None else Path(trace),
     ).checked()
     observer = observer or _Logging()
+    if options.processes is not None and isinstance(model, str) and is_spec(model):
+        return _run_by_spec(model, as_call_inputs(inputs), options, observer)
     began = time.perf_counter()
     target = as_target(model)
     load_s = time.perf_counter() - began
-    with LocalCrew(target, as_call_inputs(inputs), options, load_s=load_s) as crew:
+    given = as_call_inputs(inputs)
+    if options.processes is None:
+        with LocalCrew(target, given, options, load_s=load_s) as crew:
+            return run_crew(crew, options, observer)
+    state = ThreadState.of_this_thread().portable
+
+    def hand(scratch: Path) -> bytes:
+        return handed(target, given, state, spec=None, scratch=scratch)
+
+    with ProcessCrew(options, hand=hand) as elsewhere:
+        return run_crew(elsewhere, options, observer)
+
+
+def _run_by_spec(
+    spec: str, given: tuple[CallInput, ...], options: RunOptions, observer: Observer
+) -> RunResult:
+    """Run a model that only the processes load."""
+    state = ThreadState.of_this_thread().portable
+    source = ModelSource(spec=spec)
+    with ProcessCrew(options, source=source, hand=lambda _: handed_by_spec(given, state)) as crew:
         return run_crew(crew, options, observer)

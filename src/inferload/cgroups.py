@@ -52,6 +52,13 @@ def throttled_s() -> float | None:
     return sum(found) if found else None
 
 
+def out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory, machine and groups together."""
+    found = [_text(Path("/proc/vmstat")), *[_text(one / "memory.events") for one in folders()]]
+    words = [line.split() for text in found for line in text.splitlines()]
+    return sum(int(pair[1]) for pair in words if len(pair) == 2 and pair[0] == "oom_kill")
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

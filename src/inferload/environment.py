@@ -27,7 +27,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "devices": sorted(_device_name(device) for device in devices),
         "python": platform.python_version(),
         "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of torch's, which no reader should need
         "torch_parallel": torch.__config__.parallel_info().strip(),
         "torch_intra_op_threads": torch.get_num_threads(),
         "torch_inter_op_threads": torch.get_num_interop_threads(),

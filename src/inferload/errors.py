@@ -32,17 +32,18 @@ class PlanError(InferloadError, ValueError):
 class CallError(InferloadError):
     """The target raised during a call.
 
-    ``__cause__`` is the original exception. ``caller`` and ``input`` are the numbers of the
-    caller and of the input it was given. ``result`` holds every call that had finished. ``place``
-    is the line of the user's code that raised, where it is known.
+    ``__cause__`` is the original exception, where there is one. ``caller`` and ``input`` are the
+    numbers of the caller and of the input it was given, where they are known. ``result`` holds
+    every call that had finished. ``place`` is the line of the user's code that raised, where it is
+    known.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        caller: int,
-        input: int,
+        caller: int | None = None,
+        input: int | None = None,
         result: RunResult | None = None,
         place: str | None = None,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -39,7 +40,8 @@ class Execution:
     ``part_logs`` are the logs of the processes, ``log`` is all of them. ``due_calls``: open loop,
     how many calls were due until it ended. ``stopped_s``: when it was stopped before its end, from
     the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
-    that took longer than the timeout, each after the number of its process.
+    that took longer than the timeout, each after the number of its process;
+    ``never_ready``: a warm-up call did.
     """
 
     reports: Sequence[PartReport]
@@ -52,6 +54,7 @@ class Execution:
     due_calls: int
     stopped_s: float | None
     hung: list[tuple[int, CallInFlight]]
+    never_ready: bool
     disturbances: Disturbances
 
 
@@ -71,7 +74,9 @@ def execute(
         TargetCrashed: a process ended while it warmed up.
     """
     opened = time.perf_counter()
-    open_s, abandoned = 0.0, False
+    open_s, abandoned, never_ready = 0.0, False, False
+    # a caller whose warm-up calls all keep to the timeout is ready by then
+    patience_s = (options.timeout_s or math.inf) * max(options.warmup_calls, 1)
     watch = MachineWatch()
     crew.start()
     signals.stop = crew.stop
@@ -87,14 +92,16 @@ def execute(
         signals.may_interrupt = True
         if signals.received:
             crew.stop()
-        while not crew.wait_ready(POLL_S):
-            pass
+        while not crew.wait_ready(POLL_S) and not never_ready:
+            never_ready = time.perf_counter() - opened > patience_s
         open_s = time.perf_counter() - opened
-        with watch:
-            watcher.start_ns = crew.release()
-            if signals.received:
-                crew.stop()  # it came while the line was being opened
-            abandoned = not watcher.watch(observer)
+        abandoned = never_ready
+        if not never_ready:
+            with watch:
+                watcher.start_ns = crew.release()
+                if signals.received:
+                    crew.stop()  # it came while the line was being opened
+                abandoned = not watcher.watch(observer)
         signals.may_interrupt = False
         if abandoned:
             crew.stop()
@@ -132,5 +139,6 @@ def execute(
         abandoned=abandoned,
         watcher=watcher,
         hung=watcher.hung,
+        never_ready=never_ready,
         disturbances=together(watch, [report.disturbances for report in reports]),
     )

@@ -15,6 +15,7 @@ from inferload.crew import Part, PartReport, Preparation
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
 from inferload.errors import PlanError
+from inferload.executors.base import LEAD_NS
 from inferload.executors.floor import floor_ms
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
@@ -23,7 +24,7 @@ from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.records import RunSpec
 from inferload.targets.eager import compiled_graphs
 from inferload.trace import check_traceable, tracing
-from inferload.units import NS_PER_MS
+from inferload.units import NS_PER_MS, NS_PER_S
 from inferload.verification import reference_outputs, verified
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from inferload.records import RunWarning
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
+
+
+# How long before an agreed time a thread that waits for it stops sleeping.
+_SPIN_NS = 200_000
 
 
 class LocalCrew:
@@ -174,10 +179,15 @@ class LocalCrew:
         ]
 
     def release(self, at_ns: int | None = None) -> int:
-        """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+        """Let all callers leave the start line; the time of it, monotonic nanoseconds.
+
+        ``at_ns``: a time to come at which they leave it, where several processes agreed on one.
+        """
         self._graphs = compiled_graphs()
         self._trace_warnings = self._measured.enter_context(tracing(self._options.trace))
         self._measured.enter_context(self._watch)
+        if at_ns is not None:
+            _sleep_until(at_ns - (LEAD_NS if self._job.schedule is not None else 0))
         return self._running.release(at_ns)
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
@@ -212,3 +222,11 @@ class LocalCrew:
             return self._target.first_call_ms
         firsts = [first[0] for first in outcome.first_calls_ns if first]
         return max(firsts) / NS_PER_MS if firsts else None
+
+
+def _sleep_until(time_ns: int) -> None:
+    """Return at an agreed time, or at once if that has passed."""
+    while (left := time_ns - time.perf_counter_ns()) > _SPIN_NS:
+        time.sleep((left - _SPIN_NS) / NS_PER_S)
+    while time.perf_counter_ns() < time_ns:
+        pass

@@ -68,7 +68,7 @@ class LogFile:
             PlanError: the disk has no room for it.
         """
         self.rows = ENDLESS if rows is None else rows
-        self.room = _room_for(self.rows)
+        self.room = -(-min(self.rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS
         self.reserved_rows = 0
         size = HEADER_BYTES + self.room * ROW_BYTES
         wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
@@ -91,12 +91,13 @@ class LogFile:
         self._prefault()
 
     @classmethod
-    def opened(cls, fileno: int, rows: int, reserved_rows: int) -> LogFile:
+    def opened(cls, fileno: int, rows: int, room: int, reserved_rows: int) -> LogFile:
         """The log file that another process made, of which this one has a descriptor."""
         log = cls.__new__(cls)
-        log.rows, log.room, log.reserved_rows = rows, _room_for(rows), reserved_rows
+        log.rows, log.room, log.reserved_rows = rows, room, reserved_rows
         log._file = os.fdopen(fileno, "r+b", buffering=0)  # noqa: SLF001 - it is this class's own
         log._map()  # noqa: SLF001
+        log._prefault()  # noqa: SLF001
         return log
 
     def _map(self) -> None:
@@ -156,8 +157,10 @@ class LogFile:
     def _all(self) -> ItemsView[str, NDArray[Any]]:
         return self.columns.items()
 
-    def finished_calls(self, from_row: int, claimed_rows: int) -> tuple[int, int]:
-        """Count finished calls among rows ``[from_row, claimed_rows)``.
+    def finished_calls(
+        self, from_row: int, claimed_rows: int, until_ns: int = 2**63 - 1
+    ) -> tuple[int, int]:
+        """Count the calls among rows ``[from_row, claimed_rows)`` that had finished at a time.
 
         Returns the count, and the row before which all calls have finished, so that a reader who
         polls can go on from there. ``from_row`` is such a row, or 0.
@@ -166,8 +169,9 @@ class LogFile:
         for row in range(from_row, claimed_rows, BLOCK_ROWS):
             place = row % self.room
             rows = min(BLOCK_ROWS, claimed_rows - row)
-            done = int(np.count_nonzero(finished[place : place + rows]))
-            count += done
+            times = finished[place : place + rows].copy()  # it changes meanwhile
+            done = int(np.count_nonzero(times))
+            count += done - int(np.count_nonzero(times > until_ns))
             if done == BLOCK_ROWS and all_before == row:
                 all_before = row + BLOCK_ROWS
         return count, all_before
@@ -187,11 +191,17 @@ class LogFile:
         written = from_row
         while written < end:
             rows = self.rows_between(written, min(written + (callers + 1) * BLOCK_ROWS, end))
-            used = np.flatnonzero(rows["started_ns"])
+            used = np.flatnonzero(rows["started_ns"] != 0)  # compared first: it changes meanwhile
             if not len(used):
                 break
             written += int(used[-1]) + 1
         return written
+
+    def calls_in_flight(self, claimed_rows: int) -> list[tuple[int, int]]:
+        """Pairs of caller and input of the last calls that have started and not finished."""
+        rows = self.rows_between(max(claimed_rows - self.room, 0), claimed_rows)
+        places = np.flatnonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0))
+        return [(int(rows["caller"][place]), int(rows["input"][place])) for place in places]
 
     def hand_over(
         self, start_ns: int, from_row: int, claimed_rows: int, errors: Sequence[CallFailure]
@@ -215,8 +225,3 @@ class LogFile:
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""
         self._file.close()
-
-
-def _room_for(rows: int) -> int:
-    """How many rows each column of a log of so many calls has."""
-    return -(-min(rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS

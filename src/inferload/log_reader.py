@@ -44,10 +44,10 @@ class LogReader:
         self._folded = 0
         self._tally: Tally | None = None
 
-    def look(self) -> None:
-        """Count the calls that have finished by now."""
+    def look(self, now_ns: int) -> None:
+        """Count the calls that had finished at ``now_ns``, a moment ago."""
         self.claimed = self._within_room(self.part.running.claimed_rows())
-        count, further = self.part.log.finished_calls(self._all_before, self.claimed)
+        count, further = self.part.log.finished_calls(self._all_before, self.claimed, now_ns)
         self.finished = self._all_before + count
         self._all_before = further
 

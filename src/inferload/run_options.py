@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.loads import ClosedLoop, OpenLoop, Schedule
+from inferload.machine import usable_cores
 from inferload.options import check_count, check_positive
 from inferload.records import QUOTED_QUANTILES
 
@@ -26,7 +27,7 @@ class RunOptions:
     """The options of :func:`inferload.run`, under the same names.
 
     ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
-    ``Executor``.
+    ``Executor``; ``"processes"`` stands for one process a core and the best callers within.
     """
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
@@ -61,6 +62,11 @@ class RunOptions:
             )
         self._check_end()
         self._check_callers()
+        processes, executor = self.processes, self.executor
+        if executor == "processes":
+            executor = "auto"
+            if processes is None:
+                processes = max(int(usable_cores()) // (self.threads_per_call or 1), 1)
         if self.warmup not in {None, "auto", "fixed"}:
             raise PlanError(f"warmup {self.warmup!r} is unknown: choose auto or fixed")
         check_count("warmup_calls", self.warmup_calls, at_least=0)
@@ -77,6 +83,8 @@ class RunOptions:
         by_time = self.duration_s or self.precision
         return replace(
             self,
+            executor=executor,
+            processes=processes,
             calls=calls,
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
@@ -123,6 +131,11 @@ class RunOptions:
             raise PlanError(
                 f"quantile {self.quantile!r} is unknown: choose {', '.join(QUOTED_QUANTILES)}"
             )
+
+    @property
+    def crew_size(self) -> int:
+        """How many processes the callers are in."""
+        return self.processes or 1
 
     @property
     def limit_s(self) -> float | None:

@@ -92,6 +92,12 @@ def _raise_what_ended(result: RunResult, done: Execution, signals: Sequence[str]
             input=call.input,
             result=result,
         )
+    if done.never_ready:
+        raise CallError(
+            f"{name} had not made its {result.spec.warmup_calls:,} warm-up calls after "
+            f"{result.spec.timeout_s:g} s for each of them: a call hangs while warming up",
+            result=result,
+        )
     if result.status == "interrupted":
         raise RunInterrupted(
             f"{signals[0]} ended the run after {made}", result=result, abandoned=done.abandoned
@@ -103,7 +109,7 @@ def _status(done: Execution, spec: RunSpec, signals: Sequence[str]) -> str:
         return "crashed"
     if signals:
         return "interrupted"
-    if done.hung:
+    if done.hung or done.never_ready:
         return "timed out"
     failed = any(report.outcome.first_failure is not None for report in done.reports)
     return "failed" if failed and spec.on_error == "stop" else "complete"

@@ -25,8 +25,6 @@ POLL_S = 0.1
 # How often an open loop is looked at for Little's law: at random, from half of this to one and a
 # half, so that looks do not keep step with calls that are due at a constant rate.
 LOOK_S = 0.03
-# Where counting finished calls took longer, the count is not one of a moment.
-COUNTED_AT_ONCE_NS = 5_000_000
 LONGEST_PAUSE_S = 2.0
 # Batches of looks, for the interval of the mean number of calls in flight.
 LOOK_BATCHES = 10
@@ -64,14 +62,14 @@ class Watcher:
         while not self._crew.wait_done(
             looks.uniform(0.5, 1.5) * LOOK_S if self._schedules else POLL_S
         ):
-            elapsed_ns = self._crew.now_ns() - self.start_ns
+            now_ns = self._crew.now_ns()
+            elapsed_ns = now_ns - self.start_ns
             if self._schedules and elapsed_ns > self._due_ns + self._drain_ns:
                 return False
             for reader in self.readers:
-                reader.look()
+                reader.look(now_ns)
             finished = sum(reader.finished for reader in self.readers)
-            counted_ns = self._crew.now_ns() - self.start_ns
-            if elapsed_ns > 0 and counted_ns - elapsed_ns < COUNTED_AT_ONCE_NS:
+            if elapsed_ns > 0:
                 self._look(elapsed_ns, finished)
             observer.progress(finished, max(elapsed_ns, 0) / 1e9)
             if self._limit_ns is not None and self._has_hung(self._limit_ns):

@@ -166,10 +166,13 @@ def test_a_call_that_never_returns_ends_with_the_drain_limit_of_an_open_loop(tmp
     assert "[calls-given-up]" in done.stdout
 
 
-def test_an_interrupt_while_torch_is_imported_is_said(model: Path):
-    words = [sys.executable, "-m", "inferload", "run", str(model)]
+@pytest.mark.parametrize(
+    ("how", "stage"), [("--isolate", "starting a process"), ("--no-isolate", "importing torch")]
+)
+def test_an_interrupt_while_torch_is_imported_is_said(how, stage, model: Path):
+    words = [sys.executable, "-m", "inferload", "run", str(model), how]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr.readline() == "importing torch\n"
+        assert process.stderr.readline() == f"{stage}\n"
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,3 +177,36 @@ def test_the_words_of_the_command_line_make_loads(tmp_path: Path):
 def test_words_that_are_no_load_are_refused(arrivals, rate, words):
     with pytest.raises(il.PlanError, match=words):
         load_from_text(arrivals, rate, 1, 0)
+
+
+@pytest.mark.parametrize("calls", [4, 1000, 50_000])
+@pytest.mark.parametrize(
+    "load",
+    [il.OpenLoop.constant(1000), il.OpenLoop.poisson(1000), il.OpenLoop.replay([0, 1, 1, 2])],
+)
+def test_dealt_calls_are_together_the_calls_that_were_asked_for(load, calls, monkeypatch):
+    monkeypatch.setattr(loads, "DRAWN_ARRIVALS", 7_001)  # longer schedules repeat
+    whole = load.schedule(None if load.arrivals == "replay" else calls, None)
+    parts = whole.dealt(4, seed=1)
+    due = sorted(part.due_ns(row) for part in parts for row in range(part.calls))
+    assert due == [whole.due_ns(row) for row in range(whole.calls)]
+    for time_ns in (0, whole.end_ns // 3, whole.end_ns):
+        assert sum(part.due_by(time_ns) for part in parts) == whole.due_by(time_ns)
+
+
+def test_poisson_arrivals_stay_poisson_in_every_process():
+    for part in il.OpenLoop.poisson(4000, seed=3).schedule(40_000, None).dealt(4, seed=0):
+        between = np.diff(part.times_ns) / 1e9
+        # exponential with the quarter of the rate; at p = 1e-4 a false alarm is one seed in 2,500
+        assert scipy.stats.kstest(between, "expon", args=(0, 1 / 1000)).pvalue > 1e-4
+        assert abs(np.corrcoef(between[:-1], between[1:])[0, 1]) < 4 / len(between) ** 0.5
+
+
+def test_calls_at_even_distances_stay_so_in_every_process():
+    for part in il.OpenLoop.constant(1000).schedule(1001, None).dealt(4, seed=0):
+        assert set(np.diff(part.times_ns)) == {4_000_000}
+
+
+def test_fewer_calls_than_processes_are_refused():
+    with pytest.raises(il.PlanError, match="3 calls cannot be dealt to 4 processes"):
+        il.OpenLoop.constant(1000).schedule(3, None).dealt(4, seed=0)

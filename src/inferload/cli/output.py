@@ -11,7 +11,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from inferload.records import RunResult
 
-EXIT_FAILED, EXIT_WRONG_USE = 1, 2
+EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
 errors = Console(stderr=True, highlight=False, markup=False)
 
@@ -49,15 +49,8 @@ def save(result: RunResult, path: Path) -> bool:
 
 def with_place(failure: BaseException) -> str:
     """The failure in a sentence, and the line of the user's code that raised."""
-    cause, place = failure.__cause__, ""
-    last = cause.__traceback__ if cause is not None else None
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is not None and not last.tb_frame.f_code.co_filename.startswith(
-        str(Path(__file__).parents[1])
-    ):
-        place = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
-    return f"{failure}{place}"
+    place = getattr(failure, "place", None)
+    return f"{failure} ({place})" if place else str(failure)
 
 
 def say(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,9 @@ from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.interrupts import PutOff
 
 if TYPE_CHECKING:
+    from inferload.processes.assignment import ModelSource
     from inferload.records import RunResult
+    from inferload.run_options import RunOptions
 
 
 def run_command(
@@ -27,7 +28,11 @@ def run_command(
             "(default: model); the file may define inputs() too.",
         ),
     ],
-    callers: Annotated[int, typer.Option(help="Callers that call at once.")] = 1,
+    callers: Annotated[int, typer.Option(help="Callers that call at once, in each process.")] = 1,
+    processes: Annotated[
+        int | None,
+        typer.Option(help="Processes with callers; they share the weights. 1 if not given."),
+    ] = None,
     calls: Annotated[
         int | None, typer.Option(help="Calls in all; 1000 if --duration is not given either.")
     ] = None,
@@ -79,7 +84,9 @@ def run_command(
         str | None,
         typer.Option(help="Turn an eager model into: eager, compile, script, export or aoti."),
     ] = None,
-    executor: Annotated[str, typer.Option(help="auto, threads or native.")] = "auto",
+    executor: Annotated[
+        str, typer.Option(help="auto, threads or native; processes: one process a core.")
+    ] = "auto",
     threads_per_call: Annotated[
         int | None, typer.Option(help="Intra-op threads of each call.")
     ] = None,
@@ -93,6 +100,18 @@ def run_command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare outputs under load with those made alone.")
     ] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="A call that takes longer failed, and ends the run."),
+    ] = None,
+    isolate: Annotated[
+        bool,
+        typer.Option(
+            "--isolate/--no-isolate",
+            help="Run the model in a process of its own, whose crash loses no result; not so for "
+            "a debugger.",
+        ),
+    ] = True,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the result, its log beside it.")
     ] = None,
@@ -106,42 +125,49 @@ def run_command(
     An eager model is put into eval mode; all are called within torch.inference_mode().
     """
     from inferload import units
-    from inferload.errors import CallError, RunInterrupted
+    from inferload.errors import CallError, RunInterrupted, TargetCrashed
     from inferload.loads import load_from_text
+    from inferload.processes.assignment import ModelSource
     from inferload.report.progress import Progress
+    from inferload.run_options import RunOptions
 
     duration_s = None if duration is None else units.duration_s(duration)
     time_limit_s = None if time_limit is None else units.duration_s(time_limit)
     _check_outputs(json, trace)
-    load = load_from_text(arrivals, rate, callers, seed)
+    options = RunOptions(
+        load=load_from_text(arrivals, rate, callers, seed),
+        calls=calls,
+        duration_s=duration_s,
+        precision=None if precision is None else units.fraction(precision),
+        quantile={"p99.9": "p999", "p99.99": "p9999"}.get(quantile, quantile),
+        time_limit_s=time_limit_s,
+        **_warm_up(warmup),
+        executor=executor,
+        processes=processes or (1 if isolate and executor != "processes" else None),
+        threads_per_call=threads_per_call,
+        timeout_s=None if timeout is None else units.duration_s(timeout),
+        seed=seed,
+        on_error=on_error,
+        verify=verify,
+        trace=trace,
+    ).checked()
+    source = ModelSource(
+        spec=model,
+        input_texts=tuple(inputs or ()),
+        form=form,
+        autocast=autocast,
+        seed=seed,
+    )
     progress = Progress(output.errors, calls, duration_s or time_limit_s)
     observer: Any = _Silent() if quiet else progress
     failure: BaseException | None = None
-    observer.stage("importing torch")
     try:
-        result = _run(
-            model,
-            inputs,
-            form,
-            autocast,
-            observer,
-            load=load,
-            calls=calls,
-            duration_s=duration_s,
-            precision=None if precision is None else units.fraction(precision),
-            quantile={"p99.9": "p999", "p99.99": "p9999"}.get(quantile, quantile),
-            time_limit_s=time_limit_s,
-            **_warm_up(warmup),
-            executor=executor,
-            threads_per_call=threads_per_call,
-            seed=seed,
-            on_error=on_error,
-            verify=verify,
-            trace=trace,
-        )
-    except (CallError, RunInterrupted) as error:
+        result = (_isolated if isolate else _in_this_process)(source, options, observer)
+    except (CallError, RunInterrupted, TargetCrashed) as error:
         if error.result is None:
-            raise
+            progress.close()
+            output.say(str(error))
+            raise typer.Exit(_exit_code(None, error, saved=True)) from None
         result, failure = error.result, error
     finally:
         progress.close()
@@ -150,23 +176,25 @@ def run_command(
     if failure is not None:
         output.say(output.with_place(failure))
     code = _exit_code(result, failure, saved=saved)
-    if any(one.code == "calls-given-up" for one in result.warnings):
+    if not isolate and any(one.code == "calls-given-up" for one in result.warnings):
         sys.stdout.flush()  # a normal exit would tear torch down under a call
         os._exit(code)
     if code:
         raise typer.Exit(code)
 
 
-def _exit_code(result: RunResult, failure: BaseException | None, *, saved: bool) -> int:
-    from inferload.errors import RunInterrupted
+def _exit_code(result: RunResult | None, failure: BaseException | None, *, saved: bool) -> int:
+    from inferload.errors import RunInterrupted, TargetCrashed
 
     if isinstance(failure, RunInterrupted):
         return EXIT_INTERRUPTED
+    if isinstance(failure, TargetCrashed):
+        return output.EXIT_CRASHED
+    if failure is not None or not saved or result is None or result.summary.failed_calls:
+        return output.EXIT_FAILED
     checked = result.verification
     unverified = checked is not None and (checked.differing or checked.reason)
-    if failure is not None or not saved or result.summary.failed_calls or unverified:
-        return output.EXIT_FAILED
-    return 0
+    return output.EXIT_FAILED if unverified else 0
 
 
 def _warm_up(text: str | None) -> dict[str, Any]:
@@ -190,45 +218,37 @@ def _check_outputs(json: Path | None, trace: Path | None) -> None:
         check_writable(beside(json, ".calls"))
 
 
-def _run(
-    model: str,
-    input_texts: list[str] | None,
-    form: str | None,
-    autocast: str | None,
-    observer: Any,
-    **options: Any,
-) -> RunResult:
+def _isolated(source: ModelSource, options: RunOptions, observer: Any) -> RunResult:
+    """Run in other processes: this one does not even import torch."""
+    from inferload.processes.crew import ProcessCrew
+    from inferload.runs import run_crew
+
+    with ProcessCrew(options, source=source) as crew:
+        return run_crew(crew, options, observer)
+
+
+def _in_this_process(source: ModelSource, options: RunOptions, observer: Any) -> RunResult:
+    from inferload.errors import PlanError
+
+    if options.processes is not None:
+        raise PlanError(
+            f"--no-isolate runs callers in this process, and {options.processes} processes were "
+            "asked for: leave one of them out"
+        )
+    observer.stage("importing torch")
     with PutOff():
         import torch
 
-        from inferload import bench
-        from inferload.errors import PlanError
-        from inferload.inputs import inputs_from_text
-        from inferload.targets.forms import as_form
-        from inferload.targets.load import model_from_spec
-
-    given = inputs_from_text(input_texts, options["seed"]) if input_texts else None
-    observer.stage(f"loading {model}")
-    found, own_inputs = model_from_spec(model)
-    given = given or own_inputs
-    if given is None:
-        raise PlanError(
-            f"there are no inputs for {model}: give --inputs 1x3x224x224:float32, or define "
-            "inputs() in the model's file"
-        )
-    if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
-        found.eval()
-    with ExitStack() as stack:
-        if autocast is not None:
-            dtype = getattr(torch, autocast, None)
-            if dtype not in {torch.bfloat16, torch.float16}:
-                raise PlanError(f"autocast to {autocast!r} is unknown: choose bfloat16 or float16")
-            stack.enter_context(torch.autocast("cpu", dtype))
-        if form not in {None, "eager"}:
-            observer.stage(f"turning the model into the form {form}")
-        target = as_form(found, form, given)
-        stack.enter_context(torch.inference_mode())
-        return bench.run(target, given, observer=observer, **options)
+        from inferload.loading import calling_state, load
+        from inferload.local_crew import LocalCrew
+        from inferload.runs import run_crew
+    with calling_state(source.autocast):
+        loaded = load(source, observer.stage)
+        with (
+            torch.inference_mode(),
+            LocalCrew(loaded.target, loaded.given, options, load_s=loaded.load_s) as crew,
+        ):
+            return run_crew(crew, options, observer)
 
 
 class _Silent:

@@ -74,7 +74,7 @@ class Job:
 class FirstFailure:
     """The exception that the target raised first, and the line of the user's code that raised."""
 
-    exception: BaseException
+    exception: BaseException | None
     place: str | None = None
     caller: int
     input: int

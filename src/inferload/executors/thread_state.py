@@ -19,6 +19,31 @@ _PRIVATE_BACKEND = torch.utils.backend_registration._privateuse1_backend_name  #
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortableState:
+    """The part of a thread's state that another process can take over."""
+
+    grad: bool
+    inference: bool
+    autocast: dict[str, tuple[bool, torch.dtype]]
+    autocast_cache: bool
+    default_device: torch.device
+
+    @contextmanager
+    def taken_over(self) -> Iterator[None]:
+        """Put a fresh thread into this state."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(mode=self.inference))
+            torch.set_grad_enabled(self.grad)
+            for device, (enabled, dtype) in self.autocast.items():
+                torch.set_autocast_enabled(device, enabled)
+                torch.set_autocast_dtype(device, dtype)
+            torch.set_autocast_cache_enabled(self.autocast_cache)
+            if self.default_device != torch.get_default_device():
+                stack.enter_context(DeviceContext(self.default_device))
+            yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadState:
     """All of it that a call can see.
 
@@ -49,21 +74,26 @@ class ThreadState:
             context=contextvars.copy_context(),
         )
 
+    @property
+    def portable(self) -> PortableState:
+        """What another process can be told of it: not dispatch keys and context variables."""
+        return PortableState(
+            grad=self.grad,
+            inference=self.inference,
+            autocast=self.autocast,
+            autocast_cache=self.autocast_cache,
+            default_device=self.default_device,
+        )
+
     @contextmanager
     def taken_over(self) -> Iterator[None]:
         """Put a fresh thread into this state; meant for threads that end afterwards."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(mode=self.inference))
-            torch.set_grad_enabled(self.grad)
-            for device, (enabled, dtype) in self.autocast.items():
-                torch.set_autocast_enabled(device, enabled)
-                torch.set_autocast_dtype(device, dtype)
-            torch.set_autocast_cache_enabled(self.autocast_cache)
-            if self.default_device != torch.get_default_device():
-                stack.enter_context(DeviceContext(self.default_device))
-            stack.enter_context(
-                torch._C._ForceDispatchKeyGuard(self.included_keys, self.excluded_keys)  # noqa: SLF001
-            )
+        with (
+            self.portable.taken_over(),
+            torch._C._ForceDispatchKeyGuard(  # noqa: SLF001
+                self.included_keys, self.excluded_keys
+            ),
+        ):
             yield
 
     @property

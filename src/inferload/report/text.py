@@ -15,17 +15,30 @@ from inferload.records import QUOTED_QUANTILES, Estimate
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from inferload.call_log import Floats
-    from inferload.records import Distribution, RunResult, RunSpec, SteadyState, Verification
+    from inferload.records import (
+        Distribution,
+        ProcessFigures,
+        RunResult,
+        RunSpec,
+        SteadyState,
+        Verification,
+    )
 
 BINS = 10
 BAR_WIDTH = 36
+# Processes that a report names one by one.
+MOST_LINES = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LABELS = {"p999": "p99.9", "p9999": "p99.99"}
 _STATUS = {
     "failed": "the target raised: the figures cover the calls before",
+    "crashed": "the target ended its process: the figures cover the calls that had finished",
+    "timed out": "a call did not return: the figures cover the calls before",
     "interrupted": "interrupted: the figures cover the calls until then",
 }
 
@@ -47,6 +60,8 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), _percentiles(result)]
         parts += [Text(note, style="dim") for note in _notes(result)]
         parts += [Text(), _histogram(summary.response_ms)]
+    if len(result.processes) > 1:
+        parts += [Text(), _processes(result.processes)]
     if result.warnings:
         parts += [Text(), _warnings(result)]
     return Group(*parts)
@@ -65,7 +80,7 @@ def _header(result: RunResult) -> Table:
     grid.add_row("target", Text(f"{spec.target} ({spec.form})", style="bold cyan"))
     grid.add_row(
         "load",
-        f"{spec.load}, {count_text(spec.callers, 'caller')} ({spec.executor}), {_end(spec)}, "
+        f"{spec.load}, {_callers(spec)} ({spec.executor}), {_end(spec)}, "
         f"{spec.warmup_calls} warm-up calls each",
     )
     grid.add_row(
@@ -86,6 +101,12 @@ def _header(result: RunResult) -> Table:
     if result.status != "complete":
         grid.add_row("status", Text(_STATUS[result.status], style="bold red"))
     return grid
+
+
+def _callers(spec: RunSpec) -> str:
+    if spec.processes == 1:
+        return count_text(spec.callers, "caller")
+    return f"{spec.processes} processes x {count_text(spec.callers_per_process, 'caller')}"
 
 
 def _end(spec: RunSpec) -> str:
@@ -287,6 +308,28 @@ def _bar(share: float) -> str:
     if share > 0:
         eighths = max(eighths, 1)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _processes(processes: Sequence[ProcessFigures]) -> Table:
+    """A line for each process: all where they are few, else the slowest."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for name in ("process", "calls", "calls/s", "p50", "p99", "began after", "ended"):
+        table.add_column(name, justify="left" if name == "ended" else "right", no_wrap=True)
+    shown = processes
+    if len(processes) > MOST_LINES:
+        shown = sorted(processes, key=lambda one: one.throughput_calls_per_s)[:MOST_LINES]
+    for one in shown:
+        times = (one.p50_ms, one.p99_ms, one.start_late_ms)
+        table.add_row(
+            str(one.process),
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s),
+            *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
+            "" if one.ending is None else one.ending.signal or f"exit {one.ending.exit_code}",
+        )
+    if len(processes) > MOST_LINES:
+        table.caption = f"the slowest of {len(processes):,} processes"
+    return table
 
 
 def _warnings(result: RunResult) -> Table:

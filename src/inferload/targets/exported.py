@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._inductor.package import package as aoti_package
 from torch.export._tree_utils import reorder_kwargs
 from torch.utils import _pytree as pytree
 
@@ -32,6 +31,8 @@ class ExportedTarget(Target):
         super().__init__(name or "exported program")
         self.program = program
         self._module = program.module()
+        #: Where it was saved to be handed to other processes.
+        self.saved_as: Path | None = None
 
     def bind(self, number: int, call_input: CallInput) -> CallInput:
         """Check structure, shapes and dtypes against what the program was exported for.
@@ -88,6 +89,11 @@ class AotiTarget(Target):
             self.runners = callers
             self._loaded = _load(self._path, callers)
 
+    @property
+    def path(self) -> Path | None:
+        """Where the package lies; ``None`` of an object that was loaded before."""
+        return self._path
+
     def _package(self) -> Any:
         if self._loaded is None:
             self.load(1)
@@ -141,6 +147,9 @@ class AotiTarget(Target):
 
 
 def _load(path: Path, runners: int) -> Any:
+    # importing it takes a second, which only this form should cost
+    from torch._inductor.package import package as aoti_package
+
     try:
         return aoti_package.load_package(str(path), run_single_threaded=False, num_runners=runners)
     except Exception as error:

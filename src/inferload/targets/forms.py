@@ -35,12 +35,18 @@ _RELATIVE, _ABSOLUTE = 1e-2, 1e-3
 
 
 def as_form(
-    model: object, form: str | None, inputs: Sequence[CallInput], name: str | None = None
+    model: object,
+    form: str | None,
+    inputs: Sequence[CallInput],
+    name: str | None = None,
+    *,
+    folder: Path | None = None,
 ) -> Target:
     """Turn an eager model into ``form``; without a form, take the model as it is.
 
     Inputs that differ in a dimension make that dimension dynamic. The converted model must give
-    the outputs of the eager one on every input.
+    the outputs of the eager one on every input. ``folder``: where to keep a package that is made;
+    a temporary folder of its own if not given.
 
     Raises:
         PlanError: the form is unknown, the model is not eager, it cannot be converted, or
@@ -65,7 +71,10 @@ def as_form(
         warnings.filterwarnings("ignore", category=UserWarning, module="torch")
         try:
             started = time.perf_counter()
-            converted = _CONVERTERS[form](target.module, inputs, target.name)
+            if form == "aoti":
+                converted = _aoti(target.module, inputs, target.name, folder)
+            else:
+                converted = _CONVERTERS[form](target.module, inputs, target.name)
             converted.conversion_s = time.perf_counter() - started
             if form != "compile":
                 _check_same_outputs(target, converted, inputs)
@@ -137,14 +146,16 @@ def _exported(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -
     return ExportedTarget(_program(module, inputs), name)
 
 
-def _aoti(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -> Target:
+def _aoti(
+    module: torch.nn.Module, inputs: Sequence[CallInput], name: str, within: Path | None
+) -> Target:
+    from torch._inductor import aoti_compile_and_package  # takes a second to import
+
     program = _program(module, inputs)
     for number, one in enumerate(inputs):
         bound_to_program(program, number, one)
-    folder = tempfile.TemporaryDirectory(prefix="inferload-aoti-")
-    path = torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - torch documents it so
-        program, package_path=str(Path(folder.name) / "model.pt2")
-    )
+    folder = tempfile.TemporaryDirectory(prefix="inferload-aoti-", dir=within)
+    path = aoti_compile_and_package(program, package_path=str(Path(folder.name) / "model.pt2"))
     return AotiTarget(path, name, program=program, folder=folder)
 
 
@@ -152,7 +163,6 @@ _CONVERTERS: dict[str, Callable[[torch.nn.Module, Sequence[CallInput], str], Tar
     "compile": _compiled,
     "script": _scripted,
     "export": _exported,
-    "aoti": _aoti,
 }
 
 

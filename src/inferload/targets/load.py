@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
     """Make a target of a model in any of its forms.
 
-    Takes a ``Target``, ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, the object
-    of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, or any callable.
+    Takes a spec string, a ``Target``, ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, the
+    object of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, or any callable.
 
     Raises:
         PlanError: it is none of these, or the file cannot be loaded.
     """
     if isinstance(model, Target):
         return model
+    if isinstance(model, str) and is_spec(model):
+        return as_target(model_from_spec(model)[0], name)
     if isinstance(model, str | Path):
         return target_from_file(Path(model))
     if isinstance(model, torch.jit.ScriptModule):
@@ -88,6 +90,24 @@ def target_from_file(path: Path) -> Target:
             f"{path} cannot be loaded as an exported program: "
             f"{reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+def is_spec(text: str) -> bool:
+    """Whether a text names Python, as ``path/file.py:name`` or ``package.module:name``."""
+    return text.partition(":")[0].endswith(".py") or ":" in text
+
+
+def import_spec(spec: str) -> None:
+    """Import the module that a spec names, so that its classes can be unpickled.
+
+    Raises:
+        PlanError: it is not there, or fails as it is imported.
+    """
+    path, _, _ = spec.rpartition(":") if ":" in spec else (spec, "", "")
+    if path.endswith(".py"):
+        _module_from_file(Path(path))
+    elif ":" in spec:
+        _module_by_name(path)
 
 
 def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:

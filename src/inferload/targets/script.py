@@ -27,6 +27,8 @@ class ScriptTarget(Target):
     def __init__(self, module: torch.jit.ScriptModule, name: str | None = None) -> None:
         super().__init__(name or str(getattr(module, "original_name", type(module).__name__)))
         self.module = module
+        #: Where it was saved to be handed to other processes.
+        self.saved_as: Path | None = None
 
     def bind(self, number: int, call_input: CallInput) -> CallInput:
         """Bind the arguments to ``forward``'s schema.

@@ -1,0 +1,81 @@
+"""From the words of a command line to a target, its inputs, and the state that callers run in."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from inferload.errors import PlanError
+from inferload.inputs import inputs_from_text
+from inferload.targets.forms import as_form
+from inferload.targets.load import model_from_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from inferload.inputs import CallInput
+    from inferload.processes.assignment import ModelSource
+    from inferload.targets.base import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A target with its inputs, and how long its model took to load."""
+
+    target: Target
+    given: tuple[CallInput, ...]
+    load_s: float
+
+
+def load(
+    source: ModelSource,
+    announce: Callable[[str], None],
+    scratch: Path | None = None,
+    given: tuple[CallInput, ...] | None = None,
+) -> Loaded:
+    """Load the model that a command line names, in the form it asks for.
+
+    ``given``: inputs that are at hand; else those of the command line, or of the model's file.
+
+    Raises:
+        PlanError: the model or its inputs cannot be had.
+    """
+    announce(f"loading {source.spec}")
+    if source.input_texts:
+        given = inputs_from_text(source.input_texts, source.seed)
+    began = time.perf_counter()
+    found, own_inputs = model_from_spec(source.spec)
+    load_s = time.perf_counter() - began
+    given = given or own_inputs
+    if given is None:
+        raise PlanError(
+            f"there are no inputs for {source.spec}: give --inputs 1x3x224x224:float32, or define "
+            "inputs() in the model's file"
+        )
+    if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
+        found.eval()
+    if source.form not in {None, "eager"}:
+        announce(f"turning the model into the form {source.form}")
+    target = as_form(found, source.form, given, folder=scratch)
+    return Loaded(target=target, given=given, load_s=load_s)
+
+
+@contextmanager
+def calling_state(autocast: str | None) -> Iterator[None]:
+    """Autocast as the command line asks for it; entered before a model changes its form.
+
+    Raises:
+        PlanError: there is no such autocast.
+    """
+    with ExitStack() as stack:
+        if autocast is not None:
+            dtype = getattr(torch, autocast, None)
+            if dtype not in {torch.bfloat16, torch.float16}:
+                raise PlanError(f"autocast to {autocast!r} is unknown: choose bfloat16 or float16")
+            stack.enter_context(torch.autocast("cpu", dtype))
+        yield

@@ -1,0 +1,81 @@
+"""What a process is told when it is started, and what it and its starter say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from multiprocessing import reduction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from inferload.run_options import RunOptions
+
+# What a process says: (STAGE, text), (PREPARED, Preparation), (READY,), (DONE, PartReport, pickled
+# exception or None), (ERROR, name of the class, text).
+STAGE, PREPARED, READY, DONE, ERROR = "stage", "prepared", "ready", "done", "error"
+# What it is told: (START,), (RELEASE, time), (STOP,), (END_AT, rows), (FOLD_TO, rows), (GIVE_UP,).
+START, RELEASE, STOP, END_AT, FOLD_TO, GIVE_UP = (
+    "start",
+    "release",
+    "stop",
+    "end at",
+    "fold to",
+    "give up",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """A model in words that any process understands, as the command line has them.
+
+    ``spec`` is ``MODEL``. ``inference``: callers run in inference mode, and an eager model is put
+    into eval mode.
+    """
+
+    spec: str
+    input_texts: tuple[str, ...] = ()
+    form: str | None = None
+    autocast: str | None = None
+    seed: int = 0
+
+
+class Descriptor:
+    """A file descriptor that goes along when a process is started."""
+
+    def __init__(self, fileno: int) -> None:
+        self.fileno = fileno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self.fileno),)
+
+
+def _received(duplicate: Any) -> Descriptor:
+    return Descriptor(duplicate.detach())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """The work of one process.
+
+    ``source`` is ``None`` where the model comes by ``handed`` alone. ``hands_to``: the processes
+    that this one gives the model to. ``cpus[caller]``: the cores of each caller; ``node``: the
+    NUMA node whose memory the process is bound to. ``scratch``: a folder that outlives a crash.
+    """
+
+    process: int
+    options: RunOptions
+    source: ModelSource | None
+    log: Descriptor
+    log_rows: int
+    log_room: int
+    log_reserved_rows: int
+    budget: Descriptor | None
+    handed: Connection | None
+    hands_to: Sequence[Connection]
+    cpus: tuple[tuple[int, ...], ...]
+    node: int | None
+    scratch: Path
+    processes: int

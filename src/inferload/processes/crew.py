@@ -1,0 +1,345 @@
+"""Callers in processes of their own: started, told what to do, and outlived where one of them dies.
+
+The logs are files that this process made, so a process that is killed leaves all of its finished
+calls behind. Imports no torch: the model is in the other processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload import errors
+from inferload.budget import Budget
+from inferload.cgroups import out_of_memory_kills
+from inferload.crew import Part, PartReport, Preparation
+from inferload.executors.base import Outcome
+from inferload.log_file import LogFile
+from inferload.processes import assignment as say
+from inferload.processes.assignment import Assignment, Descriptor
+from inferload.processes.entry import main
+from inferload.processes.process import CallersProcess, signals_put_off
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from inferload.loads import Schedule
+    from inferload.processes.assignment import ModelSource
+    from inferload.run_options import RunOptions
+
+# From telling all processes when to start until then: each has to hear of it and wake up.
+LEAD_NS = 10_000_000
+LEAD_PER_PROCESS_NS = 1_000_000
+# How long a process may take to report once its calls were given up, and to end once it reported.
+GIVE_UP_S = 2.0
+END_S = 5.0
+
+
+class ProcessCrew:
+    """The callers of a run in ``options.processes`` processes.
+
+    The model comes from ``source``, which the first process loads and hands to the others, or from
+    ``hand``, whose bytes make the same target in each process.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        *,
+        source: ModelSource | None = None,
+        hand: Callable[[Path], bytes] | None = None,
+    ) -> None:
+        self._options = options
+        self._source = source
+        self._hand = hand
+        self._processes: list[CallersProcess] = []
+        self._logs: list[LogFile] = []
+        self._schedules: list[Schedule | None] = []
+        self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+        self._stop_asked = self._stop_told = False
+        self._killed_before = out_of_memory_kills()
+        self._start_ns: int | None = None
+        self.parts: Sequence[Part] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        patience_s = END_S if kind is None else 0.0
+        for process in self._processes:
+            process.end(patience_s if process.report is not None else 0.0)
+        for log in self._logs:
+            log.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    # ---- before the callers start ----
+
+    def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
+        """Start the processes; each takes the model and prepares its callers."""
+        began = time.perf_counter()
+        announce("starting processes" if self._options.crew_size > 1 else "starting a process")
+        self._set_aside()
+        self._start_processes()
+        if self._hand is not None:
+            for process in self._processes:
+                process.hand(self._hand(self._scratch))
+                if process is self._processes[0]:  # alone, it measures what an empty call takes
+                    self._until(lambda one: one.ready is not None, [process], announce)
+        self._until(lambda one: one.ready is not None, self._processes, announce)
+        took_s = time.perf_counter() - began
+        ready = [process.ready for process in self._processes if process.ready is not None]
+        slowest_s = max(one.prepare_s for one in ready)
+        return [
+            replace(
+                one,
+                spec=replace(one.spec, isolated=True),
+                process_s=max(took_s - slowest_s, 0.0),
+            )
+            for one in ready
+        ]
+
+    def _set_aside(self) -> None:
+        options, count = self._options, self._options.crew_size
+        schedule = options.schedule()
+        self._schedules = [None] * count
+        if schedule is not None:
+            self._schedules = [*schedule.dealt(count, options.seed)]
+        elif options.calls is not None and options.calls < count:
+            raise errors.PlanError(
+                f"{options.calls:,} calls are fewer than {count} processes: ask for more calls"
+            )
+        for own in self._schedules:
+            calls = options.calls if own is None else own.calls
+            whole = options.precision is None and (count == 1 or own is not None)
+            self._logs.append(LogFile(calls, set_aside=whole))
+
+    def _start_processes(self) -> None:
+        options, count = self._options, self._options.crew_size
+        context = multiprocessing.get_context("spawn")
+        budget = None
+        if count > 1 and options.calls is not None and self._schedules[0] is None:
+            budget = Budget.of(options.calls)
+        # who gives each process its model: this process, the first one, or its own words
+        gifts = [context.Pipe(duplex=False) for _ in range(count)]
+        from_here = self._hand is not None
+        resource_tracker.ensure_running()  # it would unblock the signals that are put off below
+        for number in range(count):
+            starter, starters_end = context.Pipe()
+            takes = from_here or number > 0
+            gives = [end for _, end in gifts[1:]] if number == 0 and not from_here else []
+            assignment = Assignment(
+                process=number,
+                processes=count,
+                options=options,
+                source=self._source,
+                log=Descriptor(self._logs[number].fileno),
+                log_rows=self._logs[number].rows,
+                log_room=self._logs[number].room,
+                log_reserved_rows=self._logs[number].reserved_rows,
+                budget=None if budget is None else Descriptor(budget.fileno),
+                handed=gifts[number][0] if takes else None,
+                hands_to=gives,
+                cpus=(),
+                node=None,
+                scratch=self._scratch,
+            )
+            process = context.Process(
+                target=main,
+                args=(starters_end, assignment, os.getpid()),
+                name=f"inferload-{number}",
+                daemon=False,
+            )
+            with signals_put_off():
+                process.start()
+            starters_end.close()
+            gift = gifts[number][1] if from_here else None
+            self._processes.append(CallersProcess(number, process, starter, gift))
+        for number, (take, give) in enumerate(gifts):
+            take.close()  # so that whoever waits for a gift hears if its giver has died
+            if not from_here or number >= count:
+                give.close()
+
+    def _until(
+        self,
+        happened: Callable[[CallersProcess], bool],
+        processes: Sequence[CallersProcess],
+        announce: Callable[[str], None],
+    ) -> None:
+        while not all(happened(process) for process in processes):
+            self._listen(0.1, announce)
+
+    # ---- while they call ----
+
+    def start(self) -> None:
+        """Have every process start its callers."""
+        for process in self._processes:
+            process.tell(say.START)
+        self.parts = [
+            Part(
+                running=process.running(log, self._options.load.callers, schedule),
+                log=log,
+                schedule=schedule,
+                callers=self._options.load.callers,
+                inputs=len(process.ready.spec.inputs) if process.ready else 1,
+            )
+            for process, log, schedule in zip(
+                self._processes, self._logs, self._schedules, strict=True
+            )
+        ]
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the callers of all processes stand at the start line."""
+        return self._wait(lambda one: one.at_line or one.ended, timeout_s)
+
+    def release(self) -> int:
+        """Tell all processes when to start; that time."""
+        lead_ns = LEAD_NS + LEAD_PER_PROCESS_NS * len(self._processes)
+        self._start_ns = time.perf_counter_ns() + lead_ns
+        for process in self._processes:
+            process.tell(say.RELEASE, self._start_ns)
+        return self._start_ns
+
+    def wait_done(self, timeout_s: float) -> bool:
+        """Wait until every process has reported, or has died."""
+        return self._wait(lambda one: one.ended, timeout_s)
+
+    def _wait(self, happened: Callable[[CallersProcess], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if all(happened(process) for process in self._processes):
+                return True
+            left = deadline - time.monotonic()
+            if left < 0:
+                return False
+            self._listen(left)
+
+    def now_ns(self) -> int:
+        """The time by the callers' clock: all processes of a machine have the same."""
+        return time.perf_counter_ns()
+
+    def stop(self) -> None:
+        """Let each caller finish the call it is in, and no more."""
+        # called by signal handlers, perhaps in the middle of telling a process something else
+        self._stop_asked = True
+
+    def _listen(self, timeout_s: float, announce: Callable[[str], None] | None = None) -> None:
+        """Hear what processes say, and whether one has died."""
+        self._pass_stop_on()
+        alive = [process for process in self._processes if not process.ended]
+        heard = wait([thing for one in alive for thing in one.waited_for], timeout_s)
+        for process in alive:
+            if not any(thing in heard for thing in process.waited_for):
+                continue
+            for word, *rest in process.heard():
+                if word == say.STAGE and announce is not None:
+                    announce(*rest)
+                elif word == say.ERROR:
+                    raise _error(process.number, *rest)
+            if process.died:
+                self._mourn(process)
+            elif process.report is not None and self._options.on_error == "stop":
+                self._stop_asked |= process.report.outcome.first_failure is not None
+        self._pass_stop_on()
+
+    def _pass_stop_on(self) -> None:
+        if self._stop_asked and not self._stop_told and self.parts:
+            self._stop_told = True
+            for process in self._processes:
+                process.tell(say.STOP)
+
+    def _mourn(self, process: CallersProcess) -> None:
+        """A process has died: note how, and end the run where errors do."""
+        if self._start_ns is None:
+            ending = process.ending(self._scratch, None, (), self._killed_before)
+            raise errors.TargetCrashed(
+                f"process {process.number} {ending.how} while it {process.stage}"
+                + (f" ({ending.place})" if ending.place else "")
+                + ": no call was measured yet"
+                + process.hint()
+            )
+        part = self.parts[process.number]
+        rows = part.running.claimed_rows()
+        in_flight = part.log.calls_in_flight(rows)
+        ending = process.ending(
+            self._scratch,
+            (time.perf_counter_ns() - self._start_ns) / 1e9,
+            in_flight,
+            self._killed_before,
+        )
+        stopped_ns = time.perf_counter_ns() if self._options.on_error == "stop" else None
+        process.report = PartReport(
+            outcome=_cut_off(rows, stopped_ns),
+            ending=ending,
+        )
+        if self._options.on_error == "stop":
+            self._stop_asked = True
+
+    # ---- after ----
+
+    def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
+        """What each process left behind; one that does not answer is killed."""
+        if abandoned:
+            for process in self._processes:
+                process.tell(say.GIVE_UP)
+            if not self.wait_done(GIVE_UP_S):
+                for process in self._processes:
+                    if not process.ended:
+                        rows = self.parts[process.number].running.claimed_rows()
+                        process.end(0.0)
+                        process.report = PartReport(outcome=_cut_off(rows, time.perf_counter_ns()))
+        while not self.wait_done(1.0):
+            pass
+        return [
+            self._with_exception(process.report, process.exception)
+            for process in self._processes
+            if process.report is not None
+        ]
+
+    def _with_exception(self, report: PartReport, pickled: bytes | None) -> PartReport:
+        """With the exception itself, where the model is at hand: here are its classes."""
+        failure = report.outcome.first_failure
+        if failure is None or pickled is None or self._hand is None:
+            return report
+        try:
+            exception = pickle.loads(pickled)  # noqa: S301 - a process of our own
+        except Exception:  # noqa: BLE001 - whatever its class does when it is rebuilt
+            return report
+        failure = replace(failure, exception=exception)
+        return replace(report, outcome=replace(report.outcome, first_failure=failure))
+
+
+def _cut_off(rows: int, stopped_ns: int | None) -> Outcome:
+    """What is known of callers that cannot be asked any more."""
+    return Outcome(
+        claimed_rows=rows,
+        first_calls_ns=(),
+        errors=(),
+        first_failure=None,
+        disk_full=False,
+        stopped_ns=stopped_ns,
+    )
+
+
+def _error(number: int, kind: str, text: str) -> Exception:
+    """The error that a process told of, of the same class where it is one of ours."""
+    for own in (errors.PlanError, errors.NativeBuildError, errors.InferloadError):
+        if kind == own.__name__:
+            return own(text)
+    return errors.InferloadError(f"process {number} failed: {text}")

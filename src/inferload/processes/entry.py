@@ -1,0 +1,62 @@
+"""Where a started process begins: what must be done before torch is imported."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from inferload.processes.assignment import Assignment
+
+_PR_SET_PDEATHSIG = 1
+_SET_MEMPOLICY = 238  # the number of the system call on x86-64
+_MPOL_BIND = 2
+#: Where a process writes what it was doing when a signal ended it.
+CRASH_FILE = "crash-{process}.txt"
+
+
+def main(connection: Connection, assignment: Assignment, parent: int) -> None:
+    """Run the callers of one process, and end."""
+    _die_with(parent)
+    # a Ctrl-C goes to the whole group: the starter hears it, and tells this process what to do
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    crash = (assignment.scratch / CRASH_FILE.format(process=assignment.process)).open("w")
+    faulthandler.enable(crash, all_threads=False)
+    own = sorted({cpu for caller in assignment.cpus for cpu in caller})
+    if own:
+        os.sched_setaffinity(0, own)
+    if assignment.node is not None:
+        _bind_memory(assignment.node)
+
+    from inferload.processes.worker import work
+
+    work(connection, assignment)
+    # what torch would do at its end takes most of a second, and nobody needs it
+    atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _die_with(parent: int) -> None:
+    """Have the system end this process when its starter ends, whatever it is doing then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _bind_memory(node: int) -> None:
+    mask = ctypes.c_ulong(1 << node)
+    ctypes.CDLL(None, use_errno=True).syscall(
+        _SET_MEMPOLICY, _MPOL_BIND, ctypes.byref(mask), ctypes.c_ulong(64)
+    )

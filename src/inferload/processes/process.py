@@ -1,0 +1,198 @@
+"""One process with callers, as its starter sees it: what it said, and how it ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferload.cgroups import out_of_memory_kills
+from inferload.processes import assignment as say
+from inferload.processes.entry import CRASH_FILE
+from inferload.records import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from inferload.crew import PartReport, Preparation
+    from inferload.loads import Schedule
+    from inferload.log_file import LogFile
+
+_NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<")
+
+
+class CallersProcess:
+    """One started process."""
+
+    def __init__(
+        self, number: int, process: SpawnProcess, connection: Connection, gift: Connection | None
+    ) -> None:
+        self.number = number
+        self._process = process
+        self._connection = connection
+        self._gift = gift
+        self.stage = "started"
+        #: What it has said so far.
+        self.ready: Preparation | None = None
+        self.at_line = False
+        self.report: PartReport | None = None
+        self.exception: bytes | None = None
+
+    @property
+    def waited_for(self) -> list[Any]:
+        """What becomes readable when it says something, or ends."""
+        return [self._connection, self._process.sentinel]
+
+    @property
+    def died(self) -> bool:
+        """Whether it ended without a report."""
+        return self.report is None and self._process.exitcode is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to hear from it."""
+        return self.report is not None
+
+    def tell(self, *message: Any) -> None:
+        """Say something to it; one that has ended does not hear it."""
+        with suppress(OSError):
+            self._connection.send(message)
+
+    def hand(self, content: bytes) -> None:
+        """Give it the model."""
+        if self._gift is not None:
+            with suppress(OSError):
+                self._gift.send_bytes(content)
+            self._gift.close()
+
+    def heard(self) -> list[tuple[Any, ...]]:
+        """What it has said since; what concerns its state is noted here."""
+        messages: list[tuple[Any, ...]] = []
+        # the exit code is read first: what was said before the end is there afterwards
+        ended = self._process.exitcode is not None
+        with suppress(EOFError, OSError):
+            while self._connection.poll():
+                messages.append(self._connection.recv())
+                self._note(messages[-1])
+        if not ended and not messages:
+            self._process.join(0.05)  # its connection closed: it is just ending
+        return messages
+
+    def _note(self, message: tuple[Any, ...]) -> None:
+        word, *rest = message
+        if word == say.STAGE:
+            self.stage = "prepared"
+        elif word == say.PREPARED:
+            (self.ready,) = rest
+            self.stage = "warmed up"
+        elif word == say.READY:
+            self.at_line = True
+        elif word == say.DONE:
+            self.report, self.exception = rest
+
+    def ending(
+        self,
+        scratch: Path,
+        after_s: float | None,
+        in_flight: Sequence[tuple[int, int]],
+        killed_before: int,
+    ) -> Ending:
+        """How it ended."""
+        code = self._process.exitcode or 0
+        name = signal.Signals(-code).name if code < 0 else None
+        if name == "SIGKILL" and out_of_memory_kills() > killed_before:
+            how = "was killed by the kernel, which was out of memory (SIGKILL),"
+        elif name == "SIGKILL":
+            how = "was killed by SIGKILL, which somebody sent,"
+        elif name is not None:
+            how = f"was ended by {name} ({signal.strsignal(-code)})"
+        else:
+            how = f"left by itself with exit code {code}"
+        return Ending(
+            how=how.rstrip(","),
+            signal=name,
+            exit_code=None if name else code,
+            after_s=after_s,
+            in_flight=tuple(in_flight),
+            place=_place(scratch / CRASH_FILE.format(process=self.number)),
+        )
+
+    def hint(self) -> str:
+        """What may help where it ended before it said anything."""
+        if self.stage == "started" and self._process.exitcode == 1:
+            return (
+                "; a script that starts processes must do so under if __name__ == '__main__', "
+                "because each of them imports it"
+            )
+        return ""
+
+    def running(self, log: LogFile, callers: int, schedule: Schedule | None) -> RunningProcess:
+        """Its callers while they call."""
+        return RunningProcess(self, log, callers, schedule)
+
+    def end(self, patience_s: float) -> None:
+        """See that it has ended: wait, then kill."""
+        if self._gift is not None:
+            self._gift.close()
+        self._connection.close()  # a process that still listens ends when it hears that
+        self._process.join(patience_s)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+
+
+class RunningProcess:
+    """The callers of a process; what they have claimed is read from their log."""
+
+    def __init__(
+        self, process: CallersProcess, log: LogFile, callers: int, schedule: Schedule | None
+    ) -> None:
+        self._process = process
+        self._log = log
+        self._callers = callers
+        self._rows = log.rows if schedule is None else schedule.calls
+        self._folded = 0
+        self._written = 0
+
+    def claimed_rows(self) -> int:
+        """How many rows of the log callers have written so far, as far as can be seen."""
+        report = self._process.report
+        if report is not None and report.ending is None:
+            return report.outcome.claimed_rows
+        end = min(self._rows, self._folded + self._log.room)
+        self._written = self._log.written_rows(self._written, self._callers, end)
+        return self._written
+
+    def fold_to(self, rows: int) -> None:
+        """Rows before this have been read: their places in the log may be written again."""
+        self._folded = rows
+        self._process.tell(say.FOLD_TO, rows)
+
+    def end_at(self, rows: int) -> None:
+        """Open loop: start no call from row ``rows`` on; those before have the drain time."""
+        self._process.tell(say.END_AT, rows)
+
+
+@contextmanager
+def signals_put_off() -> Iterator[None]:
+    """Have a process started in here born deaf to Ctrl-C; this one hears it afterwards."""
+    deaf_to = (signal.SIGINT, signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _place(crash: Path) -> str | None:
+    """The innermost line of the user's own Python in what faulthandler wrote."""
+    with suppress(OSError):
+        for file, line in re.findall(r'File "(.+?)", line (\d+) in', crash.read_text()):
+            if not file.startswith(_NOT_THE_USERS) and f"{os.sep}site-packages{os.sep}" not in file:
+                return f"{file}:{line}"
+    return None

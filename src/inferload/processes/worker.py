@@ -1,0 +1,175 @@
+"""What a started process does: take the model, prepare, run its callers, report."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inferload.budget import Budget
+from inferload.errors import InferloadError
+from inferload.executors.base import exception_words
+from inferload.executors.thread_state import ThreadState
+from inferload.loading import calling_state, load
+from inferload.local_crew import LocalCrew
+from inferload.log_file import LogFile
+from inferload.plan import Share
+from inferload.processes import assignment as say
+from inferload.processes.handing import adopt, handed, received, unpickled
+
+if TYPE_CHECKING:
+    from inferload.crew import PartReport
+    from inferload.inputs import CallInput
+    from inferload.processes.assignment import Assignment
+    from inferload.targets.base import Target
+
+
+def work(connection: Connection, given: Assignment) -> None:
+    """Do the work of one process; what goes wrong is told to its starter."""
+    try:
+        with ExitStack() as stack:
+            _Worker(connection, given, stack).work()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return  # the starter has ended, or has no use for this process any more
+    except BaseException as error:  # noqa: BLE001 - also what a model's own exit raises
+        if os.environ.get("INFERLOAD_DEBUG"):
+            sys.excepthook(type(error), error, error.__traceback__)
+        text = str(error) if isinstance(error, InferloadError) else exception_words(error)
+        connection.send((say.ERROR, type(error).__name__, text))
+
+
+class _Worker:
+    def __init__(self, connection: Connection, given: Assignment, stack: ExitStack) -> None:
+        self._starter = connection
+        self._given = given
+        self._stack = stack
+        self._crew: LocalCrew
+
+    def work(self) -> None:
+        given = self._given
+        target, inputs, load_s = self._model()
+        options = given.options
+        self._crew = crew = self._stack.enter_context(
+            LocalCrew(target, inputs, options, self._share(), load_s=load_s)
+        )
+        (ready,) = crew.prepare(self._announce)
+        for other in given.hands_to:
+            state = ThreadState.of_this_thread().portable
+            spec = None if given.source is None else given.source.spec
+            other.send_bytes(handed(target, inputs, state, spec=spec, scratch=given.scratch))
+        self._starter.send((say.PREPARED, ready))
+        (word,) = self._starter.recv()
+        if word == say.START:
+            crew.start()
+            self._serve()
+
+    def _announce(self, text: str) -> None:
+        if self._given.process == 0:  # the others say the same
+            self._starter.send((say.STAGE, text))
+
+    def _model(self) -> tuple[Target, tuple[CallInput, ...], float]:
+        given, source = self._given, self._given.source
+        began = time.perf_counter()
+        if given.handed is None:
+            if source is None:
+                raise AssertionError("a process is given a model, or words to find it by")
+            self._stack.enter_context(calling_state(source.autocast))
+            loaded = load(source, self._announce, given.scratch)
+            self._stack.enter_context(torch.inference_mode())
+            return loaded.target, loaded.given, loaded.load_s
+        found = unpickled(given.handed.recv_bytes(), None if source is None else source.spec)
+        if found.target is None and found.file is None and source is not None:
+            with calling_state(source.autocast):
+                loaded = load(source, self._announce, given.scratch, found.given)
+            adopt(loaded.target, found.weights)
+            target = loaded.target
+        else:
+            target = received(found)
+        self._stack.enter_context(found.state.taken_over())
+        target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
+        return target, found.given, time.perf_counter() - began
+
+    def _share(self) -> Share:
+        given = self._given
+        schedule = given.options.schedule()
+        if schedule is not None:
+            schedule = schedule.dealt(given.processes, given.options.seed)[given.process]
+        return Share(
+            process=given.process,
+            processes=given.processes,
+            schedule=schedule,
+            log=LogFile.opened(
+                given.log.fileno, given.log_rows, given.log_room, given.log_reserved_rows
+            ),
+            budget=None if given.budget is None else Budget(given.budget.fileno),
+            cpus=given.cpus,
+        )
+
+    def _serve(self) -> None:
+        """Do what the starter says until the callers have finished, and report."""
+        crew = self._crew
+        notices, notify = os.pipe()
+        threading.Thread(target=self._notify, args=(notify,), daemon=True).start()
+        while True:
+            for source in wait([self._starter, notices]):
+                if source is notices:
+                    if os.read(notices, 1) == b"r":
+                        self._starter.send((say.READY,))
+                    else:
+                        self._report(abandoned=False)
+                        return
+                    continue
+                word, *rest = self._starter.recv()
+                if word == say.RELEASE:
+                    crew.release(*rest)
+                elif word == say.STOP:
+                    crew.stop()
+                elif word == say.END_AT:
+                    crew.parts[0].running.end_at(*rest)
+                elif word == say.FOLD_TO:
+                    crew.parts[0].running.fold_to(*rest)
+                elif word == say.GIVE_UP:
+                    crew.stop()
+                    self._report(abandoned=True)
+                    sys.stdout.flush()
+                    os._exit(0)  # a normal exit would wait for callers that do not return
+
+    def _notify(self, notify: int) -> None:
+        """Tell the serving thread when all callers are ready, and when all have finished."""
+        while not self._crew.wait_ready(1.0):
+            pass
+        os.write(notify, b"r")
+        while not self._crew.wait_done(1.0):
+            pass
+        os.write(notify, b"d")
+
+    def _report(self, *, abandoned: bool) -> None:
+        (report,) = self._crew.collect(abandoned=abandoned)
+        sendable, exception = _sendable(report)
+        self._starter.send((say.DONE, sendable, exception))
+
+
+def _sendable(report: PartReport) -> tuple[PartReport, bytes | None]:
+    """A report without outputs and exceptions, which the starter may not know how to unpickle."""
+    outcome, exception = replace(report.outcome, kept=()), None
+    if outcome.first_failure is not None:
+        exception = _pickled(outcome.first_failure.exception)
+        outcome = replace(outcome, first_failure=replace(outcome.first_failure, exception=None))
+    return replace(report, outcome=outcome), exception
+
+
+def _pickled(value: Any) -> bytes | None:
+    try:
+        content = pickle.dumps(value)
+        pickle.loads(content)  # noqa: S301 - our own, a moment old: many exceptions only pickle
+    except Exception:  # noqa: BLE001 - a model's exception may do anything
+        return None
+    return content

@@ -1,0 +1,226 @@
+"""Runs whose callers are in other processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+import pytest
+import torch
+
+import inferload as il
+from inferload.executors.thread_state import ThreadState
+from inferload.inputs import as_call_inputs
+from inferload.processes.handing import adopt, handed, received, unpickled, weights_of
+from inferload.targets.forms import as_form
+from inferload.targets.load import as_target
+
+pytestmark = pytest.mark.multiprocess
+
+SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
+
+PY_FILE = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(8, 2)
+        self.hook = lambda x: x  # which no pickle takes
+    def forward(self, x):
+        return self.hook(self.linear(x))
+def model():
+    return Model()
+"""
+
+
+@pytest.mark.parametrize(
+    "any_target",
+    [
+        "eager",
+        pytest.param("script", marks=pytest.mark.native),
+        pytest.param("aoti", marks=[pytest.mark.native, pytest.mark.slow]),
+    ],
+    indirect=True,
+)
+def test_every_call_is_made_once_and_right_in_any_form(any_target):
+    with torch.inference_mode():
+        result = il.run(
+            any_target,
+            SIZED,
+            load=il.ClosedLoop(callers=2),
+            processes=2,
+            calls=3001,
+            threads_per_call=1,
+            verify=True,
+        )
+    log = result.log
+    assert len(log) == 3001
+    assert (result.spec.processes, result.spec.callers, result.spec.isolated) == (2, 4, True)
+    assert result.spec.grad_mode == "inference"
+    assert set(log.process) == {0, 1}
+    assert set(log.caller) == {0, 1, 2, 3}
+    assert [one.completed_calls for one in result.processes] == [
+        int((log.process == number).sum()) for number in range(2)
+    ]
+    assert len({one.pid for one in result.processes}) == 2
+    assert result.verification.differing == 0
+    assert result.verification.compared > 20
+
+
+def test_an_open_loop_is_dealt_and_keeps_the_times_that_were_asked_for(tmp_path: Path):
+    load = il.OpenLoop.poisson(1500, seed=5)
+    result = il.run(models.NoOp(), [SIZED[0]], load=load, processes=2, calls=900, verify=True)
+    assert (result.log.scheduled_ns == load.schedule(900, None).times_ns).all()
+    for number, part in enumerate(load.schedule(900, None).dealt(2, seed=0)):
+        mine = result.log.process == number
+        assert (result.log.scheduled_ns[mine] == part.times_ns).all()
+    assert result.summary.queue_ms is not None
+    result.save(tmp_path / "r.json")
+    again = il.load_result(tmp_path / "r.json")
+    assert str(again) == str(result)
+    assert (again.log.process == result.log.process).all()
+    assert again.processes == result.processes
+    assert "2 processes x 1 caller (threads)" in str(result)
+
+
+def test_by_precision_and_by_duration_all_processes_end_together():
+    by_time = il.run(models.NoOp(), [SIZED[0]], processes=2, duration_s=0.4)
+    ends = [by_time.log.finished_ns[by_time.log.process == number].max() for number in range(2)]
+    assert min(ends) > 0.3e9
+    assert max(ends) < 0.6e9
+    precise = il.run(models.Sleeps(0.001), [SIZED[0]], processes=2, precision=0.3, quantile="p50")
+    assert precise.status == "complete"
+    assert set(precise.log.process) == {0, 1}
+    assert precise.summary.duration_s < 30
+
+
+def test_settings_of_the_calling_thread_hold_in_every_process():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        result = il.run(
+            models.ExpectsState(grad=False, inference=False, autocast=True),
+            [torch.ones(4, 4)],
+            processes=2,
+            calls=40,
+            threads_per_call=1,
+        )
+    assert (result.spec.grad_mode, result.spec.autocast) == ("no grad", "cpu:bfloat16")
+    assert result.summary.completed_calls == 40
+
+
+def test_an_exception_in_one_process_ends_the_run_of_all():
+    inputs = [torch.ones(1), *[torch.ones(1)] * 8, -torch.ones(1)]
+    with pytest.raises(il.CallError, match=r"of process \d on input 9") as caught:
+        il.run(models.RaisesOnNegative(), inputs, processes=2, duration_s=60, warmup_calls=1)
+    error = caught.value
+    assert type(error.__cause__) is RuntimeError
+    assert error.place.startswith(models.__file__)
+    assert error.result.status == "failed"
+    assert error.result.summary.duration_s < 10
+
+
+def test_exceptions_are_recorded_over_all_processes():
+    inputs = [torch.ones(1), -torch.ones(1)]
+    result = il.run(models.RaisesOnNegative(), inputs, processes=2, calls=100, on_error="record")
+    assert len(result.log) == 100
+    assert result.summary.failed_calls == (result.log.input == 1).sum()
+    assert len(result.log.errors) == 1
+
+
+def test_a_model_that_cannot_be_pickled_is_rebuilt_from_its_spec(tmp_path: Path):
+    path = tmp_path / "mine.py"
+    path.write_text(PY_FILE)
+    result = il.run(f"{path}:model", [torch.zeros(1, 8)], processes=2, calls=50, verify=True)
+    assert len(result.log) == 50
+    words = [sys.executable, "-m", "inferload", "run", f"{path}:model", "--processes", "2"]
+    done = subprocess.run(
+        [*words, "--inputs", "1x8", "--calls", "50", "--verify"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "yes: " in done.stdout
+
+
+def test_a_model_that_cannot_be_pickled_and_has_no_spec_is_refused_with_what_to_do():
+    with pytest.raises(il.PlanError, match=r"cannot be pickled.*give il.run 'path/file.py:name'"):
+        il.run(lambda x: x, [SIZED[0]], processes=2, calls=10)
+
+
+def test_a_class_that_another_process_does_not_find_is_refused_with_what_to_do(monkeypatch):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    monkeypatch.setattr(models, "Passing", Model, raising=False)
+    Model.__module__, Model.__qualname__ = "models", "Passing"
+    with pytest.raises(il.PlanError, match="cannot be unpickled in another process"):
+        il.run(Model(), [SIZED[0]], processes=1, calls=10)
+
+
+def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, torch, inferload as il\n"
+        "il.run(torch.nn.Linear(2, 2), [torch.zeros(1, 2)], processes=2, calls=10)\n"
+    )
+    words = [sys.executable, str(script)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("form", ["eager", "script", "export"])
+def test_weights_are_one_memory_for_all_processes(form, tmp_path: Path):
+    given = as_call_inputs([torch.zeros(1, 8)])
+    giver = as_form(models.mlp(), form, given)
+    state = ThreadState.of_this_thread().portable
+    content = handed(giver, given, state, spec=None, scratch=tmp_path)
+    taker = received(unpickled(content, None))
+    # what the one writes, the other reads
+    for module in giver.modules():
+        for parameter in module.parameters():
+            parameter.data.fill_(0.5)
+    x = torch.ones(1, 8)
+    assert torch.equal(taker.python_callable()(x), giver.python_callable()(x))
+    own = [p for module in taker.modules() for p in module.parameters()]
+    assert all(bool((one == 0.5).all()) for one in own)
+    assert all(one.is_shared() for one in own)
+
+
+def test_a_rebuilt_model_takes_over_shared_weights_of_the_same_shape_only():
+    giver, taker = as_target(torch.nn.Linear(4, 4)), as_target(torch.nn.Linear(4, 4))
+    other = as_target(torch.nn.Linear(4, 3))
+    weights = weights_of(giver)
+    assert adopt(taker, weights) == 2
+    assert torch.equal(taker.module.weight, giver.module.weight)
+    assert adopt(other, weights) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"processes": 0}, "processes is 0: it must be a whole number from 1 to 1,024"),
+        ({"processes": 2, "calls": 1}, "1 calls are fewer than 2 processes"),
+        ({"processes": 2, "trace": "t.json"}, "a trace is of one process, and 2 were asked for"),
+        ({"timeout_s": -1}, "timeout_s is -1"),
+    ],
+)
+def test_options_that_cannot_be_run_are_refused(options, sentence):
+    with pytest.raises(il.PlanError, match=sentence):
+        il.run(models.NoOp(), [SIZED[0]], **options)
+
+
+def test_a_long_run_is_counted_process_by_process(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 8192)
+    monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 3000)
+    monkeypatch.setattr("inferload.merging.SAMPLED_CALLS", 3000)
+    result = il.run(models.NoOp(), [SIZED[0]], processes=2, calls=60_001)
+    assert result.log.tally is not None
+    assert result.summary.completed_calls == result.log.calls_made == 60_001
+    assert 1000 < len(result.log) < 3500
+    assert sum(one.completed_calls for one in result.processes) == 60_001
+    result.save(tmp_path / "r.json")
+    assert str(il.load_result(tmp_path / "r.json")) == str(result)
