@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.records import RunWarning, half_width_fraction
-from inferload.units import milliseconds_text
+from inferload.units import bytes_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
-    from inferload.records import Ending, RunSpec, SteadyState, Summary, Verification
+    from inferload.records import Ending, MemoryUse, RunSpec, SteadyState, Summary, Verification
 
     _Texts = tuple[str, str, str]
 
+# Less than this in half a run, or 1 % of what is resident, is no leak to speak of.
+LEAST_LEAK_BYTES = 4 * 2**20
 GIL_FORMS = {"eager", "compile", "export", "callable"}
 
 
@@ -104,13 +106,14 @@ class Findings:
     on_device: bool = False
     verification: Verification | None = None
     endings: Sequence[tuple[int, Ending]] = ()
+    memory: Sequence[tuple[int, MemoryUse]] = ()
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
     """What is doubtful about a run once it is over; thresholds as in docs/measuring.md."""
     return [
         RunWarning(code=code, message=message, hint=hint)
-        for check in (_broken, _unfinished, _figures, _harness, _neighbours)
+        for check in (_broken, _unfinished, _figures, _harness, _leak, _neighbours)
         for code, message, hint in check(found)
     ]
 
@@ -307,6 +310,20 @@ def _harness(found: Findings) -> Iterator[_Texts]:
             ),
             "call gc.freeze() after loading, or gc.disable()",
         )
+
+
+def _leak(found: Findings) -> Iterator[_Texts]:
+    """Memory that grows with the number of calls."""
+    for number, use in found.memory:
+        grown, per_1000 = use.growth_bytes or 0, use.growth_bytes_per_1000_calls or 0.0
+        if (use.growth_p or 1.0) < 0.01 and grown > max(LEAST_LEAK_BYTES, use.rss_bytes[-1] // 100):
+            which = f" of process {number}" if len(found.memory) > 1 else ""
+            yield (
+                "memory-grows",
+                f"memory{which} grows by {bytes_text(per_1000)} per 1,000 calls",
+                "a cache without a limit, or a leak: outputs, inputs or graphs that are kept?",
+            )
+            return
 
 
 def _neighbours(found: Findings) -> Iterator[_Texts]:

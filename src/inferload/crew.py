@@ -72,6 +72,7 @@ class RunningPart(Protocol):
 class Part:
     """The callers of one process, and the log that they write."""
 
+    pid: int
     running: RunningPart
     log: LogFile
     schedule: Schedule | None
@@ -80,7 +81,13 @@ class Part:
 
 
 class Crew(Protocol):
-    """All callers of a run."""
+    """All callers of a run.
+
+    ``nursery_pss_bytes``: the proportional set size of a process that has no callers and from which
+    the others were forked, at the start line; ``None`` where there is no such process.
+    """
+
+    nursery_pss_bytes: int | None
 
     @property
     def parts(self) -> Sequence[Part]:

@@ -55,6 +55,7 @@ class Execution:
     stopped_s: float | None
     hung: list[tuple[int, CallInFlight]]
     never_ready: bool
+    nursery_pss_bytes: int | None
     disturbances: Disturbances
 
 
@@ -97,6 +98,7 @@ def execute(
         open_s = time.perf_counter() - opened
         abandoned = never_ready
         if not never_ready:
+            watcher.look_at_memory(0.0)
             with watch:
                 watcher.start_ns = crew.release()
                 if signals.received:
@@ -140,5 +142,6 @@ def execute(
         watcher=watcher,
         hung=watcher.hung,
         never_ready=never_ready,
+        nursery_pss_bytes=crew.nursery_pss_bytes,
         disturbances=together(watch, [report.disturbances for report in reports]),
     )

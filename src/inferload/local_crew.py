@@ -48,6 +48,8 @@ _SPIN_NS = 200_000
 class LocalCrew:
     """Callers in this process, or of this process's share of a run."""
 
+    nursery_pss_bytes: int | None = None
+
     def __init__(
         self,
         target: Target,
@@ -170,6 +172,7 @@ class LocalCrew:
         self.wait_done = self._running.wait_done
         self.parts = [
             Part(
+                pid=os.getpid(),
                 running=self._running,
                 log=job.log,
                 schedule=job.schedule,

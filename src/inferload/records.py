@@ -256,10 +256,34 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """What memory one process took while its callers called, by proc(5), over time.
+
+    ``rss_bytes``: resident set sizes at ``times_s`` from the start line, ``pss_bytes`` proportional
+    ones, of which pages that other processes share are only a part, at ``pss_times_s``.
+    ``peak_rss_bytes`` is of the whole life of the process. ``growth_bytes_per_1000_calls``: by how
+    much memory of its own, not shared, grew in the later half of the run (Theil-Sen),
+    ``growth_bytes`` in all of that half, ``growth_p`` the chance of that without a trend (Kendall).
+    """
+
+    times_s: tuple[float, ...]
+    rss_bytes: tuple[int, ...]
+    peak_rss_bytes: int
+    pss_times_s: tuple[float, ...] = ()
+    pss_bytes: tuple[int, ...] = ()
+    peak_pss_bytes: int | None = None
+    growth_bytes_per_1000_calls: float | None = None
+    growth_bytes: int | None = None
+    growth_p: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFigures:
     """One process of a run, over the same part of it as the summary.
 
     ``start_late_ms``: how long after the start line its first call began, in a closed loop.
+    ``cpus[caller]`` are the cores that a caller could run on and ``threads[caller]`` its intra-op
+    threads, both read back from it.
     """
 
     process: int
@@ -271,6 +295,9 @@ class ProcessFigures:
     p50_ms: float | None
     p99_ms: float | None
     start_late_ms: float | None = None
+    cpus: tuple[tuple[int, ...], ...] = ()
+    threads: tuple[int, ...] = ()
+    memory: MemoryUse | None = None
     ending: Ending | None = None
 
 
@@ -280,7 +307,8 @@ class SetUp:
 
     ``load_s``: loading the model, ``convert_s``: turning it into its form, ``prepare_s``: these,
     checking the inputs and compiling, before any caller; of several processes the slowest.
-    ``process_s``: what starting other processes took beside that.
+    ``process_s``: what starting other processes took beside that. ``nursery_pss_bytes``: the
+    proportional set size of the process that they were forked from, which has no callers.
     ``open_s``: from starting the callers until all of them stood at the start line.
     ``first_call_ms``: the target's very first call: the one made to prepare or check it where
     there was one, else the slowest caller's first; ``None`` where that was no warm-up call.
@@ -293,6 +321,7 @@ class SetUp:
     load_s: float | None = None
     convert_s: float | None = None
     process_s: float | None = None
+    nursery_pss_bytes: int | None = None
     open_s: float
     first_call_ms: float | None
     first_ten_ms: tuple[float, ...] = ()

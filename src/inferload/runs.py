@@ -135,6 +135,7 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
     set_up = _set_up(ready, done)
+    processes = [_process(number, ready[number], done, from_s) for number in range(len(reports))]
     verification = _verification([r.verification for r in reports if r.verification is not None])
     found = checks.Findings(
         spec=spec,
@@ -152,6 +153,7 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         log_was_full=any(report.outcome.log_was_full for report in reports),
         on_device=ready[0].on_device,
         verification=verification,
+        memory=[(one.process, one.memory) for one in processes if one.memory is not None],
         endings=[(n, r.ending) for n, r in enumerate(reports) if r.ending is not None],
     )
     return RunResult(
@@ -172,9 +174,7 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         ),
         steady=steady,
         verification=verification,
-        processes=tuple(
-            _process(number, ready[number], done, from_s) for number in range(len(reports))
-        ),
+        processes=tuple(processes),
         log=done.log,
     )
 
@@ -216,6 +216,7 @@ def _set_up(ready: Sequence[Preparation], done: Execution) -> SetUp:
         load_s=max(one.load_s for one in ready),
         convert_s=max(one.convert_s for one in ready),
         process_s=max(one.process_s for one in ready),
+        nursery_pss_bytes=done.nursery_pss_bytes,
         open_s=done.open_s,
         first_call_ms=max(first_calls, default=None),
         first_ten_ms=tuple(duration / NS_PER_MS for duration in slowest),
@@ -242,5 +243,8 @@ def _process(number: int, ready: Preparation, done: Execution, from_s: float) ->
         p50_ms=None if durations is None else stats.value_ms(durations, 0.5),
         p99_ms=None if durations is None else stats.value_ms(durations, 0.99),
         start_late_ms=late_ms,
+        cpus=tuple(map(tuple, report.outcome.cpus)),
+        threads=tuple(report.outcome.threads),
+        memory=done.watcher.memory[number].found,
         ending=report.ending,
     )

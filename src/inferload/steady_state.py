@@ -109,7 +109,11 @@ def kendall_p(values: Floats) -> float:
     return math.erfc(abs(score) / math.sqrt(variance / 18) / math.sqrt(2))
 
 
-def theil_sen_slope(values: Floats) -> float:
-    """The median of the slopes of all pairs, per window (Sen 1968)."""
+def theil_sen_slope(values: Floats, places: Floats | None = None) -> float:
+    """The median of the slopes of all pairs, per place (Sen 1968); one after another if not given.
+
+    ``places`` ascend, and no two are the same.
+    """
+    where = np.arange(len(values)) if places is None else places
     first, second = np.triu_indices(len(values), 1)
-    return float(np.median((values[second] - values[first]) / (second - first)))
+    return float(np.median((values[second] - values[first]) / (where[second] - where[first])))

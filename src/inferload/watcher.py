@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inferload.intervals import mean_interval
 from inferload.log_reader import LogReader
+from inferload.memory import MemoryWatch
 from inferload.merging import merged
 from inferload.units import NS_PER_S
 
@@ -44,6 +46,7 @@ class Watcher:
         self._drain_ns = drain_ns
         self._limit_ns = limit_ns
         self.readers = [LogReader(part) for part in crew.parts]
+        self.memory = [MemoryWatch(Path("/proc") / str(part.pid)) for part in crew.parts]
         self._schedules = [part.schedule for part in crew.parts if part.schedule is not None]
         self.start_ns = 0
         self._next_check_s = 0.0
@@ -72,6 +75,7 @@ class Watcher:
             if elapsed_ns > 0:
                 self._look(elapsed_ns, finished)
             observer.progress(finished, max(elapsed_ns, 0) / 1e9)
+            self.look_at_memory(max(elapsed_ns, 0) / 1e9)
             if self._limit_ns is not None and self._has_hung(self._limit_ns):
                 return False
             for reader in self.readers:
@@ -79,6 +83,11 @@ class Watcher:
             if self._rule is not None and finished >= self._rule.next_calls:
                 self._check(finished, elapsed_ns / 1e9)
         return True
+
+    def look_at_memory(self, elapsed_s: float) -> None:
+        """Note what memory the processes take, where it is time to."""
+        for watch, reader in zip(self.memory, self.readers, strict=True):
+            watch.look(elapsed_s, reader.finished)
 
     def _look(self, elapsed_ns: int, finished: int) -> None:
         """Remember how many calls of an open loop are due and not finished."""

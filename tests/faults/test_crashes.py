@@ -117,11 +117,12 @@ def test_a_crash_before_the_start_is_said_and_has_no_result(model, tmp_path):
 
 def callers_processes(of: int) -> list[psutil.Process]:
     """The processes with callers, in the order in which they were started."""
-    return [
+    found = [
         child
-        for child in psutil.Process(of).children()
-        if "spawn_main" in " ".join(child.cmdline())
+        for child in psutil.Process(of).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline()) and not child.children()
     ]
+    return sorted(found, key=lambda child: child.pid)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

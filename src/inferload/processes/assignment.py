@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any
@@ -79,3 +80,12 @@ class Assignment:
     node: int | None
     scratch: Path
     processes: int
+
+    def let_go(self) -> None:
+        """Close what came along: this is the work of another process."""
+        for descriptor in (self.log, self.budget):
+            if descriptor is not None:
+                os.close(descriptor.fileno)
+        for end in (self.handed, *self.hands_to):
+            if end is not None:
+                end.close()

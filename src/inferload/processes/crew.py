@@ -24,19 +24,24 @@ from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation
 from inferload.executors.base import Outcome
 from inferload.log_file import LogFile
+from inferload.memory import pss_bytes
 from inferload.processes import assignment as say
 from inferload.processes.assignment import Assignment, Descriptor
-from inferload.processes.entry import main
+from inferload.processes.entry import main, nursery
+from inferload.processes.handles import Nursery
 from inferload.processes.process import CallersProcess, signals_put_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnContext
     from types import TracebackType
 
     from typing_extensions import Self
 
     from inferload.loads import Schedule
     from inferload.processes.assignment import ModelSource
+    from inferload.processes.handles import Handle
     from inferload.run_options import RunOptions
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
@@ -67,11 +72,13 @@ class ProcessCrew:
         self._processes: list[CallersProcess] = []
         self._logs: list[LogFile] = []
         self._schedules: list[Schedule | None] = []
+        self._nursery: Nursery | None = None
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
         self._stop_asked = self._stop_told = False
         self._killed_before = out_of_memory_kills()
         self._start_ns: int | None = None
         self.parts: Sequence[Part] = ()
+        self.nursery_pss_bytes: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +92,10 @@ class ProcessCrew:
         patience_s = END_S if kind is None else 0.0
         for process in self._processes:
             process.end(patience_s if process.report is not None else 0.0)
+        if self._nursery is not None:
+            self._nursery.process.join(patience_s)
+            self._nursery.process.kill()
+            self._nursery.process.join()
         for log in self._logs:
             log.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -140,41 +151,61 @@ class ProcessCrew:
         gifts = [context.Pipe(duplex=False) for _ in range(count)]
         from_here = self._hand is not None
         resource_tracker.ensure_running()  # it would unblock the signals that are put off below
-        for number in range(count):
-            starter, starters_end = context.Pipe()
-            takes = from_here or number > 0
-            gives = [end for _, end in gifts[1:]] if number == 0 and not from_here else []
-            assignment = Assignment(
+        assignments = [
+            Assignment(
                 process=number,
                 processes=count,
                 options=options,
                 source=self._source,
-                log=Descriptor(self._logs[number].fileno),
-                log_rows=self._logs[number].rows,
-                log_room=self._logs[number].room,
-                log_reserved_rows=self._logs[number].reserved_rows,
-                budget=None if budget is None else Descriptor(budget.fileno),
-                handed=gifts[number][0] if takes else None,
-                hands_to=gives,
+                log=Descriptor(log.fileno),
+                log_rows=log.rows,
+                log_room=log.room,
+                log_reserved_rows=log.reserved_rows,
+                # one each: a descriptor goes along once only
+                budget=None if budget is None else Descriptor(os.dup(budget.fileno)),
+                handed=gifts[number][0] if from_here or number > 0 else None,
+                hands_to=() if from_here or number > 0 else [end for _, end in gifts[1:]],
                 cpus=(),
                 node=None,
                 scratch=self._scratch,
             )
-            process = context.Process(
-                target=main,
-                args=(starters_end, assignment, os.getpid()),
-                name=f"inferload-{number}",
-                daemon=False,
-            )
+            for number, log in enumerate(self._logs)
+        ]
+        pipes = [context.Pipe() for _ in range(count)]
+        handles = self._started(
+            context, [(end, own) for (_, end), own in zip(pipes, assignments, strict=True)]
+        )
+        for number, ((own_end, its_end), handle) in enumerate(zip(pipes, handles, strict=True)):
+            its_end.close()
+            gift = gifts[number][1] if from_here else None
+            self._processes.append(CallersProcess(number, handle, own_end, gift))
+        for own in assignments:
+            if own.budget is not None:
+                os.close(own.budget.fileno)
+        for take, give in gifts:
+            take.close()  # so that whoever waits for a gift hears if its giver has died
+            if not from_here:
+                give.close()
+
+    def _started(
+        self, context: SpawnContext, children: list[tuple[Connection, Assignment]]
+    ) -> Sequence[Handle]:
+        """Start one process, or a nursery that forks as many as there are."""
+        if len(children) == 1:
+            (own,) = children
+            process = context.Process(target=main, args=(*own, os.getpid()), name="callers")
             with signals_put_off():
                 process.start()
-            starters_end.close()
-            gift = gifts[number][1] if from_here else None
-            self._processes.append(CallersProcess(number, process, starter, gift))
-        for number, (take, give) in enumerate(gifts):
-            take.close()  # so that whoever waits for a gift hears if its giver has died
-            if not from_here or number >= count:
-                give.close()
+            return [process]
+        here, there = context.Pipe()
+        process = context.Process(
+            target=nursery, args=(there, children, os.getpid()), name="nursery"
+        )
+        with signals_put_off():
+            process.start()
+        there.close()
+        self._nursery = Nursery(process, here, len(children))
+        return self._nursery.children
 
     def _until(
         self,
@@ -193,6 +224,7 @@ class ProcessCrew:
             process.tell(say.START)
         self.parts = [
             Part(
+                pid=process.pid,
                 running=process.running(log, self._options.load.callers, schedule),
                 log=log,
                 schedule=schedule,
@@ -210,6 +242,8 @@ class ProcessCrew:
 
     def release(self) -> int:
         """Tell all processes when to start; that time."""
+        if self._nursery is not None:
+            self.nursery_pss_bytes = pss_bytes(Path("/proc") / str(self._nursery.process.pid))
         lead_ns = LEAD_NS + LEAD_PER_PROCESS_NS * len(self._processes)
         self._start_ns = time.perf_counter_ns() + lead_ns
         for process in self._processes:
@@ -243,7 +277,8 @@ class ProcessCrew:
         """Hear what processes say, and whether one has died."""
         self._pass_stop_on()
         alive = [process for process in self._processes if not process.ended]
-        heard = wait([thing for one in alive for thing in one.waited_for], timeout_s)
+        # the children of a nursery share what tells of their ends
+        heard = wait(list({thing: 0 for one in alive for thing in one.waited_for}), timeout_s)
         for process in alive:
             if not any(thing in heard for thing in process.waited_for):
                 continue

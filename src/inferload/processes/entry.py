@@ -5,12 +5,15 @@ from __future__ import annotations
 import atexit
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from inferload.processes.assignment import Assignment
@@ -22,13 +25,64 @@ _MPOL_BIND = 2
 CRASH_FILE = "crash-{process}.txt"
 
 
+# What a nursery says: (BORN, number, process id), (ENDED, number, exit code).
+BORN, ENDED = "born", "ended"
+
+
+def nursery(
+    connection: Connection, children: Sequence[tuple[Connection, Assignment]], parent: int
+) -> None:
+    """Import torch once, fork the processes with callers, and tell how each of them ends.
+
+    A process that imports torch by itself has 140 MB of memory that it shares with none; of one
+    that is forked from where torch was imported all but some 5 MB are shared.
+    """
+    _begin(parent)
+    import inferload.processes.worker  # noqa: F401 - for the children
+
+    gc.collect()
+    gc.freeze()  # a collector that walks over all objects would make each child copy them
+    nurse, numbers = os.getpid(), {}
+    for number, (own, assignment) in enumerate(children):
+        with warnings.catch_warnings():
+            # of the threads of OpenBLAS, which starts new ones in a child by itself
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            for other, (theirs, given) in enumerate(children):
+                if other != number:
+                    given.let_go()
+                    theirs.close()
+            connection.close()
+            _run(own, assignment, nurse)
+        numbers[pid] = number
+        connection.send((BORN, number, pid))
+    for own, assignment in children:
+        assignment.let_go()
+        own.close()
+    while numbers:
+        pid, status = os.wait()
+        if pid in numbers:
+            connection.send((ENDED, numbers.pop(pid), os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+
 def main(connection: Connection, assignment: Assignment, parent: int) -> None:
     """Run the callers of one process, and end."""
+    _begin(parent)
+    _run(connection, assignment, parent)
+
+
+def _begin(parent: int) -> None:
     _die_with(parent)
     # a Ctrl-C goes to the whole group: the starter hears it, and tells this process what to do
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
+def _run(connection: Connection, assignment: Assignment, parent: int) -> NoReturn:
+    _die_with(parent)
     crash = (assignment.scratch / CRASH_FILE.format(process=assignment.process)).open("w")
     faulthandler.enable(crash, all_threads=False)
     own = sorted({cpu for caller in assignment.cpus for cpu in caller})

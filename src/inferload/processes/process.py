@@ -17,11 +17,11 @@ from inferload.records import Ending
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
 
     from inferload.crew import PartReport, Preparation
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
+    from inferload.processes.handles import Handle
 
 _NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<")
 
@@ -30,7 +30,7 @@ class CallersProcess:
     """One started process."""
 
     def __init__(
-        self, number: int, process: SpawnProcess, connection: Connection, gift: Connection | None
+        self, number: int, process: Handle, connection: Connection, gift: Connection | None
     ) -> None:
         self.number = number
         self._process = process
@@ -42,6 +42,11 @@ class CallersProcess:
         self.at_line = False
         self.report: PartReport | None = None
         self.exception: bytes | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number for the system."""
+        return self._process.pid or 0
 
     @property
     def waited_for(self) -> list[Any]:

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
         ProcessFigures,
         RunResult,
         RunSpec,
+        SetUp,
         SteadyState,
         Verification,
     )
 
 BINS = 10
 BAR_WIDTH = 36
+# A trend with a smaller chance of being none is shown.
+SIGNIFICANT = 0.01
 # Processes that a report names one by one.
 MOST_LINES = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -144,15 +147,43 @@ def _figures(result: RunResult) -> Table:
         mean_ms = sum(set_up.first_ten_ms) / len(set_up.first_ten_ms)
         first += f"; a caller's first {len(set_up.first_ten_ms)}: mean {milliseconds_text(mean_ms)}"
     grid.add_row("first call", first)
-    grid.add_row(
-        "set-up",
-        f"{duration_text(set_up.prepare_s)} to prepare, {duration_text(set_up.open_s)} to start "
-        f"and warm up, log {bytes_text(set_up.log_bytes)}",
-    )
+    grid.add_row("set-up", _set_up(set_up))
+    if memory := _memory(result):
+        grid.add_row("memory", memory)
     grid.add_row("harness", _harness(result))
     if result.verification is not None:
         grid.add_row("verified", _verified(result.verification))
     return grid
+
+
+def _set_up(set_up: SetUp) -> str:
+    found = [f"{duration_text(set_up.prepare_s)} to prepare"]
+    if set_up.load_s is not None and set_up.convert_s is not None:
+        rest_s = max(set_up.prepare_s - set_up.load_s - set_up.convert_s, 0.0)
+        found = [f"load {duration_text(set_up.load_s)}"]
+        found += [f"convert {duration_text(set_up.convert_s)}"] if set_up.convert_s else []
+        found.append(f"prepare {duration_text(rest_s)}")
+    if set_up.process_s:
+        found.insert(0, f"start processes {duration_text(set_up.process_s)}")
+    found.append(f"warm up {duration_text(set_up.open_s)}")
+    return f"{', '.join(found)}; log {bytes_text(set_up.log_bytes)}"
+
+
+def _memory(result: RunResult) -> str:
+    uses = [one.memory for one in result.processes if one.memory is not None]
+    if not uses:
+        return ""
+    each = "" if len(uses) == 1 else " in the largest process"
+    found = f"peak RSS {bytes_text(max(use.peak_rss_bytes for use in uses))}{each}"
+    shares = [use.peak_pss_bytes for use in uses if use.peak_pss_bytes is not None]
+    if len(shares) == len(uses):
+        total = sum(shares) + (result.set_up.nursery_pss_bytes or 0)
+        found += f", PSS {bytes_text(total)}{'' if len(uses) == 1 else ' of all together'}"
+    growth = [use.growth_bytes_per_1000_calls or 0.0 for use in uses]
+    worst = uses[growth.index(max(growth))]
+    if max(growth) > 0 and (worst.growth_p or 0.0) < SIGNIFICANT:
+        found += f"; grows by {bytes_text(max(growth))} per 1,000 calls"
+    return found
 
 
 def _rate(estimate: Estimate) -> str:
