@@ -51,6 +51,19 @@ class Sleeps(torch.nn.Module):
         return x
 
 
+class Leaks(torch.nn.Module):
+    """Keeps a copy of every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.0002)
+        self.kept.append(x.clone())
+        return x
+
+
 class SleepsOn(torch.nn.Module):
     """Sleeps on inputs of one size, once it has warmed up; is quick on others."""
 

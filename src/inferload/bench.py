@@ -52,6 +52,7 @@ def run(
     executor: str | Executor = "auto",
     processes: int | None = None,
     threads_per_call: int | None = None,
+    pin: str = "none",
     timeout_s: float | None = None,
     seed: int = 0,
     on_error: str = "stop",
@@ -87,6 +88,9 @@ def run(
         processes: run the callers in so many other processes, ``load.callers`` in each. They share
             the model's weights; the model must be picklable, or given as a spec string.
         threads_per_call: intra-op threads of each call; torch's present setting if not given.
+        pin: ``"cores"``: each process has cores of its own, and each caller some of them, as many
+            intra-op threads as it has cores; ``"numa"``: each process has a node, in turn, and its
+            memory comes from there.
         timeout_s: a call that takes longer is recorded as failed, and ends the run.
         seed: draws the order of inputs.
         on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on.
@@ -117,6 +121,7 @@ def run(
         warmup=warmup,
         warmup_calls=warmup_calls,
         executor=executor,
+        pin=pin,
         processes=processes,
         threads_per_call=threads_per_call,
         timeout_s=timeout_s,

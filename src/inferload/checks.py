@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
-    from inferload.records import Ending, MemoryUse, RunSpec, SteadyState, Summary, Verification
+    from inferload.records import (
+        Ending,
+        ProcessFigures,
+        RunSpec,
+        SteadyState,
+        Summary,
+        Verification,
+    )
 
     _Texts = tuple[str, str, str]
 
@@ -40,7 +47,8 @@ def warnings_before(
     found = []
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
-        fitting = max(int(usable_cores), 1)
+        fitting = max(int(usable_cores) // spec.processes, 1)
+        callers = min(spec.callers_per_process, fitting)
         found.append(
             RunWarning(
                 code="oversubscribed",
@@ -49,8 +57,10 @@ def warnings_before(
                     f"threads on {usable_cores:g} usable cores"
                 ),
                 hint=(
-                    f"--threads-per-call {max(fitting // spec.callers, 1)} "
-                    f"--callers {min(spec.callers, fitting)} gives each a core of its own"
+                    f"--threads-per-call {max(fitting // callers, 1)} --callers {callers} "
+                    "gives each a core of its own"
+                    if spec.processes <= usable_cores
+                    else f"--processes {max(int(usable_cores), 1)} --callers 1 gives each a core"
                 ),
             )
         )
@@ -106,14 +116,14 @@ class Findings:
     on_device: bool = False
     verification: Verification | None = None
     endings: Sequence[tuple[int, Ending]] = ()
-    memory: Sequence[tuple[int, MemoryUse]] = ()
+    processes: Sequence[ProcessFigures] = ()
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
     """What is doubtful about a run once it is over; thresholds as in docs/measuring.md."""
     return [
         RunWarning(code=code, message=message, hint=hint)
-        for check in (_broken, _unfinished, _figures, _harness, _leak, _neighbours)
+        for check in (_broken, _unfinished, _figures, _harness, _leak, _placement, _neighbours)
         for code, message, hint in check(found)
     ]
 
@@ -314,16 +324,43 @@ def _harness(found: Findings) -> Iterator[_Texts]:
 
 def _leak(found: Findings) -> Iterator[_Texts]:
     """Memory that grows with the number of calls."""
-    for number, use in found.memory:
+    for one in found.processes:
+        use = one.memory
+        if use is None:
+            continue
         grown, per_1000 = use.growth_bytes or 0, use.growth_bytes_per_1000_calls or 0.0
         if (use.growth_p or 1.0) < 0.01 and grown > max(LEAST_LEAK_BYTES, use.rss_bytes[-1] // 100):
-            which = f" of process {number}" if len(found.memory) > 1 else ""
+            which = f" of process {one.process}" if len(found.processes) > 1 else ""
             yield (
                 "memory-grows",
                 f"memory{which} grows by {bytes_text(per_1000)} per 1,000 calls",
                 "a cache without a limit, or a leak: outputs, inputs or graphs that are kept?",
             )
             return
+
+
+def _placement(found: Findings) -> Iterator[_Texts]:
+    """Settings that were asked for and are not in force."""
+    spec = found.spec
+    for one in found.processes:
+        wrong = {threads for threads in one.threads if threads not in {0, spec.threads_per_call}}
+        if wrong:
+            yield (
+                "threads-not-in-force",
+                (
+                    f"a call was to have {spec.threads_per_call} intra-op threads and has "
+                    f"{wrong.pop()}"
+                ),
+                "an environment variable, or a torch built without OpenMP, has the last word",
+            )
+            return
+    sets = [set(cpus) for one in found.processes for cpus in one.cpus]
+    if spec.pin == "cores" and len(sets) > 1 and len(set.union(*sets)) < sum(map(len, sets)):
+        yield (
+            "cores-shared",
+            "callers share cores, because there are fewer cores than callers",
+            f"--callers {max(len(set.union(*sets)) // spec.processes, 1)} gives each one its own",
+        )
 
 
 def _neighbours(found: Findings) -> Iterator[_Texts]:

@@ -19,7 +19,7 @@ from inferload.executors.base import LEAD_NS
 from inferload.executors.floor import floor_ms
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
-from inferload.machine import usable_cores
+from inferload.placement import Place, places, usable_cpus
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.records import RunSpec
 from inferload.targets.eager import compiled_graphs
@@ -62,7 +62,10 @@ class LocalCrew:
         self._target = target
         self._given = given
         self._options = options
-        self._share = share or Share(schedule=options.schedule())
+        self._place = Place()
+        if share is None and options.pin != "none":
+            (self._place,) = places(options.pin, usable_cpus(), 1, options.load.callers)
+        self._share = share or Share(schedule=options.schedule(), cpus=self._place.cpus)
         self._load_s = load_s
         self._whole = ExitStack()
         self._measured = ExitStack()
@@ -94,7 +97,8 @@ class LocalCrew:
         began = time.perf_counter()
         if options.trace is not None:
             check_traceable(options.trace)
-        self._whole.enter_context(intra_op_threads(options.threads_per_call))
+        threads = options.threads_per_call or self._place.threads_per_call
+        self._whole.enter_context(intra_op_threads(threads))
         self._executor, warnings = executor_for(target, options.executor, announce)
         spec = self._spec()
         self._job = prepared(target, self._given, spec, options, self._share)
@@ -106,16 +110,20 @@ class LocalCrew:
             floor = floor_ms(self._executor, spec.threads_per_call)
         devices = set(self._job.synchronize)
         warnings += checks.warnings_before(
-            replace(spec, callers=spec.callers * self._share.processes),
+            replace(
+                spec,
+                callers=spec.callers * self._share.processes,
+                processes=self._share.processes,
+            ),
             target.modules(),
-            usable_cores=usable_cores(),
+            usable_cores=self._share.usable_cores,
             on_device=bool(devices),
         )
         return [
             Preparation(
                 pid=os.getpid(),
                 spec=spec,
-                environment=environment(devices),
+                environment=environment(devices) | {"usable_cores": self._share.usable_cores},
                 on_device=bool(devices),
                 warnings=tuple(warnings),
                 prepare_s=time.perf_counter() - began + self._load_s + target.conversion_s,

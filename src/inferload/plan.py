@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -72,7 +72,7 @@ class Share:
 
     ``log``: where they write; made where it is ``None``. ``budget``: closed loop, the calls that
     all processes have together. ``cpus[caller]``: the cores of each caller, empty if it may run on
-    any.
+    any. ``usable_cores``: those of the whole run, before this process was held to some of them.
     """
 
     process: int = 0
@@ -81,6 +81,7 @@ class Share:
     log: LogFile | None = None
     budget: Budget | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
+    usable_cores: float = field(default_factory=usable_cores)
 
 
 def prepared(
@@ -115,7 +116,8 @@ def prepared(
     if schedule is not None:
         limit_ns = schedule.end_ns + drain_ns
     seed = spec.seed if share.process == 0 else [spec.seed, share.process]
-    cores = max(int(usable_cores()) // share.processes, 1)
+    held_to = {cpu for caller in share.cpus for cpu in caller}
+    cores = len(held_to) or max(int(usable_cores()) // share.processes, 1)
     return Job(
         target=target,
         inputs=own,

@@ -153,7 +153,7 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         log_was_full=any(report.outcome.log_was_full for report in reports),
         on_device=ready[0].on_device,
         verification=verification,
-        memory=[(one.process, one.memory) for one in processes if one.memory is not None],
+        processes=processes,
         endings=[(n, r.ending) for n, r in enumerate(reports) if r.ending is not None],
     )
     return RunResult(

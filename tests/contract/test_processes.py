@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -224,3 +225,37 @@ def test_a_long_run_is_counted_process_by_process(monkeypatch, tmp_path: Path):
     assert sum(one.completed_calls for one in result.processes) == 60_001
     result.save(tmp_path / "r.json")
     assert str(il.load_result(tmp_path / "r.json")) == str(result)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two processes need two cores")
+@pytest.mark.parametrize("executor", ["threads", pytest.param("native", marks=pytest.mark.native)])
+def test_pinned_callers_run_on_cores_of_their_own_and_say_so(executor):
+    model = models.mlp() if executor == "threads" else torch.jit.script(models.mlp())
+    options = {"calls": 200, "pin": "cores", "executor": executor}
+    two = il.run(model, [SIZED[0]], processes=2, **options)
+    (first,), (second,) = (one.cpus for one in two.processes)
+    assert first
+    assert second
+    assert not set(first) & set(second)
+    assert set(first) | set(second) <= os.sched_getaffinity(0)
+    # read back: as many intra-op threads as cores
+    assert [one.threads for one in two.processes] == [(len(first),), (len(second),)]
+    assert two.spec.threads_per_call == len(first)
+    assert "■" in str(two)
+    before = os.sched_getaffinity(0)
+    here = il.run(model, [SIZED[0]], load=il.ClosedLoop(callers=2), **options)
+    assert not set(here.processes[0].cpus[0]) & set(here.processes[0].cpus[1])
+    assert os.sched_getaffinity(0) == before
+
+
+def test_memory_is_reported_for_every_process_and_leaks_are_warned_of():
+    result = il.run(models.Leaks(), [torch.zeros(2000)], processes=2, duration_s=2.5)
+    assert "memory-grows" in [one.code for one in result.warnings]
+    for one in result.processes:
+        # each call keeps 8,000 bytes, and what holds them
+        assert 7.5e6 < one.memory.growth_bytes_per_1000_calls < 11e6
+        assert one.memory.peak_rss_bytes >= max(one.memory.rss_bytes)
+        assert one.memory.peak_pss_bytes < one.memory.peak_rss_bytes
+    assert result.set_up.nursery_pss_bytes > 0
+    steady = il.run(models.NoOp(), [SIZED[0]], duration_s=2.5)
+    assert "memory-grows" not in [one.code for one in steady.warnings]

@@ -90,6 +90,14 @@ def run_command(
     threads_per_call: Annotated[
         int | None, typer.Option(help="Intra-op threads of each call.")
     ] = None,
+    pin: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="cores: each process, and each caller in it, has cores of its own; numa: each "
+            "process has a node, and its memory from there; none.",
+        ),
+    ] = "none",
     autocast: Annotated[
         str | None, typer.Option(metavar="DTYPE", help="Autocast to bfloat16 or float16.")
     ] = None,
@@ -145,6 +153,7 @@ def run_command(
         executor=executor,
         processes=processes or (1 if isolate and executor != "processes" else None),
         threads_per_call=threads_per_call,
+        pin=pin,
         timeout_s=None if timeout is None else units.duration_s(timeout),
         seed=seed,
         on_error=on_error,

@@ -63,7 +63,8 @@ class Assignment:
 
     ``source`` is ``None`` where the model comes by ``handed`` alone. ``hands_to``: the processes
     that this one gives the model to. ``cpus[caller]``: the cores of each caller; ``node``: the
-    NUMA node whose memory the process is bound to. ``scratch``: a folder that outlives a crash.
+    NUMA node whose memory the process is bound to, ``first_node`` that of the first process.
+    ``scratch``: a folder that outlives a crash.
     """
 
     process: int
@@ -78,6 +79,8 @@ class Assignment:
     hands_to: Sequence[Connection]
     cpus: tuple[tuple[int, ...], ...]
     node: int | None
+    first_node: int | None
+    usable_cores: float
     scratch: Path
     processes: int
 

@@ -24,7 +24,9 @@ from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation
 from inferload.executors.base import Outcome
 from inferload.log_file import LogFile
+from inferload.machine import usable_cores
 from inferload.memory import pss_bytes
+from inferload.placement import places, usable_cpus
 from inferload.processes import assignment as say
 from inferload.processes.assignment import Assignment, Descriptor
 from inferload.processes.entry import main, nursery
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.loads import Schedule
+    from inferload.placement import Place
     from inferload.processes.assignment import ModelSource
     from inferload.processes.handles import Handle
     from inferload.run_options import RunOptions
@@ -72,6 +75,7 @@ class ProcessCrew:
         self._processes: list[CallersProcess] = []
         self._logs: list[LogFile] = []
         self._schedules: list[Schedule | None] = []
+        self._places: list[Place] = []
         self._nursery: Nursery | None = None
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
         self._stop_asked = self._stop_told = False
@@ -128,6 +132,8 @@ class ProcessCrew:
 
     def _set_aside(self) -> None:
         options, count = self._options, self._options.crew_size
+        cpus = usable_cpus() if options.pin != "none" else []
+        self._places = places(options.pin, cpus, count, options.load.callers)
         schedule = options.schedule()
         self._schedules = [None] * count
         if schedule is not None:
@@ -155,7 +161,10 @@ class ProcessCrew:
             Assignment(
                 process=number,
                 processes=count,
-                options=options,
+                options=replace(
+                    options,
+                    threads_per_call=options.threads_per_call or place.threads_per_call,
+                ),
                 source=self._source,
                 log=Descriptor(log.fileno),
                 log_rows=log.rows,
@@ -165,11 +174,13 @@ class ProcessCrew:
                 budget=None if budget is None else Descriptor(os.dup(budget.fileno)),
                 handed=gifts[number][0] if from_here or number > 0 else None,
                 hands_to=() if from_here or number > 0 else [end for _, end in gifts[1:]],
-                cpus=(),
-                node=None,
+                cpus=place.cpus,
+                node=place.node,
+                first_node=self._places[0].node,
+                usable_cores=usable_cores(),
                 scratch=self._scratch,
             )
-            for number, log in enumerate(self._logs)
+            for number, (log, place) in enumerate(zip(self._logs, self._places, strict=True))
         ]
         pipes = [context.Pipe() for _ in range(count)]
         handles = self._started(

@@ -166,5 +166,12 @@ def adopt(target: Target, weights: dict[str, Tensor]) -> int:
     return adopted
 
 
+def own_weights(target: Target) -> None:
+    """Copy the weights of a target to memory of this process, near the cores that it runs on."""
+    for module in target.modules():
+        for tensor in _named(module).values():
+            tensor.data = tensor.data.clone()
+
+
 def _named(module: torch.nn.Module) -> dict[str, Tensor]:
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -23,7 +23,7 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
-from inferload.processes.handing import adopt, handed, received, unpickled
+from inferload.processes.handing import adopt, handed, own_weights, received, unpickled
 
 if TYPE_CHECKING:
     from inferload.crew import PartReport
@@ -93,6 +93,8 @@ class _Worker:
             target = loaded.target
         else:
             target = received(found)
+        if given.node != given.first_node:  # shared weights lie in the memory of another node
+            own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
         return target, found.given, time.perf_counter() - began
@@ -111,6 +113,7 @@ class _Worker:
             ),
             budget=None if given.budget is None else Budget(given.budget.fileno),
             cpus=given.cpus,
+            usable_cores=given.usable_cores,
         )
 
     def _serve(self) -> None:

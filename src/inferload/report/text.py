@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from inferload.placement import ranges_text
 from inferload.records import QUOTED_QUANTILES, Estimate
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
@@ -36,6 +37,9 @@ BAR_WIDTH = 36
 SIGNIFICANT = 0.01
 # Processes that a report names one by one.
 MOST_LINES = 8
+# Callers whose cores are shown, and cores that are drawn rather than only named.
+MOST_LAID_OUT = 16
+MOST_DRAWN = 48
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LABELS = {"p999": "p99.9", "p9999": "p99.99"}
 _STATUS = {
@@ -65,6 +69,8 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), _histogram(summary.response_ms)]
     if len(result.processes) > 1:
         parts += [Text(), _processes(result.processes)]
+    if result.spec.pin != "none":
+        parts += [Text(), _layout(result)]
     if result.warnings:
         parts += [Text(), _warnings(result)]
     return Group(*parts)
@@ -360,6 +366,29 @@ def _processes(processes: Sequence[ProcessFigures]) -> Table:
         )
     if len(processes) > MOST_LINES:
         table.caption = f"the slowest of {len(processes):,} processes"
+    return table
+
+
+def _layout(result: RunResult) -> Table:
+    """Which caller could run on which cores, read back from each of them."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    lines = [
+        (one.process, caller, cpus, one.threads[caller])
+        for one in result.processes
+        for caller, cpus in enumerate(one.cpus)
+    ]
+    every = sorted({cpu for _, _, cpus, _ in lines for cpu in cpus})
+    drawn = len(every) <= MOST_DRAWN
+    for name in ("process", "caller", "threads"):
+        table.add_column(name, justify="right")
+    table.add_column("cores")
+    if drawn:
+        table.add_column("")
+    for process, caller, cpus, threads in lines[:MOST_LAID_OUT]:
+        picture = ["".join("■" if cpu in cpus else "·" for cpu in every)] * drawn
+        table.add_row(str(process), str(caller), str(threads), ranges_text(cpus), *picture)
+    if len(lines) > MOST_LAID_OUT:
+        table.caption = f"and {len(lines) - MOST_LAID_OUT:,} more callers"
     return table
 
 
