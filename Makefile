@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench accuracy clean
+.PHONY: demo test lint bench scaling accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ lint: $(READY)  ## style, types, layers
 bench: $(READY)  ## against torch.utils.ThroughputBenchmark and LoadGen; wants an idle machine
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
+
+scaling: $(READY)  ## one process against several; wants an idle machine
+	$(BIN)/python benchmarks/processes.py --markdown docs/scaling.md
 
 accuracy: $(READY)  ## known answers against measured ones; wants an idle machine
 	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
