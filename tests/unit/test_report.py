@@ -125,8 +125,63 @@ def fixed_open_result() -> il.RunResult:
     )
 
 
+def fixed_processes_result() -> il.RunResult:
+    """Two pinned processes, of which one was killed and the other's memory grows."""
+    whole = fixed_result()
+    memory = il.MemoryUse(
+        times_s=(0.0, 1.0),
+        rss_bytes=(200 * 2**20, 220 * 2**20),
+        peak_rss_bytes=230 * 2**20,
+        pss_times_s=(0.0,),
+        pss_bytes=(120 * 2**20,),
+        peak_pss_bytes=120 * 2**20,
+        growth_bytes_per_1000_calls=1e6,
+        growth_bytes=10**7,
+        growth_p=1e-5,
+    )
+    common = {"callers": 1, "failed_calls": 0, "throughput_calls_per_s": 150.0, "memory": memory}
+    ending = il.Ending(
+        how="was killed by SIGKILL, which somebody sent",
+        signal="SIGKILL",
+        after_s=1.25,
+        in_flight=((0, 1),),
+    )
+    return replace(
+        whole,
+        status="crashed",
+        spec=replace(whole.spec, callers=2, processes=2, isolated=True, pin="cores"),
+        set_up=replace(
+            whole.set_up, load_s=0.1, convert_s=0.15, process_s=2.0, nursery_pss_bytes=2**26
+        ),
+        processes=(
+            il.ProcessFigures(
+                process=0,
+                pid=1,
+                completed_calls=300,
+                p50_ms=1.25,
+                p99_ms=9.5,
+                start_late_ms=0.25,
+                cpus=((0, 2),),
+                threads=(1,),
+                **common,
+            ),
+            il.ProcessFigures(
+                process=1,
+                pid=2,
+                completed_calls=0,
+                p50_ms=None,
+                p99_ms=None,
+                cpus=((1, 3),),
+                threads=(1,),
+                ending=ending,
+                **common,
+            ),
+        ),
+    )
+
+
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("make", [fixed_result, fixed_open_result])
+@pytest.mark.parametrize("make", [fixed_result, fixed_open_result, fixed_processes_result])
 def test_the_report_is_the_one_that_was_looked_at(make, width: int):
     """To accept a change: look at the new text, and write it into the golden file."""
     golden = GOLDEN / f"{make.__name__.removeprefix('fixed_')}_{width}.txt"

@@ -163,7 +163,7 @@ def _figures(result: RunResult) -> Table:
 
 
 def _set_up(set_up: SetUp) -> str:
-    found = [f"{duration_text(set_up.prepare_s)} to prepare"]
+    found = [f"prepare {duration_text(set_up.prepare_s)}"]
     if set_up.load_s is not None and set_up.convert_s is not None:
         rest_s = max(set_up.prepare_s - set_up.load_s - set_up.convert_s, 0.0)
         found = [f"load {duration_text(set_up.load_s)}"]
