@@ -113,8 +113,8 @@ class LogReader:
     def calls_in_flight(self, claimed: int | None = None) -> list[CallInFlight]:
         """The calls that have started and not finished."""
         claimed = self._within_room(self.claimed if claimed is None else claimed)
-        first = self._folded
-        rows = self.part.log.rows_between(first, claimed)
+        first = max(self._folded, self._all_before)
+        rows = self.part.log.rows_between(first, max(claimed, first))
         places = np.flatnonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0))
         return [
             CallInFlight(

@@ -142,6 +142,8 @@ def run_command(
     duration_s = None if duration is None else units.duration_s(duration)
     time_limit_s = None if time_limit is None else units.duration_s(time_limit)
     _check_outputs(json, trace)
+    if processes is None and isolate and executor != "processes":
+        processes = 1
     options = RunOptions(
         load=load_from_text(arrivals, rate, callers, seed),
         calls=calls,
@@ -151,7 +153,7 @@ def run_command(
         time_limit_s=time_limit_s,
         **_warm_up(warmup),
         executor=executor,
-        processes=processes or (1 if isolate and executor != "processes" else None),
+        processes=processes,
         threads_per_call=threads_per_call,
         pin=pin,
         timeout_s=None if timeout is None else units.duration_s(timeout),

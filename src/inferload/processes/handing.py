@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -83,6 +84,9 @@ def handed_by_spec(given: tuple[CallInput, ...], state: PortableState) -> bytes:
 
 
 def _dumped(found: Handed) -> bytes:
+    # each tensor in shared memory is a descriptor, until every process has it
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         return bytes(ForkingPickler.dumps(found))
     except RuntimeError as error:
