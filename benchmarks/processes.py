@@ -1,6 +1,6 @@
 """One process against several: calls per second, memory, and how together they start.
 
-    python benchmarks/processes.py [--rounds 9] [--starts 100] [--quick] [--markdown FILE]
+    python benchmarks/processes.py [--rounds 9] [--starts 100] [--only PART] [--markdown FILE]
 
 Each figure is a run of the command line, in rounds that alternate. Nothing else should run on the
 machine.
@@ -15,9 +15,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measuring import Row, alternated, machine, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).resolve()
 MINILM = str(HERE.parents[1] / "examples" / "minilm.py")
@@ -109,13 +112,26 @@ def start_row(starts: int) -> Row:
     )
 
 
+def line(r: Row) -> str:
+    """A row of the table."""
+    return (
+        f"| {r.measure} | {r.ours} | {r.reference} | {r.figure} | {r.spread} | {r.reach} "
+        f"| {r.met} |"
+    )
+
+
+def write_again(path: Path, rows: list[Row]) -> None:
+    """Put rows that were measured again in the place of their older ones."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for row in rows:
+        start = f"| {row.measure} |"
+        lines = [line(row) if old.startswith(start) else old for old in lines]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def page(rows: list[Row], rounds: int) -> str:
     """What ``make scaling`` writes."""
-    table = [
-        f"| {r.measure} | {r.ours} | {r.reference} | {r.figure} | {r.spread} "
-        f"| {r.reach} | {r.met} |"
-        for r in rows
-    ]
+    table = [line(row) for row in rows]
     return f"""# One process and several
 
 Written by `make scaling`: runs of the command line with one intra-op thread a call, in {rounds}
@@ -140,19 +156,23 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--starts", type=int, default=100)
     options.add_argument("--quick", action="store_true", help="one round of everything")
+    options.add_argument("--only", help="minilm, small, memory or starts")
     options.add_argument("--markdown", type=Path, help="write the table to this file too")
     chosen = options.parse_args()
     rounds, starts, seconds = chosen.rounds, chosen.starts, 4
     if chosen.quick:
         rounds, starts, seconds = 1, 2, 1
-    rows = [
-        *scaling_rows("MiniLM", MINILM, rounds, seconds, ">= 1.0x"),
-        *scaling_rows("small model", SMALL, rounds, seconds, ">= 2.3x"),
-        memory_row(max(rounds // 3, 1)),
-        start_row(starts),
-    ]
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "minilm": lambda: scaling_rows("MiniLM", MINILM, rounds, seconds, ">= 1.0x"),
+        "small": lambda: scaling_rows("small model", SMALL, rounds, seconds, ">= 2.3x"),
+        "memory": lambda: [memory_row(max(rounds // 3, 1))],
+        "starts": lambda: [start_row(starts)],
+    }
+    rows = [row for name, part in parts.items() if chosen.only in {None, name} for row in part()]
     print_rows(rows, rounds)
-    if chosen.markdown:
+    if chosen.markdown and chosen.only:
+        write_again(chosen.markdown, rows)
+    elif chosen.markdown:
         chosen.markdown.write_text(page(rows, rounds), encoding="utf-8")
 
 

@@ -153,7 +153,8 @@ class Running(Protocol):
     def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds.
 
-        ``at_ns``: what they take for that time, where others agreed on it; it is not waited for.
+        ``at_ns``: a time to come that others agreed on. Callers are awake until then, so that the
+        system has spread them over the cores.
         """
 
     def wait_done(self, timeout_s: float) -> bool:

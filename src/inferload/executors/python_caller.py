@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -89,6 +90,8 @@ class PythonCaller:
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""
         in_a_while = 1
+        while self._now() < self._crew.start_ns:
+            time.sleep(0)  # others of this process get the GIL meanwhile
         while claimed := self._crew.claim(in_a_while):
             started = self._now()
             if not self._call_rows(*claimed):

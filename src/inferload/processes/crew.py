@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
-LEAD_NS = 10_000_000
+LEAD_NS = 30_000_000
 LEAD_PER_PROCESS_NS = 1_000_000
 # How long a process may take to report once its calls were given up, and to end once it reported.
 GIVE_UP_S = 2.0
