@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     )
     from inferload.inputs import CallInput
     from inferload.loads import ClosedLoop, OpenLoop
+    from inferload.mix import Mix
     from inferload.records import (
         Certificate,
         Distribution,
         Ending,
         Estimate,
         MemoryUse,
+        ModelFigures,
+        ModelShare,
         ProcessFigures,
         RunResult,
         RunSpec,
@@ -58,6 +61,7 @@ _HOMES = {
     ),
     "inputs": ("CallInput",),
     "loads": ("ClosedLoop", "OpenLoop"),
+    "mix": ("Mix",),
     "call_log": ("CallFailure", "CallLog", "CallTally"),
     "records": (
         "Certificate",
@@ -65,6 +69,8 @@ _HOMES = {
         "Ending",
         "Estimate",
         "MemoryUse",
+        "ModelFigures",
+        "ModelShare",
         "ProcessFigures",
         "RunResult",
         "RunSpec",
@@ -95,6 +101,9 @@ __all__ = [
     "ExecutionStats",
     "InferloadError",
     "MemoryUse",
+    "Mix",
+    "ModelFigures",
+    "ModelShare",
     "NativeBuildError",
     "OpenLoop",
     "PlanError",

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
+from inferload.mix import Mix
 from inferload.processes.assignment import ModelSource
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from inferload.executors.base import Executor
     from inferload.loads import OpenLoop
     from inferload.records import RunResult
+    from inferload.targets.base import Target
 
 
 class _Logging:
@@ -39,7 +42,7 @@ class _Logging:
 
 def run(
     model: object,
-    inputs: object,
+    inputs: object = None,
     *,
     load: ClosedLoop | OpenLoop | None = None,
     calls: int | None = None,
@@ -67,6 +70,7 @@ def run(
         model: ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, path to a ``.pt`` or
             ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, or a
             ``Target``.
+            An ``il.Mix`` of several models has inputs of its own.
         inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args) or
             dict (kwargs); each call takes one of them, drawn with ``seed``.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
@@ -135,9 +139,15 @@ def run(
     if options.processes is not None and isinstance(model, str) and is_spec(model):
         return _run_by_spec(model, as_call_inputs(inputs), options, observer)
     began = time.perf_counter()
-    target = as_target(model)
+    if isinstance(model, Mix):
+        if inputs is not None:
+            raise PlanError("a mix has inputs of its own: leave inputs out")
+        mixed = model.target()
+        target: Target
+        target, given = mixed, mixed.given
+    else:
+        target, given = as_target(model), as_call_inputs(inputs)
     load_s = time.perf_counter() - began
-    given = as_call_inputs(inputs)
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:
             return run_crew(crew, options, observer)

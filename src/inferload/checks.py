@@ -301,7 +301,7 @@ def _harness(found: Findings) -> Iterator[_Texts]:
             else "leave a core free: fewer callers or intra-op threads, or a quieter machine",
         )
     gil_ms = found.disturbances.gil_wait_ms
-    if spec.form in GIL_FORMS and gil_ms is not None and gil_ms > 1:
+    if GIL_FORMS & set(spec.form.split(" + ")) and gil_ms is not None and gil_ms > 1:
         yield (
             "gil",
             f"a Python thread that asked for the GIL waited {milliseconds_text(gil_ms)} for it",

@@ -13,9 +13,10 @@ from inferload.errors import PlanError
 from inferload.inputs import inputs_from_text
 from inferload.targets.forms import as_form
 from inferload.targets.load import model_from_spec
+from inferload.targets.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from inferload.inputs import CallInput
@@ -38,30 +39,55 @@ def load(
     scratch: Path | None = None,
     given: tuple[CallInput, ...] | None = None,
 ) -> Loaded:
-    """Load the model that a command line names, in the form it asks for.
+    """Load the model that a command line names, in the form it asks for, or all models of a mix.
 
     ``given``: inputs that are at hand; else those of the command line, or of the model's file.
 
     Raises:
-        PlanError: the model or its inputs cannot be had.
+        PlanError: a model or its inputs cannot be had.
     """
-    announce(f"loading {source.spec}")
-    if source.input_texts:
-        given = inputs_from_text(source.input_texts, source.seed)
+    if not source.members:
+        return _loaded(source.spec, source.form, source.input_texts, source, announce, scratch, given)
+    members, load_s = [], 0.0
+    for one in source.members:
+        try:
+            found = _loaded(one.spec, one.form, one.input_texts, source, announce, scratch, None)
+        except PlanError as error:
+            raise PlanError(f"{one.name}: {error}") from error
+        load_s += found.load_s
+        members.append(
+            Member(name=one.name, target=found.target, given=found.given, weight=one.weight)
+        )
+    mixed = MixedTarget(members)
+    return Loaded(target=mixed, given=mixed.given, load_s=load_s)
+
+
+def _loaded(
+    spec: str,
+    form: str | None,
+    input_texts: Sequence[str],
+    source: ModelSource,
+    announce: Callable[[str], None],
+    scratch: Path | None,
+    given: tuple[CallInput, ...] | None,
+) -> Loaded:
+    announce(f"loading {spec}")
+    if input_texts:
+        given = inputs_from_text(input_texts, source.seed)
     began = time.perf_counter()
-    found, own_inputs = model_from_spec(source.spec)
+    found, own_inputs = model_from_spec(spec)
     load_s = time.perf_counter() - began
     given = given or own_inputs
     if given is None:
         raise PlanError(
-            f"there are no inputs for {source.spec}: give --inputs 1x3x224x224:float32, or define "
+            f"there are no inputs for {spec}: give --inputs 1x3x224x224:float32, or define "
             "inputs() in the model's file"
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         found.eval()
-    if source.form not in {None, "eager"}:
-        announce(f"turning the model into the form {source.form}")
-    target = as_form(found, source.form, given, folder=scratch)
+    if form not in {None, "eager"}:
+        announce(f"turning the model into the form {form}")
+    target = as_form(found, form, given, folder=scratch)
     return Loaded(target=target, given=given, load_s=load_s)
 
 

@@ -163,6 +163,7 @@ class LocalCrew:
             verify=options.verify,
             pin=options.pin,
             timeout_s=options.timeout_s,
+            models=target.shares(),
         )
 
     def start(self) -> None:
@@ -208,11 +209,14 @@ class LocalCrew:
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
         outcome = self._running.outcome()
-        verification = None
+        verification, by_model = None, []
         if self._references is not None:
-            verification = verified(
-                self._references, outcome.kept, tensors_only=self._executor.name == "native"
-            )
+            native = self._executor.name == "native"
+            verification = verified(self._references, outcome.kept, tensors_only=native)
+            for share in self._target.shares():
+                own = range(share.first_input, share.first_input + share.inputs)
+                kept = [[one for one in caller if one[0] in own] for caller in outcome.kept]
+                by_model.append(verified(self._references, kept, tensors_only=native))
         return [
             PartReport(
                 outcome=outcome,
@@ -224,6 +228,7 @@ class LocalCrew:
                 ),
                 disturbances=self._watch.found,
                 verification=verification,
+                verification_by_model=tuple(by_model),
             )
         ]
 

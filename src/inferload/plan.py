@@ -13,7 +13,7 @@ from inferload.executors.base import Executor, Job, exception_text
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.threads import ThreadsExecutor
-from inferload.inputs import input_order, owned
+from inferload.inputs import owned
 from inferload.log_file import LogFile
 from inferload.machine import usable_cores
 from inferload.records import RunWarning
@@ -121,10 +121,11 @@ def prepared(
     return Job(
         target=target,
         inputs=own,
-        order=input_order(len(bound), options.calls, seed),
+        order=target.order(len(bound), options.calls, seed),
         calls=options.calls,
         duration_ns=limit_ns,
-        warmup_calls=spec.warmup_calls,
+        warmup_calls=spec.warmup_calls * max(len(spec.models), 1),
+        warmup_order=target.warmup_order(len(bound)),
         threads_per_call=spec.threads_per_call,
         stop_on_error=spec.on_error == "stop",
         synchronize=tuple(sorted(target.devices(bound), key=str)),

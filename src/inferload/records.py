@@ -197,6 +197,21 @@ class RunWarning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelShare:
+    """One model of a mix: its share of the calls, and which inputs are its own.
+
+    ``weight`` is a fraction of all calls; inputs are numbered through all models.
+    """
+
+    name: str
+    target: str
+    form: str
+    weight: float
+    first_input: int
+    inputs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """What was asked for and, where that was left open, what was chosen.
 
@@ -231,6 +246,7 @@ class RunSpec:
     isolated: bool = False
     pin: str = "none"
     timeout_s: float | None = None
+    models: tuple[ModelShare, ...] = ()
 
     @property
     def callers_per_process(self) -> int:
@@ -253,6 +269,22 @@ class Ending:
     after_s: float | None = None
     in_flight: tuple[tuple[int, int], ...] = ()
     place: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFigures:
+    """One model of a mix, over the same part of the run as the summary.
+
+    Throughput and distributions are of its own calls; ``None`` where it had none.
+    """
+
+    name: str
+    completed_calls: int
+    failed_calls: int
+    throughput_calls_per_s: Estimate
+    response_ms: Distribution | None
+    service_ms: Distribution | None
+    verification: Verification | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +381,7 @@ class RunResult:
     steady: SteadyState | None = None
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
+    models: tuple[ModelFigures, ...] = ()
     log: CallLog = field(repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:

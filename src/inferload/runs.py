@@ -175,6 +175,21 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         steady=steady,
         verification=verification,
         processes=tuple(processes),
+        models=tuple(
+            stats.model_figures(
+                done.log,
+                share,
+                summary,
+                _verification(
+                    [
+                        report.verification_by_model[number]
+                        for report in reports
+                        if report.verification_by_model
+                    ]
+                ),
+            )
+            for number, share in enumerate(spec.models)
+        ),
         log=done.log,
     )
 

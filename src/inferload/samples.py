@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferload import hdr
+from inferload.call_log import CallLog
 from inferload.intervals import BATCHES
 from inferload.steady_state import window_medians, windows_of
 from inferload.tally import free_since
@@ -17,7 +18,7 @@ from inferload.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallLog, CallTally, Floats, Int64s
+    from inferload.call_log import CallTally, Floats, Int64s
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because
 # a caller's range of rows is small beside a batch.
@@ -154,6 +155,20 @@ def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
     if log.tally is not None:
         return CountedPart(log.tally, from_ns)
     return RawPart(log, from_ns, callers)
+
+
+def log_of_inputs(log: CallLog, first: int, count: int) -> CallLog:
+    """The rows of a log that called with ``count`` inputs from ``first`` on."""
+    rows = np.flatnonzero((log.input >= first) & (log.input < first + count))
+    return CallLog(
+        scheduled_ns=log.scheduled_ns[rows],
+        started_ns=log.started_ns[rows],
+        finished_ns=log.finished_ns[rows],
+        caller=log.caller[rows],
+        input=log.input[rows],
+        error=log.error[rows],
+        errors=log.errors,
+    )
 
 
 class RawPart:

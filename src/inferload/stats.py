@@ -13,17 +13,19 @@ from inferload.records import (
     Certificate,
     Distribution,
     Estimate,
+    ModelFigures,
     Summary,
     quantile_rank,
 )
-from inferload.samples import part_of
+from inferload.samples import log_of_inputs, part_of
 from inferload.steady_state import steady_state
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.call_log import CallLog, Int64s
-    from inferload.records import RunResult, SteadyState
+    from inferload.records import ModelShare, RunResult, SteadyState, Verification
     from inferload.samples import Durations
 
 
@@ -75,6 +77,32 @@ def summarize(
         lateness_ms=lateness,
         littles_law=law,
         littles_law_error=law * error / busy if law is not None and part.open_loop else None,
+    )
+
+
+def model_figures(
+    log: CallLog, share: ModelShare, summary: Summary, verification: Verification | None = None
+) -> ModelFigures:
+    """The figures of one model of a mix, over the same part of the run.
+
+    Of a log that is counted the distributions are of its rows, which are a sample.
+    """
+    own = log_of_inputs(log, share.first_input, share.inputs)
+    part = part_of(own, summary.from_s)
+    count, by_window = int(part.returned_by_input.sum()), part.returned_by_window
+    if log.tally is not None:
+        first = round(summary.from_s * NS_PER_S / log.tally.width_ns)
+        inputs = slice(share.first_input, share.first_input + share.inputs)
+        windows = log.tally.returned_by_input[first:, inputs].sum(axis=1)
+        count, by_window = int(windows.sum()), windows[:-1]
+    return ModelFigures(
+        name=share.name,
+        completed_calls=count,
+        failed_calls=part.failed * (1 if log.tally is None else log.tally.sampled_one_in),
+        throughput_calls_per_s=rate(count, summary.duration_s, by_window),
+        response_ms=distribution_ms(part.durations("response_ns")),
+        service_ms=distribution_ms(part.durations("service_ns")),
+        verification=verification,
     )
 
 

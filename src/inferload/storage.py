@@ -19,6 +19,7 @@ from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.records import (
     Distribution,
+    ModelFigures,
     ProcessFigures,
     RunResult,
     RunSpec,
@@ -28,7 +29,7 @@ from inferload.records import (
     Summary,
     Verification,
 )
-from inferload.samples import part_of
+from inferload.samples import log_of_inputs, part_of
 from inferload.saved_log import read_log, write_log
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class _Document(BaseModel):
     steady: SteadyState | None = None
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
+    models: tuple[ModelFigures, ...] = ()
     log: _LogReference
 
 
@@ -98,7 +100,11 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
         },
     )
     text = document.model_dump_json(
-        indent=1, exclude={"summary": {name: {"sample"} for name in _DISTRIBUTIONS}}
+        indent=1,
+        exclude={
+            "summary": {name: {"sample"} for name in _DISTRIBUTIONS},
+            "models": {"__all__": {"response_ms": {"sample"}, "service_ms": {"sample"}}},
+        },
     )
     # both are whole before either takes its place
     with replacing(path) as json_file, replacing(log_path(path)) as log_file:
@@ -132,13 +138,19 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
         )
     _check_rows(path, log, document.spec)
     fields = {name: getattr(document, name) for name in _Document.model_fields}
-    for name in ("format", "schema_version", "log", "summary"):
+    for name in ("format", "schema_version", "log", "summary", "models"):
         del fields[name]
+    if len(document.models) != len(document.spec.models):
+        raise ResultFormatError(f"{path} is damaged: it does not have figures for every model")
     try:
         summary = _with_samples(document.summary, log, document.spec.callers)
+        models = tuple(
+            _with_sampled_model(figures, log_of_inputs(log, share.first_input, share.inputs), summary)
+            for figures, share in zip(document.models, document.spec.models, strict=True)
+        )
     except (ValueError, IndexError, OverflowError) as error:
         raise ResultFormatError(f"{path} and its call log do not go together: {error}") from error
-    return RunResult(**fields, summary=summary, log=log)
+    return RunResult(**fields, summary=summary, models=models, log=log)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -192,6 +204,17 @@ def _check_rows(path: Path, log: CallLog, spec: RunSpec) -> None:
                 f"the call log of {path} is damaged: column {name!r} goes from {column.min()} to "
                 f"{column.max()}, and there are {count}"
             )
+
+
+def _with_sampled_model(figures: ModelFigures, own: CallLog, summary: Summary) -> ModelFigures:
+    part = part_of(own, summary.from_s)
+    found: dict[str, Any] = {}
+    for name in ("response_ms", "service_ms"):
+        distribution: Distribution | None = getattr(figures, name)
+        if distribution is not None:
+            durations = part.durations(_DISTRIBUTIONS[name])
+            found[name] = replace(distribution, sample=durations)
+    return replace(figures, **found)
 
 
 def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,19 +14,21 @@ from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.interrupts import PutOff
 
 if TYPE_CHECKING:
-    from inferload.processes.assignment import ModelSource
+    from inferload.processes.assignment import MemberSource, ModelSource
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
 
-def run_command(
+def run_command(  # noqa: PLR0913 - an argument a flag
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
             metavar="MODEL",
             help="path/file.py:name, package.module:name, a TorchScript .pt, or a .pt2 (exported "
             "program or AOTInductor package). NAME is a module or a function returning one "
-            "(default: model); the file may define inputs() too.",
+            "(default: model); the file may define inputs() too. Or a run file, mix.toml, with any "
+            "of these options and one model or several.",
         ),
     ],
     callers: Annotated[int, typer.Option(help="Callers that call at once, in each process.")] = 1,
@@ -132,6 +135,80 @@ def run_command(
 
     An eager model is put into eval mode; all are called within torch.inference_mode().
     """
+    asked = {name: value for name, value in locals().items() if name != "context"}
+    members: tuple[MemberSource, ...] = ()
+    if model.endswith(".toml"):
+        given = {name for name in asked if _is_given(context, name)}
+        asked, members = _with_file(asked, given)
+    _run(Asked(**asked), members)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The flags of ``inferload run``, as they were given."""
+
+    model: str
+    callers: int
+    processes: int | None
+    calls: int | None
+    duration: str | None
+    precision: str | None
+    quantile: str
+    time_limit: str | None
+    rate: float | None
+    arrivals: str | None
+    warmup: str | None
+    inputs: list[str] | None
+    form: str | None
+    executor: str
+    threads_per_call: int | None
+    pin: str
+    autocast: str | None
+    seed: int
+    on_error: str
+    verify: bool
+    timeout: str | None
+    isolate: bool
+    json: Path | None
+    trace: Path | None
+    quiet: bool
+
+
+def _with_file(
+    asked: dict[str, Any], given: set[str]
+) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
+    """The flags with what a run file sets, unless the command line does, and its models."""
+    from inferload.errors import PlanError
+    from inferload.processes.assignment import MemberSource
+    from inferload.run_file import read_run_file
+
+    path = Path(asked["model"])
+    file = read_run_file(path)
+    for name in {"form", "inputs"} & given if file.models else ():
+        raise PlanError(f"--{name} is of one model, and {path} has several: write it there")
+    # one end of a run on the command line takes the place of another one in the file
+    ends = {"calls", "duration", "precision"}
+    left_out = given | (ends if ends & given else set())
+    options = {name: value for name, value in file.options().items() if name not in left_out}
+    members = tuple(
+        MemberSource(
+            name=name,
+            spec=entry.model,
+            weight=entry.weight,
+            form=entry.form,
+            input_texts=tuple(entry.inputs),
+        )
+        for name, entry in file.models.items()
+    )
+    return asked | options | ({"model": file.model} if file.model else {}), members
+
+
+def _run(asked: Asked, members: tuple[MemberSource, ...]) -> None:
     from inferload import units
     from inferload.errors import CallError, RunInterrupted, TargetCrashed
     from inferload.loads import load_from_text
@@ -139,41 +216,43 @@ def run_command(
     from inferload.report.progress import Progress
     from inferload.run_options import RunOptions
 
-    duration_s = None if duration is None else units.duration_s(duration)
-    time_limit_s = None if time_limit is None else units.duration_s(time_limit)
-    _check_outputs(json, trace)
-    if processes is None and isolate and executor != "processes":
+    duration_s = None if asked.duration is None else units.duration_s(asked.duration)
+    time_limit_s = None if asked.time_limit is None else units.duration_s(asked.time_limit)
+    _check_outputs(asked.json, asked.trace)
+    processes = asked.processes
+    if processes is None and asked.isolate and asked.executor != "processes":
         processes = 1
     options = RunOptions(
-        load=load_from_text(arrivals, rate, callers, seed),
-        calls=calls,
+        load=load_from_text(asked.arrivals, asked.rate, asked.callers, asked.seed),
+        calls=asked.calls,
         duration_s=duration_s,
-        precision=None if precision is None else units.fraction(precision),
-        quantile={"p99.9": "p999", "p99.99": "p9999"}.get(quantile, quantile),
+        precision=None if asked.precision is None else units.fraction(asked.precision),
+        quantile={"p99.9": "p999", "p99.99": "p9999"}.get(asked.quantile, asked.quantile),
         time_limit_s=time_limit_s,
-        **_warm_up(warmup),
-        executor=executor,
+        **_warm_up(asked.warmup),
+        executor=asked.executor,
         processes=processes,
-        threads_per_call=threads_per_call,
-        pin=pin,
-        timeout_s=None if timeout is None else units.duration_s(timeout),
-        seed=seed,
-        on_error=on_error,
-        verify=verify,
-        trace=trace,
+        threads_per_call=asked.threads_per_call,
+        pin=asked.pin,
+        timeout_s=None if asked.timeout is None else units.duration_s(asked.timeout),
+        seed=asked.seed,
+        on_error=asked.on_error,
+        verify=asked.verify,
+        trace=asked.trace,
     ).checked()
     source = ModelSource(
-        spec=model,
-        input_texts=tuple(inputs or ()),
-        form=form,
-        autocast=autocast,
-        seed=seed,
+        spec=asked.model,
+        members=members,
+        input_texts=tuple(asked.inputs or ()),
+        form=asked.form,
+        autocast=asked.autocast,
+        seed=asked.seed,
     )
-    progress = Progress(output.errors, calls, duration_s or time_limit_s)
-    observer: Any = _Silent() if quiet else progress
+    progress = Progress(output.errors, asked.calls, duration_s or time_limit_s)
+    observer: Any = _Silent() if asked.quiet else progress
     failure: BaseException | None = None
     try:
-        result = (_isolated if isolate else _in_this_process)(source, options, observer)
+        result = (_isolated if asked.isolate else _in_this_process)(source, options, observer)
     except (CallError, RunInterrupted, TargetCrashed) as error:
         if error.result is None:
             progress.close()
@@ -182,12 +261,12 @@ def run_command(
         result, failure = error.result, error
     finally:
         progress.close()
-    saved = json is None or output.save(result, json)
+    saved = asked.json is None or output.save(result, asked.json)
     output.print_report(result)
     if failure is not None:
         output.say(output.with_place(failure))
     code = _exit_code(result, failure, saved=saved)
-    if not isolate and any(one.code == "calls-given-up" for one in result.warnings):
+    if not asked.isolate and any(one.code == "calls-given-up" for one in result.warnings):
         sys.stdout.flush()  # a normal exit would tear torch down under a call
         os._exit(code)
     if code:

@@ -43,6 +43,7 @@ class Job:
     calls due by then; at most ``watchers`` callers watch for due calls at a time.
 
     Several processes: ``budget`` holds the calls that ``callers_in_all`` share in a closed loop.
+    ``warmup_order``: the inputs of warm-up calls, repeated; in their order if not given.
     ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
     """
 
@@ -63,6 +64,7 @@ class Job:
     budget: Budget | None = None
     callers_in_all: int = 0
     cpus: Sequence[Sequence[int]] = ()
+    warmup_order: Sequence[int] = ()
 
     @property
     def callers(self) -> int:

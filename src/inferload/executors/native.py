@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _CALLERS = {
     "ScriptModel": "ScriptCallers",
     "AotiModel": "AotiCallers",
+    "MixModel": "MixCallers",
     "NoModel": "NoCallers",
 }
 
@@ -127,6 +128,7 @@ def _plan(extension: ModuleType, job: Job) -> Any:
     plan.room = job.log.room
     plan.open_ended = job.calls is None or job.budget is not None
     plan.callers_in_all = max(job.callers_in_all, job.callers)
+    plan.warmup_order = list(job.warmup_order or range(len(job.inputs[0])))
     plan.cpus = [list(own) for own in job.cpus]
     plan.duration_ns = job.duration_ns or 0
     plan.warmup_calls = job.warmup_calls

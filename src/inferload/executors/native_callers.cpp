@@ -28,6 +28,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace {
@@ -177,6 +178,54 @@ struct AotiCall {
   std::vector<at::Tensor> outputs;
 };
 
+// Several models: each input belongs to one of them, and has a number among that one's inputs.
+struct MixModel {
+  MixModel(const py::list& objects, std::vector<int32_t> owner, std::vector<int32_t> local)
+      : owner(std::move(owner)), local(std::move(local)) {
+    for (const auto& object : objects) {
+      owners.push_back(py::reinterpret_borrow<py::object>(object));
+      if (py::isinstance<ScriptModel>(object)) {
+        models.emplace_back(object.cast<ScriptModel*>());
+      } else {
+        models.emplace_back(object.cast<AotiModel*>());
+      }
+    }
+  }
+
+  std::vector<py::object> owners;
+  std::vector<std::variant<ScriptModel*, AotiModel*>> models;
+  std::vector<int32_t> owner, local;
+};
+
+struct MixCall {
+  MixCall(MixModel& mix, size_t caller) : mix(mix) {
+    calls.reserve(mix.models.size());
+    for (auto& model : mix.models) {
+      if (auto* script = std::get_if<ScriptModel*>(&model)) {
+        calls.emplace_back(std::in_place_type<ScriptCall>, **script, caller);
+      } else {
+        calls.emplace_back(std::in_place_type<AotiCall>, *std::get<AotiModel*>(model), caller);
+      }
+    }
+  }
+  void call(int32_t k) {
+    current = &calls[mix.owner[k]];
+    std::visit([&](auto& one) { one.call(mix.local[k]); }, *current);
+  }
+  void release() {
+    if (current != nullptr) {
+      std::visit([](auto& one) { one.release(); }, *current);
+    }
+  }
+  std::vector<c10::IValue> copy_outputs() const {
+    return std::visit([](const auto& one) { return one.copy_outputs(); }, *current);
+  }
+
+  const MixModel& mix;
+  std::vector<std::variant<ScriptCall, AotiCall>> calls;
+  std::variant<ScriptCall, AotiCall>* current = nullptr;
+};
+
 // A call that does nothing: what is measured then is the harness itself.
 struct NoModel {
   explicit NoModel(int32_t callers) : inputs(callers, std::vector<int>(1)) {}
@@ -235,6 +284,7 @@ struct Plan {
   int32_t watchers;        // open loop: how many callers may watch for due calls at a time
   int32_t callers_in_all;  // of all processes that share a budget of calls
   std::vector<std::vector<int>> cpus;  // of each caller; empty: any
+  std::vector<int32_t> warmup_order;   // the inputs of warm-up calls, repeated
 };
 
 // One output that a caller kept: which of its inputs it belongs to, and what was returned.
@@ -487,9 +537,9 @@ struct Run {
   }
 
   template <class Call>
-  bool warm_up(Call& target, int32_t caller, int32_t inputs) {
+  bool warm_up(Call& target, int32_t caller) {
     for (int64_t n = 0; n < plan.warmup_calls && !stopped(); ++n) {
-      const auto input = static_cast<int32_t>(n % inputs);
+      const int32_t input = plan.warmup_order[n % plan.warmup_order.size()];
       const int64_t started = now_ns();
       try {
         target.call(input);
@@ -739,7 +789,7 @@ struct Run {
     threads[caller] = at::get_num_threads();
     {
       Call target(model, caller);
-      const bool warm = warm_up(target, caller, static_cast<int32_t>(model.inputs[caller].size()));
+      const bool warm = warm_up(target, caller);
       const int64_t before = run_delay_ns();
       if (wait_at_line() && warm) {
         measure(target, caller);
@@ -939,6 +989,8 @@ PYBIND11_MODULE(inferload_native_callers, m) {
   py::class_<AotiModel>(m, "AotiModel")
       .def(py::init<py::object, std::vector<std::vector<std::vector<at::Tensor>>>>())
       .def("bare_loop_ns", &bare_loop_ns<AotiModel, AotiCall>);
+  py::class_<MixModel>(m, "MixModel")
+      .def(py::init<const py::list&, std::vector<int32_t>, std::vector<int32_t>>());
   py::class_<NoModel>(m, "NoModel").def(py::init<int32_t>());
   py::class_<Plan>(m, "Plan")
       .def(py::init<>())
@@ -954,6 +1006,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("reserved_rows", &Plan::reserved_rows)
       .def_readwrite("callers_in_all", &Plan::callers_in_all)
       .def_readwrite("cpus", &Plan::cpus)
+      .def_readwrite("warmup_order", &Plan::warmup_order)
       .def_readwrite("growth_rows", &Plan::growth_rows)
       .def_readwrite("synchronize", &Plan::synchronize)
       .def_readwrite("kept_outputs", &Plan::kept_outputs)
@@ -962,5 +1015,6 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("watchers", &Plan::watchers);
   declare_callers<ScriptModel, ScriptCall>(m, "ScriptCallers");
   declare_callers<AotiModel, AotiCall>(m, "AotiCallers");
+  declare_callers<MixModel, MixCall>(m, "MixCallers");
   declare_callers<NoModel, NoCall>(m, "NoCallers");
 }

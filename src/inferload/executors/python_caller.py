@@ -49,8 +49,8 @@ class PythonCaller:
         self.threads = torch.get_num_threads()
         with crew.state.taken_over(), crew.clock.caller():
             self._calls = [
-                partial(crew.function, *one.args, **one.kwargs)
-                for one in crew.job.inputs[self.number]
+                partial(crew.function_for(number), *one.args, **one.kwargs)
+                for number, one in enumerate(crew.job.inputs[self.number])
             ]
             self._warm_up()
             before = _run_delay_ns()
@@ -73,16 +73,18 @@ class PythonCaller:
 
     def _warm_up(self) -> None:
         crew, calls = self._crew, self._calls
+        order = crew.job.warmup_order or range(len(calls))
         for number in range(crew.job.warmup_calls):
             if not crew.limit_ns[0]:
                 return
+            chosen = order[number % len(order)]
             started = self._now()
             try:
-                calls[number % len(calls)]()
+                calls[chosen]()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 # When errors are recorded, only those of measured calls count.
                 if crew.job.stop_on_error:
-                    crew.record(error, self.number, number % len(calls), warming_up=True)
+                    crew.record(error, self.number, chosen, warming_up=True)
                     crew.stop()
             if number < FIRST_CALLS:
                 self.first_calls_ns.append(self._now() - started)

@@ -54,7 +54,6 @@ class RunningThreads:
         self.clock = clock
         self.now_ns = clock.now_ns
         self.state = ThreadState.of_this_thread()
-        self.function = _finishing(job.target.python_callable(), job.synchronize)
         # A call that finishes later than this is the caller's last one; 0 stops all callers.
         self.limit_ns = [_NEVER]
         self._stopped_ns: int | None = None
@@ -167,6 +166,10 @@ class RunningThreads:
             cpus=[caller.cpus for caller in self._callers],
             threads=[caller.threads for caller in self._callers],
         )
+
+    def function_for(self, number: int) -> Callable[..., Any]:
+        """What is called with one of the inputs: it returns when its work is finished."""
+        return _finishing(self.job.target.callable_for(number), self.job.synchronize)
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
         """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""

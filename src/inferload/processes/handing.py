@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+<<<<<<< HEAD
 import resource
 from dataclasses import dataclass, field
+=======
+from dataclasses import dataclass, field, replace
+>>>>>>> 924ee88 (Several models in one run: il.Mix, and run files)
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,7 @@ from inferload.errors import PlanError
 from inferload.executors.base import exception_words
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.load import import_spec
+from inferload.targets.mixed import Member, MixedTarget
 from inferload.targets.script import ScriptTarget, load_script
 
 if TYPE_CHECKING:
@@ -31,6 +36,8 @@ _numbers = itertools.count()
 class Handed:
     """A target as it is sent: pickled whole, as a file of its form, or to be rebuilt from its spec.
 
+    A mix is sent as its ``members``, each with its weight.
+
     ``weights`` are shared: the receiver's own take their place where they have the same name,
     shape and dtype. ``unpicklable`` says why a target must be rebuilt.
     """
@@ -43,6 +50,8 @@ class Handed:
     form: str | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
     unpicklable: str | None = None
+    members: tuple[tuple[Handed, float], ...] = ()
+    member: str | None = None
 
 
 def handed(
@@ -58,15 +67,10 @@ def handed(
     Raises:
         PlanError: it cannot be pickled, and there is no spec string to rebuild it from.
     """
-    common: dict[str, Any] = {"given": given, "state": state, "name": target.name}
-    if isinstance(target, ScriptTarget | ExportedTarget) or (
-        isinstance(target, AotiTarget) and target.path is not None
-    ):
-        file = _file_of(target, scratch)
-        found = Handed(**common, file=file, form=target.form, weights=weights_of(target))
-        return _dumped(found)
     try:
-        return _dumped(Handed(**common, target=target))
+        return _dumped(_packed(target, given, state, scratch))
+    except PlanError:
+        raise
     except Exception as error:
         reason = exception_words(error).splitlines()[0]
         if spec is None:
@@ -75,7 +79,36 @@ def handed(
                 "given by a spec string that they could rebuild it from: define it at the top "
                 "level of a module, or give il.run 'path/file.py:name' in its place"
             ) from error
-        return _dumped(Handed(**common, weights=weights_of(target), unpicklable=reason))
+        return _dumped(
+            Handed(
+                given=given,
+                state=state,
+                name=target.name,
+                weights=weights_of(target),
+                unpicklable=reason,
+            )
+        )
+
+
+def _packed(
+    target: Target,
+    given: tuple[CallInput, ...],
+    state: PortableState,
+    scratch: Path,
+) -> Handed:
+    common: dict[str, Any] = {"given": given, "state": state, "name": target.name}
+    if isinstance(target, MixedTarget):
+        members = [
+            (replace(_packed(m.target, m.given, state, scratch), member=m.name), m.weight)
+            for m in target.members
+        ]
+        return Handed(given=(), state=state, members=tuple(members))
+    if isinstance(target, ScriptTarget | ExportedTarget) or (
+        isinstance(target, AotiTarget) and target.path is not None
+    ):
+        file = _file_of(target, scratch)
+        return Handed(**common, file=file, form=target.form, weights=weights_of(target))
+    return Handed(**common, target=target)
 
 
 def handed_by_spec(given: tuple[CallInput, ...], state: PortableState) -> bytes:
@@ -118,6 +151,13 @@ def received(found: Handed) -> Target:
     """The target that another process handed over."""
     if found.target is not None:
         return found.target
+    if found.members:
+        return MixedTarget(
+            [
+                Member(name=one.member or "", target=received(one), given=one.given, weight=weight)
+                for one, weight in found.members
+            ]
+        )
     target: Target
     if found.form == "script" and found.file is not None:
         target = load_script(found.file)

@@ -23,6 +23,7 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
+from inferload.targets.mixed import MixedTarget
 from inferload.processes.handing import adopt, handed, own_weights, received, unpickled
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class _Worker:
             self._stack.enter_context(torch.inference_mode())
             return loaded.target, loaded.given, loaded.load_s
         found = unpickled(given.handed.recv_bytes(), None if source is None else source.spec)
-        if found.target is None and found.file is None and source is not None:
+        if not (found.target or found.file or found.members) and source is not None:
             with calling_state(source.autocast):
                 loaded = load(source, self._announce, given.scratch, found.given)
             adopt(loaded.target, found.weights)
@@ -97,7 +98,8 @@ class _Worker:
             own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
-        return target, found.given, time.perf_counter() - began
+        given_inputs = target.given if isinstance(target, MixedTarget) else found.given
+        return target, given_inputs, time.perf_counter() - began
 
     def _share(self) -> Share:
         given = self._given

@@ -67,6 +67,8 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), _percentiles(result)]
         parts += [Text(note, style="dim") for note in _notes(result)]
         parts += [Text(), _histogram(summary.response_ms)]
+    if result.models:
+        parts += [Text(), _models(result)]
     if len(result.processes) > 1:
         parts += [Text(), _processes(result.processes)]
     if result.spec.pin != "none":
@@ -90,7 +92,7 @@ def _header(result: RunResult) -> Table:
     grid.add_row(
         "load",
         f"{spec.load}, {_callers(spec)} ({spec.executor}), {_end(spec)}, "
-        f"{spec.warmup_calls} warm-up calls each",
+        f"{spec.warmup_calls} warm-up calls each{' of each model' * bool(spec.models)}",
     )
     grid.add_row(
         "call",
@@ -345,6 +347,39 @@ def _bar(share: float) -> str:
     if share > 0:
         eighths = max(eighths, 1)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _models(result: RunResult) -> Table:
+    """A line for each model of a mix."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    names = ["model", "form", "share", "calls", "calls/s", "p50", "p99"]
+    failed = any(one.failed_calls for one in result.models)
+    verified = any(one.verification is not None for one in result.models)
+    for name in [*names, *["failed"] * failed, *["verified"] * verified]:
+        left = name in {"model", "form", "verified"}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "model")
+    total = sum(one.completed_calls + one.failed_calls for one in result.models)
+    for share, one in zip(result.spec.models, result.models, strict=True):
+        made = one.completed_calls + one.failed_calls
+        quantiles = [
+            None if one.response_ms is None else getattr(one.response_ms, name)
+            for name in ("p50", "p99")
+        ]
+        cells = [
+            share.name,
+            share.form,
+            f"{made / max(total, 1):.1%}",
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s.value),
+            *("-" if q is None else milliseconds_text(q.value) for q in quantiles),
+        ]
+        if failed:
+            cells.append(f"{one.failed_calls:,}")
+        if verified and one.verification is not None:
+            well = not one.verification.differing and one.verification.reason is None
+            cells.append("yes" if well else "no")
+        table.add_row(*cells)
+    return table
 
 
 def _processes(processes: Sequence[ProcessFigures]) -> Table:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from inferload.inputs import tensors_of
+from inferload.inputs import input_order, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
 
+    from inferload.call_log import Int32s
     from inferload.inputs import CallInput
-    from inferload.records import RunWarning
+    from inferload.records import ModelShare, RunWarning
 
 
 class Target(ABC):
@@ -65,6 +66,23 @@ class Target(ABC):
     @abstractmethod
     def python_callable(self) -> Callable[..., Any]:
         """What a Python caller calls."""
+
+    def callable_for(self, number: int) -> Callable[..., Any]:
+        """What a Python caller calls with one of the inputs."""
+        del number
+        return self.python_callable()
+
+    def order(self, inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
+        """Which input each call takes; repeated when it has come to its end."""
+        return input_order(inputs, calls, seed)
+
+    def warmup_order(self, inputs: int) -> Sequence[int]:
+        """Which input each warm-up call of a caller takes; repeated."""
+        return range(inputs)
+
+    def shares(self) -> tuple[ModelShare, ...]:
+        """The models of a mix; none of a single one."""
+        return ()
 
     def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
         """What native callers call, or ``None`` where the target needs Python.

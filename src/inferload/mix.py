@@ -1,0 +1,53 @@
+"""Several models under one load: calls are drawn among them by weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferload.errors import PlanError
+from inferload.inputs import as_call_inputs
+from inferload.options import check_positive
+from inferload.targets.load import as_target
+from inferload.targets.mixed import Member, MixedTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Models by name, each with its inputs and the weight of its share of all calls.
+
+    ``models`` maps a name to ``(model, inputs, weight)``, with ``model`` and ``inputs`` as
+    :func:`inferload.run` takes them; weights are in proportion to each other.
+    """
+
+    models: Mapping[str, tuple[object, object, float]]
+
+    def target(self) -> MixedTarget:
+        """The target that calls each model with its own inputs.
+
+        Raises:
+            PlanError: there is no model, one has no inputs, or a weight is not above 0.
+        """
+        if not self.models:
+            raise PlanError("a mix has no models: give at least one, by name")
+        members = []
+        for name, entry in self.models.items():
+            if not isinstance(entry, tuple) or len(entry) != 3:
+                raise PlanError(f"{name} in a mix must be (model, inputs, weight)")
+            model, inputs, weight = entry
+            check_positive(f"the weight of {name}", weight, at_most=1e9)
+            try:
+                members.append(
+                    Member(
+                        name=str(name),
+                        target=as_target(model),
+                        given=as_call_inputs(inputs),
+                        weight=float(weight),
+                    )
+                )
+            except PlanError as error:
+                raise PlanError(f"{name}: {error}") from error
+        return MixedTarget(members)

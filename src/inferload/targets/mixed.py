@@ -1,0 +1,182 @@
+"""Several models as one target: each input belongs to one of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.errors import PlanError
+from inferload.inputs import input_order
+from inferload.records import ModelShare
+from inferload.targets.base import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+
+    import torch
+
+    from inferload.call_log import Int32s
+    from inferload.inputs import CallInput
+    from inferload.records import RunWarning
+
+# The shares of models are met within one call in each stretch of so many calls.
+STRATA = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One of the models: its inputs, and the weight of its share of the calls."""
+
+    name: str
+    target: Target
+    given: tuple[CallInput, ...]
+    weight: float
+
+
+class MixedTarget(Target):
+    """Calls the model that an input belongs to.
+
+    Inputs are numbered through: first all of the first model, then those of the second.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        super().__init__(" + ".join(member.name for member in members))
+        self.members = tuple(members)
+        ends = list(accumulate(len(member.given) for member in members))
+        self._firsts = [0, *ends[:-1]]
+        total = sum(member.weight for member in members)
+        self._weights = [member.weight / total for member in members]
+        #: Which model each input belongs to.
+        self._owner = [n for n, member in enumerate(members) for _ in member.given]
+        self.notes = tuple(chain.from_iterable(member.target.notes for member in members))
+        self.conversion_s = sum(member.target.conversion_s for member in members)
+
+    @property
+    def form(self) -> str:  # type: ignore[override] - of one model it is the class's
+        """The forms of the models."""
+        return " + ".join(dict.fromkeys(member.target.form for member in self.members))
+
+    @property
+    def given(self) -> tuple[CallInput, ...]:
+        """The inputs of all models."""
+        return tuple(chain.from_iterable(member.given for member in self.members))
+
+    def shares(self) -> tuple[ModelShare, ...]:
+        """What a result keeps of the models."""
+        return tuple(
+            ModelShare(
+                name=member.name,
+                target=member.target.name,
+                form=member.target.form,
+                weight=weight,
+                first_input=first,
+                inputs=len(member.given),
+            )
+            for member, weight, first in zip(
+                self.members, self._weights, self._firsts, strict=True
+            )
+        )
+
+    def load(self, callers: int) -> None:
+        """Load what depends on the number of callers."""
+        for member in self.members:
+            member.target.load(callers)
+
+    def bind(self, number: int, call_input: CallInput) -> CallInput:
+        """Check one input against its model."""
+        owner = self._owner[number]
+        member = self.members[owner]
+        try:
+            return member.target.bind(number - self._firsts[owner], call_input)
+        except PlanError as error:
+            raise PlanError(f"{member.name}: {error}") from error
+
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Prepare each model with its inputs."""
+        for member, first in zip(self.members, self._firsts, strict=True):
+            member.target.prepare(inputs[first : first + len(member.given)])
+        firsts = [m.target.first_call_ms for m in self.members]
+        self.first_call_ms = max((one for one in firsts if one is not None), default=None)
+
+    @contextmanager
+    def while_called(self, callers: int) -> Iterator[None]:
+        """What must hold for each model while it is called."""
+        with ExitStack() as stack:
+            for member in self.members:
+                stack.enter_context(member.target.while_called(callers))
+            yield
+
+    def python_callable(self) -> Callable[..., Any]:
+        """There is no one callable for all inputs; see :meth:`callable_for`."""
+        raise AssertionError("a mix has a callable for each input")
+
+    def callable_for(self, number: int) -> Callable[..., Any]:
+        """The model that an input belongs to."""
+        return self.members[self._owner[number]].target.python_callable()
+
+    def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
+        """All models with each caller's own inputs."""
+        models = []
+        for member, first in zip(self.members, self._firsts, strict=True):
+            own = [one[first : first + len(member.given)] for one in inputs]
+            model = member.target.native_callable(extension, own)
+            if model is None:
+                return None
+            models.append(model)
+        local = [number - self._firsts[owner] for number, owner in enumerate(self._owner)]
+        return extension.MixModel(models, self._owner, local)
+
+    @property
+    def runs_natively(self) -> bool:
+        """Whether all of the models do."""
+        return all(member.target.runs_natively for member in self.members)
+
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """The modules of all models."""
+        return [module for member in self.members for module in member.target.modules()]
+
+    def run_warnings(self, callers: int) -> tuple[RunWarning, ...]:
+        """The warnings of all models."""
+        found = [member.target.run_warnings(callers) for member in self.members]
+        return tuple(chain.from_iterable(found))
+
+    def order(self, inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
+        """Which input each call takes: a model by its weight, then the next of its own inputs.
+
+        Models are drawn from strata, 64 calls at a time: their shares are met within one call in
+        each such stretch, and a rare model has its chance in every one.
+        """
+        del inputs
+        own = [
+            input_order(len(member.given), None, [*np.atleast_1d(seed).tolist(), 1 + number])
+            for number, member in enumerate(self.members)
+        ]
+        generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), 0])
+        wanted = len(own[0]) if calls is None else min(calls, len(own[0]))
+        stretches = -(-wanted // STRATA)
+        places = (np.arange(STRATA) + generator.random((stretches, STRATA))) / STRATA
+        drawn = generator.permuted(places, axis=1).ravel()
+        edges = np.cumsum(self._weights)
+        owner = np.minimum(np.searchsorted(edges, drawn, side="right"), len(edges) - 1)
+        order = np.empty(len(owner), np.int32)
+        for number, first in enumerate(self._firsts):
+            mine = np.flatnonzero(owner == number)
+            order[mine] = first + own[number][np.arange(len(mine)) % len(own[number])]
+        return order
+
+    def warmup_order(self, inputs: int) -> list[int]:
+        """One input of each model after another."""
+        del inputs
+        columns = [
+            range(first, first + len(member.given))
+            for member, first in zip(self.members, self._firsts, strict=True)
+        ]
+        longest = max(map(len, columns))
+        # a model of few inputs takes them again, so that each has its turn
+        rows = zip_longest(*[[c[n % len(c)] for n in range(longest)] for c in columns])
+        return [number for row in rows for number in row]
