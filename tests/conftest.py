@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
 import pytest
 import torch
 
 import inferload as il
+import models
 from inferload.inputs import as_call_inputs
 from inferload.targets.forms import as_form
 

@@ -13,7 +13,7 @@ from inferload.inputs import CallInput, as_call_inputs
 from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
 from inferload.mix import Mix
-from inferload.processes.assignment import ModelSource
+from inferload.model_source import ModelSource
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
 from inferload.run_options import RunOptions

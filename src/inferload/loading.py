@@ -11,16 +11,17 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.inputs import inputs_from_text
+from inferload.model_source import MemberSource
 from inferload.targets.forms import as_form
 from inferload.targets.load import model_from_spec
 from inferload.targets.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from inferload.inputs import CallInput
-    from inferload.processes.assignment import ModelSource
+    from inferload.model_source import ModelSource
     from inferload.targets.base import Target
 
 
@@ -47,11 +48,14 @@ def load(
         PlanError: a model or its inputs cannot be had.
     """
     if not source.members:
-        return _loaded(source.spec, source.form, source.input_texts, source, announce, scratch, given)
+        whole = MemberSource(
+            name="", spec=source.spec, weight=1.0, form=source.form, input_texts=source.input_texts
+        )
+        return _loaded(whole, source.seed, announce, scratch, given)
     members, load_s = [], 0.0
     for one in source.members:
         try:
-            found = _loaded(one.spec, one.form, one.input_texts, source, announce, scratch, None)
+            found = _loaded(one, source.seed, announce, scratch, None)
         except PlanError as error:
             raise PlanError(f"{one.name}: {error}") from error
         load_s += found.load_s
@@ -63,31 +67,29 @@ def load(
 
 
 def _loaded(
-    spec: str,
-    form: str | None,
-    input_texts: Sequence[str],
-    source: ModelSource,
+    source: MemberSource,
+    seed: int,
     announce: Callable[[str], None],
     scratch: Path | None,
     given: tuple[CallInput, ...] | None,
 ) -> Loaded:
-    announce(f"loading {spec}")
-    if input_texts:
-        given = inputs_from_text(input_texts, source.seed)
+    announce(f"loading {source.spec}")
+    if source.input_texts:
+        given = inputs_from_text(source.input_texts, seed)
     began = time.perf_counter()
-    found, own_inputs = model_from_spec(spec)
+    found, own_inputs = model_from_spec(source.spec)
     load_s = time.perf_counter() - began
     given = given or own_inputs
     if given is None:
         raise PlanError(
-            f"there are no inputs for {spec}: give --inputs 1x3x224x224:float32, or define "
+            f"there are no inputs for {source.spec}: give --inputs 1x3x224x224:float32, or define "
             "inputs() in the model's file"
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         found.eval()
-    if form not in {None, "eager"}:
-        announce(f"turning the model into the form {form}")
-    target = as_form(found, form, given, folder=scratch)
+    if source.form not in {None, "eager"}:
+        announce(f"turning the model into the form {source.form}")
+    target = as_form(found, source.form, given, folder=scratch)
     return Loaded(target=target, given=given, load_s=load_s)
 
 

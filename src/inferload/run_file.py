@@ -113,9 +113,11 @@ def _told(path: Path, text: str, error: ValidationError) -> str:
     words = first["msg"].lower()
     if first["type"] == "extra_forbidden":
         words = "there is no such key"
-    line = _line_of(text, first["loc"])
+    line = _line_of(text, first["loc"][:-1] if first["type"] == "missing" else first["loc"])
     where = f"{path}, line {line}" if line else str(path)
-    given = "" if first["type"] in {"missing", "extra_forbidden"} else f" (it is {first['input']!r})"
+    given = (
+        "" if first["type"] in {"missing", "extra_forbidden"} else f" (it is {first['input']!r})"
+    )
     return f"{where}: {place}: {words}{given}"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.call_log import CallTally, Floats, Int64s
+    from inferload.records import ModelShare
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because
 # a caller's range of rows is small beside a batch.
@@ -157,9 +158,10 @@ def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
     return RawPart(log, from_ns, callers)
 
 
-def log_of_inputs(log: CallLog, first: int, count: int) -> CallLog:
-    """The rows of a log that called with ``count`` inputs from ``first`` on."""
-    rows = np.flatnonzero((log.input >= first) & (log.input < first + count))
+def log_of_inputs(log: CallLog, share: ModelShare) -> CallLog:
+    """The rows of a log in which one model of a mix was called."""
+    first = share.first_input
+    rows = np.flatnonzero((log.input >= first) & (log.input < first + share.inputs))
     return CallLog(
         scheduled_ns=log.scheduled_ns[rows],
         started_ns=log.started_ns[rows],

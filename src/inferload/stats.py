@@ -87,7 +87,7 @@ def model_figures(
 
     Of a log that is counted the distributions are of its rows, which are a sample.
     """
-    own = log_of_inputs(log, share.first_input, share.inputs)
+    own = log_of_inputs(log, share)
     part = part_of(own, summary.from_s)
     count, by_window = int(part.returned_by_input.sum()), part.returned_by_window
     if log.tally is not None:

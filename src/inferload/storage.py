@@ -145,7 +145,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     try:
         summary = _with_samples(document.summary, log, document.spec.callers)
         models = tuple(
-            _with_sampled_model(figures, log_of_inputs(log, share.first_input, share.inputs), summary)
+            _with_sampled_model(figures, log_of_inputs(log, share), summary)
             for figures, share in zip(document.models, document.spec.models, strict=True)
         )
     except (ValueError, IndexError, OverflowError) as error:

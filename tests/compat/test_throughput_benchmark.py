@@ -7,7 +7,6 @@ import json
 import warnings
 from pathlib import Path
 
-import models
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark as Reference
 from torch.utils.throughput_benchmark import format_time as reference_format_time
 
 import inferload as il
+import models
 
 X = torch.ones(2)
 PAIR = {"shift": torch.ones(2)}

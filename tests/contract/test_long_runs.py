@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import models
 import numpy as np
 import pytest
 import torch
 
 import inferload as il
+import models
 
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 
-import models
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ from conftest import result_of
 from virtual_time import replayed
 
 import inferload as il
+import models
 from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import as_call_inputs, input_order
 from inferload.plan import Share, prepared

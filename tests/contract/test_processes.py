@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import models
 import pytest
 import torch
 
 import inferload as il
+import models
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import as_call_inputs
 from inferload.processes.handing import adopt, handed, received, unpickled, weights_of

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import models
 import numpy as np
 import pytest
 import torch
 from conftest import SIZED
 
 import inferload as il
+import models
 from inferload.inputs import input_order
 
 EVERY = [

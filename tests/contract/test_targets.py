@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import models
 import pytest
 import torch
 from conftest import SIZED
 
 import inferload as il
+import models
 from inferload.inputs import as_call_inputs
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, model_from_spec

@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-import models
 import numpy as np
 import psutil
 import pytest
 import torch
 
 import inferload as il
+import models
 
 pytestmark = pytest.mark.multiprocess
 

@@ -10,11 +10,11 @@ import threading
 import time
 from pathlib import Path
 
-import models
 import pytest
 import torch
 
 import inferload as il
+import models
 
 X = torch.ones(2)
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]

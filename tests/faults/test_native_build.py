@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import models
 import pytest
 import torch
 
 import inferload as il
+import models
 from inferload.executors import native_build
 
 X = torch.ones(2)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-import models
 import pytest
 import torch
 
 import inferload as il
+import models
 from inferload.verification import difference, leaves
 
 

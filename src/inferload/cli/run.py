@@ -14,12 +14,12 @@ from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.interrupts import PutOff
 
 if TYPE_CHECKING:
-    from inferload.processes.assignment import MemberSource, ModelSource
+    from inferload.model_source import MemberSource, ModelSource
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
 
-def run_command(  # noqa: PLR0913 - an argument a flag
+def run_command(
     context: typer.Context,
     model: Annotated[
         str,
@@ -184,7 +184,7 @@ def _with_file(
 ) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
     """The flags with what a run file sets, unless the command line does, and its models."""
     from inferload.errors import PlanError
-    from inferload.processes.assignment import MemberSource
+    from inferload.model_source import MemberSource
     from inferload.run_file import read_run_file
 
     path = Path(asked["model"])
@@ -212,7 +212,7 @@ def _run(asked: Asked, members: tuple[MemberSource, ...]) -> None:
     from inferload import units
     from inferload.errors import CallError, RunInterrupted, TargetCrashed
     from inferload.loads import load_from_text
-    from inferload.processes.assignment import ModelSource
+    from inferload.model_source import ModelSource
     from inferload.report.progress import Progress
     from inferload.run_options import RunOptions
 

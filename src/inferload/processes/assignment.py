@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+    from inferload.model_source import ModelSource
     from inferload.run_options import RunOptions
 
 # What a process says: (STAGE, text), (PREPARED, Preparation), (READY,), (DONE, PartReport, pickled
@@ -26,32 +27,6 @@ START, RELEASE, STOP, END_AT, FOLD_TO, GIVE_UP = (
     "fold to",
     "give up",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberSource:
-    """One model of a mix, in words."""
-
-    name: str
-    spec: str
-    weight: float
-    form: str | None = None
-    input_texts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSource:
-    """A model in words that any process understands, as the command line has them.
-
-    ``spec`` is ``MODEL``, or the run file of a mix, whose models are ``members``.
-    """
-
-    spec: str
-    members: tuple[MemberSource, ...] = ()
-    input_texts: tuple[str, ...] = ()
-    form: str | None = None
-    autocast: str | None = None
-    seed: int = 0
 
 
 class Descriptor:

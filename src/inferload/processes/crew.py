@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.loads import Schedule
+    from inferload.model_source import ModelSource
     from inferload.placement import Place
-    from inferload.processes.assignment import ModelSource
     from inferload.processes.handles import Handle
     from inferload.run_options import RunOptions
 

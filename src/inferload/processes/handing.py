@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import itertools
-<<<<<<< HEAD
 import resource
-from dataclasses import dataclass, field
-=======
 from dataclasses import dataclass, field, replace
->>>>>>> 924ee88 (Several models in one run: il.Mix, and run files)
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

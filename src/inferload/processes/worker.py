@@ -23,8 +23,8 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
-from inferload.targets.mixed import MixedTarget
 from inferload.processes.handing import adopt, handed, own_weights, received, unpickled
+from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:
     from inferload.crew import PartReport

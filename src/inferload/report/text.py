@@ -92,7 +92,7 @@ def _header(result: RunResult) -> Table:
     grid.add_row(
         "load",
         f"{spec.load}, {_callers(spec)} ({spec.executor}), {_end(spec)}, "
-        f"{spec.warmup_calls} warm-up calls each{' of each model' * bool(spec.models)}",
+        f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
     )
     grid.add_row(
         "call",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,7 +27,7 @@ class Target(ABC):
     that loading or converting it gave rise to.
     """
 
-    form: ClassVar[str]
+    form: str
 
     def __init__(self, name: str) -> None:
         self.name = name

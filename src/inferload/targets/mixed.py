@@ -46,6 +46,7 @@ class MixedTarget(Target):
 
     def __init__(self, members: Sequence[Member]) -> None:
         super().__init__(" + ".join(member.name for member in members))
+        self.form = " + ".join(dict.fromkeys(member.target.form for member in members))
         self.members = tuple(members)
         ends = list(accumulate(len(member.given) for member in members))
         self._firsts = [0, *ends[:-1]]
@@ -55,11 +56,6 @@ class MixedTarget(Target):
         self._owner = [n for n, member in enumerate(members) for _ in member.given]
         self.notes = tuple(chain.from_iterable(member.target.notes for member in members))
         self.conversion_s = sum(member.target.conversion_s for member in members)
-
-    @property
-    def form(self) -> str:  # type: ignore[override] - of one model it is the class's
-        """The forms of the models."""
-        return " + ".join(dict.fromkeys(member.target.form for member in self.members))
 
     @property
     def given(self) -> tuple[CallInput, ...]:
@@ -77,9 +73,7 @@ class MixedTarget(Target):
                 first_input=first,
                 inputs=len(member.given),
             )
-            for member, weight, first in zip(
-                self.members, self._weights, self._firsts, strict=True
-            )
+            for member, weight, first in zip(self.members, self._weights, self._firsts, strict=True)
         )
 
     def load(self, callers: int) -> None:
@@ -157,8 +151,7 @@ class MixedTarget(Target):
             for number, member in enumerate(self.members)
         ]
         generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), 0])
-        wanted = len(own[0]) if calls is None else min(calls, len(own[0]))
-        stretches = -(-wanted // STRATA)
+        stretches = -(-len(own[0]) // STRATA)
         places = (np.arange(STRATA) + generator.random((stretches, STRATA))) / STRATA
         drawn = generator.permuted(places, axis=1).ravel()
         edges = np.cumsum(self._weights)
@@ -167,7 +160,7 @@ class MixedTarget(Target):
         for number, first in enumerate(self._firsts):
             mine = np.flatnonzero(owner == number)
             order[mine] = first + own[number][np.arange(len(mine)) % len(own[number])]
-        return order
+        return order if calls is None else order[:calls]
 
     def warmup_order(self, inputs: int) -> list[int]:
         """One input of each model after another."""

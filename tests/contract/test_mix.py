@@ -1,0 +1,204 @@
+"""Several models in one run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inferload as il
+import models
+
+SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
+
+FILE = """
+import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        if bool(x.sum() < 0):
+            raise ValueError("negative input")
+        return x * 2
+def model():
+    return Model()
+def linear():
+    return torch.nn.Linear(8, 4)
+def inputs():
+    return [torch.ones(1, 2), torch.ones(2, 2)]
+"""
+
+
+def mixed(*, native: bool) -> il.Mix:
+    mlp, no_op = models.mlp(), models.NoOp()
+    if native:
+        mlp, no_op = torch.jit.script(mlp), torch.jit.script(no_op)
+    return il.Mix({"ranker": (mlp, SIZED, 0.75), "echo": (no_op, [torch.ones(5)], 0.25)})
+
+
+@pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
+@pytest.mark.parametrize("native", [False, pytest.param(True, marks=pytest.mark.native)])
+def test_every_model_has_its_share_its_figures_and_its_verification(native, processes, tmp_path):
+    with torch.inference_mode():
+        result = il.run(
+            mixed(native=native),
+            load=il.ClosedLoop(callers=2),
+            calls=2000,
+            processes=processes,
+            threads_per_call=1,
+            verify=True,
+        )
+    assert result.spec.executor == ("native" if native else "threads")
+    log = result.log
+    ranker, echo = result.models
+    assert (ranker.name, echo.name) == ("ranker", "echo")
+    assert ranker.completed_calls + echo.completed_calls == len(log) == 2000
+    assert ranker.completed_calls == int((log.input < 3).sum())
+    assert abs(ranker.completed_calls - 1500) <= 8 * (processes or 1)
+    for one, mine in ((ranker, log.input < 3), (echo, log.input == 3)):
+        values = np.sort(log.response_ns[mine])
+        assert one.response_ms.quantile(0.9) == values[-(-9 * len(values) // 10) - 1] / 1e6
+        assert one.verification.differing == 0
+        assert one.verification.compared > 5
+    total = sum(one.throughput_calls_per_s.value for one in result.models)
+    assert total == pytest.approx(result.summary.throughput_calls_per_s.value)
+    assert result.verification.compared == sum(one.verification.compared for one in result.models)
+    result.save(tmp_path / "r.json")
+    again = il.load_result(tmp_path / "r.json")
+    assert str(again) == str(result)
+    assert again.models[1].response_ms.quantile(0.9) == echo.response_ms.quantile(0.9)
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_a_package_and_a_script_are_called_without_the_gil_together(package: Path):
+    echo = torch.jit.script(models.NoOp())
+    mix = il.Mix({"package": (str(package), SIZED, 1), "echo": (echo, [torch.ones(2)], 1)})
+    with torch.inference_mode():
+        result = il.run(mix, load=il.ClosedLoop(callers=2), calls=400, verify=True)
+    assert result.spec.executor == "native"
+    assert result.spec.form == "aoti + script"
+    assert [one.verification.differing for one in result.models] == [0, 0]
+
+
+def test_an_open_loop_of_a_mix_keeps_its_times_and_counts_failures_by_model():
+    inputs = [torch.ones(1), -torch.ones(1)]
+    mix = il.Mix(
+        {"fails": (models.RaisesOnNegative(), inputs, 1), "echo": (models.NoOp(), SIZED, 1)}
+    )
+    load = il.OpenLoop.poisson(2000, callers=2, seed=3)
+    result = il.run(mix, load=load, calls=800, on_error="record")
+    assert (result.log.scheduled_ns == load.schedule(800, None).times_ns).all()
+    fails, echo = result.models
+    assert fails.failed_calls == result.summary.failed_calls > 100
+    assert echo.failed_calls == 0
+    assert "failed" in str(result)
+
+
+def test_wrong_outputs_are_found_in_the_model_that_has_them():
+    mix = il.Mix(
+        {
+            "shares": (models.SharesABuffer(), [torch.zeros(200_000), torch.ones(200_000)], 1),
+            "mlp": (models.mlp(), SIZED, 1),
+        }
+    )
+    with torch.inference_mode():
+        result = il.run(mix, load=il.ClosedLoop(callers=4), calls=400, verify=True)
+    shares, mlp = result.models
+    assert shares.verification.differing > 0
+    assert mlp.verification.differing == 0
+
+
+def test_an_input_that_does_not_fit_names_its_model():
+    script = torch.jit.script(models.NoOp())
+    with pytest.raises(il.PlanError, match="echo: input 0 does not fit"):
+        il.run(il.Mix({"a": (models.NoOp(), SIZED, 1), "echo": (script, [(1, 2, 3)], 1)}), calls=5)
+    with pytest.raises(il.PlanError, match="a mix has inputs of its own"):
+        il.run(mixed(native=False), SIZED, calls=5)
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "inferload", "run", *map(str, words)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stdout, " ".join(done.stderr.split())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(FILE)
+    return tmp_path
+
+
+def test_a_run_file_has_every_option_and_the_command_line_the_last_word(folder: Path):
+    file, saved = folder / "mix.toml", folder / "r.json"
+    file.write_text(
+        'callers = 2\nduration = "60s"\nseed = 5\nthreads_per_call = 1\nverify = true\nquiet = true\n'
+        '[models.double]\nmodel = "mine.py:model"\nweight = 0.6\n'
+        '[models.linear]\nmodel = "mine.py:linear"\nform = "script"\ninputs = ["4x8"]\n'
+        "weight = 0.4\n"
+    )
+    code, shown, said = run(file, "--calls", 500, "--seed", 9, "--processes", 2, "--json", saved)
+    assert code == 0, said
+    result = il.load_result(saved)
+    spec = result.spec
+    assert (spec.callers, spec.processes, spec.seed, spec.calls) == (4, 2, 9, 500)
+    assert (spec.duration_s, spec.threads_per_call, spec.verify) == (None, 1, True)
+    assert [(one.name, one.form, one.weight) for one in spec.models] == [
+        ("double", "eager", 0.6),
+        ("linear", "script", 0.4),
+    ]
+    assert sum(one.completed_calls for one in result.models) == 500
+    assert "linear" in shown
+
+
+def test_a_run_file_of_one_model_is_that_model(folder: Path):
+    file, saved = folder / "one.toml", folder / "r.json"
+    file.write_text(
+        f'model = "mine.py:linear"\ninputs = ["4x8"]\ncalls = 50\njson = "{saved}"\nisolate = false\n'
+    )
+    code, _, said = run(file)
+    assert code == 0, said
+    result = il.load_result(saved)
+    assert (result.spec.target, result.spec.isolated) == ("Linear", False)
+    assert result.models == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("callers = = 2", "mix.toml is no TOML: Invalid value (at line 1, column 11)"),
+        ('model = "a.py"\ncalers = 2\n', "mix.toml, line 2: calers: there is no such key"),
+        ('model = "a.py"\ncallers = "two"\n', "line 2: callers: input should be a valid integer"),
+        (
+            '[models.a]\nmodel = "a.py"\nweight = 0\n',
+            "line 3: models.a.weight: input should be greater than 0",
+        ),
+        ("[models.a]\nweight = 1\n", "line 1: models.a.model: field required"),
+        ("callers = 2\n", "has neither: give it model = ..., or [models.NAME] tables"),
+        ('model = "x.py"\n[models.a]\nmodel = "a.py"\n', "has both: give it model"),
+        ('form = "script"\n[models.a]\nmodel = "a.py"\n', "form and inputs belong into each"),
+        ('model = "gone.py"\n', "there is no model file"),
+        ('[models.a]\nmodel = "gone.py:x"\n', "a: there is no model file"),
+        ('model = "mine.py:linear"\ncalls = 5\nduration = 3\n', "both given"),
+    ],
+)
+def test_what_is_wrong_with_a_run_file_is_said_by_file_line_or_key(text, sentence, folder: Path):
+    file = folder / "mix.toml"
+    file.write_text(text)
+    code, _, said = run(file)
+    assert code == 2
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_a_run_file_that_is_not_there_is_wrong_use(folder: Path):
+    code, _, said = run(folder / "gone.toml")
+    assert code == 2
+    assert "cannot be read" in said
