@@ -139,7 +139,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_file_has_every_option_and_the_command_line_the_last_word(folder: Path):
     file, saved = folder / "mix.toml", folder / "r.json"
     file.write_text(
-        'callers = 2\nduration = "60s"\nseed = 5\nthreads_per_call = 1\nverify = true\nquiet = true\n'
+        'callers = 2\nduration = "60s"\nseed = 5\nthreads_per_call = 1\n'
+        "verify = true\nquiet = true\n"
         '[models.double]\nmodel = "mine.py:model"\nweight = 0.6\n'
         '[models.linear]\nmodel = "mine.py:linear"\nform = "script"\ninputs = ["4x8"]\n'
         "weight = 0.4\n"
@@ -161,7 +162,8 @@ def test_a_run_file_has_every_option_and_the_command_line_the_last_word(folder: 
 def test_a_run_file_of_one_model_is_that_model(folder: Path):
     file, saved = folder / "one.toml", folder / "r.json"
     file.write_text(
-        f'model = "mine.py:linear"\ninputs = ["4x8"]\ncalls = 50\njson = "{saved}"\nisolate = false\n'
+        f'model = "mine.py:linear"\ninputs = ["4x8"]\ncalls = 50\njson = "{saved}"\n'
+        "isolate = false\n"
     )
     code, _, said = run(file)
     assert code == 0, said
