@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM during a run: the first lets the callers finish, the second does not wait."""
+"""Ctrl-C and SIGTERM: put off where they would do harm, and told to a run.
+
+The first lets the callers of a run finish, the second does not wait.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
+
+class PutOff:
+    """Signals are only noted while this is entered, and come when it is left.
+
+    For where they would be swallowed or do harm: torch's initialisers end the process by
+    ``std::terminate``, and a process that was just started must be known before anything is raised.
+    Only the main thread can do so; in any other nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self._came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Hear signals again, also one that came; nothing the second time."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+        came, self._came = self._came, None
+        if came is not None:
+            signal.raise_signal(came)
+
+    def _note(self, number: int, frame: Any) -> None:
+        del frame
+        self._came = number
 
 
 class StopSignals:

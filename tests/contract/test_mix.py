@@ -41,9 +41,10 @@ def mixed(*, native: bool) -> il.Mix:
 @pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
 @pytest.mark.parametrize("native", [False, pytest.param(True, marks=pytest.mark.native)])
 def test_every_model_has_its_share_its_figures_and_its_verification(native, processes, tmp_path):
+    mix = mixed(native=native)
     with torch.inference_mode():
         result = il.run(
-            mixed(native=native),
+            mix,
             load=il.ClosedLoop(callers=2),
             calls=2000,
             processes=processes,

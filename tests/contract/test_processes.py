@@ -60,8 +60,8 @@ def test_every_call_is_made_once_and_right_in_any_form(any_target):
     assert len(log) == 3001
     assert (result.spec.processes, result.spec.callers, result.spec.isolated) == (2, 4, True)
     assert result.spec.grad_mode == "inference"
-    assert set(log.process) == {0, 1}
-    assert set(log.caller) == {0, 1, 2, 3}
+    assert set(log.caller) <= {0, 1, 2, 3}
+    assert (log.process == log.caller // 2).all()
     assert [one.completed_calls for one in result.processes] == [
         int((log.process == number).sum()) for number in range(2)
     ]

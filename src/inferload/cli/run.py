@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
-from inferload.cli.interrupts import PutOff
 
 if TYPE_CHECKING:
     from inferload.model_source import MemberSource, ModelSource
@@ -325,6 +324,8 @@ def _in_this_process(source: ModelSource, options: RunOptions, observer: Any) ->
             f"--no-isolate runs callers in this process, and {options.processes} processes were "
             "asked for: leave one of them out"
         )
+    from inferload.signals import PutOff
+
     observer.stage("importing torch")
     with PutOff():
         import torch

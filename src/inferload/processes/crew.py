@@ -31,7 +31,8 @@ from inferload.processes import assignment as say
 from inferload.processes.assignment import Assignment, Descriptor
 from inferload.processes.entry import main, nursery
 from inferload.processes.handles import Nursery
-from inferload.processes.process import CallersProcess, signals_put_off
+from inferload.processes.process import CallersProcess, born_deaf
+from inferload.signals import PutOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ class ProcessCrew:
         self._schedules: list[Schedule | None] = []
         self._places: list[Place] = []
         self._nursery: Nursery | None = None
-        self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+        self._scratch: Path | None = None
         self._stop_asked = self._stop_told = False
         self._killed_before = out_of_memory_kills()
         self._start_ns: int | None = None
@@ -94,15 +95,23 @@ class ProcessCrew:
         trace: TracebackType | None,
     ) -> None:
         patience_s = END_S if kind is None else 0.0
-        for process in self._processes:
-            process.end(patience_s if process.report is not None else 0.0)
-        if self._nursery is not None:
-            self._nursery.process.join(patience_s)
-            self._nursery.process.kill()
-            self._nursery.process.join()
-        for log in self._logs:
-            log.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        with PutOff():
+            for process in self._processes:
+                process.end(patience_s if process.report is not None else 0.0)
+            if self._nursery is not None:
+                self._nursery.process.join(patience_s)
+                self._nursery.process.kill()
+                self._nursery.process.join()
+            for log in self._logs:
+                log.close()
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def _folder(self) -> Path:
+        if self._scratch is None:
+            raise AssertionError("there is a folder once processes are prepared")
+        return self._scratch
 
     # ---- before the callers start ----
 
@@ -110,11 +119,13 @@ class ProcessCrew:
         """Start the processes; each takes the model and prepares its callers."""
         began = time.perf_counter()
         announce("starting processes" if self._options.crew_size > 1 else "starting a process")
-        self._set_aside()
-        self._start_processes()
+        with PutOff():  # no process may be started that is not known here
+            self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+            self._set_aside()
+            self._start_processes()
         if self._hand is not None:
             for process in self._processes:
-                process.hand(self._hand(self._scratch))
+                process.hand(self._hand(self._folder))
                 if process is self._processes[0]:  # alone, it measures what an empty call takes
                     self._until(lambda one: one.ready is not None, [process], announce)
         self._until(lambda one: one.ready is not None, self._processes, announce)
@@ -178,7 +189,7 @@ class ProcessCrew:
                 node=place.node,
                 first_node=self._places[0].node,
                 usable_cores=usable_cores(),
-                scratch=self._scratch,
+                scratch=self._folder,
             )
             for number, (log, place) in enumerate(zip(self._logs, self._places, strict=True))
         ]
@@ -205,14 +216,14 @@ class ProcessCrew:
         if len(children) == 1:
             (own,) = children
             process = context.Process(target=main, args=(*own, os.getpid()), name="callers")
-            with signals_put_off():
+            with born_deaf():
                 process.start()
             return [process]
         here, there = context.Pipe()
         process = context.Process(
             target=nursery, args=(there, children, os.getpid()), name="nursery"
         )
-        with signals_put_off():
+        with born_deaf():
             process.start()
         there.close()
         self._nursery = Nursery(process, here, len(children))
@@ -313,7 +324,7 @@ class ProcessCrew:
     def _mourn(self, process: CallersProcess) -> None:
         """A process has died: note how, and end the run where errors do."""
         if self._start_ns is None:
-            ending = process.ending(self._scratch, None, (), self._killed_before)
+            ending = process.ending(self._folder, None, (), self._killed_before)
             raise errors.TargetCrashed(
                 f"process {process.number} {ending.how} while it {process.stage}"
                 + (f" ({ending.place})" if ending.place else "")
@@ -324,7 +335,7 @@ class ProcessCrew:
         rows = part.running.claimed_rows()
         in_flight = part.log.calls_in_flight(rows)
         ending = process.ending(
-            self._scratch,
+            self._folder,
             (time.perf_counter_ns() - self._start_ns) / 1e9,
             in_flight,
             self._killed_before,

@@ -184,8 +184,8 @@ class RunningProcess:
 
 
 @contextmanager
-def signals_put_off() -> Iterator[None]:
-    """Have a process started in here born deaf to Ctrl-C; this one hears it afterwards."""
+def born_deaf() -> Iterator[None]:
+    """Have a process started in here be deaf to Ctrl-C from the start."""
     deaf_to = (signal.SIGINT, signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
     try:
