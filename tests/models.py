@@ -64,6 +64,20 @@ class Leaks(torch.nn.Module):
         return x
 
 
+class Spikes(torch.nn.Module):
+    """Takes so much memory in its first call only, and gives it back."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.size_bytes:
+            torch.ones(self.size_bytes, dtype=torch.uint8)
+            self.size_bytes = 0
+        return x
+
+
 class SleepsOn(torch.nn.Module):
     """Sleeps on inputs of one size, once it has warmed up; is quick on others."""
 

@@ -164,7 +164,7 @@ def _broken(found: Findings) -> Iterator[_Texts]:
         yield (
             "failed-calls",
             (
-                f"{found.failed_calls:,} of {found.made_calls:,} calls raised; "
+                f"{found.failed_calls:,} of {found.made_calls:,} calls failed; "
                 f"first {first.type}: {first.gist}"
             ),
             "failed calls are counted apart and not in the latencies",
@@ -187,7 +187,7 @@ def ending_text(ending: Ending) -> str:
     """How a process ended, in words that follow its name."""
     text = ending.how
     if ending.after_s is not None:
-        text += f" {ending.after_s:.3g} s after the start"
+        text += f", {ending.after_s:.3g} s after the start"
     if ending.in_flight:
         calls = " and ".join(
             f"caller {caller} was on input {number}" for caller, number in ending.in_flight[:4]

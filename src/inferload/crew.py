@@ -52,6 +52,7 @@ class PartReport:
     warnings: tuple[RunWarning, ...] = ()
     disturbances: Disturbances = field(default_factory=Disturbances)
     verification: Verification | None = None
+    peak_rss_bytes: int | None = None
     verification_by_model: tuple[Verification, ...] = ()
     ending: Ending | None = None
 

@@ -118,7 +118,9 @@ def execute(
         raise
     reports = crew.collect(abandoned=abandoned)
     warnings = []
-    if abandoned and (left := watcher.calls_in_flight(reports)):
+    # calls that took longer than the timeout are in the log
+    left = watcher.calls_in_flight(reports) - len(watcher.hung) if abandoned else 0
+    if left > 0:
         warnings.append(
             RunWarning(
                 code="calls-given-up",

@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from inferload.errors import PlanError
 from inferload.executors.floor import floor_ms
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
+from inferload.memory import peak_rss_bytes
 from inferload.placement import Place, places, usable_cpus
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.records import RunSpec
@@ -228,6 +230,8 @@ class LocalCrew:
                 ),
                 disturbances=self._watch.found,
                 verification=verification,
+                # before this process ends, and before anything else is computed in it
+                peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
                 verification_by_model=tuple(by_model),
             )
         ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import Crew, Preparation
     from inferload.execution import Execution, Observer
-    from inferload.records import RunSpec, RunWarning, Verification
+    from inferload.records import RunSpec, RunWarning, Summary, Verification
     from inferload.run_options import RunOptions
 
 # Summarizing so many takes a noticeable while.
@@ -86,8 +86,8 @@ def _raise_what_ended(result: RunResult, done: Execution, signals: Sequence[str]
         which = f" of process {number}" if several else ""
         raise CallError(
             f"{name} had not returned to caller {call.caller}{which} from input {call.input} after "
-            f"{result.spec.timeout_s:g} s, which ended the run; {result.summary.completed_calls:,} "
-            "calls had completed",
+            f"{result.spec.timeout_s:g} s, which ended the run; "
+            f"{done.log.calls_made - done.log.calls_failed:,} calls had completed",
             caller=call.caller,
             input=call.input,
             result=result,
@@ -120,7 +120,9 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
     status = _status(done, spec, signals)
     reports = done.reports
     steady = stats.judged(done.log)
-    from_s = stats.cut_of(steady) if spec.warmup == "auto" else 0.0
+    # of a run that a process or a call has ended, what came before it is no warm-up
+    whole = spec.warmup != "auto" or status in {"crashed", "timed out"}
+    from_s = 0.0 if whole else stats.cut_of(steady)
     made_calls = done.log.calls_made
     unfinished = max(done.due_calls - made_calls, 0)
     summary = stats.summarize(
@@ -134,8 +136,10 @@ def _result(ready: Sequence[Preparation], done: Execution, signals: list[str]) -
         due_s=done.watcher.due_s,
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
+    if status in {"crashed", "timed out"}:
+        summary = replace(summary, littles_law=None, littles_law_error=None)
     set_up = _set_up(ready, done)
-    processes = [_process(number, ready[number], done, from_s) for number in range(len(reports))]
+    processes = [_process(number, ready[number], done, summary) for number in range(len(reports))]
     verification = _verification([r.verification for r in reports if r.verification is not None])
     found = checks.Findings(
         spec=spec,
@@ -240,9 +244,12 @@ def _set_up(ready: Sequence[Preparation], done: Execution) -> SetUp:
     )
 
 
-def _process(number: int, ready: Preparation, done: Execution, from_s: float) -> ProcessFigures:
+def _process(number: int, ready: Preparation, done: Execution, summary: Summary) -> ProcessFigures:
     log, report = done.part_logs[number], done.reports[number]
-    part = part_of(log, from_s, ready.spec.callers)
+    part = part_of(log, summary.from_s, ready.spec.callers)
+    memory = done.watcher.memory[number].found
+    if memory is not None and report.peak_rss_bytes is not None:
+        memory = replace(memory, peak_rss_bytes=max(memory.peak_rss_bytes, report.peak_rss_bytes))
     durations = part.durations("response_ns")
     completed = int(part.returned_by_input.sum())
     late_ms = None
@@ -254,12 +261,12 @@ def _process(number: int, ready: Preparation, done: Execution, from_s: float) ->
         callers=ready.spec.callers,
         completed_calls=completed,
         failed_calls=part.failed,
-        throughput_calls_per_s=completed / part.duration_s if part.duration_s > 0 else 0.0,
+        throughput_calls_per_s=completed / summary.duration_s if summary.duration_s else 0.0,
         p50_ms=None if durations is None else stats.value_ms(durations, 0.5),
         p99_ms=None if durations is None else stats.value_ms(durations, 0.99),
         start_late_ms=late_ms,
         cpus=tuple(map(tuple, report.outcome.cpus)),
         threads=tuple(report.outcome.threads),
-        memory=done.watcher.memory[number].found,
+        memory=memory,
         ending=report.ending,
     )

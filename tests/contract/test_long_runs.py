@@ -66,7 +66,7 @@ def test_failed_calls_of_a_long_run_are_counted_apart():
 
     result = il.run(sometimes, [torch.zeros(1), torch.zeros(2)], calls=40_000, on_error="record")
     assert (result.summary.completed_calls, result.summary.failed_calls) == (20_000, 20_000)
-    assert "20,000 of 40,000 calls raised" in str(result)
+    assert "20,000 of 40,000 calls failed" in str(result)
 
 
 @pytest.mark.usefixtures("small_log")

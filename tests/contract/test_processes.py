@@ -65,6 +65,8 @@ def test_every_call_is_made_once_and_right_in_any_form(any_target):
     assert [one.completed_calls for one in result.processes] == [
         int((log.process == number).sum()) for number in range(2)
     ]
+    total = sum(one.throughput_calls_per_s for one in result.processes)
+    assert total == pytest.approx(result.summary.throughput_calls_per_s.value)
     assert len({one.pid for one in result.processes}) == 2
     assert result.verification.differing == 0
     assert result.verification.compared > 20
@@ -246,6 +248,14 @@ def test_pinned_callers_run_on_cores_of_their_own_and_say_so(executor):
     here = il.run(model, [SIZED[0]], load=il.ClosedLoop(callers=2), **options)
     assert not set(here.processes[0].cpus[0]) & set(here.processes[0].cpus[1])
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("processes", [None, 1])
+def test_the_peak_is_that_of_the_whole_life_of_a_process(processes):
+    x = torch.zeros(1)
+    result = il.run(models.Spikes(200 * 2**20), [x], processes=processes, calls=20, warmup_calls=2)
+    memory = result.processes[0].memory
+    assert memory.peak_rss_bytes > max(memory.rss_bytes) + 150 * 2**20
 
 
 def test_memory_is_reported_for_every_process_and_leaks_are_warned_of():

@@ -129,7 +129,7 @@ def call_failure(exception: BaseException) -> CallFailure:
 
 def exception_words(exception: BaseException) -> str:
     """An exception as its type and its words."""
-    return f"{type(exception).__name__}: {exception_text(exception)}"
+    return f"{type(exception).__name__}: {exception_text(exception)}".rstrip(": ")
 
 
 def place_of(exception: BaseException) -> str | None:

@@ -604,8 +604,6 @@ struct Run {
     const auto order_length = static_cast<int64_t>(order.size());
     Keeper<Call> keeper(kept[caller], plan.kept_outputs);
     int64_t in_a_while = 1;
-    while (now_ns() < start_ns) {  // a time that several processes agreed on
-    }
     for (auto [row, end] = claim(1); row != end; std::tie(row, end) = claim(in_a_while)) {
       const int64_t first = row % plan.room, after = first + (end - row);
       int64_t drawn = row % order_length;
@@ -790,8 +788,12 @@ struct Run {
     {
       Call target(model, caller);
       const bool warm = warm_up(target, caller);
+      const bool released = wait_at_line();
+      while (released && !open_loop() && now_ns() < start_ns) {
+        sched_yield();  // until a time that several processes agreed on
+      }
       const int64_t before = run_delay_ns();
-      if (wait_at_line() && warm) {
+      if (released && warm) {
         measure(target, caller);
         run_delays_ns[caller] = run_delay_ns() - before;
       }

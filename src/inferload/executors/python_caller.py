@@ -53,10 +53,12 @@ class PythonCaller:
                 for number, one in enumerate(crew.job.inputs[self.number])
             ]
             self._warm_up()
-            before = _run_delay_ns()
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
                 pass
+            while crew.job.schedule is None and self._now() < crew.start_ns:
+                time.sleep(0)  # others of this process get the GIL meanwhile
+            before = _run_delay_ns()
             if crew.job.schedule is None:
                 self._call_at_once()
             else:
@@ -92,8 +94,6 @@ class PythonCaller:
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""
         in_a_while = 1
-        while self._now() < self._crew.start_ns:
-            time.sleep(0)  # others of this process get the GIL meanwhile
         while claimed := self._crew.claim(in_a_while):
             started = self._now()
             if not self._call_rows(*claimed):

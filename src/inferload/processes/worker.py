@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,8 @@ def work(connection: Connection, given: Assignment) -> None:
         if os.environ.get("INFERLOAD_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
         text = str(error) if isinstance(error, InferloadError) else exception_words(error)
-        connection.send((say.ERROR, type(error).__name__, text))
+        with suppress(OSError):  # a model may have closed it
+            connection.send((say.ERROR, type(error).__name__, text))
 
 
 class _Worker:
@@ -86,7 +87,9 @@ class _Worker:
             loaded = load(source, self._announce, given.scratch)
             self._stack.enter_context(torch.inference_mode())
             return loaded.target, loaded.given, loaded.load_s
-        found = unpickled(given.handed.recv_bytes(), None if source is None else source.spec)
+        content = given.handed.recv_bytes()
+        began = time.perf_counter()  # until then another process was loading
+        found = unpickled(content, None if source is None else source.spec)
         if not (found.target or found.file or found.members) and source is not None:
             with calling_state(source.autocast):
                 loaded = load(source, self._announce, given.scratch, found.given)
