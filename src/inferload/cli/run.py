@@ -265,7 +265,8 @@ def _run(asked: Asked, members: tuple[MemberSource, ...]) -> None:
     if failure is not None:
         output.say(output.with_place(failure))
     code = _exit_code(result, failure, saved=saved)
-    if not asked.isolate and any(one.code == "calls-given-up" for one in result.warnings):
+    given_up = any(one.code == "calls-given-up" for one in result.warnings)
+    if not asked.isolate and (given_up or result.status == "timed out"):
         sys.stdout.flush()  # a normal exit would tear torch down under a call
         os._exit(code)
     if code:
