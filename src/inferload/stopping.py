@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.intervals import more_calls_to_quote
+from inferload.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.records import QUOTED_QUANTILES, half_width_fraction
 from inferload.samples import part_of
 from inferload.stats import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
     from inferload.call_log import CallLog
+    from inferload.samples import Durations
 
 
 # An interval is asked to be narrower than it must be: it still moves with the calls that come after
 # the decision to end.
 SHARE = 0.9
+
+
+# So many of the calls must suffice to quote the quantile: how they are correlated moves as well.
+QUOTED_SHARE = 0.75
 
 
 class StopByPrecision:
@@ -43,5 +48,12 @@ class StopByPrecision:
         quantile, _ = quantile_ms(durations, self._q)
         count = int(part.returned_by_input.sum())
         calls_per_s = rate(count, part.duration_s, part.returned_by_window)
+        if quantile is None or not self._surely_quoted(durations, quantile.value):
+            return False
         widths = (half_width_fraction(quantile), half_width_fraction(calls_per_s))
         return all(width is not None and width <= SHARE * self._precision for width in widths)
+
+    def _surely_quoted(self, durations: Durations, value_ms: float) -> bool:
+        """Whether the quantile will still be quoted when the last calls have come in."""
+        tau = calls_per_independent_one(*durations.exceeding(value_ms), self._q)
+        return not more_calls_to_quote(int(QUOTED_SHARE * durations.count), self._q, tau)
