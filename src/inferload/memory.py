@@ -14,7 +14,7 @@ from inferload.steady_state import kendall_p, theil_sen_slope
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Resident pages are looked at so often, which takes 10 us; each time there are too many looks,
+# Resident pages are looked at so often, which takes no lock; each time there are too many looks,
 # every second is dropped and they come half as often.
 LOOK_S = 0.1
 MOST_LOOKS = 256
