@@ -14,7 +14,6 @@ from inferload.cgroups import throttled_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -50,12 +49,7 @@ class MachineWatch:
         self._before = (stolen_and_total(), throttled_s())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         ticks, held_back = self._before
         self.steal_fraction = steal_fraction(ticks, stolen_and_total())
         now = throttled_s()
@@ -83,12 +77,7 @@ class PythonWatch:
             self._heart.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._python_callers:
             self._over.set()
             gc.callbacks.remove(self._on_gc)

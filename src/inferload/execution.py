@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferload.call_log import CallLog
     from inferload.crew import Crew, PartReport
-    from inferload.log_reader import CallInFlight
+    from inferload.log_file import CallInFlight
     from inferload.run_options import RunOptions
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision

@@ -14,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -53,6 +54,16 @@ KEPT_CALLS = 10_000_000
 ENDLESS = 2**62
 
 _MADV_POPULATE_WRITE = 23  # Linux 5.14; Python does not name it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInFlight:
+    """A call that has started and not finished; times as its caller wrote them."""
+
+    scheduled_ns: int
+    started_ns: int
+    caller: int
+    input: int
 
 
 class LogFile:
@@ -197,11 +208,20 @@ class LogFile:
             written += int(used[-1]) + 1
         return written
 
-    def calls_in_flight(self, claimed_rows: int) -> list[tuple[int, int]]:
-        """Pairs of caller and input of the last calls that have started and not finished."""
-        rows = self.rows_between(max(claimed_rows - self.room, 0), claimed_rows)
+    def calls_in_flight(self, from_row: int, claimed_rows: int) -> list[CallInFlight]:
+        """The calls of rows ``[from_row, claimed_rows)`` that have started and not finished."""
+        rows = self.rows_between(from_row, max(claimed_rows, from_row))
         places = np.flatnonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0))
-        return [(int(rows["caller"][place]), int(rows["input"][place])) for place in places]
+        return [
+            CallInFlight(
+                # a Python caller in a closed loop fills this column in afterwards
+                scheduled_ns=int(rows["scheduled_ns"][place] or rows["started_ns"][place]),
+                started_ns=int(rows["started_ns"][place]),
+                caller=int(rows["caller"][place]),
+                input=int(rows["input"][place]),
+            )
+            for place in places
+        ]
 
     def hand_over(
         self, start_ns: int, from_row: int, claimed_rows: int, errors: Sequence[CallFailure]

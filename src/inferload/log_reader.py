@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Part
+    from inferload.log_file import CallInFlight
 
 # So full a ring is read, and its places given back.
 NEARLY_FULL = 0.9
 _TIMES = ("scheduled_ns", "started_ns", "finished_ns")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallInFlight:
-    """A call that has started and not finished: its row, and when it started by the clock."""
-
-    row: int
-    caller: int
-    input: int
-    scheduled_ns: int
-    started_ns: int
 
 
 class LogReader:
@@ -112,21 +101,10 @@ class LogReader:
 
     def calls_in_flight(self, claimed: int | None = None) -> list[CallInFlight]:
         """The calls that have started and not finished."""
-        claimed = self._within_room(self.claimed if claimed is None else claimed)
-        first = max(self._folded, self._all_before)
-        rows = self.part.log.rows_between(first, max(claimed, first))
-        places = np.flatnonzero((rows["started_ns"] != 0) & (rows["finished_ns"] == 0))
-        return [
-            CallInFlight(
-                row=first + int(place),
-                # a Python caller in a closed loop fills this column in afterwards
-                scheduled_ns=int(rows["scheduled_ns"][place] or rows["started_ns"][place]),
-                caller=int(rows["caller"][place]),
-                input=int(rows["input"][place]),
-                started_ns=int(rows["started_ns"][place]),
-            )
-            for place in places
-        ]
+        return self.part.log.calls_in_flight(
+            max(self._folded, self._all_before),
+            self._within_room(self.claimed if claimed is None else claimed),
+        )
 
 
 def _with_hung(

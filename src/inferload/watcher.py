@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inferload.call_log import CallLog
     from inferload.crew import Crew, PartReport
     from inferload.execution import Observer
-    from inferload.log_reader import CallInFlight
+    from inferload.log_file import CallInFlight
     from inferload.stopping import StopByPrecision
 
 POLL_S = 0.1

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnContext
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -88,12 +87,7 @@ class ProcessCrew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         patience_s = END_S if kind is None else 0.0
         with PutOff():
             for process in self._processes:
@@ -333,7 +327,10 @@ class ProcessCrew:
             )
         part = self.parts[process.number]
         rows = part.running.claimed_rows()
-        in_flight = part.log.calls_in_flight(rows)
+        in_flight = [
+            (call.caller, call.input)
+            for call in part.log.calls_in_flight(max(rows - part.log.room, 0), rows)
+        ]
         ending = process.ending(
             self._folder,
             (time.perf_counter_ns() - self._start_ns) / 1e9,

@@ -54,7 +54,8 @@ def nursery(
                     given.let_go()
                     theirs.close()
             connection.close()
-            _run(own, assignment, nurse)
+            _die_with(nurse)
+            _run(own, assignment)
         numbers[pid] = number
         connection.send((BORN, number, pid))
     for own, assignment in children:
@@ -70,7 +71,7 @@ def nursery(
 def main(connection: Connection, assignment: Assignment, parent: int) -> None:
     """Run the callers of one process, and end."""
     _begin(parent)
-    _run(connection, assignment, parent)
+    _run(connection, assignment)
 
 
 def _begin(parent: int) -> None:
@@ -81,8 +82,7 @@ def _begin(parent: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
-def _run(connection: Connection, assignment: Assignment, parent: int) -> NoReturn:
-    _die_with(parent)
+def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     crash = (assignment.scratch / CRASH_FILE.format(process=assignment.process)).open("w")
     faulthandler.enable(crash, all_threads=False)
     own = sorted({cpu for caller in assignment.cpus for cpu in caller})
