@@ -117,6 +117,7 @@ def run(
     """
     options = RunOptions(
         load=load or ClosedLoop(),
+        lanes=model.lanes() if isinstance(model, Mix) else (),
         calls=calls,
         duration_s=duration_s,
         precision=precision,

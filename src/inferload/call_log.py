@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from inferload.hdr import WindowCounts
+
     Int64s = NDArray[np.int64]
     Int32s = NDArray[np.int32]
     Floats = NDArray[np.float64]
@@ -52,8 +54,8 @@ class CallLog:
     errors: tuple[CallFailure, ...] = ()
     #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
     tally: CallTally | None = None
-    #: Callers are numbered through all processes, so many in each.
-    callers_per_process: int | None = None
+    #: How many callers serve each queue of a process; they are numbered through all processes.
+    callers_by_lane: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -72,7 +74,7 @@ class CallLog:
     @property
     def process(self) -> Int32s:
         """Which process made each call."""
-        found: Int32s = self.caller // (self.callers_per_process or 2**31 - 1)
+        found: Int32s = self.caller // (sum(self.callers_by_lane) or 2**31 - 1)
         return found
 
     @property
@@ -100,15 +102,14 @@ class CallLog:
 class CallTally:
     """All calls of a long run, counted by time window and duration.
 
-    Window w holds the calls that finished from ``w * width_ns`` on. ``counts[name]`` are uint32 of
-    shape ``(windows, hdr.BUCKETS)`` for ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and
-    ``"lateness_ns"``, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
-    ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
-    ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    Window w holds the calls that finished from ``w * width_ns`` on. ``counts[name]`` are those of
+    ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and ``"lateness_ns"``, calls that returned
+    only; ``sums`` (float64, ``(windows,)``), ``lows`` and ``highs`` (int, of the whole run) belong
+    to them. ``returned_by_input`` has the shape ``(windows, inputs)``, ``failed`` ``(windows,)``.
     """
 
     width_ns: int
-    counts: dict[str, NDArray[np.uint32]]
+    counts: dict[str, WindowCounts]
     sums: dict[str, Floats]
     lows: dict[str, int]
     highs: dict[str, int]

@@ -44,7 +44,7 @@ def warnings_before(
 
     ``on_device``: the work is not the CPU's, so intra-op threads do not matter.
     """
-    found = []
+    found = _weights_without_a_say(spec)
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
@@ -85,6 +85,23 @@ def warnings_before(
     return found
 
 
+def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
+    """A closed loop whose models have callers of their own."""
+    shares = [one for one in spec.models if one.callers is not None]
+    if spec.drain_s is not None or len({one.weight for one in shares}) < 2:
+        return []
+    return [
+        RunWarning(
+            code="weights-unused",
+            message=(
+                "in a closed loop callers that call one model only do so as fast as they can: the "
+                "weights of the models have no say"
+            ),
+            hint="--rate draws calls by weight; or let all callers call all models",
+        )
+    ]
+
+
 def _stateful(module: torch.nn.Module) -> bool:
     """Whether a module computes something else in training mode."""
     name = str(getattr(module, "original_name", type(module).__name__))
@@ -115,7 +132,6 @@ class Findings:
     log_was_full: bool = False
     on_device: bool = False
     verification: Verification | None = None
-    endings: Sequence[tuple[int, Ending]] = ()
     processes: Sequence[ProcessFigures] = ()
 
 
@@ -130,10 +146,13 @@ def warnings_after(found: Findings) -> list[RunWarning]:
 
 def _broken(found: Findings) -> Iterator[_Texts]:
     """What went wrong."""
-    for number, ending in found.endings:
+    for one in found.processes:
+        if one.ending is None:
+            continue
+        died = f"process {one.process} {ending_text(one.ending)}"
         yield (
             "process-died",
-            f"process {number} {ending_text(ending)}; the calls that it had finished are counted",
+            f"{died}; the calls that it had finished are counted",
             "run that input alone, with --no-isolate in a debugger",
         )
     verification = found.verification

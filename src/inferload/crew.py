@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.disturbances import Disturbances
+from inferload.merging import LogPlace, merged
+from inferload.outcome import Outcome  # noqa: TC001 - pydantic reads these records
+from inferload.records import Ending, RunSpec, RunWarning, Verification  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.executors.base import Outcome
+    from inferload.call_log import CallLog
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
-    from inferload.records import Ending, RunSpec, RunWarning, Verification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,11 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartReport:
-    """What the callers of one process left behind beside their log.
+    """What the callers of one lane left behind beside their log.
 
-    ``ending``: how the process ended, where it was not asked to.
+    What is the process's and not the lane's stands in the report of its first lane alone: compiled
+    graphs, disturbances, peak memory, and ``ending``: how the process ended, where it was not asked
+    to. Callers and inputs are numbered through the lanes of the process.
     """
 
     outcome: Outcome
@@ -72,14 +76,41 @@ class RunningPart(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The callers of one process, and the log that they write."""
+    """The callers of one lane of one process, and the log that they write.
 
+    A lane is a queue and the callers that serve it: one for each model with callers of its own,
+    else one in all. ``process`` is the number of the process in its crew; ``place`` says where its
+    callers and inputs stand among those of the crew, ``inputs`` how many are its own.
+    """
+
+    process: int
     pid: int
     running: RunningPart
     log: LogFile
     schedule: Schedule | None
-    callers: int
+    place: LogPlace
     inputs: int
+
+
+def places_of(spec: RunSpec, process: int) -> list[LogPlace]:
+    """Where the lanes of one process stand, in a run of processes that are all like ``spec``'s."""
+    first_caller = process * sum(spec.callers_by_lane)
+    found = []
+    for lane, callers in enumerate(spec.callers_by_lane):
+        first_input = spec.models[lane].first_input if len(spec.callers_by_lane) > 1 else 0
+        found.append(LogPlace(callers=callers, first_caller=first_caller, first_input=first_input))
+        first_caller += callers
+    return found
+
+
+def merged_parts(parts: Sequence[Part], logs: Sequence[CallLog]) -> CallLog:
+    """The logs of all parts as one."""
+    return merged(
+        [(log, part.place) for log, part in zip(logs, parts, strict=True)],
+        [part.place.callers for part in parts if part.process == parts[0].process],
+        open_loop=parts[0].schedule is not None,
+        inputs=max(part.place.first_input + part.inputs for part in parts),
+    )
 
 
 class Crew(Protocol):
@@ -93,7 +124,7 @@ class Crew(Protocol):
 
     @property
     def parts(self) -> Sequence[Part]:
-        """The callers of each process; there once they are started."""
+        """The lanes of each process, one process after another; there once they are started."""
 
     def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
         """Load the model, check the inputs and compile, without starting a caller.
@@ -125,4 +156,4 @@ class Crew(Protocol):
         """Let each caller finish the call it is in, and no more."""
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
-        """What each process left behind; ``abandoned``: without waiting for its callers."""
+        """What each part left behind; ``abandoned``: without waiting for its callers."""

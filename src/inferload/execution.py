@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
 from inferload.records import RunWarning
+from inferload.samples import CallsOfLog
 from inferload.units import NS_PER_S
 from inferload.watcher import POLL_S, Watcher
 
@@ -16,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.call_log import CallLog
-    from inferload.crew import Crew, PartReport
+    from inferload.crew import Crew, Part, PartReport, Preparation
     from inferload.log_file import CallInFlight
+    from inferload.records import Ending, MemoryUse
     from inferload.run_options import RunOptions
+    from inferload.samples import ProcessCalls
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision
 
@@ -34,41 +38,73 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """What a run that has ended left behind.
+class ProcessRecord:
+    """What one process of a run that has ended left behind.
 
-    ``part_logs`` are the logs of the processes, ``log`` is all of them. ``due_calls``: open loop,
-    how many calls were due until it ended. ``stopped_s``: when it was stopped before its end, from
-    the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
-    that took longer than the timeout, each after the number of its process;
-    ``never_ready``: a warm-up call did.
+    ``reports`` are those of its lanes. ``rank``: which machine or rank of a cluster it was on.
     """
 
+    ready: Preparation
     reports: Sequence[PartReport]
-    part_logs: Sequence[CallLog]
+    calls: ProcessCalls
+    memory: MemoryUse | None
+    rank: int = 0
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended, where it was not asked to."""
+        return self.reports[0].ending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HungCall:
+    """A call that took longer than the timeout; numbers are those within its process."""
+
+    process: int
+    caller: int
+    input: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What a run that has ended left behind, on one machine or many.
+
+    ``log`` is that of all processes. ``due_calls``: open loop, how many calls were due until it
+    ended, the last of them at ``due_s``. ``stopped_s``: when it was stopped before its end, from
+    the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
+    that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
+    machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
+    names of the signals that ended it.
+    """
+
+    processes: Sequence[ProcessRecord]
     log: CallLog
     open_s: float
-    warnings: list[RunWarning]
+    warnings: Sequence[RunWarning]
     abandoned: bool
-    watcher: Watcher
     due_calls: int
+    due_s: float | None
     stopped_s: float | None
-    hung: list[tuple[int, CallInFlight]]
+    looks: Sequence[Sequence[tuple[float, float]]]
+    hung: Sequence[HungCall]
     never_ready: bool
     nursery_pss_bytes: int | None
     disturbances: Disturbances
+    signals: Sequence[str] = ()
 
 
 def execute(
     crew: Crew,
+    ready: Sequence[Preparation],
     options: RunOptions,
     observer: Observer,
     signals: StopSignals,
     rule: StopByPrecision | None = None,
 ) -> Execution:
-    """Run a crew. A first signal stops the callers, a second one gives up the calls they are in.
+    """Run a crew that is prepared.
 
-    So does the drain limit of an open loop, and a call that takes longer than the timeout.
+    A first signal stops the callers, a second one gives up the calls they are in. So does the drain
+    limit of an open loop, and a call that takes longer than the timeout.
 
     Raises:
         PlanError: the machine would not start so many callers.
@@ -87,7 +123,7 @@ def execute(
         drain_ns=int((options.drain_s or 0) * NS_PER_S),
         limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
     )
-    callers = sum(part.callers for part in crew.parts)
+    callers = sum(part.place.callers for part in crew.parts)
     observer.stage(f"warming up {callers} caller{'s' * (callers > 1)}")
     try:
         signals.may_interrupt = True
@@ -131,19 +167,60 @@ def execute(
                 hint="they are in no latency; look for what the target waits for",
             )
         )
-    part_logs = watcher.part_logs(reports)
+    logs = watcher.part_logs(reports)
     return Execution(
-        reports=reports,
-        part_logs=part_logs,
-        log=watcher.merged(part_logs),
+        processes=_records(ready, crew.parts, reports, logs, watcher),
+        log=merged_parts(crew.parts, logs),
         due_calls=watcher.calls_due(reports),
+        due_s=watcher.due_s,
         stopped_s=watcher.stopped_s(reports),
         open_s=open_s,
         warnings=warnings,
         abandoned=abandoned,
-        watcher=watcher,
-        hung=watcher.hung,
+        looks=[watcher.looks],
+        hung=[_hung(crew.parts, *one) for one in watcher.hung],
         never_ready=never_ready,
         nursery_pss_bytes=crew.nursery_pss_bytes,
         disturbances=together(watch, [report.disturbances for report in reports]),
+    )
+
+
+def _records(
+    ready: Sequence[Preparation],
+    parts: Sequence[Part],
+    reports: Sequence[PartReport],
+    logs: Sequence[CallLog],
+    watcher: Watcher,
+) -> list[ProcessRecord]:
+    lanes = len(parts) // len(ready)
+    found = []
+    for number, one in enumerate(ready):
+        own = slice(number * lanes, (number + 1) * lanes)
+        log = merged_parts(parts[own], logs[own])
+        found.append(
+            ProcessRecord(
+                ready=one,
+                reports=reports[own],
+                calls=CallsOfLog(log, parts[own][0].schedule is not None),
+                memory=_memory(watcher.memory[number].found, reports[own]),
+            )
+        )
+    return found
+
+
+def _memory(found: MemoryUse | None, reports: Sequence[PartReport]) -> MemoryUse | None:
+    """With the peak that the process itself saw at its end."""
+    own = reports[0].peak_rss_bytes
+    if found is None or own is None:
+        return found
+    return replace(found, peak_rss_bytes=max(found.peak_rss_bytes, own))
+
+
+def _hung(parts: Sequence[Part], number: int, call: CallInFlight) -> HungCall:
+    part = parts[number]
+    first = min(one.place.first_caller for one in parts if one.process == part.process)
+    return HungCall(
+        process=part.process,
+        caller=part.place.first_caller - first + call.caller,
+        input=part.place.first_input + call.input,
     )

@@ -7,12 +7,14 @@ discernible value 1, highest trackable value 3.6e12.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from inferload.call_log import Floats, Int64s
 
@@ -54,3 +56,60 @@ def value_of_rank(counts: NDArray[np.integer], rank: int) -> float:
     """The value of a rank, from 1, among counted values: the middle of its bucket."""
     bucket = int(np.searchsorted(np.cumsum(counts), rank))
     return float(middles_ns()[bucket])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowCounts:
+    """Counts by time window and bucket, of which only those above 0 are kept.
+
+    ``cells`` are ``window * BUCKETS + bucket``, ascending, int64; ``counts``, int64 of the same
+    shape, say how many values each holds. There are ``windows`` windows, empty ones included.
+    """
+
+    windows: int
+    cells: Int64s
+    counts: Int64s
+
+    @classmethod
+    def of(cls, dense: NDArray[np.integer]) -> Self:
+        """From counts of shape ``(windows, BUCKETS)``."""
+        flat = dense.reshape(-1)
+        cells = np.flatnonzero(flat)
+        return cls(len(dense), cells, flat[cells].astype(np.int64))
+
+    def since(self, window: int) -> WindowCounts:
+        """The windows from one on, numbered from 0."""
+        first = int(np.searchsorted(self.cells, window * BUCKETS))
+        return WindowCounts(
+            max(self.windows - window, 0),
+            self.cells[first:] - window * BUCKETS,
+            self.counts[first:],
+        )
+
+    @property
+    def total(self) -> int:
+        """How many values there are."""
+        return int(self.counts.sum())
+
+    def by_bucket(self) -> Int64s:
+        """Counts of all windows together; shape ``(BUCKETS,)``."""
+        found = np.zeros(BUCKETS, np.int64)
+        np.add.at(found, self.cells % BUCKETS, self.counts)
+        return found
+
+    def by_window(self, above_bucket: int = -1) -> Int64s:
+        """How many values of each window lie above a bucket; shape ``(windows,)``."""
+        found = np.zeros(self.windows, np.int64)
+        above = self.cells % BUCKETS > above_bucket
+        np.add.at(found, self.cells[above] // BUCKETS, self.counts[above])
+        return found
+
+    def medians_ns(self) -> Floats:
+        """The median of each window that has values: the middle of its bucket."""
+        calls = self.by_window()
+        calls = calls[calls > 0]
+        before = np.cumsum(calls) - calls
+        # windows follow each other, so that ranks of all values together are ranks within one
+        places = np.searchsorted(np.cumsum(self.counts), before + (calls + 1) // 2)
+        medians: Floats = middles_ns()[self.cells[places] % BUCKETS]
+        return medians

@@ -60,7 +60,13 @@ def load(
             raise PlanError(f"{one.name}: {error}") from error
         load_s += found.load_s
         members.append(
-            Member(name=one.name, target=found.target, given=found.given, weight=one.weight)
+            Member(
+                name=one.name,
+                target=found.target,
+                given=found.given,
+                weight=one.weight,
+                callers=one.callers,
+            )
         )
     mixed = MixedTarget(members)
     return Loaded(target=mixed, given=mixed.given, load_s=load_s)

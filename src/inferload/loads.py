@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from inferload.call_log import Floats, Int64s
+    from numpy.typing import NDArray
+
+    from inferload.call_log import Floats, Int32s, Int64s
 
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000
@@ -28,6 +30,8 @@ MOST_PER_S = 1e8
 LAST_NS = 10**18
 # The first line of a file of times may be words; one that begins like a number is a mistake.
 _HEADING = re.compile(r"[#\"']?\s*[^\W\d]")
+# The shares of models are met within one call in each stretch of so many calls.
+STRATA = 64
 ARRIVALS = ("constant", "poisson", "gamma", "replay")
 
 
@@ -100,14 +104,22 @@ class Schedule:
             drawn = np.random.default_rng([seed, processes]).integers(processes, size=size)
             # so few calls that some process would get none are dealt in turn
             owner = drawn if len(np.unique(drawn[: self.calls])) == processes else owner
-        turns, rest = divmod(self.calls, size)
+        return self.divided(owner, processes)
+
+    def divided(self, owner: NDArray[np.integer], owners: int) -> list[Schedule]:
+        """The calls of each owner; ``owner`` says whose each of the ``times_ns`` is."""
+        turns, rest = divmod(self.calls, len(self.times_ns))
+        of_turn = np.bincount(owner, minlength=owners)
+        of_rest = np.bincount(owner[:rest], minlength=owners)
+        order = np.argsort(owner, kind="stable")
+        ends = np.cumsum(of_turn)
         return [
             Schedule(
-                times_ns=self.times_ns[owner == number],
+                times_ns=self.times_ns[order[end - own : end]],
                 period_ns=self.period_ns,
-                calls=turns * int((owner == number).sum()) + int((owner[:rest] == number).sum()),
+                calls=int(turns * own + rest_of_it),
             )
-            for number in range(processes)
+            for end, own, rest_of_it in zip(ends, of_turn, of_rest, strict=True)
         ]
 
     @property
@@ -280,6 +292,21 @@ class OpenLoop:
             times = np.cumsum(between)
         drawn: Int64s = np.rint(np.minimum(times, float(LAST_NS))).astype(np.int64)
         return drawn
+
+
+def models_drawn(weights: Sequence[float], calls: int, seed: Sequence[int]) -> Int32s:
+    """Which model each call is for, drawn by weight; at least ``calls`` of them.
+
+    They are drawn from strata, 64 calls at a time: the shares are met within one call in each such
+    stretch, and a rare model has its chance in every one.
+    """
+    generator = np.random.default_rng([*seed, 0])
+    stretches = -(-calls // STRATA)
+    places = (np.arange(STRATA) + generator.random((stretches, STRATA))) / STRATA
+    drawn = generator.permuted(places, axis=1).ravel()
+    edges = np.cumsum(np.asarray(weights) / sum(weights))
+    found = np.minimum(np.searchsorted(edges, drawn, side="right"), len(edges) - 1)
+    return found.astype(np.int32)
 
 
 def load_from_text(

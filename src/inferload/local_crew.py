@@ -1,4 +1,4 @@
-"""The callers of a run in this process: model prepared, executor driven, outputs verified."""
+"""The callers of a run in this process: model prepared, executors driven, outputs verified."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from inferload import checks
+from inferload.budget import Budget
 from inferload.crew import Part, PartReport, Preparation
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
-from inferload.errors import PlanError
 from inferload.executors.floor import floor_ms
+from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
+from inferload.lane import LocalLane
 from inferload.memory import peak_rss_bytes
+from inferload.merging import LogPlace
 from inferload.placement import Place, places, usable_cpus
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
-from inferload.records import RunSpec
+from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
+from inferload.targets.mixed import MixedTarget
 from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
-from inferload.verification import reference_outputs, verified
+from inferload.verification import reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +39,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.executors.base import Executor, Job, Outcome, Running
     from inferload.inputs import CallInput
+    from inferload.outcome import Outcome
     from inferload.records import RunWarning
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
 # Callers are woken so long before an agreed time: of two that wake up on one core, one is moved to
 # another only milliseconds later.
 AWAKE_NS = 20_000_000
+# Lanes are looked at in turn, each for so long.
+_TURN_S = 0.01
 
 
 class LocalCrew:
@@ -66,13 +73,13 @@ class LocalCrew:
         self._place = Place()
         if share is None and options.pin != "none":
             (self._place,) = places(options.pin, usable_cpus(), 1, options.load.callers)
-        self._share = share or Share(schedule=options.schedule(), cpus=self._place.cpus)
+        self._share = share or _whole(options, self._place)
         self._load_s = load_s
         self._whole = ExitStack()
         self._measured = ExitStack()
-        self._executor: Executor
-        self._job: Job
-        self._running: Running
+        self._lanes: list[LocalLane] = []
+        self._started: list[LocalLane] = []
+        self._threads_per_call = 0
         self._watch: PythonWatch
         self._references: list[list[Any]] | str | None = None
         self._graphs = 0
@@ -87,7 +94,7 @@ class LocalCrew:
         self._whole.close()
 
     def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
-        """Check the inputs, compile, and set the log aside."""
+        """Check the inputs, compile, and set the logs aside."""
         target, options = self._target, self._options
         announce(f"preparing {target.name}")
         began = time.perf_counter()
@@ -95,16 +102,22 @@ class LocalCrew:
             check_traceable(options.trace)
         threads = options.threads_per_call or self._place.threads_per_call
         self._whole.enter_context(intra_op_threads(threads))
-        self._executor, warnings = executor_for(target, options.executor, announce)
+        self._threads_per_call = torch.get_num_threads()
+        warnings = self._lay_out(announce)
+        for number, lane in enumerate(self._lanes):
+            lane.job = prepared(
+                lane.target, lane.given, options, self._share, number, self._threads_per_call
+            )
+            self._whole.callback(lane.job.log.close)
+        self._agree_on_budget()
         spec = self._spec()
-        self._job = prepared(target, self._given, spec, options, self._share)
-        self._whole.callback(self._job.log.close)
         if options.verify:
             self._references = reference_outputs(target, self._given)
-        floor = None  # an executor of the caller's own may not know how to do nothing
-        if isinstance(options.executor, str):
-            floor = floor_ms(self._executor, spec.threads_per_call)
-        devices = set(self._job.synchronize)
+        floors = [0.0]
+        if isinstance(options.executor, str):  # another may not know how to do nothing
+            executors = {lane.executor.name: lane.executor for lane in self._lanes}
+            floors = [floor_ms(one, spec.threads_per_call) for one in executors.values()]
+        devices = {device for lane in self._lanes for device in lane.job.synchronize}
         warnings += checks.warnings_before(
             replace(
                 spec,
@@ -125,10 +138,38 @@ class LocalCrew:
                 prepare_s=time.perf_counter() - began + self._load_s + target.conversion_s,
                 load_s=self._load_s,
                 convert_s=target.conversion_s,
-                floor_ms=floor,
-                log_bytes=self._job.log.reserved_bytes,
+                floor_ms=max(floors) or None,
+                log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
             )
         ]
+
+    def _lay_out(self, announce: Callable[[str], None]) -> list[RunWarning]:
+        """Make the lanes: one for each model with callers of its own, else one for all."""
+        target, options = self._target, self._options
+        members: list[tuple[Target, Sequence[CallInput]]] = [(target, self._given)]
+        if options.lanes and isinstance(target, MixedTarget):
+            members = [(member.target, member.given) for member in target.members]
+        callers = options.callers_by_lane
+        first_callers = [0, *accumulate(callers)]
+        first_inputs = [0, *accumulate(len(given) for _, given in members)]
+        warnings: list[RunWarning] = []
+        for number, (own, given) in enumerate(members):
+            executor, found = executor_for(own, options.executor, announce)
+            warnings += found
+            place = LogPlace(
+                callers=callers[number],
+                first_caller=first_callers[number],
+                first_input=first_inputs[number],
+            )
+            self._lanes.append(LocalLane(own, given, executor, place))
+        return list(dict.fromkeys(warnings))
+
+    def _agree_on_budget(self) -> None:
+        """Have Python callers take calls in the way of native ones, where there are both."""
+        if self._share.budget is not None and {"native"} < {
+            lane.executor.name for lane in self._lanes
+        }:
+            self._share.budget.take_atomically = native_extension().take_calls
 
     def _spec(self) -> RunSpec:
         target, options, state = self._target, self._options, ThreadState.of_this_thread()
@@ -136,7 +177,7 @@ class LocalCrew:
         return RunSpec(
             target=target.name,
             form=target.form,
-            executor=self._executor.name,
+            executor=" + ".join(dict.fromkeys(lane.executor.name for lane in self._lanes)),
             load=str(load),
             callers=load.callers,
             rate_per_s=getattr(load, "rate_per_s", None),
@@ -148,7 +189,7 @@ class LocalCrew:
             time_limit_s=options.time_limit_s,
             warmup=options.warmup or "fixed",
             warmup_calls=options.warmup_calls,
-            threads_per_call=torch.get_num_threads(),
+            threads_per_call=self._threads_per_call,
             inputs=tuple(described(one) for one in self._given),
             items_per_input=tuple(one.items for one in self._given),
             share_inputs=options.share_inputs,
@@ -163,28 +204,59 @@ class LocalCrew:
         )
 
     def start(self) -> None:
-        """Start the callers."""
-        job = self._job
-        self._measured.enter_context(self._target.while_called(job.callers))
+        """Start the callers of all lanes."""
         try:
-            self._running = self._executor.start(job)
-        except RuntimeError as error:
-            raise PlanError(f"{job.callers} callers could not be started: {error}") from error
-        self._watch = PythonWatch(python_callers=self._executor.name == "threads")
-        self.now_ns = self._running.now_ns
-        self.stop = self._running.stop
-        self.wait_ready = self._running.wait_ready
-        self.wait_done = self._running.wait_done
+            for lane in self._lanes:
+                self._measured.enter_context(lane.target.while_called(lane.job.callers))
+                lane.start()
+                self._started.append(lane)
+        except BaseException:
+            self.stop()
+            raise
+        python = any(lane.executor.name == "threads" for lane in self._lanes)
+        self._watch = PythonWatch(python_callers=python)
         self.parts = [
             Part(
+                process=0,
                 pid=os.getpid(),
-                running=self._running,
-                log=job.log,
-                schedule=job.schedule,
-                callers=job.callers,
-                inputs=len(self._given),
+                running=lane.running,
+                log=lane.job.log,
+                schedule=lane.job.schedule,
+                place=lane.place,
+                inputs=len(lane.given),
             )
+            for lane in self._lanes
         ]
+
+    def now_ns(self) -> int:
+        """The time by the callers' clock."""
+        return self._lanes[0].running.now_ns()
+
+    def stop(self) -> None:
+        """Let each caller finish the call it is in, and no more."""
+        for lane in self._started:
+            lane.running.stop()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until all callers have warmed up and stand at the start line."""
+        return self._wait([lane.running.wait_ready for lane in self._lanes], timeout_s)
+
+    def wait_done(self, timeout_s: float) -> bool:
+        """Wait until every caller has finished."""
+        return self._wait([lane.running.wait_done for lane in self._lanes], timeout_s)
+
+    def _wait(self, happened: Sequence[Callable[[float], bool]], timeout_s: float) -> bool:
+        if len(happened) == 1:
+            return happened[0](timeout_s)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if any(lane.has_failed for lane in self._lanes):
+                self.stop()
+            waiting = [wait for wait in happened if not wait(0)]
+            left_s = deadline - time.monotonic()
+            if not waiting or left_s <= 0:
+                return not waiting
+            waiting[0](min(left_s, _TURN_S))
 
     def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds.
@@ -196,46 +268,71 @@ class LocalCrew:
         self._measured.enter_context(self._watch)
         if at_ns is not None:
             _sleep_until(at_ns - AWAKE_NS)
-        return self._running.release(at_ns)
+        elif len(self._lanes) > 1:
+            at_ns = self.now_ns() + AWAKE_NS
+        started = [lane.running.release(at_ns) for lane in self._lanes]
+        return started[0]
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
         """What the callers left behind."""
         if not abandoned:
-            self._running.join()
+            for lane in self._lanes:
+                lane.running.join()
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
-        outcome = self._running.outcome()
+        reports = [self._report(lane) for lane in self._lanes]
+        reports[0] = replace(
+            reports[0],
+            recompiled_graphs=graphs,
+            warnings=(*self._trace_warnings, *reports[0].warnings),
+            disturbances=self._watch.found,
+            # before this process ends, and before anything else is computed in it
+            peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
+        )
+        return reports
+
+    def _report(self, lane: LocalLane) -> PartReport:
+        outcome = lane.outcome()
         verification, by_model = None, []
         if self._references is not None:
-            native = self._executor.name == "native"
-            verification = verified(self._references, outcome.kept, tensors_only=native)
+            verification = lane.verification(self._references)
             for share in self._target.shares():
                 own = range(share.first_input, share.first_input + share.inputs)
-                kept = [[one for one in caller if one[0] in own] for caller in outcome.kept]
-                by_model.append(verified(self._references, kept, tensors_only=native))
-        return [
-            PartReport(
-                outcome=outcome,
-                first_call_ms=self._first_call_ms(outcome),
-                recompiled_graphs=graphs,
-                warnings=(
-                    *self._trace_warnings,
-                    *self._target.run_warnings(self._job.callers),
-                ),
-                disturbances=self._watch.found,
-                verification=verification,
-                # before this process ends, and before anything else is computed in it
-                peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
-                verification_by_model=tuple(by_model),
-            )
-        ]
+                mine = len(self._lanes) == 1 or share.first_input == lane.place.first_input
+                by_model.append(
+                    lane.verification(self._references, own)
+                    if mine
+                    else Verification(compared=0, differing=0)
+                )
+        return PartReport(
+            outcome=outcome,
+            first_call_ms=self._first_call_ms(lane, outcome),
+            warnings=lane.target.run_warnings(lane.job.callers),
+            verification=verification,
+            verification_by_model=tuple(by_model),
+        )
 
-    def _first_call_ms(self, outcome: Outcome) -> float | None:
+    def _first_call_ms(self, lane: LocalLane, outcome: Outcome) -> float | None:
         """The target's very first call, where it was made apart or as a warm-up call."""
-        if self._target.first_call_ms is not None or not self._options.warmup_calls:
-            return self._target.first_call_ms
+        if lane.target.first_call_ms is not None or not self._options.warmup_calls:
+            return lane.target.first_call_ms
         firsts = [first[0] for first in outcome.first_calls_ns if first]
         return max(firsts) / NS_PER_MS if firsts else None
+
+
+def _whole(options: RunOptions, place: Place) -> Share:
+    """The share of a process that has all callers of a run."""
+    (schedules,) = options.schedules()
+    budget = None
+    if len(schedules) > 1 and schedules[0] is None and options.calls is not None:
+        budget = Budget.of(options.calls)
+    return Share(
+        number=options.number_of(0),
+        schedules=schedules,
+        budget=budget,
+        callers_in_all=options.load.callers,
+        cpus=place.cpus,
+    )
 
 
 def _sleep_until(time_ns: int) -> None:

@@ -56,7 +56,7 @@ class LogReader:
             return
         if self._tally is None:
             open_loop = self.part.schedule is not None
-            self._tally = Tally(self.part.callers, self.part.inputs, open_loop=open_loop)
+            self._tally = Tally(self.part.place.callers, self.part.inputs, open_loop=open_loop)
         while self._folded < until:
             begin = self._folded
             end = min(begin + CHUNK_ROWS, until, (begin // log.room + 1) * log.room)

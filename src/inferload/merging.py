@@ -1,97 +1,147 @@
 """Several logs into one: raw values concatenated, or counts of one layout added.
 
-Percentiles are never averaged.
+Percentiles are never averaged. Logs are added one after another, so that those of many machines
+need not be in memory together.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inferload.call_log import DISTINCT_ERRORS, CallFailure, CallLog
+from inferload.counting import WindowCounter
 from inferload.log_file import COLUMNS, KEPT_CALLS
-from inferload.tally import SAMPLED_CALLS, Tally, added, in_sample
+from inferload.tally import SAMPLED_CALLS, Tally, in_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallTally
-
     Columns = dict[str, NDArray[Any]]
 
 
-def merged(logs: Sequence[CallLog], callers: int) -> CallLog:
-    """One log of all calls, with callers numbered through: each log has so many.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlace:
+    """Where the callers and inputs of one log stand among those of all."""
 
-    Rows stand in the order in which calls were due. Where one of the logs is counted, or all of
-    them together have more rows than a log keeps raw, all are counted and the rows are a sample.
+    callers: int
+    first_caller: int = 0
+    first_input: int = 0
+
+
+class Merge:
+    """A log of all calls, to which one log after another is added.
+
+    ``inputs``: how many there are in all. More than ``most_rows`` calls in all are counted, and so
+    are all where one log is; the rows are then a sample.
     """
-    if len(logs) == 1:
-        return replace(logs[0], callers_per_process=callers)
-    numbered = [(number, log) for number, log in enumerate(logs) if log.calls_made]
-    counted = any(log.tally is not None for log in logs)
-    tally = None
-    if counted or sum(map(len, logs)) > KEPT_CALLS:
-        # told by all of them: the calls of one process may all start when they are due
-        open_loop = any(_is_open(log) for log in logs)
-        numbered = [
-            (number, log if log.tally else _tallied(log, callers, open_loop=open_loop))
-            for number, log in numbered
+
+    def __init__(self, *, open_loop: bool, inputs: int, most_rows: int | None = None) -> None:
+        self._open_loop = open_loop
+        self._inputs = inputs
+        self._most_rows = KEPT_CALLS if most_rows is None else most_rows
+        self._raw: list[tuple[CallLog, LogPlace]] = []
+        self._counter: WindowCounter | None = None
+        self._calls = 0
+        #: The rows of counted logs: one call in ``_one_in``.
+        self._rows: list[Columns] = []
+        self._one_in = 1
+        self._errors = _Errors()
+
+    def add(self, log: CallLog, place: LogPlace) -> None:
+        """Add a log."""
+        if not log.calls_made:
+            return
+        self._calls += log.calls_made
+        if self._counter is None and log.tally is None and self._calls <= self._most_rows:
+            self._raw.append((log, place))
+            return
+        if self._counter is None:
+            self._counter = WindowCounter(self._inputs, open_loop=self._open_loop, dtype=np.int64)
+            for one in self._raw:
+                self._count(self._counter, *one)
+            self._raw.clear()
+        self._count(self._counter, log, place)
+
+    def _count(self, counter: WindowCounter, log: CallLog, place: LogPlace) -> None:
+        tally = log.tally
+        if tally is None:
+            log = tallied(log, place.callers, open_loop=self._open_loop)
+            tally = log.tally
+        if tally is None:
+            raise AssertionError("a log that was tallied has counts")
+        counter.add_counts(tally, place.first_input)
+        one_in = max(self._one_in, tally.sampled_one_in)
+        while self._calls / one_in > 1.1 * SAMPLED_CALLS:
+            one_in *= 2
+        self._rows = [_thinned(rows, one_in // self._one_in) for rows in self._rows]
+        own = _thinned(_columns(log), one_in // tally.sampled_one_in)
+        self._rows.append(self._placed(own, log.errors, place))
+        self._one_in = one_in
+
+    def _placed(self, rows: Columns, errors: Sequence[CallFailure], place: LogPlace) -> Columns:
+        return rows | {
+            "caller": rows["caller"] + np.int32(place.first_caller),
+            "input": rows["input"] + np.int32(place.first_input),
+            "error": self._errors.numbered(rows["error"], errors),
+        }
+
+    def log(self, callers_by_lane: Sequence[int]) -> CallLog:
+        """All calls, in the order in which they were due; each process has these callers."""
+        parts = self._rows or [
+            self._placed(_columns(log), log.errors, place) for log, place in self._raw
         ]
-        tally = _added([log for _, log in numbered])
-    parts = []
-    errors = _Errors()
-    for number, log in numbered or [(0, logs[0])]:
-        part = _columns(log) if tally is None else _thinned(log, tally.sampled_one_in)
-        part["caller"] = part["caller"] + np.int32(number * callers)
-        part["error"] = errors.numbered(part["error"], log.errors)
-        parts.append(part)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
-    order = np.argsort(columns["scheduled_ns"], kind="stable")
-    return CallLog(
-        **{name: column[order] for name, column in columns.items()},
-        errors=tuple(errors.found),
-        tally=tally,
-        callers_per_process=callers,
-    )
+        columns = {
+            name: np.concatenate([np.empty(0, dtype), *[part[name] for part in parts]])
+            for name, dtype in COLUMNS.items()
+        }
+        order = np.argsort(columns["scheduled_ns"], kind="stable")
+        return CallLog(
+            **{name: column[order] for name, column in columns.items()},
+            errors=tuple(self._errors.found),
+            tally=None if self._counter is None else self._counter.tally(self._one_in),
+            callers_by_lane=tuple(callers_by_lane),
+        )
+
+
+def merged(
+    logs: Sequence[tuple[CallLog, LogPlace]],
+    callers_by_lane: Sequence[int],
+    *,
+    open_loop: bool,
+    inputs: int,
+) -> CallLog:
+    """One log of all calls of one run; see :class:`Merge`."""
+    if len(logs) == 1:  # as it is: it may be the mapped file itself
+        return replace(logs[0][0], callers_by_lane=tuple(callers_by_lane))
+    merge = Merge(open_loop=open_loop, inputs=inputs)
+    for log, place in logs:
+        merge.add(log, place)
+    return merge.log(callers_by_lane)
+
+
+def tallied(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
+    """A raw log as counts and a sample."""
+    tally = Tally(callers, int(log.input.max()) + 1, open_loop=open_loop)
+    tally.add(0, _columns(log))
+    return tally.handed_over(log.errors)
 
 
 def _columns(log: CallLog) -> Columns:
     return {name: getattr(log, name) for name in COLUMNS}
 
 
-def _is_open(log: CallLog) -> bool:
-    if log.tally is not None:
-        return "response_ns" in log.tally.counts
-    return not np.array_equal(log.scheduled_ns, log.started_ns)
-
-
-def _tallied(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
-    tally = Tally(callers, int(log.input.max()) + 1, open_loop=open_loop)
-    tally.add(0, _columns(log))
-    return tally.handed_over(log.errors)
-
-
-def _added(logs: Sequence[CallLog]) -> CallTally:
-    """The counts of all logs, and one call in how many can be kept as a row."""
-    total = added([log.tally for log in logs if log.tally is not None])
-    one_in = total.sampled_one_in
-    while total.calls / one_in > 1.1 * SAMPLED_CALLS:
-        one_in *= 2
-    return replace(total, sampled_one_in=one_in)
-
-
-def _thinned(log: CallLog, one_in: int) -> Columns:
-    """The rows of a log of which one call in ``one_in`` is kept."""
-    so_far = 1 if log.tally is None else log.tally.sampled_one_in
-    level = (one_in // so_far).bit_length() - 1
-    # by place, not by the number of the call, which decided what is there
-    kept = np.flatnonzero(in_sample(np.arange(len(log), dtype=np.uint64), level))
-    return {name: column[kept] for name, column in _columns(log).items()}
+def _thinned(rows: Columns, one_in: int) -> Columns:
+    """One of so many rows; by their places, not by the numbers that decided what is there."""
+    if one_in == 1:
+        return rows
+    places = np.arange(len(rows["caller"]), dtype=np.uint64)
+    kept = np.flatnonzero(in_sample(places, one_in.bit_length() - 1))
+    return {name: column[kept] for name, column in rows.items()}
 
 
 class _Errors:

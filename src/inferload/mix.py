@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs
 from inferload.options import check_positive
+from inferload.run_options import Lane
 from inferload.targets.load import as_target
 from inferload.targets.mixed import Member, MixedTarget
 
@@ -21,9 +22,15 @@ class Mix:
 
     ``models`` maps a name to ``(model, inputs, weight)``, with ``model`` and ``inputs`` as
     :func:`inferload.run` takes them; weights are in proportion to each other.
+
+    ``callers``: how many callers each model has, in each process, that call it and no other, so
+    that a slow model keeps nobody waiting for another one. A call of an open loop waits for the
+    callers of its model; in a closed loop they call as fast as they can, and weights have no say.
+    If not given, all callers call all models.
     """
 
     models: Mapping[str, tuple[object, object, float]]
+    callers: Mapping[str, int] | None = None
 
     def target(self) -> MixedTarget:
         """The target that calls each model with its own inputs.
@@ -33,6 +40,11 @@ class Mix:
         """
         if not self.models:
             raise PlanError("a mix has no models: give at least one, by name")
+        if self.callers is not None and set(self.callers) != set(self.models):
+            raise PlanError(
+                f"callers of {', '.join(map(str, self.callers))} were given for the models "
+                f"{', '.join(map(str, self.models))}: give each of them callers, or none"
+            )
         members = []
         for name, entry in self.models.items():
             if not isinstance(entry, tuple) or len(entry) != 3:
@@ -46,8 +58,17 @@ class Mix:
                         target=as_target(model),
                         given=as_call_inputs(inputs),
                         weight=float(weight),
+                        callers=None if self.callers is None else self.callers[name],
                     )
                 )
             except PlanError as error:
                 raise PlanError(f"{name}: {error}") from error
         return MixedTarget(members)
+
+    def lanes(self) -> tuple[Lane, ...]:
+        """The callers that each model has of its own; none where all share them."""
+        return tuple(
+            Lane(name=str(name), callers=callers, weight=float(self.models[name][2]))
+            for name in self.models
+            if (callers := (self.callers or {}).get(name)) is not None
+        )

@@ -14,6 +14,7 @@ class MemberSource:
     weight: float
     form: str | None = None
     input_texts: tuple[str, ...] = ()
+    callers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

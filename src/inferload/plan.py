@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from inferload.budget import Budget
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
-    from inferload.records import RunSpec
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
 
@@ -70,38 +69,47 @@ def executor_for(
 class Share:
     """What the callers of one process of a run take of it.
 
-    ``log``: where they write; made where it is ``None``. ``budget``: closed loop, the calls that
-    all processes have together. ``cpus[caller]``: the cores of each caller, empty if it may run on
-    any. ``usable_cores``: those of the whole run, before this process was held to some of them.
+    ``number`` is that of the process among all of the run, on whatever machine; ``processes`` are
+    those on this machine. ``schedules`` and ``logs`` are for each lane; logs are made where there
+    are none. ``budget``: closed loop, the calls that ``callers_in_all`` have together. ``cpus``:
+    the cores of each caller, empty if it may run on any. ``usable_cores``: those of the whole run,
+    before this process was held to some of them.
     """
 
-    process: int = 0
+    number: int = 0
     processes: int = 1
-    schedule: Schedule | None = None
-    log: LogFile | None = None
+    schedules: Sequence[Schedule | None] = (None,)
+    logs: Sequence[LogFile] = ()
     budget: Budget | None = None
+    callers_in_all: int = 0
     cpus: tuple[tuple[int, ...], ...] = ()
     usable_cores: float = field(default_factory=usable_cores)
 
 
 def prepared(
-    target: Target, given: Sequence[CallInput], spec: RunSpec, options: RunOptions, share: Share
+    target: Target,
+    given: Sequence[CallInput],
+    options: RunOptions,
+    share: Share,
+    lane: int,
+    threads_per_call: int,
 ) -> Job:
-    """Check and copy the inputs, compile, and set the log file aside.
+    """Check and copy the inputs of one lane, compile, and set the log file aside.
 
     Raises:
         PlanError: the target failed, an input does not fit, or there is no room for the log.
     """
-    target.load(spec.callers)
+    callers = options.callers_by_lane[lane]
+    target.load(callers)
     bound = [target.bind(number, one) for number, one in enumerate(given)]
-    schedule = share.schedule
+    schedule = share.schedules[lane]
     known = schedule.calls if schedule is not None else options.calls
-    log_file = share.log or LogFile(known, set_aside=spec.precision is None)
+    whole = options.precision is None and share.budget is None
+    log_file = share.logs[lane] if share.logs else LogFile(known, set_aside=whole)
     try:
-        target.prepare(bound if spec.share_inputs else [owned(one) for one in bound])
+        target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
         own = [
-            bound if spec.share_inputs else [owned(one) for one in bound]
-            for _ in range(spec.callers)
+            bound if options.share_inputs else [owned(one) for one in bound] for _ in range(callers)
         ]
     except BaseException as error:
         log_file.close()
@@ -112,32 +120,40 @@ def prepared(
             ) from error
         raise
     limit_ns = None if options.limit_s is None else int(options.limit_s * NS_PER_S)
-    drain_ns = int((spec.drain_s or 0) * NS_PER_S)
+    drain_ns = int((options.drain_s or 0) * NS_PER_S)
     if schedule is not None:
         limit_ns = schedule.end_ns + drain_ns
-    seed = spec.seed if share.process == 0 else [spec.seed, share.process]
-    held_to = {cpu for caller in share.cpus for cpu in caller}
+    lanes = options.callers_by_lane
+    cpus = share.cpus[sum(lanes[:lane]) :][:callers]
+    held_to = {cpu for caller in cpus for cpu in caller}
     cores = len(held_to) or max(int(usable_cores()) // share.processes, 1)
     return Job(
         target=target,
         inputs=own,
-        order=target.order(len(bound), options.calls, seed),
+        order=target.order(len(bound), options.calls, _seed(options.seed, share.number, lane)),
         calls=options.calls,
         duration_ns=limit_ns,
-        warmup_calls=spec.warmup_calls * max(len(spec.models), 1),
+        warmup_calls=options.warmup_calls * max(len(target.shares()), 1),
         warmup_order=target.warmup_order(len(bound)),
-        threads_per_call=spec.threads_per_call,
-        stop_on_error=spec.on_error == "stop",
+        threads_per_call=threads_per_call,
+        stop_on_error=options.on_error == "stop",
         synchronize=tuple(sorted(target.devices(bound), key=str)),
         log=log_file,
-        kept_outputs=KEPT_OUTPUTS if spec.verify else 0,
+        kept_outputs=KEPT_OUTPUTS if options.verify else 0,
         schedule=schedule,
         drain_ns=drain_ns,
-        watchers=max(min(spec.callers, cores), 1),
+        watchers=max(min(callers, cores), 1),
         budget=share.budget,
-        callers_in_all=spec.callers * share.processes,
-        cpus=share.cpus,
+        callers_in_all=share.callers_in_all or callers,
+        cpus=cpus,
     )
+
+
+def _seed(seed: int, process: int, lane: int) -> int | list[int]:
+    """What draws the inputs of a lane: a stream of its own."""
+    if lane:
+        return [seed, process, lane]
+    return [seed, process] if process else seed
 
 
 @contextmanager

@@ -200,7 +200,8 @@ class RunWarning:
 class ModelShare:
     """One model of a mix: its share of the calls, and which inputs are its own.
 
-    ``weight`` is a fraction of all calls; inputs are numbered through all models.
+    ``weight`` is a fraction of all calls; inputs are numbered through all models. ``callers``: how
+    many callers of each process call it and no other; ``None`` where all callers call all models.
     """
 
     name: str
@@ -209,6 +210,7 @@ class ModelShare:
     weight: float
     first_input: int
     inputs: int
+    callers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +254,12 @@ class RunSpec:
     def callers_per_process(self) -> int:
         """How many callers each process has."""
         return self.callers // self.processes
+
+    @property
+    def callers_by_lane(self) -> tuple[int, ...]:
+        """How many callers of a process serve each queue: one a model with callers of its own."""
+        own = tuple(share.callers for share in self.models if share.callers is not None)
+        return own or (self.callers_per_process,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ else:
 
 # What may be written as a number or as a text such as "10s" or "2%".
 TimeText = str | float
+_CALLERS = Annotated[int, Field(ge=1, le=10_000)]
 _WEIGHT = Annotated[float, Field(gt=0, le=1e9)]
 
 
@@ -32,6 +33,7 @@ class ModelEntry(_Strict):
     weight: _WEIGHT = 1.0
     form: str | None = None
     inputs: list[str] = Field(default_factory=list)
+    callers: _CALLERS | None = None
 
 
 class RunFile(_Strict):
@@ -104,6 +106,12 @@ def read_run_file(path: Path) -> RunFile:
         raise PlanError(f"{path} has {both}: give it model = ..., or [models.NAME] tables")
     if found.models and (found.form or found.inputs):
         raise PlanError(f"{path}: form and inputs belong into each [models.NAME] of a mix")
+    without = [name for name, entry in found.models.items() if entry.callers is None]
+    if without and len(without) < len(found.models):
+        raise PlanError(
+            f"{path}: {', '.join(without)} has no callers of its own, and other models have: give "
+            "each of them callers, or none"
+        )
     return _relative_to(found, path.parent)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.loads import ClosedLoop, OpenLoop, Schedule
+from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
 from inferload.machine import usable_cores
 from inferload.options import check_count, check_positive
 from inferload.records import QUOTED_QUANTILES
@@ -23,14 +23,26 @@ MOST_PROCESSES = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Callers that call one model of a mix and no other, and its weight among the models."""
+
+    name: str
+    callers: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """The options of :func:`inferload.run`, under the same names.
 
     ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
     ``Executor``; ``"processes"`` stands for one process a core and the best callers within.
+    ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
+    ``rank``: which of the ``ranks`` of a cluster these are the options of.
     """
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
+    lanes: tuple[Lane, ...] = ()
     calls: int | None = None
     duration_s: float | None = None
     precision: float | None = None
@@ -48,6 +60,8 @@ class RunOptions:
     share_inputs: bool = False
     verify: bool = False
     trace: Path | None = None
+    rank: int = 0
+    ranks: int = 1
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -62,6 +76,7 @@ class RunOptions:
             )
         self._check_end()
         self._check_callers()
+        load = self._load_of_lanes() if self.lanes else self.load
         processes, executor = self.processes, self.executor
         if executor == "processes":
             executor = "auto"
@@ -83,12 +98,28 @@ class RunOptions:
         by_time = self.duration_s or self.precision
         return replace(
             self,
+            load=load,
             executor=executor,
             processes=processes,
             calls=calls,
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
         )
+
+    def _load_of_lanes(self) -> ClosedLoop | OpenLoop:
+        """The load with the callers of all models."""
+        for lane in self.lanes:
+            check_count(f"the callers of {lane.name}", lane.callers, at_least=1, at_most=10_000)
+        callers = sum(lane.callers for lane in self.lanes)
+        if self.load.callers not in {1, callers}:
+            each = " + ".join(f"{lane.callers} for {lane.name}" for lane in self.lanes)
+            raise PlanError(
+                f"{self.load.callers} callers were asked for, and the models have {callers} of "
+                f"their own ({each}): give one or the other"
+            )
+        if not isinstance(self.executor, str):
+            raise PlanError("an Executor object has no callers for single models: leave it out")
+        return replace(self.load, callers=callers)
 
     def _check_callers(self) -> None:
         if isinstance(self.executor, str) and self.executor not in EXECUTORS:
@@ -131,6 +162,44 @@ class RunOptions:
             raise PlanError(
                 f"quantile {self.quantile!r} is unknown: choose {', '.join(QUOTED_QUANTILES)}"
             )
+
+    @property
+    def callers_by_lane(self) -> tuple[int, ...]:
+        """How many callers of each process serve each queue of it."""
+        return tuple(lane.callers for lane in self.lanes) or (self.load.callers,)
+
+    def number_of(self, process: int) -> int:
+        """The number of a process of this crew among those of all ranks."""
+        return self.rank * self.crew_size + process
+
+    def schedules(self) -> list[list[Schedule | None]]:
+        """When calls are due: for each process of this crew and each of its queues.
+
+        Raises:
+            PlanError: no call is due in time, or some process or model has none.
+        """
+        whole = self.schedule()
+        if whole is None:
+            return [[None] * len(self.callers_by_lane)] * self.crew_size
+        every = whole.dealt(self.ranks * self.crew_size, self.seed)
+        own = every[self.number_of(0) : self.number_of(self.crew_size)]
+        return [self._by_lane(one, self.number_of(place)) for place, one in enumerate(own)]
+
+    def _by_lane(self, schedule: Schedule, number: int) -> list[Schedule | None]:
+        """The calls of one process, for each of its queues."""
+        if not self.lanes:
+            return [schedule]
+        weights = [lane.weight for lane in self.lanes]
+        owner = models_drawn(weights, len(schedule.times_ns), [self.seed, number])
+        found = schedule.divided(owner[: len(schedule.times_ns)], len(weights))
+        for lane, own in zip(self.lanes, found, strict=True):
+            if not own.calls:
+                raise PlanError(
+                    f"none of {schedule.calls:,} calls of a process is for {lane.name}, whose "
+                    f"share is {lane.weight / sum(weights):.2g}: ask for more calls, or let all "
+                    "models share the callers"
+                )
+        return [*found]
 
     @property
     def crew_size(self) -> int:

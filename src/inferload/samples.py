@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 from inferload import hdr
 from inferload.call_log import CallLog
 from inferload.intervals import BATCHES
+from inferload.records import quantile_rank
 from inferload.steady_state import window_medians, windows_of
 from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -86,8 +88,8 @@ class CountedDurations:
     counted = True
 
     def __init__(self, tally: CallTally, name: str, from_window: int = 0) -> None:
-        self._windows: NDArray[np.uint32] = tally.counts[name][from_window:]
-        self.count = int(self._windows.sum(dtype=np.int64))
+        self._windows = tally.counts[name].since(from_window)
+        self.count = self._windows.total
         total_ns = tally.sums[name][from_window:].sum()
         self.mean_ms = float(total_ns) / max(self.count, 1) / NS_PER_MS
         if from_window == 0:
@@ -98,8 +100,7 @@ class CountedDurations:
 
     @cached_property
     def _all(self) -> Int64s:
-        total: Int64s = self._windows.sum(axis=0, dtype=np.int64)
-        return total
+        return self._windows.by_bucket()
 
     @cached_property
     def _middles_ms(self) -> Floats:
@@ -113,19 +114,11 @@ class CountedDurations:
     def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
         """For each time window."""
         bucket = int(hdr.bucket_of(np.array([round(value_ms * NS_PER_MS)]))[0])
-        over = self._windows[:, bucket + 1 :].sum(axis=1, dtype=np.int64)
-        return over, self._windows.sum(axis=1, dtype=np.int64)
+        return self._windows.by_window(bucket), self._windows.by_window()
 
     def medians_ms(self) -> Floats:
         """The median of each time window that has calls."""
-        calls = self._windows.sum(axis=1, dtype=np.int64)
-        return np.array(
-            [
-                hdr.value_of_rank(window, -(-int(count) // 2)) / NS_PER_MS
-                for window, count in zip(self._windows, calls, strict=True)
-                if count
-            ]
-        )
+        return self._windows.medians_ns() / NS_PER_MS
 
     def histogram(self, edges_ms: Floats) -> Int64s:
         """How many values lie between each two edges; the last edge is within."""
@@ -173,6 +166,54 @@ def log_of_inputs(log: CallLog, share: ModelShare) -> CallLog:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartFigures:
+    """A few figures of the calls of one process; ``None`` where it had none.
+
+    ``first_ns``: when its first call began, where that was at once.
+    """
+
+    completed: int
+    failed: int
+    p50_ms: float | None
+    p99_ms: float | None
+    first_ns: int | None = None
+
+
+class ProcessCalls(Protocol):
+    """The calls of one process, as far as figures of it are wanted."""
+
+    def figures(self, from_s: float) -> PartFigures:
+        """Of the calls that finished after ``from_s``."""
+
+
+class CallsOfLog:
+    """Calls that are at hand."""
+
+    def __init__(self, log: CallLog, open_loop: bool) -> None:  # noqa: FBT001
+        self.log = log
+        self.open_loop = open_loop
+
+    def figures(self, from_s: float) -> PartFigures:
+        """Of the calls that finished after ``from_s``."""
+        part = part_of(self.log, from_s)
+        durations = part.durations("response_ns")
+        quantiles: list[float | None] = [None, None]
+        if durations is not None:
+            ranks = [quantile_rank(q, durations.count) for q in (0.5, 0.99)]
+            quantiles = [durations.value_of_rank_ms(rank) for rank in ranks]
+        first_ns = None
+        if not self.open_loop and len(self.log):
+            first_ns = int(self.log.started_ns.min())
+        return PartFigures(
+            completed=int(part.returned_by_input.sum()),
+            failed=part.failed,
+            p50_ms=quantiles[0],
+            p99_ms=quantiles[1],
+            first_ns=first_ns,
+        )
+
+
 class RawPart:
     """Every call."""
 
@@ -217,12 +258,18 @@ class RawPart:
 
     def _lateness_ns(self) -> Int64s:
         log = self._log
-        own = log.callers_per_process or self._callers
+        lanes = log.callers_by_lane or (self._callers,)
         free = np.empty(len(log), np.int64)
-        # calls that were dealt to a process wait for its callers alone
-        for process in range(-(-self._callers // own)):
-            rows = slice(None) if own >= self._callers else np.flatnonzero(log.process == process)
-            free[rows], _ = free_since(log.finished_ns[rows], np.empty(0, np.int64), own)
+        # a call that was dealt to a process and a model waits for their callers alone
+        last = np.cumsum(lanes)
+        process, own = np.divmod(log.caller, last[-1])
+        queue = process * len(lanes) + np.searchsorted(last, own, side="right")
+        order = np.argsort(queue, kind="stable")
+        ends = np.cumsum(np.bincount(queue, minlength=len(lanes)))
+        for number, (begin, end) in enumerate(pairwise([0, *ends])):
+            rows = order[begin:end]
+            callers = lanes[number % len(lanes)]
+            free[rows], _ = free_since(log.finished_ns[rows], np.empty(0, np.int64), callers)
         return np.maximum(log.started_ns - np.maximum(log.scheduled_ns, free), 0)
 
     def windows(self) -> tuple[Floats, Floats]:

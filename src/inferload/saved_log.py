@@ -7,17 +7,17 @@ order of ``log_file.COLUMNS``. Of a tally only the buckets that hold calls are w
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inferload.call_log import CallFailure, CallLog, CallTally
 from inferload.errors import ResultFormatError
-from inferload.hdr import BUCKETS
+from inferload.hdr import BUCKETS, WindowCounts
 from inferload.log_file import COLUMNS, HEADER_BYTES, ROW_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +32,13 @@ def write_log(path: Path, log: CallLog, run_id: str) -> None:
     Raises:
         OSError: the file could not be written.
     """
+    with path.open("wb") as file:
+        for part in log_parts(log, run_id):
+            file.write(part)
+
+
+def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
+    """The bytes of a log, one part after another."""
     arrays = [] if log.tally is None else _arrays(log.tally)
     header = {
         "version": VERSION,
@@ -41,12 +48,11 @@ def write_log(path: Path, log: CallLog, run_id: str) -> None:
         "tally": None if log.tally is None else _described(log.tally),
         "tally_bytes": sum(array.nbytes for array in arrays),
     }
-    with path.open("wb") as file:
-        file.write((MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0"))
-        for name, dtype in COLUMNS.items():
-            file.write(np.ascontiguousarray(getattr(log, name), dtype).data)
-        for array in arrays:
-            file.write(array.data)
+    yield (MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0")
+    for name, dtype in COLUMNS.items():
+        yield np.ascontiguousarray(getattr(log, name), dtype).data.cast("B")
+    for array in arrays:
+        yield array.data.cast("B")
 
 
 def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
@@ -56,39 +62,60 @@ def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
         ResultFormatError: the file is missing, truncated, of another version, or of another run.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
+        content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ResultFormatError(
             f"the call log {path} cannot be read ({error.strerror}); "
             "keep it beside the JSON file it was saved with"
         ) from error
-    header = _header(path, head)
+    return log_of_bytes(content, str(path), run_id, errors)
+
+
+def log_of_bytes(
+    content: NDArray[np.uint8], name: str, run_id: str, errors: Sequence[CallFailure]
+) -> CallLog:
+    """The log whose bytes, of shape ``(bytes,)``, these are; its columns are views of them.
+
+    Raises:
+        ResultFormatError: they are truncated, of another version, or of another run than ``name``.
+    """
+    header = _header(name, content[:HEADER_BYTES].tobytes())
     if header["run_id"] != run_id:
-        raise ResultFormatError(f"the call log {path} belongs to another run than its JSON file")
+        raise ResultFormatError(f"the call log {name} belongs to another run than its JSON file")
     rows = header["rows"]
     wanted = HEADER_BYTES + rows * ROW_BYTES + header["tally_bytes"]
-    if size != wanted:
+    if len(content) != wanted:
         raise ResultFormatError(
-            f"the call log {path} is damaged: {size:,} bytes where "
+            f"the call log {name} is damaged: {len(content):,} bytes where "
             f"{wanted:,} are expected for {rows:,} calls"
         )
-    with path.open("rb") as file:
-        file.seek(HEADER_BYTES)
-        columns: dict[str, Any] = {
-            name: np.fromfile(file, dtype, rows) for name, dtype in COLUMNS.items()
-        }
-        try:
-            tally = None if header["tally"] is None else _tally(file, header["tally"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ResultFormatError(f"the counts in the call log {path} are damaged") from error
+    reader = _Reader(content, HEADER_BYTES)
+    columns: dict[str, Any] = {
+        column: reader.array(dtype, rows) for column, dtype in COLUMNS.items()
+    }
+    try:
+        tally = None if header["tally"] is None else _tally(reader, header["tally"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ResultFormatError(f"the counts in the call log {name} are damaged") from error
     return CallLog(**columns, errors=tuple(errors), tally=tally)
 
 
-def _header(path: Path, head: bytes) -> dict[str, Any]:
+class _Reader:
+    """Takes one array after another out of some bytes."""
+
+    def __init__(self, content: NDArray[np.uint8], place: int) -> None:
+        self._content = content
+        self._place = place
+
+    def array(self, dtype: Any, count: int) -> NDArray[Any]:
+        """The next array of so many elements."""
+        begin, self._place = self._place, self._place + count * np.dtype(dtype).itemsize
+        return self._content[begin : self._place].view(dtype)
+
+
+def _header(name: str, head: bytes) -> dict[str, Any]:
     if not head.startswith(MAGIC) or len(head) < HEADER_BYTES:
-        raise ResultFormatError(f"{path} is not a call log of inferload, or it is truncated")
+        raise ResultFormatError(f"{name} is not a call log of inferload, or it is truncated")
     try:
         header = json.loads(head[len(MAGIC) :].rstrip(b"\0"))
         version = header["version"]
@@ -99,12 +126,16 @@ def _header(path: Path, head: bytes) -> dict[str, Any]:
             "tally_bytes": int(header.get("tally_bytes", 0)),
         }
     except (ValueError, KeyError, TypeError) as error:
-        raise ResultFormatError(f"the header of the call log {path} is damaged") from error
+        raise ResultFormatError(f"the header of the call log {name} is damaged") from error
     if version != VERSION:
         raise ResultFormatError(
-            f"the call log {path} has version {version}; this inferload reads version {VERSION}"
+            f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
     return found
+
+
+def _has_long_counts(tally: CallTally) -> bool:
+    return any(int(one.counts.max(initial=0)) >= 2**32 for one in tally.counts.values())
 
 
 def _described(tally: CallTally) -> dict[str, Any]:
@@ -116,35 +147,39 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "sampled_one_in": tally.sampled_one_in,
         "lows": tally.lows,
         "highs": tally.highs,
-        "used": {name: int(np.count_nonzero(counts)) for name, counts in tally.counts.items()},
+        "long_counts": _has_long_counts(tally),
+        "used": {name: len(counts.cells) for name, counts in tally.counts.items()},
     }
 
 
 def _arrays(tally: CallTally) -> list[NDArray[Any]]:
     """What stands behind the columns, in this order."""
+    dtype = "<u8" if _has_long_counts(tally) else "<u4"
     arrays: list[NDArray[Any]] = [
         np.ascontiguousarray(tally.returned_by_input, "<i8"),
         np.ascontiguousarray(tally.failed, "<i8"),
     ]
     for name, counts in tally.counts.items():
-        flat = counts.reshape(-1)
-        used = np.flatnonzero(flat)
-        arrays += [used.astype("<i8"), flat[used].astype("<u4")]
+        arrays += [counts.cells.astype("<i8"), counts.counts.astype(dtype)]
         arrays.append(np.ascontiguousarray(tally.sums[name], "<f8"))
     return arrays
 
 
-def _tally(file: BinaryIO, found: dict[str, Any]) -> CallTally:
+def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
     windows, inputs = int(found["windows"]), int(found["inputs"])
-    returned = np.fromfile(file, "<i8", windows * inputs).reshape(windows, inputs)
-    failed = np.fromfile(file, "<i8", windows)
+    returned = reader.array("<i8", windows * inputs).reshape(windows, inputs)
+    failed = reader.array("<i8", windows)
     counts, sums = {}, {}
+    dtype = "<u8" if found.get("long_counts") else "<u4"
     for name, used in found["used"].items():
-        flat = np.zeros(windows * BUCKETS, np.uint32)
-        places = np.fromfile(file, "<i8", int(used))
-        flat[places] = np.fromfile(file, "<u4", int(used))
-        counts[name] = flat.reshape(windows, BUCKETS)
-        sums[name] = np.fromfile(file, "<f8", windows)
+        cells = reader.array("<i8", int(used))
+        found_counts = reader.array(dtype, int(used)).astype(np.int64)
+        if len(cells) and not (
+            cells[0] >= 0 and cells[-1] < windows * BUCKETS and (np.diff(cells) > 0).all()
+        ):
+            raise ValueError("counts are not where they can be")
+        counts[name] = WindowCounts(windows, cells, found_counts)
+        sums[name] = reader.array("<f8", windows)
     return CallTally(
         width_ns=int(found["width_ns"]),
         counts=counts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from inferload.call_log import CallLog, Int64s
     from inferload.records import ModelShare, RunResult, SteadyState, Verification
     from inferload.samples import Durations
+
+# Batches of looks, for the interval of the mean number of calls in flight.
+LOOK_BATCHES = 10
 
 
 def summarize(
@@ -179,6 +183,27 @@ def judged(log: CallLog) -> SteadyState:
 def cut_of(steady: SteadyState) -> float:
     """Where the measured part begins, in seconds: nothing is cut where no steady part follows."""
     return steady.cut_s if steady.steady else 0.0
+
+
+def mean_in_flight(
+    looks: Sequence[Sequence[tuple[float, float]]], from_s: float
+) -> tuple[float, float] | None:
+    """The mean number of calls found due and not finished, and half of its 95 % interval.
+
+    ``looks`` are pairs of a time and a number, for each machine; what they found is added.
+    """
+    means, errors = [], []
+    for one in looks:
+        found = np.array([calls for seconds, calls in one if seconds >= from_s])
+        if len(found) < 2 * LOOK_BATCHES or found.mean() == 0:
+            return None
+        batches = [batch.mean() for batch in np.array_split(found, LOOK_BATCHES)]
+        bounds = intervals.mean_interval(batches)
+        if bounds is None:
+            return None
+        means.append(float(found.mean()))
+        errors.append((bounds[1] - bounds[0]) / 2)
+    return (sum(means), math.hypot(*errors)) if means else None
 
 
 def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:

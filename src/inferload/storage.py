@@ -130,7 +130,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
         ) from error
     log = replace(
         read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors),
-        callers_per_process=_callers_per_process(path, document.spec),
+        callers_by_lane=_callers_by_lane(path, document.spec),
     )
     if len(log) != document.log.calls:
         raise ResultFormatError(
@@ -183,12 +183,26 @@ def _finite(text: str) -> float:
     return number
 
 
-def _callers_per_process(path: Path, spec: RunSpec) -> int:
+def _callers_by_lane(path: Path, spec: RunSpec) -> tuple[int, ...]:
     if spec.processes < 1 or spec.callers < spec.processes:
         raise ResultFormatError(
             f"{path} is damaged: {spec.callers} callers in {spec.processes} processes"
         )
-    return spec.callers_per_process
+    lanes = spec.callers_by_lane
+    if (
+        min(lanes) < 1
+        or sum(lanes) != spec.callers_per_process
+        or len(lanes)
+        not in {
+            1,
+            len(spec.models),
+        }
+    ):
+        raise ResultFormatError(
+            f"{path} is damaged: {spec.callers_per_process} callers in a process, and those of its "
+            f"models are {', '.join(map(str, lanes))}"
+        )
+    return lanes
 
 
 def _check_rows(path: Path, log: CallLog, spec: RunSpec) -> None:

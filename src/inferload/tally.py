@@ -1,8 +1,7 @@
 """Counting the calls of a run that is too long to keep raw, while it goes on.
 
-Time is cut into windows; when there are too many, every two become one of twice the width. Which
-rows are kept raw is decided by a hash of the call's number, so that the sample is uniform over the
-run whoever made the calls, and can be thinned as the run grows.
+Which rows are kept raw is decided by a hash of the call's number, so that the sample is uniform
+over the run whoever made the calls, and can be thinned as the run grows.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload import hdr
-from inferload.call_log import CallFailure, CallLog, CallTally
+from inferload.call_log import CallFailure, CallLog
+from inferload.counting import WindowCounter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
     from inferload.call_log import Int64s
 
-MOST_WINDOWS = 128
 SAMPLED_CALLS = 1_000_000
-DURATIONS = ("response_ns", "service_ns", "queue_ns", "lateness_ns")
 # Rows folded at a time: their temporary arrays stay in the cache.
 CHUNK_ROWS = 16_384
 
@@ -48,15 +45,7 @@ class Tally:
     def __init__(self, callers: int, inputs: int, *, open_loop: bool) -> None:
         self._callers = callers
         self._open_loop = open_loop
-        self._width_ns = 0
-        names = DURATIONS if open_loop else DURATIONS[1:2]
-        self._counts = {n: np.zeros((MOST_WINDOWS, hdr.BUCKETS), np.uint32) for n in names}
-        self._sums = {name: np.zeros(MOST_WINDOWS) for name in names}
-        self._lows = dict.fromkeys(names, 2**63 - 1)
-        self._highs = dict.fromkeys(names, 0)
-        self._returned = np.zeros((MOST_WINDOWS, inputs), np.int64)
-        self._failed = np.zeros(MOST_WINDOWS, np.int64)
-        self._last_ns = 0
+        self._counter = WindowCounter(inputs, open_loop=open_loop)
         self._carried = np.empty(0, np.int64)
         self._parts: list[dict[str, NDArray[Any]]] = []
         self._sampled = 0
@@ -73,46 +62,13 @@ class Tally:
         scheduled, started, finished = (
             rows[name] for name in ("scheduled_ns", "started_ns", "finished_ns")
         )
-        last = int(finished.max())
-        self._last_ns = max(self._last_ns, last)
-        if not self._width_ns:
-            # a power of two, so that the windows of several tallies can be added
-            self._width_ns = 1 << max(last // (MOST_WINDOWS // 2), 1).bit_length()
-        while last // self._width_ns >= MOST_WINDOWS:
-            self._widen()
-        window = finished // self._width_ns
-        well = rows["error"] < 0
-        if not well.all():
-            self._failed += np.bincount(window[~well], minlength=MOST_WINDOWS)
         durations = {"service_ns": finished - started}
         if self._open_loop:
             free, self._carried = free_since(finished, self._carried, self._callers)
             durations["response_ns"] = finished - scheduled
             durations["queue_ns"] = started - scheduled
             durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
-        # rows that follow each other nearly always finished in the same window
-        for place in range(int(window.min()), int(window.max()) + 1):
-            here = well & (window == place)
-            if not here.any():
-                continue
-            inputs = rows["input"][here]
-            self._returned[place] += np.bincount(inputs, minlength=self._returned.shape[1])
-            for name, values in durations.items():
-                self._count_values(name, place, values[here])
-
-    def _count_values(self, name: str, window: int, values: Int64s) -> None:
-        count = np.bincount(hdr.bucket_of(values))
-        self._counts[name][window, : len(count)] += count.astype(np.uint32)
-        self._sums[name][window] += values.sum()
-        self._lows[name] = min(self._lows[name], int(values.min()))
-        self._highs[name] = max(self._highs[name], int(values.max()))
-
-    def _widen(self) -> None:
-        self._width_ns *= 2
-        arrays: list[NDArray[Any]] = [*self._counts.values(), *self._sums.values()]
-        for array in [*arrays, self._returned, self._failed]:
-            array[: MOST_WINDOWS // 2] = array[0::2] + array[1::2]
-            array[MOST_WINDOWS // 2 :] = 0
+        self._counter.add_rows(finished, rows["error"] < 0, rows["input"], durations)
 
     def _sample(self, first_row: int, rows: dict[str, NDArray[Any]]) -> None:
         number = np.arange(first_row, first_row + len(rows["finished_ns"]), dtype=np.uint64)
@@ -138,57 +94,7 @@ class Tally:
         """The sample, with the counts of all calls."""
         rows = self._joined()
         del rows["row"]
-        used = int(self._last_ns // self._width_ns) + 1
-        counts = {name: array[:used] for name, array in self._counts.items()}
-        sums, lows, highs = self._sums, self._lows, self._highs
-        tally = CallTally(
-            width_ns=self._width_ns,
-            counts=counts,
-            sums={name: array[:used] for name, array in sums.items()},
-            lows=lows,
-            highs=highs,
-            returned_by_input=self._returned[:used],
-            failed=self._failed[:used],
-            last_finished_ns=self._last_ns,
-            sampled_one_in=2**self._level,
-        )
-        return CallLog(**rows, errors=tuple(errors), tally=tally)
-
-
-def added(tallies: Sequence[CallTally]) -> CallTally:
-    """The counts of all, in the widest of their windows."""
-    width_ns = max(one.width_ns for one in tallies)
-    last_ns = max(one.last_finished_ns for one in tallies)
-    windows = last_ns // width_ns + 1
-    factors = [width_ns // one.width_ns for one in tallies]
-    calls = sum(one.calls for one in tallies)
-    first = tallies[0]
-    inputs = max(one.returned_by_input.shape[1] for one in tallies)
-
-    def total(arrays: Sequence[NDArray[Any]], dtype: Any, *more: int) -> NDArray[Any]:
-        found = np.zeros((windows, *more), dtype)
-        for array, factor in zip(arrays, factors, strict=True):
-            for phase in range(factor):
-                part = array[phase::factor]
-                found[(slice(len(part)), *(slice(size) for size in part.shape[1:]))] += part
-        return found
-
-    counted = np.uint32 if calls < 2**32 else np.uint64
-    names = list(first.counts)
-    return CallTally(
-        width_ns=width_ns,
-        counts={
-            name: total([one.counts[name] for one in tallies], counted, hdr.BUCKETS)
-            for name in names
-        },
-        sums={name: total([one.sums[name] for one in tallies], np.float64) for name in names},
-        lows={name: min(one.lows[name] for one in tallies) for name in names},
-        highs={name: max(one.highs[name] for one in tallies) for name in names},
-        returned_by_input=total([one.returned_by_input for one in tallies], np.int64, inputs),
-        failed=total([one.failed for one in tallies], np.int64),
-        last_finished_ns=last_ns,
-        sampled_one_in=max(one.sampled_one_in for one in tallies),
-    )
+        return CallLog(**rows, errors=tuple(errors), tally=self._counter.tally(2**self._level))
 
 
 def in_sample(rows: NDArray[np.uint64], level: int) -> NDArray[np.bool_]:

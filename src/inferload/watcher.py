@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.intervals import mean_interval
+from inferload.crew import merged_parts
 from inferload.log_reader import LogReader
 from inferload.memory import MemoryWatch
-from inferload.merging import merged
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ POLL_S = 0.1
 # half, so that looks do not keep step with calls that are due at a constant rate.
 LOOK_S = 0.03
 LONGEST_PAUSE_S = 2.0
-# Batches of looks, for the interval of the mean number of calls in flight.
-LOOK_BATCHES = 10
 
 
 class Watcher:
@@ -46,13 +43,21 @@ class Watcher:
         self._drain_ns = drain_ns
         self._limit_ns = limit_ns
         self.readers = [LogReader(part) for part in crew.parts]
-        self.memory = [MemoryWatch(Path("/proc") / str(part.pid)) for part in crew.parts]
+        self._first_parts = [
+            number
+            for number, part in enumerate(crew.parts)
+            if number == 0 or part.process != crew.parts[number - 1].process
+        ]
+        #: One of each process.
+        self.memory = [
+            MemoryWatch(Path("/proc") / str(crew.parts[number].pid)) for number in self._first_parts
+        ]
         self._schedules = [part.schedule for part in crew.parts if part.schedule is not None]
         self.start_ns = 0
         self._next_check_s = 0.0
         #: Open loop: pairs of a time in seconds and how many calls were due and not finished then.
-        self.in_flight: list[tuple[float, int]] = []
-        #: The calls that took longer than ``limit_ns``, and the number of the part of each.
+        self.looks: list[tuple[float, float]] = []
+        #: The calls that took longer than ``limit_ns``, each after the number of its part.
         self.hung: list[tuple[int, CallInFlight]] = []
         self._given_up_ns = 0
         self._end_rows: list[int] | None = None
@@ -86,14 +91,15 @@ class Watcher:
 
     def look_at_memory(self, elapsed_s: float) -> None:
         """Note what memory the processes take, where it is time to."""
-        for watch, reader in zip(self.memory, self.readers, strict=True):
-            watch.look(elapsed_s, reader.finished)
+        ends = [*self._first_parts[1:], len(self.readers)]
+        for watch, begin, end in zip(self.memory, self._first_parts, ends, strict=True):
+            watch.look(elapsed_s, sum(reader.finished for reader in self.readers[begin:end]))
 
     def _look(self, elapsed_ns: int, finished: int) -> None:
         """Remember how many calls of an open loop are due and not finished."""
         if self._schedules and elapsed_ns <= self._due_ns:
             due = sum(schedule.due_by(elapsed_ns) for schedule in self._schedules)
-            self.in_flight.append((elapsed_ns / 1e9, max(due - finished, 0)))
+            self.looks.append((elapsed_ns / 1e9, max(due - finished, 0)))
 
     def _has_hung(self, limit_ns: int) -> bool:
         """Whether some call has taken longer than the limit."""
@@ -112,17 +118,12 @@ class Watcher:
             return
         began = time.perf_counter()
         self._precise = self._rule.enough(
-            merged([reader.snapshot(self.start_ns) for reader in self.readers], self._callers),
+            self._merged([reader.snapshot(self.start_ns) for reader in self.readers]),
             finished,
         )
         self._next_check_s = elapsed_s + min(20 * (time.perf_counter() - began), LONGEST_PAUSE_S)
         if self._precise:
             self.end()
-
-    @property
-    def _callers(self) -> int:
-        """How many callers each part has."""
-        return self._crew.parts[0].callers
 
     def end(self) -> None:
         """End the run: a closed loop at once, an open loop when what is due by now is done."""
@@ -168,9 +169,8 @@ class Watcher:
             for number, (reader, report) in enumerate(zip(self.readers, reports, strict=True))
         ]
 
-    def merged(self, logs: Sequence[CallLog]) -> CallLog:
-        """All of them as one."""
-        return merged(logs, self._callers)
+    def _merged(self, logs: Sequence[CallLog]) -> CallLog:
+        return merged_parts(self._crew.parts, logs)
 
     def calls_in_flight(self, reports: Sequence[PartReport]) -> int:
         """How many calls had started and not finished when the run was given up."""
@@ -178,14 +178,3 @@ class Watcher:
             len(reader.calls_in_flight(report.outcome.claimed_rows))
             for reader, report in zip(self.readers, reports, strict=True)
         )
-
-    def mean_in_flight(self, from_s: float) -> tuple[float, float] | None:
-        """The mean number of calls found due and not finished, and half of its 95 % interval."""
-        found = np.array([calls for seconds, calls in self.in_flight if seconds >= from_s])
-        if len(found) < 2 * LOOK_BATCHES or found.mean() == 0:
-            return None
-        batches = [batch.mean() for batch in np.array_split(found, LOOK_BATCHES)]
-        bounds = mean_interval(batches)
-        if bounds is None:
-            return None
-        return float(found.mean()), (bounds[1] - bounds[0]) / 2

@@ -206,3 +206,125 @@ def test_a_run_file_that_is_not_there_is_wrong_use(folder: Path):
     code, _, said = run(folder / "gone.toml")
     assert code == 2
     assert "cannot be read" in said
+
+
+def dedicated(**callers: int) -> il.Mix:
+    slow, fast = models.Sleeps(0.02), models.NoOp()
+    return il.Mix(
+        {"slow": (slow, [torch.ones(1)], 0.5), "fast": (fast, SIZED, 0.5)}, callers=callers
+    )
+
+
+@pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
+def test_a_model_with_callers_of_its_own_does_not_wait_for_a_slow_one(processes, tmp_path):
+    # twice what one caller of the slow model bears: its queue grows to seconds
+    load = il.OpenLoop.poisson(200 * (processes or 1), seed=5)
+    result = il.run(
+        dedicated(slow=1, fast=2), load=load, calls=150 * (processes or 1), processes=processes
+    )
+    log, spec = result.log, result.spec
+    assert (np.sort(log.scheduled_ns) == load.schedule(spec.calls, None).times_ns).all()
+    slow = log.input == 0
+    assert set(log.caller[slow] % 3) == {0}
+    assert set(log.caller[~slow] % 3) <= {1, 2}
+    assert abs(int(slow.sum()) - spec.calls / 2) <= 8 * (processes or 1)
+    # a call of the fast model is never behind one of the slow model, which takes 20 ms
+    assert np.median(log.queue_ns[~slow]) < 10e6 < np.median(log.queue_ns[slow])
+    # each queue has its own callers: that others are free is no lateness
+    assert result.summary.lateness_ms.p50.value < 10
+    assert "3 callers (1 slow + 2 fast)" in " ".join(str(result).split())
+    result.save(tmp_path / "r.json")
+    assert str(il.load_result(tmp_path / "r.json")) == str(result)
+
+
+@pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
+@pytest.mark.parametrize("second", ["eager", pytest.param("script", marks=pytest.mark.native)])
+def test_models_with_callers_of_their_own_share_a_number_of_calls_exactly(processes, second):
+    echo = models.NoOp() if second == "eager" else torch.jit.script(models.NoOp())
+    mix = il.Mix(
+        {"mlp": (models.mlp(), SIZED, 3), "echo": (echo, [torch.ones(2)], 1)},
+        callers={"mlp": 2, "echo": 1},
+    )
+    with torch.no_grad():
+        result = il.run(mix, calls=3000, processes=processes, verify=True, threads_per_call=1)
+    log = result.log
+    assert result.spec.callers == 3 * (processes or 1)
+    assert result.spec.executor == ("threads" if second == "eager" else "threads + native")
+    assert len(log) == 3000
+    assert [one.completed_calls for one in result.models] == [
+        int((log.input < 3).sum()),
+        int((log.input == 3).sum()),
+    ]
+    assert [one.verification.differing for one in result.models] == [0, 0]
+    assert all(one.verification.compared > 5 for one in result.models)
+    assert sum(one.completed_calls for one in result.processes) == 3000
+    assert any(one.code == "weights-unused" for one in result.warnings)
+
+
+@pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
+def test_a_failure_of_one_model_ends_the_callers_of_the_other(processes):
+    mix = il.Mix(
+        {
+            "echo": (models.NoOp(), SIZED, 1),
+            "fails": (models.RaisesOnNegative(), [torch.ones(1), -torch.ones(1)], 1),
+        },
+        callers={"echo": 1, "fails": 1},
+    )
+    with pytest.raises(il.CallError, match=r"in caller 1 .*on input 4") as caught:
+        il.run(mix, duration_s=30.0, warmup_calls=0, processes=processes)
+    result = caught.value.result
+    assert result.status == "failed"
+    assert result.summary.failed_calls >= 1
+    assert set(result.log.input[result.log.error >= 0]) == {4}
+    assert result.models[1].failed_calls == result.summary.failed_calls
+
+
+def test_wrong_outputs_name_the_input_by_its_number_in_the_mix():
+    mix = il.Mix(
+        {
+            "mlp": (models.mlp(), SIZED, 1),
+            "shares": (models.SharesABuffer(), [torch.zeros(200_000), torch.ones(200_000)], 1),
+        },
+        callers={"mlp": 1, "shares": 4},
+    )
+    with torch.inference_mode():
+        result = il.run(mix, duration_s=1.0, verify=True)
+    assert result.verification.differing == result.models[1].verification.differing > 0
+    assert result.verification.input in {3, 4}
+    assert 1 <= result.verification.caller <= 4
+
+
+def test_callers_that_do_not_add_up_are_refused():
+    with pytest.raises(il.PlanError, match="3 callers were asked for, and the models have 2"):
+        il.run(dedicated(slow=1, fast=1), load=il.ClosedLoop(callers=3), calls=5)
+    with pytest.raises(il.PlanError, match="give each of them callers, or none"):
+        il.run(dedicated(slow=1), calls=5)
+    with pytest.raises(il.PlanError, match="the callers of fast"):
+        il.run(dedicated(slow=1, fast=0), calls=5)
+    rare = il.Mix(
+        {"a": (models.NoOp(), SIZED, 1), "rare": (models.NoOp(), SIZED, 1e-6)},
+        callers={"a": 1, "rare": 1},
+    )
+    with pytest.raises(il.PlanError, match=r"none of 20 calls .* is for rare"):
+        il.run(rare, load=il.OpenLoop.constant(1000), calls=20)
+
+
+def test_a_run_file_gives_models_callers_of_their_own(folder: Path):
+    text = (
+        'duration = "0.5s"\nrate = 400\n'
+        '[models.double]\nmodel = "mine.py:model"\ncallers = 2\n'
+        '[models.linear]\nmodel = "mine.py:linear"\ninputs = ["1x8"]\n'
+    )
+    file, saved = folder / "mix.toml", folder / "r.json"
+    file.write_text(text)
+    code, _, said = run(file)
+    assert code == 2
+    assert "linear has no callers of its own" in said
+    file.write_text(text + "callers = 1\n")
+    code, shown, said = run(file, "--json", saved)
+    assert code == 0, said
+    assert il.load_result(saved).spec.callers_by_lane == (2, 1)
+    assert "(2 double + 1 linear)" in " ".join(shown.split())
+    code, _, said = run(file, "--callers", 7)
+    assert code == 2
+    assert "7 callers were asked for, and the models have 3" in said

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import result_of
 from virtual_time import replayed
 
 import inferload as il
@@ -227,8 +226,7 @@ def test_calls_that_wait_when_the_target_fails_are_unfinished():
 def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
     target, inputs = as_target(lambda x: x), as_call_inputs([X])
     options = RunOptions(load=il.OpenLoop.constant(100), calls=1000)
-    share = Share(schedule=options.schedule())
-    job = prepared(target, inputs, result_of().spec, options, share)
+    job = prepared(target, inputs, options, Share(schedules=[options.schedule()]), 0, 1)
     running = ThreadsExecutor().start(job)
     running.stop()
     running.end_at(1000)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,3 +27,19 @@ def test_counts_that_are_added_give_the_quantiles_of_the_merged_values(values, d
     rank = data.draw(st.integers(1, len(values)))
     exact = sorted(values)[rank - 1]
     assert abs(hdr.value_of_rank(parts[0] + parts[1], rank) - exact) <= exact / 1024
+
+
+def test_counts_by_window_are_those_of_the_dense_array():
+    generator = np.random.default_rng(0)
+    values = [generator.exponential(1e6, n).astype(np.int64) for n in (500, 0, 3, 1000)]
+    dense = np.array([hdr.counts_of(one) for one in values])
+    found = hdr.WindowCounts.of(dense)
+    assert found.total == 1503
+    assert (found.by_bucket() == dense.sum(axis=0)).all()
+    assert (found.by_window() == [500, 0, 3, 1000]).all()
+    assert (found.by_window(9_000) == dense[:, 9_001:].sum(axis=1)).all()
+    assert (found.since(2).by_bucket() == dense[2:].sum(axis=0)).all()
+    assert (found.since(2).by_window() == [3, 1000]).all()
+    assert found.since(4).total == found.since(9).total == 0
+    exact = [np.sort(one)[(len(one) - 1) // 2] for one in values if len(one)]
+    assert found.medians_ns() == pytest.approx(exact, rel=1 / 1024)

@@ -8,7 +8,7 @@ import pytest
 from inferload import merging, tally
 from inferload.call_log import CallFailure, CallLog
 from inferload.log_file import COLUMNS
-from inferload.merging import merged
+from inferload.merging import LogPlace
 from inferload.stats import summarize
 from inferload.tally import Tally
 
@@ -31,6 +31,12 @@ def log_of(calls: int, seed: int, *, callers: int = 2, service_ns: float = 1e6) 
         **{name: columns[name].astype(dtype) for name, dtype in COLUMNS.items()},
         errors=(CallFailure(type="ValueError", message=f"of {seed % 2}"),),
     )
+
+
+def merged(logs: list[CallLog], callers: int, **changes: object) -> CallLog:
+    places = [LogPlace(callers=callers, first_caller=callers * n) for n in range(len(logs))]
+    options = {"open_loop": True, "inputs": 3} | changes
+    return merging.merged([*zip(logs, places, strict=True)], [callers], **options)
 
 
 def rows_of(log: CallLog) -> set[tuple[int, ...]]:
@@ -123,3 +129,24 @@ def test_the_rows_of_counted_logs_stay_a_uniform_sample_of_all_calls(monkeypatch
     for calls, rows in zip((60_000, 6_000), kept, strict=True):
         assert abs(rows - calls / one_in) < 5 * (calls / one_in) ** 0.5
     assert rows_of(found) <= rows_of(merged(logs, 2))
+
+
+def test_a_call_is_late_by_the_callers_of_its_own_queue():
+    # two processes, each with a queue of two callers and one of one
+    logs = [log_of(2_000, seed, callers=2 - seed % 2) for seed in range(4)]
+    places = [
+        LogPlace(callers=2, first_caller=0, first_input=0),
+        LogPlace(callers=1, first_caller=2, first_input=3),
+        LogPlace(callers=2, first_caller=3, first_input=0),
+        LogPlace(callers=1, first_caller=5, first_input=3),
+    ]
+    pairs = [*zip(logs, places, strict=True)]
+    found = merging.merged(pairs, [2, 1], open_loop=True, inputs=6)
+    assert set(found.process) == {0, 1}
+    assert (np.bincount(found.input) > 0).all()
+    late = summarize(found, (1,) * 6, callers=6).lateness_ms
+    alone = [summarize(log, (1,) * 3, callers=place.callers).lateness_ms for log, place in pairs]
+    counts = [one.count for one in alone]
+    assert late.count == sum(counts)
+    assert late.mean == pytest.approx(np.average([one.mean for one in alone], weights=counts))
+    assert late.max == max(one.max for one in alone)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.targets.mixed import STRATA
+from inferload.loads import STRATA
 
 X = torch.zeros(1)
 

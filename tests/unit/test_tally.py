@@ -8,6 +8,7 @@ from virtual_time import replayed
 
 from inferload import tally as module
 from inferload.call_log import CallLog
+from inferload.counting import MOST_WINDOWS
 from inferload.log_file import COLUMNS
 from inferload.records import QUOTED_QUANTILES
 from inferload.stats import judged, summarize
@@ -93,7 +94,7 @@ def test_lateness_is_counted_from_when_one_of_several_callers_was_free():
 def test_windows_widen_as_a_run_grows_and_lose_nothing(monkeypatch: pytest.MonkeyPatch):
     rows = rows_of(50_000, open_loop=False)
     whole = tallied(rows, 200, open_loop=False).tally
-    assert len(whole.failed) <= module.MOST_WINDOWS
+    assert len(whole.failed) <= MOST_WINDOWS
     assert whole.calls == 50_000
     service = rows["finished_ns"] - rows["started_ns"]
     assert whole.sums["service_ns"].sum() == pytest.approx(service[rows["error"] < 0].sum())

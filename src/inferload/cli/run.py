@@ -201,6 +201,7 @@ def _with_file(
             weight=entry.weight,
             form=entry.form,
             input_texts=tuple(entry.inputs),
+            callers=entry.callers,
         )
         for name, entry in file.models.items()
     )
@@ -213,7 +214,7 @@ def _run(asked: Asked, members: tuple[MemberSource, ...]) -> None:
     from inferload.loads import load_from_text
     from inferload.model_source import ModelSource
     from inferload.report.progress import Progress
-    from inferload.run_options import RunOptions
+    from inferload.run_options import Lane, RunOptions
 
     duration_s = None if asked.duration is None else units.duration_s(asked.duration)
     time_limit_s = None if asked.time_limit is None else units.duration_s(asked.time_limit)
@@ -221,7 +222,13 @@ def _run(asked: Asked, members: tuple[MemberSource, ...]) -> None:
     processes = asked.processes
     if processes is None and asked.isolate and asked.executor != "processes":
         processes = 1
+    lanes = [
+        Lane(name=one.name, callers=one.callers, weight=one.weight)
+        for one in members
+        if one.callers is not None
+    ]
     options = RunOptions(
+        lanes=tuple(lanes),
         load=load_from_text(asked.arrivals, asked.rate, asked.callers, asked.seed),
         calls=asked.calls,
         duration_s=duration_s,

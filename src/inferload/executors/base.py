@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from inferload.call_log import CallFailure
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
+    from inferload.outcome import Outcome
     from inferload.targets.base import Target
 
 # How many warm-up calls of each caller are timed.
@@ -70,43 +71,6 @@ class Job:
     def callers(self) -> int:
         """How many callers run."""
         return len(self.inputs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstFailure:
-    """The exception that the target raised first, and the line of the user's code that raised."""
-
-    exception: BaseException | None
-    place: str | None = None
-    caller: int
-    input: int
-    warming_up: bool
-    #: The exception's type and words.
-    words: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What the callers left behind beside the log.
-
-    ``first_calls_ns[caller]`` are the durations of its first warm-up calls; ``run_delay_ns`` is
-    how long all callers together stood in run queues; ``log_was_full``: callers waited for rows of
-    the log to be read. ``stopped_ns``: when the run was stopped before its end, by the callers'
-    clock. ``kept[caller]`` are pairs of an input's number and what was returned; ``cpus[caller]``
-    the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it.
-    """
-
-    claimed_rows: int
-    first_calls_ns: Sequence[Sequence[int]]
-    errors: tuple[CallFailure, ...]
-    first_failure: FirstFailure | None
-    disk_full: bool
-    stopped_ns: int | None = None
-    run_delay_ns: int = 0
-    log_was_full: bool = False
-    kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)
-    cpus: Sequence[Sequence[int]] = ()
-    threads: Sequence[int] = ()
 
 
 def exception_text(exception: BaseException) -> str:

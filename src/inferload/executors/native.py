@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.executors.base import (
-    LEAD_NS,
-    FirstFailure,
-    Outcome,
-    call_failure,
-    exception_words,
-    place_of,
-)
+from inferload.executors.base import LEAD_NS, call_failure, exception_words, place_of
 from inferload.executors.native_build import native_extension
 from inferload.log_file import GROWTH_ROWS
+from inferload.outcome import FirstFailure, Outcome
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -335,6 +335,17 @@ class Keeper {
   int64_t calls_ = 0, stride_ = 1, next_;
 };
 
+// Claims some of the calls left to several queues or processes: a fair share among so many callers,
+// at least 1; 0 if none are left. Budget.take in budget.py does the same.
+int64_t take_calls(int64_t* budget, int64_t most, int64_t among) {
+  int64_t left = __atomic_load_n(budget, __ATOMIC_RELAXED), taken;
+  do {
+    taken = std::max<int64_t>(std::min({std::max<int64_t>(left / (4 * among), 1), most, left}), 0);
+  } while (taken > 0 && !__atomic_compare_exchange_n(budget, &left, left - taken, true,
+                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  return taken;
+}
+
 // All that callers share. It outlives the Callers object if a caller never returns.
 struct Run {
   Run(Plan plan, py::buffer_info log, py::buffer_info schedule, std::vector<int32_t> order,
@@ -463,14 +474,10 @@ struct Run {
     const int64_t unbroken = plan.room - begin % plan.room;
     const int64_t free = folded_rows.load(std::memory_order_acquire) + plan.room - begin;
     const int64_t most = std::min({in_a_while, kBlockRows, plan.rows - begin, unbroken, free});
-    int64_t left = __atomic_load_n(budget, __ATOMIC_RELAXED), taken;
-    do {
-      taken = std::min({std::max<int64_t>(left / (4 * plan.callers_in_all), 1), most, left});
-      if (taken <= 0) {
-        return {0, 0};
-      }
-    } while (!__atomic_compare_exchange_n(budget, &left, left - taken, true, __ATOMIC_RELAXED,
-                                          __ATOMIC_RELAXED));
+    const int64_t taken = take_calls(budget, most, plan.callers_in_all);
+    if (taken == 0) {
+      return {0, 0};
+    }
     next_row.store(begin + taken, std::memory_order_relaxed);
     lock.unlock();
     return reserve(begin + taken) ? std::pair(begin, begin + taken) : std::pair(int64_t{0}, int64_t{0});
@@ -1019,4 +1026,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
   declare_callers<AotiModel, AotiCall>(m, "AotiCallers");
   declare_callers<MixModel, MixCall>(m, "MixCallers");
   declare_callers<NoModel, NoCall>(m, "NoCallers");
+  m.def("take_calls", [](py::buffer budget, int64_t most, int64_t among) {
+    return take_calls(static_cast<int64_t*>(budget.request(true).ptr), most, among);
+  });
 }

@@ -11,8 +11,6 @@ import torch
 from inferload.call_log import DISTINCT_ERRORS
 from inferload.executors.base import (
     LEAD_NS,
-    FirstFailure,
-    Outcome,
     call_failure,
     exception_text,
     exception_words,
@@ -22,6 +20,7 @@ from inferload.executors.clock import Clock, MonotonicClock
 from inferload.executors.python_caller import PythonCaller
 from inferload.executors.thread_state import ThreadState
 from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
+from inferload.outcome import FirstFailure, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from inferload.model_source import ModelSource
     from inferload.run_options import RunOptions
 
-# What a process says: (STAGE, text), (PREPARED, Preparation), (READY,), (DONE, PartReport, pickled
-# exception or None), (ERROR, name of the class, text).
+# What a process says: (STAGE, text), (PREPARED, Preparation), (READY,), (DONE, a list of the lanes'
+# PartReports, a list of their pickled exceptions or None), (ERROR, name of the class, text).
 STAGE, PREPARED, READY, DONE, ERROR = "stage", "prepared", "ready", "done", "error"
-# What it is told: (START,), (RELEASE, time), (STOP,), (END_AT, rows), (FOLD_TO, rows), (GIVE_UP,).
+# What it is told: (START,), (RELEASE, time), (STOP,), (END_AT, lane, rows), (FOLD_TO, lane, rows),
+# (GIVE_UP,).
 START, RELEASE, STOP, END_AT, FOLD_TO, GIVE_UP = (
     "start",
     "release",
@@ -44,22 +45,29 @@ def _received(duplicate: Any) -> Descriptor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLog:
+    """A log file that the starter made, for the process that writes it."""
+
+    file: Descriptor
+    rows: int
+    room: int
+    reserved_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """The work of one process.
+    """The work of one process, the ``process``-th of the ``processes`` of its crew.
 
     ``source`` is ``None`` where the model comes by ``handed`` alone. ``hands_to``: the processes
-    that this one gives the model to. ``cpus[caller]``: the cores of each caller; ``node``: the
-    NUMA node whose memory the process is bound to, ``first_node`` that of the first process.
-    ``scratch``: a folder that outlives a crash.
+    that this one gives the model to. ``logs`` are those of its lanes. ``cpus[caller]``: the cores
+    of each caller; ``node``: the NUMA node whose memory the process is bound to, ``first_node``
+    that of the first process. ``scratch``: a folder that outlives a crash.
     """
 
     process: int
     options: RunOptions
     source: ModelSource | None
-    log: Descriptor
-    log_rows: int
-    log_room: int
-    log_reserved_rows: int
+    logs: Sequence[SharedLog]
     budget: Descriptor | None
     handed: Connection | None
     hands_to: Sequence[Connection]
@@ -72,7 +80,7 @@ class Assignment:
 
     def let_go(self) -> None:
         """Close what came along: this is the work of another process."""
-        for descriptor in (self.log, self.budget):
+        for descriptor in (*[log.file for log in self.logs], self.budget):
             if descriptor is not None:
                 os.close(descriptor.fileno)
         for end in (self.handed, *self.hands_to):

@@ -6,6 +6,7 @@ calls behind. Imports no torch: the model is in the other processes.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 import time
 from dataclasses import replace
+from itertools import zip_longest
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -21,17 +23,17 @@ from typing import TYPE_CHECKING
 from inferload import errors
 from inferload.budget import Budget
 from inferload.cgroups import out_of_memory_kills
-from inferload.crew import Part, PartReport, Preparation
-from inferload.executors.base import Outcome
+from inferload.crew import Part, PartReport, Preparation, places_of
 from inferload.log_file import LogFile
 from inferload.machine import usable_cores
 from inferload.memory import pss_bytes
+from inferload.outcome import Outcome
 from inferload.placement import places, usable_cpus
 from inferload.processes import assignment as say
-from inferload.processes.assignment import Assignment, Descriptor
+from inferload.processes.assignment import Assignment, Descriptor, SharedLog
 from inferload.processes.entry import main, nursery
 from inferload.processes.handles import Nursery
-from inferload.processes.process import CallersProcess, born_deaf
+from inferload.processes.process import CallersProcess, RunningLane, born_deaf
 from inferload.signals import PutOff
 
 if TYPE_CHECKING:
@@ -73,8 +75,9 @@ class ProcessCrew:
         self._source = source
         self._hand = hand
         self._processes: list[CallersProcess] = []
-        self._logs: list[LogFile] = []
-        self._schedules: list[Schedule | None] = []
+        #: Of each process, and each of its lanes.
+        self._logs: list[list[LogFile]] = []
+        self._schedules: list[list[Schedule | None]] = []
         self._places: list[Place] = []
         self._nursery: Nursery | None = None
         self._scratch: Path | None = None
@@ -91,12 +94,12 @@ class ProcessCrew:
         patience_s = END_S if kind is None else 0.0
         with PutOff():
             for process in self._processes:
-                process.end(patience_s if process.report is not None else 0.0)
+                process.end(patience_s if process.ended else 0.0)
             if self._nursery is not None:
                 self._nursery.process.join(patience_s)
                 self._nursery.process.kill()
                 self._nursery.process.join()
-            for log in self._logs:
+            for log in itertools.chain.from_iterable(self._logs):
                 log.close()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
@@ -139,24 +142,30 @@ class ProcessCrew:
         options, count = self._options, self._options.crew_size
         cpus = usable_cpus() if options.pin != "none" else []
         self._places = places(options.pin, cpus, count, options.load.callers)
-        schedule = options.schedule()
-        self._schedules = [None] * count
-        if schedule is not None:
-            self._schedules = [*schedule.dealt(count, options.seed)]
-        elif options.calls is not None and options.calls < count:
+        self._schedules = options.schedules()
+        closed = self._schedules[0][0] is None
+        if closed and options.calls is not None and options.calls < count:
             raise errors.PlanError(
                 f"{options.calls:,} calls are fewer than {count} processes: ask for more calls"
             )
+        # who shares a number of calls may make all of them, and mostly does not
+        whole = options.precision is None and not (closed and self._is_shared)
         for own in self._schedules:
-            calls = options.calls if own is None else own.calls
-            whole = options.precision is None and (count == 1 or own is not None)
-            self._logs.append(LogFile(calls, set_aside=whole))
+            self._logs.append([])
+            for schedule in own:
+                calls = options.calls if schedule is None else schedule.calls
+                self._logs[-1].append(LogFile(calls, set_aside=whole))
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether there is more than one log."""
+        return self._options.crew_size * len(self._options.callers_by_lane) > 1
 
     def _start_processes(self) -> None:
         options, count = self._options, self._options.crew_size
         context = multiprocessing.get_context("spawn")
         budget = None
-        if count > 1 and options.calls is not None and self._schedules[0] is None:
+        if self._is_shared and options.calls is not None and self._schedules[0][0] is None:
             budget = Budget.of(options.calls)
         # who gives each process its model: this process, the first one, or its own words
         gifts = [context.Pipe(duplex=False) for _ in range(count)]
@@ -171,10 +180,15 @@ class ProcessCrew:
                     threads_per_call=options.threads_per_call or place.threads_per_call,
                 ),
                 source=self._source,
-                log=Descriptor(log.fileno),
-                log_rows=log.rows,
-                log_room=log.room,
-                log_reserved_rows=log.reserved_rows,
+                logs=[
+                    SharedLog(
+                        file=Descriptor(log.fileno),
+                        rows=log.rows,
+                        room=log.room,
+                        reserved_rows=log.reserved_rows,
+                    )
+                    for log in logs
+                ],
                 # one each: a descriptor goes along once only
                 budget=None if budget is None else Descriptor(os.dup(budget.fileno)),
                 handed=gifts[number][0] if from_here or number > 0 else None,
@@ -185,7 +199,7 @@ class ProcessCrew:
                 usable_cores=usable_cores(),
                 scratch=self._folder,
             )
-            for number, (log, place) in enumerate(zip(self._logs, self._places, strict=True))
+            for number, (logs, place) in enumerate(zip(self._logs, self._places, strict=True))
         ]
         pipes = [context.Pipe() for _ in range(count)]
         handles = self._started(
@@ -240,15 +254,23 @@ class ProcessCrew:
             process.tell(say.START)
         self.parts = [
             Part(
+                process=process.number,
                 pid=process.pid,
-                running=process.running(log, self._options.load.callers, schedule),
+                running=RunningLane(process, lane, log, place.callers, schedule),
                 log=log,
                 schedule=schedule,
-                callers=self._options.load.callers,
-                inputs=len(process.ready.spec.inputs) if process.ready else 1,
+                place=place,
+                inputs=spec.models[lane].inputs if self._options.lanes else len(spec.inputs),
             )
-            for process, log, schedule in zip(
-                self._processes, self._logs, self._schedules, strict=True
+            for process in self._processes
+            for spec in [process.spec]
+            for lane, (log, schedule, place) in enumerate(
+                zip(
+                    self._logs[process.number],
+                    self._schedules[process.number],
+                    places_of(spec, process.number),
+                    strict=True,
+                )
             )
         ]
 
@@ -256,12 +278,12 @@ class ProcessCrew:
         """Wait until the callers of all processes stand at the start line."""
         return self._wait(lambda one: one.at_line or one.ended, timeout_s)
 
-    def release(self) -> int:
+    def release(self, at_ns: int | None = None) -> int:
         """Tell all processes when to start; that time."""
         if self._nursery is not None:
             self.nursery_pss_bytes = pss_bytes(Path("/proc") / str(self._nursery.process.pid))
         lead_ns = LEAD_NS + LEAD_PER_PROCESS_NS * len(self._processes)
-        self._start_ns = time.perf_counter_ns() + lead_ns
+        self._start_ns = time.perf_counter_ns() + lead_ns if at_ns is None else at_ns
         for process in self._processes:
             process.tell(say.RELEASE, self._start_ns)
         return self._start_ns
@@ -305,8 +327,8 @@ class ProcessCrew:
                     raise _error(process.number, *rest)
             if process.died:
                 self._mourn(process)
-            elif process.report is not None and self._options.on_error == "stop":
-                self._stop_asked |= process.report.outcome.first_failure is not None
+            elif self._options.on_error == "stop":
+                self._stop_asked |= process.has_failed
         self._pass_stop_on()
 
     def _pass_stop_on(self) -> None:
@@ -325,10 +347,14 @@ class ProcessCrew:
                 + ": no call was measured yet"
                 + process.hint()
             )
-        part = self.parts[process.number]
-        rows = part.running.claimed_rows()
+        own = self._parts_of(process)
+        claimed = [part.running.claimed_rows() for part in own]
         in_flight = [
-            (call.caller, call.input)
+            (
+                part.place.first_caller - own[0].place.first_caller + call.caller,
+                part.place.first_input + call.input,
+            )
+            for part, rows in zip(own, claimed, strict=True)
             for call in part.log.calls_in_flight(max(rows - part.log.room, 0), rows)
         ]
         ending = process.ending(
@@ -338,32 +364,39 @@ class ProcessCrew:
             self._killed_before,
         )
         stopped_ns = time.perf_counter_ns() if self._options.on_error == "stop" else None
-        process.report = PartReport(
-            outcome=_cut_off(rows, stopped_ns),
-            ending=ending,
-        )
+        process.reports = [
+            PartReport(outcome=_cut_off(rows, stopped_ns), ending=None if lane else ending)
+            for lane, rows in enumerate(claimed)
+        ]
         if self._options.on_error == "stop":
             self._stop_asked = True
+
+    def _parts_of(self, process: CallersProcess) -> list[Part]:
+        return [part for part in self.parts if part.process == process.number]
 
     # ---- after ----
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
-        """What each process left behind; one that does not answer is killed."""
+        """What each part left behind; a process that does not answer is killed."""
         if abandoned:
             for process in self._processes:
                 process.tell(say.GIVE_UP)
             if not self.wait_done(GIVE_UP_S):
                 for process in self._processes:
                     if not process.ended:
-                        rows = self.parts[process.number].running.claimed_rows()
+                        own = self._parts_of(process)
+                        claimed = [part.running.claimed_rows() for part in own]
                         process.end(0.0)
-                        process.report = PartReport(outcome=_cut_off(rows, time.perf_counter_ns()))
+                        now_ns = time.perf_counter_ns()
+                        process.reports = [
+                            PartReport(outcome=_cut_off(rows, now_ns)) for rows in claimed
+                        ]
         while not self.wait_done(1.0):
             pass
         return [
-            self._with_exception(process.report, process.exception)
+            self._with_exception(report, exception)
             for process in self._processes
-            if process.report is not None
+            for report, exception in zip_longest(process.reports, process.exceptions)
         ]
 
     def _with_exception(self, report: PartReport, pickled: bytes | None) -> PartReport:

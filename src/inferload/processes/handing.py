@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import resource
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,10 +29,20 @@ _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedMember:
+    """One model of a mix as it is sent."""
+
+    name: str
+    model: Handed
+    weight: float
+    callers: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
     """A target as it is sent: pickled whole, as a file of its form, or to be rebuilt from its spec.
 
-    A mix is sent as its ``members``, each with its weight.
+    A mix is sent as its ``members``.
 
     ``weights`` are shared: the receiver's own take their place where they have the same name,
     shape and dtype. ``unpicklable`` says why a target must be rebuilt.
@@ -46,8 +56,7 @@ class Handed:
     form: str | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
     unpicklable: str | None = None
-    members: tuple[tuple[Handed, float], ...] = ()
-    member: str | None = None
+    members: tuple[HandedMember, ...] = ()
 
 
 def handed(
@@ -95,8 +104,13 @@ def _packed(
     common: dict[str, Any] = {"given": given, "state": state, "name": target.name}
     if isinstance(target, MixedTarget):
         members = [
-            (replace(_packed(m.target, m.given, state, scratch), member=m.name), m.weight)
-            for m in target.members
+            HandedMember(
+                name=one.name,
+                model=_packed(one.target, one.given, state, scratch),
+                weight=one.weight,
+                callers=one.callers,
+            )
+            for one in target.members
         ]
         return Handed(given=(), state=state, members=tuple(members))
     if isinstance(target, ScriptTarget | ExportedTarget) or (
@@ -150,8 +164,14 @@ def received(found: Handed) -> Target:
     if found.members:
         return MixedTarget(
             [
-                Member(name=one.member or "", target=received(one), given=one.given, weight=weight)
-                for one, weight in found.members
+                Member(
+                    name=one.name,
+                    target=received(one.model),
+                    given=one.model.given,
+                    weight=one.weight,
+                    callers=one.callers,
+                )
+                for one in found.members
             ]
         )
     target: Target

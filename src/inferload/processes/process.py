@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
     from inferload.processes.handles import Handle
+    from inferload.records import RunSpec
 
 _NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<")
 
@@ -40,8 +41,9 @@ class CallersProcess:
         #: What it has said so far.
         self.ready: Preparation | None = None
         self.at_line = False
-        self.report: PartReport | None = None
-        self.exception: bytes | None = None
+        #: Of each of its lanes, at the end.
+        self.reports: Sequence[PartReport] = ()
+        self.exceptions: Sequence[bytes | None] = ()
 
     @property
     def pid(self) -> int:
@@ -56,12 +58,24 @@ class CallersProcess:
     @property
     def died(self) -> bool:
         """Whether it ended without a report."""
-        return self.report is None and self._process.exitcode is not None
+        return not self.reports and self._process.exitcode is not None
 
     @property
     def ended(self) -> bool:
         """Whether there is nothing more to hear from it."""
-        return self.report is not None
+        return bool(self.reports)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the target raised in it."""
+        return any(report.outcome.first_failure is not None for report in self.reports)
+
+    @property
+    def spec(self) -> RunSpec:
+        """What it is going to run; known once it is prepared."""
+        if self.ready is None:
+            raise AssertionError("a process is prepared before it is asked for its spec")
+        return self.ready.spec
 
     def tell(self, *message: Any) -> None:
         """Say something to it; one that has ended does not hear it."""
@@ -98,7 +112,7 @@ class CallersProcess:
         elif word == say.READY:
             self.at_line = True
         elif word == say.DONE:
-            self.report, self.exception = rest
+            self.reports, self.exceptions = rest
 
     def ending(
         self,
@@ -136,10 +150,6 @@ class CallersProcess:
             )
         return ""
 
-    def running(self, log: LogFile, callers: int, schedule: Schedule | None) -> RunningProcess:
-        """Its callers while they call."""
-        return RunningProcess(self, log, callers, schedule)
-
     def end(self, patience_s: float) -> None:
         """See that it has ended: wait, then kill."""
         if self._gift is not None:
@@ -151,13 +161,19 @@ class CallersProcess:
             self._process.join()
 
 
-class RunningProcess:
-    """The callers of a process; what they have claimed is read from their log."""
+class RunningLane:
+    """The callers of one lane of a process; what they have claimed is read from their log."""
 
     def __init__(
-        self, process: CallersProcess, log: LogFile, callers: int, schedule: Schedule | None
+        self,
+        process: CallersProcess,
+        lane: int,
+        log: LogFile,
+        callers: int,
+        schedule: Schedule | None,
     ) -> None:
         self._process = process
+        self._lane = lane
         self._log = log
         self._callers = callers
         self._rows = log.rows if schedule is None else schedule.calls
@@ -166,9 +182,8 @@ class RunningProcess:
 
     def claimed_rows(self) -> int:
         """How many rows of the log callers have written so far, as far as can be seen."""
-        report = self._process.report
-        if report is not None and report.ending is None:
-            return report.outcome.claimed_rows
+        if self._process.reports:
+            return self._process.reports[self._lane].outcome.claimed_rows
         end = min(self._rows, self._folded + self._log.room)
         self._written = self._log.written_rows(self._written, self._callers, end)
         return self._written
@@ -176,11 +191,11 @@ class RunningProcess:
     def fold_to(self, rows: int) -> None:
         """Rows before this have been read: their places in the log may be written again."""
         self._folded = rows
-        self._process.tell(say.FOLD_TO, rows)
+        self._process.tell(say.FOLD_TO, self._lane, rows)
 
     def end_at(self, rows: int) -> None:
         """Open loop: start no call from row ``rows`` on; those before have the drain time."""
-        self._process.tell(say.END_AT, rows)
+        self._process.tell(say.END_AT, self._lane, rows)
 
 
 @contextmanager

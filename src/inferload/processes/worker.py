@@ -106,16 +106,16 @@ class _Worker:
 
     def _share(self) -> Share:
         given = self._given
-        schedule = given.options.schedule()
-        if schedule is not None:
-            schedule = schedule.dealt(given.processes, given.options.seed)[given.process]
+        options = given.options
         return Share(
-            process=given.process,
+            number=options.number_of(given.process),
             processes=given.processes,
-            schedule=schedule,
-            log=LogFile.opened(
-                given.log.fileno, given.log_rows, given.log_room, given.log_reserved_rows
-            ),
+            schedules=options.schedules()[given.process],
+            logs=[
+                LogFile.opened(log.file.fileno, log.rows, log.room, log.reserved_rows)
+                for log in given.logs
+            ],
+            callers_in_all=options.load.callers * given.processes,
             budget=None if given.budget is None else Budget(given.budget.fileno),
             cpus=given.cpus,
             usable_cores=given.usable_cores,
@@ -141,9 +141,9 @@ class _Worker:
                 elif word == say.STOP:
                     crew.stop()
                 elif word == say.END_AT:
-                    crew.parts[0].running.end_at(*rest)
+                    crew.parts[rest[0]].running.end_at(rest[1])
                 elif word == say.FOLD_TO:
-                    crew.parts[0].running.fold_to(*rest)
+                    crew.parts[rest[0]].running.fold_to(rest[1])
                 elif word == say.GIVE_UP:
                     crew.stop()
                     self._report(abandoned=True)
@@ -160,9 +160,9 @@ class _Worker:
         os.write(notify, b"d")
 
     def _report(self, *, abandoned: bool) -> None:
-        (report,) = self._crew.collect(abandoned=abandoned)
-        sendable, exception = _sendable(report)
-        self._starter.send((say.DONE, sendable, exception))
+        reports = [_sendable(one) for one in self._crew.collect(abandoned=abandoned)]
+        raised = [exception for _, exception in reports]
+        self._starter.send((say.DONE, [report for report, _ in reports], raised))
 
 
 def _sendable(report: PartReport) -> tuple[PartReport, bytes | None]:

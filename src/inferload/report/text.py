@@ -115,9 +115,10 @@ def _header(result: RunResult) -> Table:
 
 
 def _callers(spec: RunSpec) -> str:
-    if spec.processes == 1:
-        return count_text(spec.callers, "caller")
-    return f"{spec.processes} processes x {count_text(spec.callers_per_process, 'caller')}"
+    found = count_text(spec.callers_per_process, "caller")
+    own = [f"{one.callers} {one.name}" for one in spec.models if one.callers is not None]
+    found += f" ({' + '.join(own)})" if own else ""
+    return found if spec.processes == 1 else f"{spec.processes} processes x {found}"
 
 
 def _end(spec: RunSpec) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from inferload.errors import PlanError
 from inferload.inputs import input_order
+from inferload.loads import models_drawn
 from inferload.records import ModelShare
 from inferload.targets.base import Target
 
@@ -24,18 +25,19 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.records import RunWarning
 
-# The shares of models are met within one call in each stretch of so many calls.
-STRATA = 64
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One of the models: its inputs, and the weight of its share of the calls."""
+    """One of the models: its inputs, and the weight of its share of the calls.
+
+    ``callers``: how many callers call it and no other; ``None``: all callers call all models.
+    """
 
     name: str
     target: Target
     given: tuple[CallInput, ...]
     weight: float
+    callers: int | None = None
 
 
 class MixedTarget(Target):
@@ -72,6 +74,7 @@ class MixedTarget(Target):
                 weight=weight,
                 first_input=first,
                 inputs=len(member.given),
+                callers=member.callers,
             )
             for member, weight, first in zip(self.members, self._weights, self._firsts, strict=True)
         )
@@ -140,22 +143,14 @@ class MixedTarget(Target):
         return tuple(chain.from_iterable(found))
 
     def order(self, inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
-        """Which input each call takes: a model by its weight, then the next of its own inputs.
-
-        Models are drawn from strata, 64 calls at a time: their shares are met within one call in
-        each such stretch, and a rare model has its chance in every one.
-        """
+        """Which input each call takes: a model by its weight, then the next of its own inputs."""
         del inputs
+        seeds = np.atleast_1d(seed).tolist()
         own = [
-            input_order(len(member.given), None, [*np.atleast_1d(seed).tolist(), 1 + number])
+            input_order(len(member.given), None, [*seeds, 1 + number])
             for number, member in enumerate(self.members)
         ]
-        generator = np.random.default_rng([*np.atleast_1d(seed).tolist(), 0])
-        stretches = -(-len(own[0]) // STRATA)
-        places = (np.arange(STRATA) + generator.random((stretches, STRATA))) / STRATA
-        drawn = generator.permuted(places, axis=1).ravel()
-        edges = np.cumsum(self._weights)
-        owner = np.minimum(np.searchsorted(edges, drawn, side="right"), len(edges) - 1)
+        owner = models_drawn(self._weights, len(own[0]), seeds)
         order = np.empty(len(owner), np.int32)
         for number, first in enumerate(self._firsts):
             mine = np.flatnonzero(owner == number)

@@ -1,0 +1,88 @@
+"""One queue of a process and the callers that serve it: a target, its executor, its log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import PlanError
+from inferload.verification import verified
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.executors.base import Executor, Job, Running
+    from inferload.inputs import CallInput
+    from inferload.merging import LogPlace
+    from inferload.outcome import Outcome
+    from inferload.records import Verification
+    from inferload.targets.base import Target
+
+
+class LocalLane:
+    """Callers of this process that serve one queue.
+
+    ``place`` says where its callers and inputs stand among those of the process.
+    """
+
+    def __init__(
+        self, target: Target, given: Sequence[CallInput], executor: Executor, place: LogPlace
+    ) -> None:
+        self.target = target
+        self.given = given
+        self.executor = executor
+        self.place = place
+        self.job: Job
+        self.running: Running
+
+    def start(self) -> None:
+        """Start the callers.
+
+        Raises:
+            PlanError: the machine would not start so many.
+        """
+        try:
+            self.running = self.executor.start(self.job)
+        except RuntimeError as error:
+            raise PlanError(f"{self.job.callers} callers could not be started: {error}") from error
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its callers have ended at an exception."""
+        ended = self.job.stop_on_error and self.running.wait_done(0)
+        return ended and self.running.outcome().first_failure is not None
+
+    def outcome(self) -> Outcome:
+        """What the callers left behind, with the numbers that they have in the process."""
+        found, place = self.running.outcome(), self.place
+        failure = found.first_failure
+        if failure is not None:
+            failure = replace(
+                failure,
+                caller=failure.caller + place.first_caller,
+                input=failure.input + place.first_input,
+            )
+        return replace(found, first_failure=failure)
+
+    def verification(
+        self, references: list[list[Any]] | str, inputs: range | None = None
+    ) -> Verification:
+        """The outputs that the callers kept, against references of all inputs of the process.
+
+        ``inputs``: of these inputs of the process alone.
+        """
+        first = self.place.first_input
+        own = range(first, first + len(self.given))
+        kept = [
+            [one for one in caller if inputs is None or one[0] + first in inputs]
+            for caller in self.running.outcome().kept
+        ]
+        if not isinstance(references, str):
+            references = references[own.start : own.stop]
+        native = self.executor.name == "native"
+        found = verified(references, kept, tensors_only=native)
+        if found.input is None or found.caller is None:
+            return found
+        return replace(
+            found, input=found.input + first, caller=found.caller + self.place.first_caller
+        )

@@ -1,0 +1,183 @@
+"""The result of a run that has ended, from what its processes left behind: figures and warnings."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from inferload import checks, stats
+from inferload.records import ProcessFigures, RunResult, SetUp
+from inferload.units import NS_PER_MS, NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.crew import Preparation
+    from inferload.execution import Execution, ProcessRecord
+    from inferload.records import RunSpec, RunWarning, Summary, Verification
+
+
+def result_of(done: Execution) -> RunResult:
+    """Summarize and check a run."""
+    ready = [process.ready for process in done.processes]
+    reports = [report for process in done.processes for report in process.reports]
+    spec = _spec_of_all(ready)
+    status = _status(done, spec)
+    steady = stats.judged(done.log)
+    # of a run that a process or a call has ended, what came before it is no warm-up
+    whole = spec.warmup != "auto" or status in {"crashed", "timed out"}
+    from_s = 0.0 if whole else stats.cut_of(steady)
+    made_calls = done.log.calls_made
+    unfinished = max(done.due_calls - made_calls, 0)
+    summary = stats.summarize(
+        done.log,
+        spec.items_per_input,
+        callers=spec.callers,
+        from_s=from_s,
+        unfinished=unfinished,
+        # a run that was cut short was not looked at for as long as its calls were due
+        in_flight=None if status != "complete" else stats.mean_in_flight(done.looks, from_s),
+        due_s=done.due_s,
+        observed_s=done.stopped_s if done.abandoned or unfinished else None,
+    )
+    if status in {"crashed", "timed out"}:
+        summary = replace(summary, littles_law=None, littles_law_error=None)
+    set_up = _set_up(done, ready)
+    processes = [_process(number, one, summary) for number, one in enumerate(done.processes)]
+    verification = _verification([r.verification for r in reports if r.verification is not None])
+    found = checks.Findings(
+        spec=spec,
+        summary=summary,
+        steady=steady,
+        disturbances=done.disturbances,
+        made_calls=made_calls,
+        failed_calls=done.log.calls_failed,
+        errors=done.log.errors,
+        floor_ms=set_up.floor_ms,
+        run_delay_s=sum(report.outcome.run_delay_ns for report in reports) / NS_PER_S,
+        recompiled_graphs=sum(report.recompiled_graphs for report in reports),
+        cut_short=status != "complete",
+        disk_full=any(report.outcome.disk_full for report in reports),
+        log_was_full=any(report.outcome.log_was_full for report in reports),
+        on_device=ready[0].on_device,
+        verification=verification,
+        processes=processes,
+    )
+    return RunResult(
+        run_id=uuid.uuid4().hex,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        status=status,
+        spec=spec,
+        environment=ready[0].environment,
+        set_up=set_up,
+        summary=summary,
+        warnings=_distinct(
+            [
+                *[warning for one in ready for warning in one.warnings],
+                *done.warnings,
+                *[warning for report in reports for warning in report.warnings],
+                *checks.warnings_after(found),
+            ]
+        ),
+        steady=steady,
+        verification=verification,
+        processes=tuple(processes),
+        models=tuple(
+            stats.model_figures(
+                done.log,
+                share,
+                summary,
+                _verification(
+                    [
+                        report.verification_by_model[number]
+                        for report in reports
+                        if report.verification_by_model
+                    ]
+                ),
+            )
+            for number, share in enumerate(spec.models)
+        ),
+        log=done.log,
+    )
+
+
+def _status(done: Execution, spec: RunSpec) -> str:
+    if any(process.ending is not None for process in done.processes):
+        return "crashed"
+    if done.signals:
+        return "interrupted"
+    if done.hung or done.never_ready:
+        return "timed out"
+    reports = [report for process in done.processes for report in process.reports]
+    failed = any(report.outcome.first_failure is not None for report in reports)
+    return "failed" if failed and spec.on_error == "stop" else "complete"
+
+
+def _spec_of_all(ready: Sequence[Preparation]) -> RunSpec:
+    first = ready[0].spec
+    return replace(first, callers=sum(one.spec.callers for one in ready), processes=len(ready))
+
+
+def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
+    """Each once, though several processes may have said it."""
+    return tuple(dict.fromkeys(warnings))
+
+
+def _verification(found: Sequence[Verification]) -> Verification | None:
+    """The verifications of all processes as one; the worst difference of them."""
+    if not found:
+        return None
+    worst = max(found, key=lambda one: (one.reason is not None, one.difference or one.differing))
+    return replace(
+        worst,
+        compared=sum(one.compared for one in found),
+        differing=sum(one.differing for one in found),
+    )
+
+
+def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
+    reports = [report for process in done.processes for report in process.reports]
+    firsts = [
+        first
+        for report in reports
+        for first in report.outcome.first_calls_ns
+        if first and ready[0].spec.warmup_calls
+    ]
+    slowest = max(firsts, key=lambda first: first[0], default=())
+    floors = [one.floor_ms for one in ready if one.floor_ms is not None]
+    first_calls = [r.first_call_ms for r in reports if r.first_call_ms is not None]
+    return SetUp(
+        prepare_s=max(one.prepare_s for one in ready),
+        load_s=max(one.load_s for one in ready),
+        convert_s=max(one.convert_s for one in ready),
+        process_s=max(one.process_s for one in ready),
+        nursery_pss_bytes=done.nursery_pss_bytes,
+        open_s=done.open_s,
+        first_call_ms=max(first_calls, default=None),
+        first_ten_ms=tuple(duration / NS_PER_MS for duration in slowest),
+        log_bytes=sum(one.log_bytes for one in ready),
+        floor_ms=max(floors, default=None),
+    )
+
+
+def _process(number: int, process: ProcessRecord, summary: Summary) -> ProcessFigures:
+    figures = process.calls.figures(summary.from_s)
+    duration_s = summary.duration_s
+    outcomes = [report.outcome for report in process.reports]
+    return ProcessFigures(
+        process=number,
+        pid=process.ready.pid,
+        callers=process.ready.spec.callers,
+        completed_calls=figures.completed,
+        failed_calls=figures.failed,
+        throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
+        p50_ms=figures.p50_ms,
+        p99_ms=figures.p99_ms,
+        start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
+        cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
+        threads=tuple(threads for outcome in outcomes for threads in outcome.threads),
+        memory=process.memory,
+        ending=process.ending,
+    )
