@@ -23,7 +23,7 @@ from inferload.targets.load import as_target, is_spec
 if TYPE_CHECKING:
     import os
 
-    from inferload.execution import Observer
+    from inferload.crew import Observer
     from inferload.executors.base import Executor
     from inferload.loads import OpenLoop
     from inferload.records import RunResult

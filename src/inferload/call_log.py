@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from inferload.hdr import WindowCounts
@@ -76,6 +77,37 @@ class CallLog:
         """Which process made each call."""
         found: Int32s = self.caller // (sum(self.callers_by_lane) or 2**31 - 1)
         return found
+
+    def rows(self, places: NDArray[Any]) -> CallLog:
+        """A log of some of the rows, by number or by mask; ``errors`` are all of this one's."""
+        return replace(
+            self,
+            scheduled_ns=self.scheduled_ns[places],
+            started_ns=self.started_ns[places],
+            finished_ns=self.finished_ns[places],
+            caller=self.caller[places],
+            input=self.input[places],
+            error=self.error[places],
+            tally=None,
+        )
+
+    def queues(self) -> list[tuple[Int64s, int | None]]:
+        """The rows of each queue of each process that has rows, and how many callers serve it.
+
+        That is ``None``, and there is one queue, where ``callers_by_lane`` is not known.
+        """
+        lanes = self.callers_by_lane
+        if not lanes:
+            return [(np.arange(len(self)), None)]
+        last = np.cumsum(lanes)
+        process, own = np.divmod(self.caller, last[-1])
+        queue = process * len(lanes) + np.searchsorted(last, own, side="right")
+        order = np.argsort(queue, kind="stable")
+        numbers, firsts = np.unique(queue[order], return_index=True)
+        rows = np.split(order, firsts[1:])
+        return [
+            (one, lanes[number % len(lanes)]) for number, one in zip(numbers, rows, strict=True)
+        ]
 
     @property
     def queue_ns(self) -> Int64s:

@@ -113,6 +113,16 @@ def merged_parts(parts: Sequence[Part], logs: Sequence[CallLog]) -> CallLog:
     )
 
 
+class Observer(Protocol):
+    """What a run tells while it goes on."""
+
+    def stage(self, text: str) -> None:
+        """The run has come to another stage."""
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """So many calls have finished; called every 0.1 s while calls are measured."""
+
+
 class Crew(Protocol):
     """All callers of a run.
 
@@ -120,7 +130,9 @@ class Crew(Protocol):
     the others were forked, at the start line; ``None`` where there is no such process.
     """
 
-    nursery_pss_bytes: int | None
+    @property
+    def nursery_pss_bytes(self) -> int | None:
+        """See above."""
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -143,8 +155,18 @@ class Crew(Protocol):
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
 
-    def release(self) -> int:
-        """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+    def agreed_start(self, observer: Observer) -> int | None:
+        """When to release the callers, where others have a say in it; else ``None``.
+
+        Raises:
+            InferloadError: others cannot start.
+        """
+
+    def release(self, at_ns: int | None = None) -> int:
+        """Let all callers leave the start line; the time of it, monotonic nanoseconds.
+
+        ``at_ns``: a time to come at which they leave it.
+        """
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.call_log import CallLog
-    from inferload.crew import Crew, Part, PartReport, Preparation
+    from inferload.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log_file import CallInFlight
     from inferload.records import Ending, MemoryUse
     from inferload.run_options import RunOptions
@@ -27,22 +27,15 @@ if TYPE_CHECKING:
     from inferload.stopping import StopByPrecision
 
 
-class Observer(Protocol):
-    """What a run tells while it goes on."""
-
-    def stage(self, text: str) -> None:
-        """The run has come to another stage."""
-
-    def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        """So many calls have finished; called every 0.1 s while calls are measured."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
     """What one process of a run that has ended left behind.
 
-    ``reports`` are those of its lanes. ``rank``: which machine or rank of a cluster it was on.
+    ``number`` is that among all processes of the run, on ``rank`` of a cluster. ``reports`` are
+    those of its lanes.
     """
+
+    number: int
 
     ready: Preparation
     reports: Sequence[PartReport]
@@ -54,6 +47,18 @@ class ProcessRecord:
     def ending(self) -> Ending | None:
         """How it ended, where it was not asked to."""
         return self.reports[0].ending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRecord:
+    """What one rank of a cluster left behind beside its processes; ``calls`` if it is not lost."""
+
+    rank: int
+    host: str
+    calls: ProcessCalls | None = None
+    late_ms: float = 0.0
+    clock_error_ms: float = 0.0
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ class Execution:
     the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
     that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
-    names of the signals that ended it.
+    names of the signals that ended it. ``ranks``: those of a cluster.
     """
 
     processes: Sequence[ProcessRecord]
@@ -91,6 +96,7 @@ class Execution:
     nursery_pss_bytes: int | None
     disturbances: Disturbances
     signals: Sequence[str] = ()
+    ranks: Sequence[RankRecord] = ()
 
 
 def execute(
@@ -134,9 +140,10 @@ def execute(
         open_s = time.perf_counter() - opened
         abandoned = never_ready
         if not never_ready:
+            start_ns = crew.agreed_start(observer)
             watcher.look_at_memory(0.0)
             with watch:
-                watcher.start_ns = crew.release()
+                watcher.start_ns = crew.release(start_ns)
                 if signals.received:
                     crew.stop()  # it came while the line was being opened
                 abandoned = not watcher.watch(observer)
@@ -199,6 +206,7 @@ def _records(
         log = merged_parts(parts[own], logs[own])
         found.append(
             ProcessRecord(
+                number=number,
                 ready=one,
                 reports=reports[own],
                 calls=CallsOfLog(log, parts[own][0].schedule is not None),

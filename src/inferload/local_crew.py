@@ -24,7 +24,7 @@ from inferload.inputs import described
 from inferload.lane import LocalLane
 from inferload.memory import peak_rss_bytes
 from inferload.merging import LogPlace
-from inferload.placement import Place, places, usable_cpus
+from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from inferload.crew import Observer
     from inferload.inputs import CallInput
     from inferload.outcome import Outcome
     from inferload.records import RunWarning
@@ -71,8 +72,8 @@ class LocalCrew:
         self._given = given
         self._options = options
         self._place = Place()
-        if share is None and options.pin != "none":
-            (self._place,) = places(options.pin, usable_cpus(), 1, options.load.callers)
+        if share is None:
+            (self._place,) = options.places()
         self._share = share or _whole(options, self._place)
         self._load_s = load_s
         self._whole = ExitStack()
@@ -258,6 +259,9 @@ class LocalCrew:
                 return not waiting
             waiting[0](min(left_s, _TURN_S))
 
+    def agreed_start(self, observer: Observer) -> int | None:
+        """Whenever all callers are ready."""
+
     def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds.
 
@@ -328,6 +332,7 @@ def _whole(options: RunOptions, place: Place) -> Share:
         budget = Budget.of(options.calls)
     return Share(
         number=options.number_of(0),
+        processes=options.local_ranks,
         schedules=schedules,
         budget=budget,
         callers_in_all=options.load.callers,

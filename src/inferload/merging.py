@@ -70,7 +70,7 @@ class Merge:
     def _count(self, counter: WindowCounter, log: CallLog, place: LogPlace) -> None:
         tally = log.tally
         if tally is None:
-            log = tallied(log, place.callers, open_loop=self._open_loop)
+            log = counted(log, place.callers, open_loop=self._open_loop)
             tally = log.tally
         if tally is None:
             raise AssertionError("a log that was tallied has counts")
@@ -124,11 +124,31 @@ def merged(
     return merge.log(callers_by_lane)
 
 
-def tallied(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
-    """A raw log as counts and a sample."""
-    tally = Tally(callers, int(log.input.max()) + 1, open_loop=open_loop)
-    tally.add(0, _columns(log))
-    return tally.handed_over(log.errors)
+def counted(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
+    """A raw log as counts and a sample.
+
+    All ``callers`` serve one queue, unless the log says otherwise.
+    """
+    if log.tally is not None:
+        return log
+    queues = log.queues()
+    inputs = int(log.input.max(initial=0)) + 1
+    merge = Merge(open_loop=open_loop, inputs=inputs, most_rows=0)
+    for rows, served_by in queues:
+        own = log if len(queues) == 1 else log.rows(rows)
+        tally = Tally(served_by or callers, inputs, open_loop=open_loop)
+        tally.add(0, _columns(own))
+        merge.add(tally.handed_over(log.errors), LogPlace(callers=served_by or callers))
+    return merge.log(log.callers_by_lane)
+
+
+def thinned(log: CallLog, one_in: int) -> CallLog:
+    """A counted log with one of so many of its rows."""
+    if log.tally is None:
+        raise ValueError("only a log that is counted can do without rows")
+    tally = replace(log.tally, sampled_one_in=log.tally.sampled_one_in * one_in)
+    rows: dict[str, Any] = _thinned(_columns(log), one_in)
+    return replace(log, **rows, tally=tally)
 
 
 def _columns(log: CallLog) -> Columns:

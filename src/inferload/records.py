@@ -217,8 +217,9 @@ class ModelShare:
 class RunSpec:
     """What was asked for and, where that was left open, what was chosen.
 
-    ``callers`` are those of all ``processes`` together. ``isolated``: they ran in other processes
-    than the one that asked for the run.
+    ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
+    cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
+    asked for the run.
     """
 
     target: str
@@ -227,6 +228,7 @@ class RunSpec:
     load: str
     callers: int
     processes: int = 1
+    ranks: int = 1
     rate_per_s: float | None = None
     drain_s: float | None = None
     calls: int | None
@@ -342,6 +344,32 @@ class ProcessFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankFigures:
+    """One rank of a cluster, over the same part of the run as the summary.
+
+    ``lost``: how it was lost, if it was; it then has no calls. ``late_ms``: how long after the
+    agreed time it let its callers start, ``clock_error_ms`` by how much its clock may be off the
+    first rank's, which only matters to when it started. ``differs``: what its machine or build has
+    that the first rank's has not.
+    """
+
+    rank: int
+    host: str
+    processes: int
+    callers: int
+    completed_calls: int = 0
+    failed_calls: int = 0
+    throughput_calls_per_s: float = 0.0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    start_late_ms: float | None = None
+    late_ms: float = 0.0
+    clock_error_ms: float = 0.0
+    differs: tuple[str, ...] = ()
+    lost: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetUp:
     """What happened before the start line.
 
@@ -374,8 +402,9 @@ class RunResult:
     """All that is known about one run; every report is drawn from this alone.
 
     ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
-    ``"crashed"`` (it ended its process), ``"timed out"`` (a call did not return) or
-    ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON values.
+    ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
+    did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
+    values, those of the first rank.
     """
 
     run_id: str
@@ -389,6 +418,7 @@ class RunResult:
     steady: SteadyState | None = None
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
+    ranks: tuple[RankFigures, ...] = ()
     models: tuple[ModelFigures, ...] = ()
     log: CallLog = field(repr=False)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferload import checks, stats
-from inferload.records import ProcessFigures, RunResult, SetUp
+from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Preparation
-    from inferload.execution import Execution, ProcessRecord
+    from inferload.execution import Execution, ProcessRecord, RankRecord
     from inferload.records import RunSpec, RunWarning, Summary, Verification
 
 
@@ -23,7 +23,7 @@ def result_of(done: Execution) -> RunResult:
     """Summarize and check a run."""
     ready = [process.ready for process in done.processes]
     reports = [report for process in done.processes for report in process.reports]
-    spec = _spec_of_all(ready)
+    spec = _spec_of_all(done)
     status = _status(done, spec)
     steady = stats.judged(done.log)
     # of a run that a process or a call has ended, what came before it is no warm-up
@@ -34,7 +34,7 @@ def result_of(done: Execution) -> RunResult:
     summary = stats.summarize(
         done.log,
         spec.items_per_input,
-        callers=spec.callers,
+        callers=sum(one.spec.callers for one in ready),
         from_s=from_s,
         unfinished=unfinished,
         # a run that was cut short was not looked at for as long as its calls were due
@@ -45,7 +45,8 @@ def result_of(done: Execution) -> RunResult:
     if status in {"crashed", "timed out"}:
         summary = replace(summary, littles_law=None, littles_law_error=None)
     set_up = _set_up(done, ready)
-    processes = [_process(number, one, summary) for number, one in enumerate(done.processes)]
+    processes = [_process(one, summary) for one in done.processes]
+    ranks = [_rank(one, done, summary) for one in done.ranks]
     verification = _verification([r.verification for r in reports if r.verification is not None])
     found = checks.Findings(
         spec=spec,
@@ -64,6 +65,7 @@ def result_of(done: Execution) -> RunResult:
         on_device=ready[0].on_device,
         verification=verification,
         processes=processes,
+        ranks=ranks,
     )
     return RunResult(
         run_id=uuid.uuid4().hex,
@@ -84,6 +86,7 @@ def result_of(done: Execution) -> RunResult:
         steady=steady,
         verification=verification,
         processes=tuple(processes),
+        ranks=tuple(ranks),
         models=tuple(
             stats.model_figures(
                 done.log,
@@ -106,6 +109,8 @@ def result_of(done: Execution) -> RunResult:
 def _status(done: Execution, spec: RunSpec) -> str:
     if any(process.ending is not None for process in done.processes):
         return "crashed"
+    if any(rank.lost is not None for rank in done.ranks):
+        return "rank lost"
     if done.signals:
         return "interrupted"
     if done.hung or done.never_ready:
@@ -115,9 +120,15 @@ def _status(done: Execution, spec: RunSpec) -> str:
     return "failed" if failed and spec.on_error == "stop" else "complete"
 
 
-def _spec_of_all(ready: Sequence[Preparation]) -> RunSpec:
-    first = ready[0].spec
-    return replace(first, callers=sum(one.spec.callers for one in ready), processes=len(ready))
+def _spec_of_all(done: Execution) -> RunSpec:
+    """The spec with the callers and processes of all, also of ranks that were lost."""
+    first = done.processes[0].ready.spec
+    if not done.ranks:
+        count = len(done.processes)
+        return replace(first, callers=count * first.callers, processes=count)
+    own = sum(process.rank == done.processes[0].rank for process in done.processes)
+    count = own * len(done.ranks)
+    return replace(first, callers=count * first.callers, processes=count, ranks=len(done.ranks))
 
 
 def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
@@ -162,12 +173,44 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
     )
 
 
-def _process(number: int, process: ProcessRecord, summary: Summary) -> ProcessFigures:
+def _rank(rank: RankRecord, done: Execution, summary: Summary) -> RankFigures:
+    own = [process for process in done.processes if process.rank == rank.rank]
+    if rank.calls is None or not own:
+        return RankFigures(rank=rank.rank, host=rank.host, processes=0, callers=0, lost=rank.lost)
+    figures, duration_s = rank.calls.figures(summary.from_s), summary.duration_s
+    return RankFigures(
+        rank=rank.rank,
+        host=rank.host,
+        processes=len(own),
+        callers=sum(process.ready.spec.callers for process in own),
+        completed_calls=figures.completed,
+        failed_calls=figures.failed,
+        throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
+        p50_ms=figures.p50_ms,
+        p99_ms=figures.p99_ms,
+        start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
+        late_ms=rank.late_ms,
+        clock_error_ms=rank.clock_error_ms,
+        differs=_differences(own[0].ready.environment, done.processes[0].ready.environment),
+        lost=rank.lost,
+    )
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
+    """What a machine or build has that the first rank's has not, as far as figures depend on it."""
+    return tuple(
+        f"{name} {one.get(name)} (rank 0: {other.get(name)})"
+        for name in ("cpu", "cores", "usable_cores", "torch", "python", "cpu_capability", "devices")
+        if one.get(name) != other.get(name)
+    )
+
+
+def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
     figures = process.calls.figures(summary.from_s)
     duration_s = summary.duration_s
     outcomes = [report.outcome for report in process.reports]
     return ProcessFigures(
-        process=number,
+        process=process.number,
         pid=process.ready.pid,
         callers=process.ready.spec.callers,
         completed_calls=figures.completed,

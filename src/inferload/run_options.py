@@ -9,6 +9,7 @@ from inferload.errors import PlanError
 from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
 from inferload.machine import usable_cores
 from inferload.options import check_count, check_positive
+from inferload.placement import Place, places, usable_cpus
 from inferload.records import QUOTED_QUANTILES
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class RunOptions:
     ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
     ``Executor``; ``"processes"`` stands for one process a core and the best callers within.
     ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
-    ``rank``: which of the ``ranks`` of a cluster these are the options of.
+    ``rank``: which of the ``ranks`` of a cluster these are the options of, and ``local_rank`` which
+    of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
     """
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
@@ -62,6 +64,9 @@ class RunOptions:
     trace: Path | None = None
     rank: int = 0
     ranks: int = 1
+    local_rank: int = 0
+    local_ranks: int = 1
+    calls_of_all: int | None = None
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -105,6 +110,50 @@ class RunOptions:
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
         )
+
+    def of_rank(self, rank: int, ranks: int, local_rank: int, local_ranks: int) -> RunOptions:
+        """The options of one rank of a cluster, from those of all.
+
+        Calls of an open loop are dealt to all processes of all ranks. A number of calls of a closed
+        loop is divided beforehand: ranks do not ask each other while they are measured.
+
+        Raises:
+            PlanError: naming the option that ranks cannot have.
+        """
+        if self.precision is not None:
+            raise PlanError(
+                "precision is judged while a run goes on, and no rank of a cluster sees the calls "
+                "of the others: give duration_s or calls"
+            )
+        if self.trace is not None:
+            raise PlanError(f"a trace is of one process, and there are {ranks} ranks")
+        calls = self.calls
+        if calls is not None and calls < ranks * self.crew_size:
+            raise PlanError(
+                f"{calls:,} calls are fewer than {ranks * self.crew_size:,} processes on {ranks} "
+                "ranks: ask for more calls"
+            )
+        if calls is not None and isinstance(self.load, ClosedLoop):
+            calls = calls // ranks + (rank < calls % ranks)
+        return replace(
+            self,
+            calls=calls,
+            calls_of_all=self.calls,
+            rank=rank,
+            ranks=ranks,
+            local_rank=local_rank,
+            local_ranks=local_ranks,
+        )
+
+    def places(self) -> list[Place]:
+        """Where each process of this crew runs, beside those of other ranks on this machine.
+
+        Raises:
+            PlanError: there are fewer cores than processes.
+        """
+        cpus = usable_cpus() if self.pin != "none" else []
+        every = places(self.pin, cpus, self.crew_size * self.local_ranks, self.load.callers)
+        return every[self.local_rank * self.crew_size :][: self.crew_size]
 
     def _load_of_lanes(self) -> ClosedLoop | OpenLoop:
         """The load with the callers of all models."""

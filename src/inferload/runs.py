@@ -13,8 +13,8 @@ from inferload.signals import StopSignals
 from inferload.stopping import StopByPrecision
 
 if TYPE_CHECKING:
-    from inferload.crew import Crew
-    from inferload.execution import Execution, Observer
+    from inferload.crew import Crew, Observer
+    from inferload.execution import Execution
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
@@ -50,10 +50,10 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
 def raise_what_ended(result: RunResult, done: Execution) -> None:
     """Raise what a run ended by, with its result, unless it came to its end."""
     made = f"{done.log.calls_made:,} calls"
-    name, several = result.spec.target, result.spec.processes > 1
-    for number, process in enumerate(done.processes):
+    name = result.spec.target
+    for process in done.processes:
         if process.ending is not None:
-            which = f" in process {number}" if several else ""
+            which = _which(result, process.number, " in ")
             raise TargetCrashed(
                 f"{name}{which} {checks.ending_text(process.ending)}; {made} had finished",
                 result=result,
@@ -62,10 +62,9 @@ def raise_what_ended(result: RunResult, done: Execution) -> None:
         _raise_first_failure(result, done)
     if done.hung:
         hung = done.hung[0]
-        which = f" of process {hung.process}" if several else ""
         raise CallError(
-            f"{name} had not returned to caller {hung.caller}{which} from input {hung.input} after "
-            f"{result.spec.timeout_s:g} s, which ended the run; "
+            f"{name} had not returned to caller {hung.caller}{_which(result, hung.process)} from "
+            f"input {hung.input} after {result.spec.timeout_s:g} s, which ended the run; "
             f"{done.log.calls_made - done.log.calls_failed:,} calls had completed",
             caller=hung.caller,
             input=hung.input,
@@ -77,6 +76,14 @@ def raise_what_ended(result: RunResult, done: Execution) -> None:
             f"{result.spec.timeout_s:g} s for each of them: a call hangs while warming up",
             result=result,
         )
+    lost = [rank for rank in done.ranks if rank.lost is not None]
+    if lost:
+        host = f" ({lost[0].host})" if lost[0].host else ""
+        more = f", and {len(lost) - 1} more were lost" if len(lost) > 1 else ""
+        raise TargetCrashed(
+            f"rank {lost[0].rank}{host} {lost[0].lost}{more}; {made} of the other ranks are kept",
+            result=result,
+        )
     if result.status == "interrupted":
         raise RunInterrupted(
             f"{done.signals[0]} ended the run after {made}", result=result, abandoned=done.abandoned
@@ -84,7 +91,7 @@ def raise_what_ended(result: RunResult, done: Execution) -> None:
 
 
 def _raise_first_failure(result: RunResult, done: Execution) -> None:
-    for number, process in enumerate(done.processes):
+    for process in done.processes:
         for report in process.reports:
             failure = report.outcome.first_failure
             if failure is None:
@@ -94,7 +101,7 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
                 if failure.warming_up
                 else f"after {result.summary.completed_calls:,} completed calls"
             )
-            which = f" of process {number}" if result.spec.processes > 1 else ""
+            which = _which(result, process.number)
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
                 f"{failure.input} {when}: {failure.words}",
@@ -103,3 +110,13 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
                 result=result,
                 place=failure.place,
             ) from failure.exception
+
+
+def _which(result: RunResult, process: int, before: str = " of ") -> str:
+    """Which process of several, and on which rank of a cluster."""
+    spec = result.spec
+    if spec.ranks > 1:
+        rank, own = divmod(process, spec.processes // spec.ranks)
+        found = f"{before}rank {rank} ({result.ranks[rank].host})"
+        return found + (f", process {own}" if spec.processes > spec.ranks else "")
+    return f"{before}process {process}" if spec.processes > 1 else ""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferload import hdr
-from inferload.call_log import CallLog
 from inferload.intervals import BATCHES
 from inferload.records import quantile_rank
 from inferload.steady_state import window_medians, windows_of
@@ -20,7 +19,7 @@ from inferload.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallTally, Floats, Int64s
+    from inferload.call_log import CallLog, CallTally, Floats, Int64s
     from inferload.records import ModelShare
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because
@@ -154,16 +153,7 @@ def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
 def log_of_inputs(log: CallLog, share: ModelShare) -> CallLog:
     """The rows of a log in which one model of a mix was called."""
     first = share.first_input
-    rows = np.flatnonzero((log.input >= first) & (log.input < first + share.inputs))
-    return CallLog(
-        scheduled_ns=log.scheduled_ns[rows],
-        started_ns=log.started_ns[rows],
-        finished_ns=log.finished_ns[rows],
-        caller=log.caller[rows],
-        input=log.input[rows],
-        error=log.error[rows],
-        errors=log.errors,
-    )
+    return log.rows((log.input >= first) & (log.input < first + share.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +204,75 @@ class CallsOfLog:
         )
 
 
+class CallsOfProcess:
+    """Calls of one process, in a log of several; they are picked out when they are wanted."""
+
+    def __init__(self, log: CallLog, process: int, open_loop: bool) -> None:  # noqa: FBT001
+        self._log = log
+        self._process = process
+        self._open_loop = open_loop
+
+    def figures(self, from_s: float) -> PartFigures:
+        """Of the calls that finished after ``from_s``."""
+        own = self._log.rows(self._log.process == self._process)
+        return CallsOfLog(own, self._open_loop).figures(from_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedCalls:
+    """Figures of counted calls for every window that they may be asked from on.
+
+    Window w holds calls that finished from ``w * width_ns`` on; the quantiles are of all calls from
+    that window on. ``first_ns``: when the first call began, where that was at once.
+    """
+
+    width_ns: int
+    returned: tuple[int, ...]
+    failed: tuple[int, ...]
+    p50_ms: tuple[float | None, ...]
+    p99_ms: tuple[float | None, ...]
+    first_ns: int | None
+
+    @classmethod
+    def of(cls, log: CallLog, open_loop: bool) -> CountedCalls:  # noqa: FBT001
+        """Of a counted log."""
+        tally = log.tally
+        if tally is None:
+            raise ValueError("the calls of the log are not counted")
+        counts = tally.counts["response_ns" if open_loop else "service_ns"]
+        windows = len(tally.failed)
+        so_far = np.zeros(hdr.BUCKETS, np.int64)
+        edges = np.searchsorted(counts.cells, np.arange(windows + 1) * hdr.BUCKETS)
+        quantiles: list[tuple[float | None, float | None]] = []
+        for begin, end in reversed([*pairwise(edges)]):
+            so_far[counts.cells[begin:end] % hdr.BUCKETS] += counts.counts[begin:end]
+            total = int(so_far.sum())
+            ranks = [quantile_rank(q, total) for q in (0.5, 0.99)]
+            found = [hdr.value_of_rank(so_far, rank) / NS_PER_MS for rank in ranks]
+            quantiles.append((found[0], found[1]) if total else (None, None))
+        p50, p99 = zip(*reversed(quantiles), strict=True)
+        return cls(
+            width_ns=tally.width_ns,
+            returned=tuple(tally.returned_by_input.sum(axis=1).tolist()),
+            failed=tuple(tally.failed.tolist()),
+            p50_ms=p50,
+            p99_ms=p99,
+            first_ns=None if open_loop or not len(log) else int(log.started_ns.min()),
+        )
+
+    def figures(self, from_s: float) -> PartFigures:
+        """Of the calls that finished after ``from_s``, where a window begins."""
+        first = round(from_s * NS_PER_S / self.width_ns)
+        within = first < len(self.failed)
+        return PartFigures(
+            completed=sum(self.returned[first:]),
+            failed=sum(self.failed[first:]),
+            p50_ms=self.p50_ms[first] if within else None,
+            p99_ms=self.p99_ms[first] if within else None,
+            first_ns=self.first_ns,
+        )
+
+
 class RawPart:
     """Every call."""
 
@@ -258,18 +317,11 @@ class RawPart:
 
     def _lateness_ns(self) -> Int64s:
         log = self._log
-        lanes = log.callers_by_lane or (self._callers,)
         free = np.empty(len(log), np.int64)
         # a call that was dealt to a process and a model waits for their callers alone
-        last = np.cumsum(lanes)
-        process, own = np.divmod(log.caller, last[-1])
-        queue = process * len(lanes) + np.searchsorted(last, own, side="right")
-        order = np.argsort(queue, kind="stable")
-        ends = np.cumsum(np.bincount(queue, minlength=len(lanes)))
-        for number, (begin, end) in enumerate(pairwise([0, *ends])):
-            rows = order[begin:end]
-            callers = lanes[number % len(lanes)]
-            free[rows], _ = free_since(log.finished_ns[rows], np.empty(0, np.int64), callers)
+        for rows, callers in log.queues():
+            finished = log.finished_ns[rows]
+            free[rows], _ = free_since(finished, np.empty(0, np.int64), callers or self._callers)
         return np.maximum(log.started_ns - np.maximum(log.scheduled_ns, free), 0)
 
     def windows(self) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,11 +56,14 @@ class StopSignals:
 
     The first signal calls ``stop``. Another one raises ``KeyboardInterrupt`` while
     ``may_interrupt`` is true, and is ignored when it is not: what is being collected then is kept.
+    Signals that come less than ``apart_s`` after the first are the same wish.
     Only the main thread can watch for signals; in any other nothing is done.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, apart_s: float = 0.0) -> None:
         self.received: list[str] = []
+        self._apart_s = apart_s
+        self._first_s = 0.0
         self.stop: Callable[[], None] = lambda: None
         self.may_interrupt = False
         self._before: dict[signal.Signals, Any] = {}
@@ -76,6 +80,10 @@ class StopSignals:
 
     def _handle(self, number: int, frame: Any) -> None:
         del frame
+        now = time.monotonic()
+        if self.received and now - self._first_s < self._apart_s:
+            return
+        self._first_s = self._first_s or now
         self.received.append(signal.Signals(number).name)
         self.stop()
         if len(self.received) > 1 and self.may_interrupt:

@@ -21,6 +21,7 @@ from inferload.records import (
     Distribution,
     ModelFigures,
     ProcessFigures,
+    RankFigures,
     RunResult,
     RunSpec,
     RunWarning,
@@ -62,7 +63,7 @@ class _Document(BaseModel):
     schema_version: Literal[3]
     run_id: str
     created_at: str
-    status: Literal["complete", "failed", "crashed", "timed out", "interrupted"]
+    status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
     spec: RunSpec
     environment: dict[str, Any]
     set_up: SetUp
@@ -71,6 +72,7 @@ class _Document(BaseModel):
     steady: SteadyState | None = None
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
+    ranks: tuple[RankFigures, ...] = ()
     models: tuple[ModelFigures, ...] = ()
     log: _LogReference
 

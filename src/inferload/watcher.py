@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.call_log import CallLog
-    from inferload.crew import Crew, PartReport
-    from inferload.execution import Observer
+    from inferload.crew import Crew, Observer, PartReport
     from inferload.log_file import CallInFlight
     from inferload.stopping import StopByPrecision
 

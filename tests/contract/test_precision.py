@@ -16,10 +16,11 @@ BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_a_closed_loop_stops_when_its_figures_are_precise(executor):
-    model = models.Sleeps(0.001) if executor == "threads" else torch.jit.script(models.NoOp())
+    # calls so short that one descheduling is a thousand of them do not suit a rule about quantiles
+    model = models.Sleeps(0.001) if executor == "threads" else torch.jit.script(models.mlp())
     result = il.run(
         model,
-        [torch.zeros(1)],
+        [torch.zeros(64, 8)],
         precision=0.5,
         quantile="p90",
         time_limit_s=30.0,

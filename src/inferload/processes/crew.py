@@ -28,7 +28,6 @@ from inferload.log_file import LogFile
 from inferload.machine import usable_cores
 from inferload.memory import pss_bytes
 from inferload.outcome import Outcome
-from inferload.placement import places, usable_cpus
 from inferload.processes import assignment as say
 from inferload.processes.assignment import Assignment, Descriptor, SharedLog
 from inferload.processes.entry import main, nursery
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from inferload.crew import Observer
     from inferload.loads import Schedule
     from inferload.model_source import ModelSource
     from inferload.placement import Place
@@ -140,8 +140,7 @@ class ProcessCrew:
 
     def _set_aside(self) -> None:
         options, count = self._options, self._options.crew_size
-        cpus = usable_cpus() if options.pin != "none" else []
-        self._places = places(options.pin, cpus, count, options.load.callers)
+        self._places = options.places()
         self._schedules = options.schedules()
         closed = self._schedules[0][0] is None
         if closed and options.calls is not None and options.calls < count:
@@ -277,6 +276,9 @@ class ProcessCrew:
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the callers of all processes stand at the start line."""
         return self._wait(lambda one: one.at_line or one.ended, timeout_s)
+
+    def agreed_start(self, observer: Observer) -> int | None:
+        """Whenever all callers are ready."""
 
     def release(self, at_ns: int | None = None) -> int:
         """Tell all processes when to start; that time."""

@@ -109,7 +109,7 @@ class _Worker:
         options = given.options
         return Share(
             number=options.number_of(given.process),
-            processes=given.processes,
+            processes=given.processes * options.local_ranks,
             schedules=options.schedules()[given.process],
             logs=[
                 LogFile.opened(log.file.fileno, log.rows, log.room, log.reserved_rows)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inferload.records import (
         Distribution,
         ProcessFigures,
+        RankFigures,
         RunResult,
         RunSpec,
         SetUp,
@@ -45,6 +46,7 @@ _LABELS = {"p999": "p99.9", "p9999": "p99.99"}
 _STATUS = {
     "failed": "the target raised: the figures cover the calls before",
     "crashed": "the target ended its process: the figures cover the calls that had finished",
+    "rank lost": "a rank was lost: the figures are those of the others",
     "timed out": "a call did not return: the figures cover the calls before",
     "interrupted": "interrupted: the figures cover the calls until then",
 }
@@ -69,7 +71,9 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), _histogram(summary.response_ms)]
     if result.models:
         parts += [Text(), _models(result)]
-    if len(result.processes) > 1:
+    if result.ranks:
+        parts += [Text(), _ranks(result.ranks)]
+    if result.spec.processes > result.spec.ranks:
         parts += [Text(), _processes(result.processes)]
     if result.spec.pin != "none":
         parts += [Text(), _layout(result)]
@@ -118,7 +122,9 @@ def _callers(spec: RunSpec) -> str:
     found = count_text(spec.callers_per_process, "caller")
     own = [f"{one.callers} {one.name}" for one in spec.models if one.callers is not None]
     found += f" ({' + '.join(own)})" if own else ""
-    return found if spec.processes == 1 else f"{spec.processes} processes x {found}"
+    each = spec.processes // spec.ranks
+    found = f"{each} processes x {found}" if each > 1 else found
+    return found if spec.ranks == 1 else f"{spec.ranks} ranks x {found}"
 
 
 def _end(spec: RunSpec) -> str:
@@ -380,6 +386,31 @@ def _models(result: RunResult) -> Table:
             well = not one.verification.differing and one.verification.reason is None
             cells.append("yes" if well else "no")
         table.add_row(*cells)
+    return table
+
+
+def _ranks(ranks: Sequence[RankFigures]) -> Table:
+    """A line for each rank: all where they are few, else those that were lost and the slowest."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for name in ("rank", "host", "calls", "calls/s", "p50", "p99", "began after", ""):
+        left = name in {"host", ""}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "host")
+    shown = ranks
+    if len(ranks) > MOST_LINES:
+        shown = sorted(ranks, key=lambda one: (one.lost is None, -(one.p50_ms or 0.0)))[:MOST_LINES]
+    for one in shown:
+        times = (one.p50_ms, one.p99_ms, one.start_late_ms)
+        table.add_row(
+            str(one.rank),
+            one.host,
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s),
+            *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
+            "" if one.lost is None else "lost",
+        )
+    if len(ranks) > MOST_LINES:
+        lost = sum(one.lost is not None for one in ranks)
+        table.caption = f"the slowest of {len(ranks):,} ranks" + (f", {lost:,} lost" * bool(lost))
     return table
 
 

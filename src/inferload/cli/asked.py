@@ -1,0 +1,167 @@
+"""What was asked of ``inferload run``, by flags or a run file, and what that means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inferload.model_source import MemberSource, ModelSource
+    from inferload.run_options import RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The flags of ``inferload run``, as they were given."""
+
+    model: str
+    callers: int
+    processes: int | None
+    calls: int | None
+    duration: str | None
+    precision: str | None
+    quantile: str
+    time_limit: str | None
+    rate: float | None
+    arrivals: str | None
+    warmup: str | None
+    inputs: list[str] | None
+    form: str | None
+    executor: str
+    threads_per_call: int | None
+    pin: str
+    autocast: str | None
+    seed: int
+    on_error: str
+    verify: bool
+    timeout: str | None
+    isolate: bool
+    json: Path | None
+    trace: Path | None
+    quiet: bool
+    members: tuple[MemberSource, ...] = ()
+
+    @classmethod
+    def from_words(cls, words: dict[str, Any], given: set[str]) -> Asked:
+        """From flags and, where MODEL is one, a run file; ``given`` names the flags given.
+
+        Raises:
+            PlanError: naming the run file, and the line or key that is wrong.
+        """
+        members: tuple[MemberSource, ...] = ()
+        if words["model"].endswith(".toml"):
+            words, members = _with_file(words, given)
+        return cls(**words, members=members)
+
+    def options(self) -> RunOptions:
+        """How to run.
+
+        Raises:
+            PlanError: naming the option that cannot be run, and its value.
+        """
+        from inferload import units
+        from inferload.loads import load_from_text
+        from inferload.run_options import Lane, RunOptions
+
+        processes = self.processes
+        if processes is None and self.isolate and self.executor != "processes":
+            processes = 1
+        lanes = [
+            Lane(name=one.name, callers=one.callers, weight=one.weight)
+            for one in self.members
+            if one.callers is not None
+        ]
+        return RunOptions(
+            lanes=tuple(lanes),
+            load=load_from_text(self.arrivals, self.rate, self.callers, self.seed),
+            calls=self.calls,
+            duration_s=_seconds(self.duration),
+            precision=None if self.precision is None else units.fraction(self.precision),
+            quantile={"p99.9": "p999", "p99.99": "p9999"}.get(self.quantile, self.quantile),
+            time_limit_s=_seconds(self.time_limit),
+            **_warm_up(self.warmup),
+            executor=self.executor,
+            processes=processes,
+            threads_per_call=self.threads_per_call,
+            pin=self.pin,
+            timeout_s=_seconds(self.timeout),
+            seed=self.seed,
+            on_error=self.on_error,
+            verify=self.verify,
+            trace=self.trace,
+        ).checked()
+
+    def source(self) -> ModelSource:
+        """What to run."""
+        from inferload.model_source import ModelSource
+
+        return ModelSource(
+            spec=self.model,
+            members=self.members,
+            input_texts=tuple(self.inputs or ()),
+            form=self.form,
+            autocast=self.autocast,
+            seed=self.seed,
+        )
+
+    def check_outputs(self) -> None:
+        """Refuse files that could not be written in the end.
+
+        Raises:
+            PlanError: naming the file.
+        """
+        from inferload.files import beside, check_writable
+
+        for path in (self.json, self.trace):
+            if path is not None:
+                check_writable(path)
+        if self.json is not None:
+            check_writable(beside(self.json, ".calls"))
+
+
+def _seconds(text: str | None) -> float | None:
+    from inferload.units import duration_s
+
+    return None if text is None else duration_s(text)
+
+
+def _with_file(
+    asked: dict[str, Any], given: set[str]
+) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
+    """The flags with what a run file sets, unless the command line does, and its models."""
+    from inferload.errors import PlanError
+    from inferload.model_source import MemberSource
+    from inferload.run_file import read_run_file
+
+    path = Path(asked["model"])
+    file = read_run_file(path)
+    for name in {"form", "inputs"} & given if file.models else ():
+        raise PlanError(f"--{name} is of one model, and {path} has several: write it there")
+    # one end of a run on the command line takes the place of another one in the file
+    ends = {"calls", "duration", "precision"}
+    left_out = given | (ends if ends & given else set())
+    options = {name: value for name, value in file.options().items() if name not in left_out}
+    members = tuple(
+        MemberSource(
+            name=name,
+            spec=entry.model,
+            weight=entry.weight,
+            form=entry.form,
+            input_texts=tuple(entry.inputs),
+            callers=entry.callers,
+        )
+        for name, entry in file.models.items()
+    )
+    return asked | options | ({"model": file.model} if file.model else {}), members
+
+
+def _warm_up(text: str | None) -> dict[str, Any]:
+    """Read ``--warmup``: a number of calls, or auto."""
+    from inferload.errors import PlanError
+
+    if text is None or text == "auto":
+        return {"warmup": text}
+    if not text.isascii() or not text.isdigit():
+        raise PlanError(f"warmup {text!r} is not understood: give a number of calls, or auto")
+    return {"warmup": "fixed", "warmup_calls": int(text)}

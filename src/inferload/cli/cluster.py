@@ -1,0 +1,97 @@
+"""A run that torchrun has started on many ranks: the first one saves and reports."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from inferload.cli import output
+from inferload.cli.running import Silent, crew_for, run_and_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.cli.asked import Asked
+    from inferload.cluster.launch import Launch
+    from inferload.cluster.rank import FirstRankLostError, Rank
+    from inferload.crew import Observer
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+
+
+def run_as_rank(launch: Launch, words: Callable[[], Asked]) -> None:
+    """Run one rank's share; the first rank saves and reports what all of them measured.
+
+    The other ranks say nothing and exit with 0: what went wrong with them the first one says.
+
+    Raises:
+        InferloadError: on the first rank, what it or another one was refused by.
+        typer.Exit: with the exit code, unless that is 0.
+    """
+    from inferload.signals import PutOff
+
+    if launch.rank == 0:
+        output.errors.print(f"importing torch, joining {launch.ranks} ranks")
+    with PutOff():
+        from inferload.cluster.link import connected
+        from inferload.cluster.rank import Rank
+
+        link = connected(launch)
+    with link:
+        rank = Rank(link)
+        (_first if launch.rank == 0 else _other)(launch, rank, words)
+
+
+def _options(launch: Launch, asked: Asked) -> RunOptions:
+    return asked.options().of_rank(launch.rank, launch.ranks, launch.local_rank, launch.local_ranks)
+
+
+def _first(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
+    try:
+        asked = words()
+        asked.check_outputs()
+        options = _options(launch, asked)
+
+        def run(observer: Observer) -> RunResult | None:
+            with crew_for(asked, options, observer) as crew:
+                return rank.run(crew, options, observer)
+
+        run_and_report(asked, options, run)
+    finally:
+        rank.end()
+
+
+def _other(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
+    from inferload.cluster.link import StoreLostError
+    from inferload.cluster.rank import FirstRankLostError
+    from inferload.errors import InferloadError
+
+    asked: Asked | None = None
+    try:
+        asked = words()
+        options, observer = _options(launch, asked), Silent()
+        with crew_for(asked, options, observer) as crew:
+            rank.run(crew, options, observer)
+    except FirstRankLostError as error:
+        _keep(launch.rank, None if asked is None else asked.json, error)
+        raise typer.Exit(output.EXIT_CRASHED) from None
+    except StoreLostError as error:
+        output.say(f"rank {launch.rank}: {error}")
+        raise typer.Exit(output.EXIT_CRASHED) from None
+    except InferloadError as error:
+        rank.refuse(error)
+    except KeyboardInterrupt:
+        rank.refuse(InferloadError("was interrupted before the start"))
+        raise
+
+
+def _keep(rank: int, json: Path | None, error: FirstRankLostError) -> None:
+    """Save what a rank has measured that can hand it over to nobody."""
+    if json is None:
+        json = Path(tempfile.mkdtemp(prefix="inferload-")) / "run.json"
+    path = json.with_name(f"{json.name.removesuffix('.json')}.rank{rank}.json")
+    kept = f"; what this rank measured is kept in {path}" if output.save(error.result, path) else ""
+    output.say(f"rank {rank}: {error}{kept}")

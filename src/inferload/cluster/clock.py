@@ -1,0 +1,82 @@
+"""The clocks of other machines, as far as they are needed to start together.
+
+Durations are always taken by one clock; what is learned here is only when a rank is to start.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.cluster.link import Link
+
+ROUNDS = 16
+# A rank that is asked what time it is answers at once, unless it is lost.
+ANSWER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offset:
+    """How far another clock is ahead, give or take ``error_ns``."""
+
+    ahead_ns: int
+    error_ns: int
+
+
+def clock_name() -> str:
+    """A name that processes have in common if they have a monotonic clock in common."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/time').readlink()}"
+    except OSError:
+        return f"process {os.getpid()}"
+
+
+def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | None:
+    """How far the clock of another rank is ahead of this one's; ``None`` if it does not answer.
+
+    The answer was read between asking and hearing it, so half of that time bounds the error; the
+    quickest of several rounds counts (Cristian 1989).
+    """
+    best: Offset | None = None
+    for number in range(ROUNDS):
+        asked = now_ns()
+        link.say(f"time/{rank}/asked/{number}")
+        answer = _awaited(link, f"time/{rank}/answer/{number}")
+        heard = now_ns()
+        if answer is None:
+            return best
+        found = Offset(
+            ahead_ns=int(answer) - (asked + heard) // 2, error_ns=(heard - asked + 1) // 2
+        )
+        if best is None or found.error_ns < best.error_ns:
+            best = found
+    return best
+
+
+def answer_time(link: Link, now_ns: Callable[[], int]) -> None:
+    """Answer another rank that asks what time it is here."""
+    for number in range(ROUNDS):
+        if _awaited(link, f"time/{link.rank}/asked/{number}") is None:
+            return
+        link.say(f"time/{link.rank}/answer/{number}", str(now_ns()).encode())
+
+
+def is_asked(link: Link) -> bool:
+    """Whether another rank has begun to ask what time it is here."""
+    return link.heard(f"time/{link.rank}/asked/0") is not None
+
+
+def _awaited(link: Link, key: str) -> bytes | None:
+    """A value that is going to be said at once: without a pause, which would be in the error."""
+    deadline = time.monotonic() + ANSWER_S
+    while (found := link.heard(key)) is None:
+        if time.monotonic() > deadline:
+            return None
+    return found

@@ -1,0 +1,209 @@
+"""What one rank hands over to the first: figures as JSON, and its log, raw or counted.
+
+Nothing is pickled: whoever can reach the store could write there.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from inferload.call_log import CallFailure  # noqa: TC001 - pydantic reads these records
+from inferload.crew import PartReport, Preparation  # noqa: TC001
+from inferload.disturbances import Disturbances  # noqa: TC001
+from inferload.errors import ResultFormatError
+from inferload.execution import HungCall  # noqa: TC001
+from inferload.merging import counted, thinned
+from inferload.records import MemoryUse, RunWarning  # noqa: TC001
+from inferload.samples import CallsOfLog, CountedCalls
+from inferload.saved_log import log_of_bytes, log_parts
+from inferload.tally import SAMPLED_CALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.call_log import CallLog
+    from inferload.execution import Execution, ProcessRecord
+    from inferload.outcome import Outcome
+
+# So many calls of all ranks are merged one by one (36 bytes each); of more, counts are.
+MOST_RAW_CALLS = 4_000_000
+# Of more processes than this in all, memory is told by its peaks and growth alone.
+MOST_SERIES = 64
+# Looks at calls in flight are handed over as means of so many stretches of time.
+LOOKS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessReport:
+    """One process of a rank; ``figures`` where the log is counted."""
+
+    ready: Preparation
+    reports: tuple[PartReport, ...]
+    memory: MemoryUse | None
+    figures: CountedCalls | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankReport:
+    """All that one rank hands over beside its log; the fields are those of ``Execution``."""
+
+    rank: int
+    host: str
+    processes: tuple[ProcessReport, ...]
+    errors: tuple[CallFailure, ...]
+    figures: CountedCalls | None
+    late_ms: float
+    clock_error_ms: float
+    open_s: float
+    warnings: tuple[RunWarning, ...]
+    abandoned: bool
+    due_calls: int
+    due_s: float | None
+    stopped_s: float | None
+    looks: tuple[tuple[float, float], ...]
+    hung: tuple[HungCall, ...]
+    never_ready: bool
+    nursery_pss_bytes: int | None
+    disturbances: Disturbances
+    signals: tuple[str, ...]
+
+
+_REPORT = TypeAdapter(RankReport)
+
+
+def handed_over(
+    done: Execution,
+    *,
+    rank: int,
+    ranks: int,
+    host: str,
+    late_ms: float,
+    clock_error_ms: float,
+    most_raw_calls: int | None = None,
+) -> tuple[RankReport, CallLog]:
+    """What a rank hands over; of more than its share of ``most_raw_calls`` the log is counted."""
+    first = done.processes[0].ready.spec
+    open_loop, log = first.drain_s is not None, done.log
+    most = MOST_RAW_CALLS if most_raw_calls is None else most_raw_calls
+    own: list[CountedCalls | None] = [None] * len(done.processes)
+    figures = None
+    if log.tally is not None or len(log) > most // ranks:
+        log = _counted(log, first.callers, ranks, open_loop=open_loop)
+        figures = CountedCalls.of(log, open_loop)
+        own = [_counted_calls(one, open_loop=open_loop) for one in done.processes]
+    series = len(done.processes) * ranks <= MOST_SERIES
+    report = RankReport(
+        rank=rank,
+        host=host,
+        processes=tuple(
+            ProcessReport(
+                ready=one.ready,
+                reports=tuple(map(_small, one.reports)),
+                memory=one.memory if series or one.memory is None else _peaks(one.memory),
+                figures=counted_calls,
+            )
+            for one, counted_calls in zip(done.processes, own, strict=True)
+        ),
+        errors=log.errors,
+        figures=figures,
+        late_ms=late_ms,
+        clock_error_ms=clock_error_ms,
+        open_s=done.open_s,
+        warnings=tuple(done.warnings),
+        abandoned=done.abandoned,
+        due_calls=done.due_calls,
+        due_s=done.due_s,
+        stopped_s=done.stopped_s,
+        looks=_means(done.looks[0] if done.looks else ()),
+        hung=tuple(done.hung),
+        never_ready=done.never_ready,
+        nursery_pss_bytes=done.nursery_pss_bytes,
+        disturbances=done.disturbances,
+        signals=tuple(done.signals),
+    )
+    return report, log
+
+
+def packed(report: RankReport, log: CallLog) -> bytes:
+    """What is handed over as bytes: the length of the JSON, the JSON, the log."""
+    text = _REPORT.dump_json(report)
+    parts = [struct.pack("<Q", len(text)), text, *log_parts(log, f"rank {report.rank}")]
+    return b"".join(parts)
+
+
+def unpacked(content: bytearray, rank: int) -> tuple[RankReport, CallLog]:
+    """What :func:`packed` made.
+
+    Raises:
+        ResultFormatError: it is damaged, or another version's.
+    """
+    try:
+        (length,) = struct.unpack_from("<Q", content)
+        report = _REPORT.validate_json(bytes(content[8 : 8 + length]))
+    except (struct.error, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResultFormatError(
+            f"what rank {rank} handed over cannot be read ({reason}): do all ranks have the same "
+            "version of inferload?"
+        ) from error
+    log = np.frombuffer(content, np.uint8, offset=8 + length)
+    return report, log_of_bytes(log, f"rank {rank}", f"rank {rank}", report.errors)
+
+
+def _counted(log: CallLog, callers: int, ranks: int, *, open_loop: bool) -> CallLog:
+    """The log as counts, with this rank's share of the rows that are kept of all."""
+    found = counted(log, callers, open_loop=open_loop)
+    one_in = 1
+    while len(found) / one_in > SAMPLED_CALLS / ranks:
+        one_in *= 2
+    return thinned(found, one_in)
+
+
+def _counted_calls(process: ProcessRecord, *, open_loop: bool) -> CountedCalls | None:
+    calls = process.calls
+    if not isinstance(calls, CallsOfLog):
+        raise TypeError("a rank has the logs of its own processes")
+    if not calls.log.calls_made:
+        return None
+    found = counted(calls.log, process.ready.spec.callers, open_loop=open_loop)
+    return CountedCalls.of(found, open_loop)
+
+
+def _small(report: PartReport) -> PartReport:
+    """A report without what has no use elsewhere, or cannot be sent."""
+    return replace(report, outcome=_small_outcome(report.outcome))
+
+
+def _small_outcome(outcome: Outcome) -> Outcome:
+    failure = outcome.first_failure
+    firsts = [first for first in outcome.first_calls_ns if first]
+    slowest = max(firsts, key=lambda first: first[0], default=None)
+    return replace(
+        outcome,
+        kept=(),
+        errors=(),  # they are the log's
+        first_calls_ns=() if slowest is None else (slowest,),
+        first_failure=None if failure is None else replace(failure, exception=None),
+    )
+
+
+def _peaks(memory: MemoryUse) -> MemoryUse:
+    return replace(
+        memory,
+        times_s=memory.times_s[-1:],
+        rss_bytes=memory.rss_bytes[-1:],
+        pss_times_s=memory.pss_times_s[-1:],
+        pss_bytes=memory.pss_bytes[-1:],
+    )
+
+
+def _means(looks: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Looks of stretches of time: when each began, and what was seen in the mean."""
+    found = np.array(looks, np.float64).reshape(-1, 2)
+    stretches = np.array_split(found, min(LOOKS, len(found))) if len(found) else []
+    return tuple((float(one[0, 0]), float(one[:, 1].mean())) for one in stretches)

@@ -1,0 +1,148 @@
+"""The other ranks, as the first one sees them: who is ready, who has failed, who is lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferload import errors
+from inferload.cluster.clock import Offset, ask_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from inferload.cluster.link import Link
+    from inferload.crew import Observer
+
+# A rank that was not heard of for so long is lost; one that was never heard of, after JOIN_S.
+LOST_S = 10.0
+JOIN_S = 300.0
+LOOK_AT_BEATS_S = 2.0
+# Ranks that are named while they are waited for.
+NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One rank: its machine, the name of that machine's clock, and its process."""
+
+    rank: int
+    host: str
+    clock: str
+    pid: int
+
+
+class Members:
+    """All ranks of a run.
+
+    ``lost`` says for each rank that is lost, how; ``done`` are those that have handed over.
+    """
+
+    def __init__(self, link: Link, own: Member) -> None:
+        self._link = link
+        self._known: dict[int, Member] = {own.rank: own}
+        self._ready: set[int] = set()
+        self._announced: list[int] = []
+        self._beats: list[int] = []
+        self._changed_s: list[float] = []
+        self._looked_s = 0.0
+        self.lost: dict[int, str] = {}
+        self.done: set[int] = set()
+        self.offsets: dict[str, Offset] = {own.clock: Offset(ahead_ns=0, error_ns=0)}
+        link.expect_beats()
+
+    @property
+    def others(self) -> Iterable[int]:
+        """Every other rank that is not lost."""
+        return (rank for rank in range(1, self._link.ranks) if rank not in self.lost)
+
+    def member(self, rank: int) -> Member | None:
+        """What a rank has said of itself, if it has."""
+        if rank not in self._known and (said := self._link.heard(f"hello/{rank}")) is not None:
+            self._known[rank] = Member(**json.loads(said))
+        return self._known.get(rank)
+
+    def name(self, rank: int) -> str:
+        """A rank and its machine, in words."""
+        found = self.member(rank)
+        return f"rank {rank}" + (f" ({found.host})" if found else "")
+
+    def look(self) -> None:
+        """See who was not heard of for too long; it takes no time if that was done just now."""
+        now = time.monotonic()
+        if now - self._looked_s < LOOK_AT_BEATS_S:
+            return
+        self._looked_s = now
+        beats = self._link.beats()
+        if not self._beats:
+            self._changed_s = [now] * len(beats)
+            self._beats = beats
+        for rank, count in enumerate(beats):
+            if count != self._beats[rank]:
+                self._changed_s[rank] = now
+            silent_s = now - self._changed_s[rank]
+            if rank in {0, *self.lost, *self.done} or silent_s < (LOST_S if count else JOIN_S):
+                continue
+            if self._link.has_sent(f"result/{rank}"):
+                continue  # it has ended, and is to be heard yet
+            self.lost[rank] = (
+                f"was not heard of for {silent_s:.0f} s" if count else "was never heard of"
+            )
+        self._beats = beats
+
+    def raise_errors(self) -> None:
+        """Raise what another rank was refused by, before the run.
+
+        Raises:
+            InferloadError: of the class that it was there.
+        """
+        if not self._link.count("errors"):
+            return
+        for rank in self.others:
+            told = self._link.heard(f"error/{rank}")
+            if told is not None:
+                kind, text = json.loads(told)
+                raise error_of(kind, f"{self.name(rank)}: {text}")
+
+    def all_ready(self) -> bool:
+        """Whether every rank stands at the start line, or is lost."""
+        self.raise_errors()
+        self.look()
+        if self._link.count("ready") >= self._link.ranks:
+            return True
+        return bool(self.lost) and not self.not_ready()
+
+    def not_ready(self) -> list[int]:
+        """The ranks that are not at the start line yet, and not lost."""
+        for rank in self.others:
+            if rank not in self._ready and self._link.heard(f"ready/{rank}") is not None:
+                self._ready.add(rank)
+        return [rank for rank in self.others if rank not in self._ready]
+
+    def announce_missing(self, observer: Observer) -> None:
+        """Say whom the others wait for."""
+        missing = self.not_ready()
+        if missing and missing != self._announced:
+            self._announced = missing
+            named = ", ".join(self.name(rank) for rank in missing[:NAMED])
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            observer.stage(f"waiting for {named}{more}")
+
+    def ask_clocks(self, now_ns: Callable[[], int]) -> None:
+        """Learn the clock of every other machine, from one rank of each."""
+        for rank in self.others:
+            found = self.member(rank)
+            if found is not None and found.clock not in self.offsets:
+                offset = ask_offset(self._link, rank, now_ns)
+                if offset is not None:
+                    self.offsets[found.clock] = offset
+
+
+def error_of(kind: str, text: str) -> errors.InferloadError:
+    """The error that another rank told of, of the same class where it is one of ours."""
+    for own in (errors.PlanError, errors.NativeBuildError, errors.TargetCrashed):
+        if kind == own.__name__:
+            return own(text)
+    return errors.InferloadError(text)

@@ -1,0 +1,170 @@
+"""The run of one rank: its own crew in step with the others, and all results into one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from inferload.cluster import handover
+from inferload.cluster.clock import clock_name
+from inferload.cluster.fleet import Fleet
+from inferload.cluster.handover import handed_over, packed, unpacked
+from inferload.cluster.link import StoreLostError, wait_a_look
+from inferload.cluster.members import LOST_S, Member, Members
+from inferload.cluster.rank_crew import FleetEndedError, RankCrew
+from inferload.errors import InferloadError, ResultFormatError
+from inferload.execution import execute
+from inferload.results import result_of
+from inferload.runs import raise_what_ended
+from inferload.signals import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.cluster.link import Link
+    from inferload.crew import Crew, Observer
+    from inferload.execution import Execution
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+
+# So many ranks may put down what they hand over before the first of them was heard.
+AHEAD = 8
+# One Ctrl-C comes twice: from the terminal, and from torchrun.
+SIGNALS_APART_S = 2.0
+
+
+class FirstRankLostError(InferloadError):
+    """The first rank cannot merge anything any more; ``result`` is what this rank measured."""
+
+    def __init__(self, message: str, result: RunResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Rank:
+    """One rank of a run; only the first one has a result in the end."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._own = Member(
+            rank=link.rank, host=platform.node(), clock=clock_name(), pid=os.getpid()
+        )
+        link.say(f"hello/{link.rank}", json.dumps(asdict(self._own)).encode())
+        self._members = Members(link, self._own) if link.rank == 0 else None
+
+    def refuse(self, error: InferloadError) -> None:
+        """Tell the first rank that this one cannot run, so that it does not wait for it."""
+        link = self._link
+        told = json.dumps([type(error).__name__, str(error)])
+        with suppress(StoreLostError):
+            link.say(f"error/{link.rank}", told.encode())
+            link.count("errors", 1)
+
+    def end(self) -> None:
+        """Tell the others that the first rank waits for them no more."""
+        with suppress(StoreLostError):
+            self._link.say("over")
+            time.sleep(2 * self._link.look_s)  # it may be this process that keeps the store
+
+    def run(self, crew: Crew, options: RunOptions, observer: Observer) -> RunResult | None:
+        """Run the crew of this rank; the result of all of them, on the first rank.
+
+        Raises:
+            InferloadError: as ``runs.run_crew``.
+            RunInterrupted: Ctrl-C or SIGTERM.
+            FirstRankLostError: there is nobody to hand the result over to.
+        """
+        stop_on_error = options.on_error == "stop"
+        own = RankCrew(crew, self._link, self._own, self._members, stop_on_error=stop_on_error)
+        try:
+            ready = own.prepare(observer.stage)
+            with StopSignals(SIGNALS_APART_S) as signals:
+                done = execute(own, ready, options, observer, signals)
+                done = replace(done, signals=tuple(signals.received))
+                # a signal that comes from here on does not lose what was measured
+                report, log = handed_over(
+                    done,
+                    rank=self._link.rank,
+                    ranks=self._link.ranks,
+                    host=self._own.host,
+                    late_ms=own.late_ms,
+                    clock_error_ms=own.clock_error_ms,
+                )
+                if self._members is None:
+                    self._hand_over(lambda: packed(report, log), done)
+                    return None
+                fleet = Fleet(self._link.ranks, handover.MOST_RAW_CALLS)
+                fleet.add(report, log)
+                whole = self._gathered(fleet, self._members, options, observer, signals)
+                result = result_of(whole)
+        except FleetEndedError:
+            return None  # the first rank says why
+        raise_what_ended(result, whole)
+        return result
+
+    def _gathered(
+        self,
+        fleet: Fleet,
+        members: Members,
+        options: RunOptions,
+        observer: Observer,
+        signals: StopSignals,
+    ) -> Execution:
+        """Take what the other ranks hand over, one after another."""
+        link, impatient_after = self._link, len(signals.received)
+        for rank in range(1, link.ranks):
+            link.say("give", str(rank + AHEAD).encode())
+            announce_at = time.monotonic() + 1.0
+            while rank not in members.lost:
+                content = link.received(f"result/{rank}")
+                if content is not None:
+                    members.done.add(rank)
+                    try:
+                        fleet.add(*unpacked(content, rank))
+                    except ResultFormatError as error:
+                        members.lost[rank] = str(error)
+                    break
+                told = link.heard(f"error/{rank}")
+                if told is not None:
+                    members.lost[rank] = f"failed: {json.loads(told)[1]}"
+                elif len(signals.received) > impatient_after:
+                    members.lost[rank] = "had handed nothing over when the run was given up"
+                members.look()
+                if time.monotonic() > announce_at:
+                    announce_at = math.inf
+                    observer.stage(f"waiting for the calls of {members.name(rank)}")
+                wait_a_look(link)
+        hosts = {rank: found.host for rank in members.lost if (found := members.member(rank))}
+        lost = {rank: (hosts.get(rank, ""), how) for rank, how in members.lost.items()}
+        return fleet.execution(lost, options.calls_of_all)
+
+    def _hand_over(self, content: Callable[[], bytes], done: Execution) -> None:
+        """Give the first rank what this one has, when it is its turn."""
+        link = self._link
+        first_beats, changed = -1, time.monotonic()
+        why = "is not there any more"
+        try:
+            while True:
+                turn = link.heard("give")
+                if turn is not None and link.rank < int(turn):
+                    link.send(f"result/{link.rank}", content())
+                    return
+                if link.heard("over") is not None:
+                    why = "has ended without this one's calls"
+                    break
+                beats = link.count("beat/0")
+                if beats != first_beats:
+                    first_beats, changed = beats, time.monotonic()
+                if time.monotonic() > changed + LOST_S:
+                    why = f"was not heard of for {LOST_S:.0f} s"
+                    break
+                wait_a_look(link)
+        except StoreLostError as error:
+            why = f"cannot be reached: {error}"
+        raise FirstRankLostError(f"rank 0 {why}", result_of(done))

@@ -1,0 +1,316 @@
+"""The whole way: torchrun, ranks, their models, one result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+
+import inferload as il
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.cluster, pytest.mark.multiprocess]
+
+MODEL = """
+import atexit
+import os
+import time
+from pathlib import Path
+
+import torch
+
+RANK = os.environ["RANK"]
+
+
+class Counts(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+        atexit.register(self.tell)
+
+    def tell(self):
+        Path(os.environ["TOLD"], RANK).write_text(str(self.calls))
+
+    def forward(self, x):
+        self.calls += 1
+        time.sleep(0.001)
+        return x
+
+
+class Waits(torch.nn.Module):
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, x):
+        time.sleep(self.seconds)
+        if RANK == os.environ.get("FAILS"):
+            raise ValueError("rank " + RANK + " has had enough")
+        if RANK == os.environ.get("DIES") and bool(x.sum() > 0):
+            os.abort()
+        return x
+
+
+def counts():
+    return Counts()
+
+
+def waits():
+    if RANK == os.environ.get("LATE"):
+        time.sleep(3)
+    return Waits(0.008 if RANK == os.environ.get("SLOW") else 0.002)
+
+
+def inputs():
+    return [torch.zeros(1), torch.zeros(2)]
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(MODEL)
+    return path
+
+
+def torchrun(*words: object, ranks: int = 4, **variables: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
+            *("-m", "inferload", "run", *map(str, words)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+    )
+
+
+def ended(started: subprocess.Popen[str]) -> tuple[int, str, str]:
+    try:
+        shown, said = started.communicate(timeout=120)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+    return started.returncode, " ".join(shown.split()), " ".join(said.split())
+
+
+def rank_process(of: subprocess.Popen[str], rank: int) -> psutil.Process:
+    for child in psutil.Process(of.pid).children():
+        if child.environ().get("RANK") == str(rank):
+            return child
+    raise AssertionError(f"there is no rank {rank}")
+
+
+def until_calling(started: subprocess.Popen[str], rank: int = 0) -> None:
+    """Wait until callers of a rank call: until its process with callers uses the processor."""
+    for line in started.stderr:
+        if "warming up" in line:
+            break
+    time.sleep(2.0)
+
+
+def test_ranks_make_all_calls_together_and_the_first_reports_them(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(
+        f"{model}:counts", "--calls", 1003, "--warmup", 7, "--json", path, TOLD=tmp_path
+    )
+    code, shown, said = ended(started)
+    assert code == 0, said
+    assert "Traceback" not in said
+    result = il.load_result(path)
+    assert result.status == "complete"
+    assert (result.spec.ranks, result.spec.processes, result.spec.callers) == (4, 4, 4)
+    assert result.spec.calls == len(result.log) == result.summary.completed_calls == 1003
+    made = [int((tmp_path / str(rank)).read_text()) for rank in range(4)]
+    # each rank's model counted its own calls: those of the log, and the warm-up
+    assert [one.completed_calls + 7 for one in result.ranks] == made
+    assert [int((result.log.process == rank).sum()) + 7 for rank in range(4)] == made
+    assert sorted(one.completed_calls for one in result.ranks) == [250, 251, 251, 251]
+    response = np.sort(result.log.response_ns)
+    for q in (0.5, 0.9, 0.99):
+        exact = response[int(np.ceil(round(q * 1003, 9))) - 1] / 1e6
+        assert result.summary.response_ms.quantile(q) == exact
+    assert shown.count("target Counts") == 1
+    assert "4 ranks x 1 caller" in shown
+    # all started together: their first calls began within the noise of two cores
+    assert max(one.start_late_ms for one in result.ranks) < 500
+    assert {one.late_ms for one in result.ranks} == {0.0}
+    assert {one.clock_error_ms for one in result.ranks} == {0.0}
+
+
+def test_an_open_loop_is_dealt_to_all_processes_of_all_ranks(model, tmp_path):
+    path = tmp_path / "r.json"
+    words = ["--rate", 300, "--calls", 900, "--processes", 2, "--callers", 2, "--json", path]
+    code, shown, said = ended(torchrun(f"{model}:waits", *words, ranks=2))
+    assert code == 0, said
+    result = il.load_result(path)
+    assert (result.spec.ranks, result.spec.processes, result.spec.callers) == (2, 4, 8)
+    due = il.OpenLoop.poisson(rate_per_s=300, seed=0).schedule(900, None).times_ns
+    assert (result.log.scheduled_ns == due).all()
+    assert set(result.log.process) == {0, 1, 2, 3}
+    assert "2 ranks x 2 processes x 2 callers" in shown
+    assert [one.process for one in result.processes] == [0, 1, 2, 3]
+
+
+def test_a_rank_that_is_late_is_waited_for_and_one_that_is_slow_is_named(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(
+        f"{model}:waits", "--duration", "2s", "--json", path, ranks=3, LATE=1, SLOW=2
+    )
+    code, shown, said = ended(started)
+    assert code == 0, said
+    assert "waiting for rank 1 (" in said
+    result = il.load_result(path)
+    assert max(one.start_late_ms for one in result.ranks) < 500
+    (straggler,) = [one for one in result.warnings if one.code == "straggler"]
+    assert straggler.message.startswith("rank 2 (")
+    assert "straggler" in shown
+
+
+def test_a_rank_that_is_killed_is_said_to_be_lost_and_the_others_are_kept(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(f"{model}:waits", "--duration", "60s", "--json", path)
+    until_calling(started)
+    rank_process(started, 2).kill()
+    code, shown, said = ended(started)
+    assert code != 0
+    assert "was not heard of for 10 s" in said
+    assert "exitcode : 3" in said  # of the first rank, as torchrun tells it
+    result = il.load_result(path)
+    assert result.status == "rank lost"
+    assert [one.lost is None for one in result.ranks] == [True, True, False, True]
+    assert all(one.completed_calls > 50 for one in result.ranks if one.rank != 2)
+    assert set(result.log.process) == {0, 1, 3}
+    assert "rank 2 (" in shown
+    assert "rank-lost" in shown
+
+
+def test_a_lost_first_rank_hangs_nobody_and_the_others_keep_their_calls(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(f"{model}:waits", "--duration", "60s", "--json", path, ranks=2)
+    until_calling(started)
+    rank_process(started, 0).kill()
+    code, _, said = ended(started)
+    assert code != 0
+    assert "rank 1: rank 0 was not heard of for 10 s" in said
+    kept = il.load_result(tmp_path / "r.rank1.json")
+    assert kept.summary.completed_calls > 50
+    assert not path.exists()
+
+
+def test_a_model_that_raises_on_one_rank_ends_the_run_of_all(model, tmp_path):
+    path = tmp_path / "r.json"
+    words = ["--duration", "60s", "--warmup", 0, "--json", path]
+    code, _, said = ended(torchrun(f"{model}:waits", *words, ranks=2, FAILS=1))
+    assert code != 0
+    assert "raised in caller 0 of rank 1 (" in said
+    assert "ValueError: rank 1 has had enough" in said
+    assert "exitcode : 1" in said
+    result = il.load_result(path)
+    assert result.status == "failed"
+    assert result.ranks[1].failed_calls == 1
+    assert result.summary.duration_s < 30
+
+
+def test_a_model_that_ends_its_process_on_one_rank_is_named_by_rank(model, tmp_path):
+    (tmp_path / "ones.py").write_text(MODEL.replace("torch.zeros(2)", "torch.ones(2)"))
+    path = tmp_path / "r.json"
+    words = ["--duration", "60s", "--warmup", 0, "--json", path]
+    code, _, said = ended(torchrun(f"{tmp_path / 'ones.py'}:waits", *words, ranks=2, DIES=1))
+    assert code != 0
+    assert "in rank 1 (" in said
+    assert "SIGABRT" in said
+    assert "exitcode : 3" in said
+    assert il.load_result(path).status == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["gone.py"], "error: there is no model file gone.py"),
+        (["MODEL", "--callers", "0"], "callers"),
+        (["MODEL", "--precision", "2%"], "no rank of a cluster sees the calls of the others"),
+        (["MODEL", "--calls", "1"], "1 calls are fewer than 2 processes on 2 ranks"),
+        (["MODEL", "--trace", "t.json"], "a trace is of one process, and there are 2 ranks"),
+    ],
+)
+def test_wrong_use_is_said_once(words, sentence, model):
+    given = [f"{model}:waits" if word == "MODEL" else word for word in words]
+    code, shown, said = ended(torchrun(*given, ranks=2))
+    assert code != 0
+    assert said.count(sentence) == 1
+    assert said.count("error: ") == 1
+    assert "exitcode : 2" in said
+    assert shown == ""
+
+
+def test_what_only_another_rank_is_refused_by_is_said_with_its_name(model, tmp_path):
+    text = MODEL + "\n\nif RANK == '1':\n    raise RuntimeError('no such library here')\n"
+    (tmp_path / "half.py").write_text(text)
+    code, _, said = ended(torchrun(f"{tmp_path / 'half.py'}:waits", ranks=2))
+    assert code != 0
+    assert "error: rank 1 (" in said
+    assert "no such library here" in said
+    assert "exitcode : 2" in said
+
+
+def test_an_interrupt_ends_all_ranks_and_keeps_their_calls(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(f"{model}:waits", "--duration", "60s", "--json", path, ranks=2)
+    until_calling(started)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal sends it: to all of them
+    code, _, said = ended(started)
+    assert code != 0
+    assert "ended the run after" in said
+    result = il.load_result(path)
+    assert result.status == "interrupted"
+    assert all(one.completed_calls > 50 for one in result.ranks)
+
+
+@contextlib.contextmanager
+def without_torchrun(model: Path, path: Path, ranks: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Ranks that were started by hand, as some operators do: the first keeps the store."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "inferload", "run", f"{model}:waits"),
+                        *("--calls", "100", "--json", str(path)),
+                    ],
+                    env=os.environ
+                    | {
+                        "RANK": str(rank),
+                        "WORLD_SIZE": str(ranks),
+                        "MASTER_ADDR": "127.0.0.1",
+                        "MASTER_PORT": str(29_500 + os.getpid() % 1000),
+                    },
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for rank in range(ranks)
+        ]
+
+
+def test_ranks_find_each_other_without_an_agent(model, tmp_path):
+    path = tmp_path / "r.json"
+    with without_torchrun(model, path, 2) as started:
+        said = [one.communicate(timeout=120)[1] for one in started]
+    assert [one.returncode for one in started] == [0, 0], said
+    assert len(il.load_result(path).log) == 100
+    assert said[1] == ""
