@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cluster
 from measuring import Row, alternated, machine, print_rows
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve()
 MINILM = str(HERE.parents[1] / "examples" / "minilm.py")
 SMALL = f"{HERE.with_name('models.py')}:small"
+RANKS = 256
 LARGE = f"{HERE.with_name('models.py')}:large"
 
 
@@ -129,9 +131,15 @@ def write_again(path: Path, rows: list[Row]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def is_of_ranks(row: Row) -> bool:
+    """Whether a row belongs into the table of ranks."""
+    return row.measure.startswith(f"{RANKS} ranks") or "c10d" in row.measure
+
+
 def page(rows: list[Row], rounds: int) -> str:
     """What ``make scaling`` writes."""
-    table = [line(row) for row in rows]
+    several = [line(row) for row in rows if not is_of_ranks(row)]
+    many = [line(row) for row in rows if is_of_ranks(row)]
     return f"""# One process and several
 
 Written by `make scaling`: runs of the command line with one intra-op thread a call, in {rounds}
@@ -142,11 +150,21 @@ Machine: {machine()}.
 
 | measure | several | one | figure | range | reach | met |
 |---|---|---|---|---|---|---|
-{chr(10).join(table)}
+{chr(10).join(several)}
 
 MiniLM is `examples/minilm.py`, eager, on eight sentences; the small model 20 x (Linear(32), ReLU),
 eager, batch 1. What keeps two processes from twice the calls of one is what the cores share: memory
 bandwidth, last-level cache and clock, and on a virtual machine the neighbours.
+
+## Many ranks
+
+What the first rank of a [cluster](cluster.md) has to do when all others have handed over: merge
+their calls one by one, or their counts where all ranks together made more than two million.
+{RANKS} ranks are simulated; half as many stand beside them.
+
+| measure | {RANKS} ranks | beside it | figure | range | reach | met |
+|---|---|---|---|---|---|---|
+{chr(10).join(many)}
 """
 
 
@@ -156,7 +174,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--starts", type=int, default=100)
     options.add_argument("--quick", action="store_true", help="one round of everything")
-    options.add_argument("--only", help="minilm, small, memory or starts")
+    options.add_argument("--only", help="minilm, small, memory, starts or ranks")
     options.add_argument("--markdown", type=Path, help="write the table to this file too")
     chosen = options.parse_args()
     rounds, starts, seconds = chosen.rounds, chosen.starts, 4
@@ -167,6 +185,7 @@ def main() -> None:
         "small": lambda: scaling_rows("small model", SMALL, rounds, seconds, ">= 2.3x"),
         "memory": lambda: [memory_row(max(rounds // 3, 1))],
         "starts": lambda: [start_row(starts)],
+        "ranks": lambda: [*cluster.rows(RANKS, rounds), cluster.store_row(rounds)],
     }
     rows = [row for name, part in parts.items() if chosen.only in {None, name} for row in part()]
     print_rows(rows, rounds)

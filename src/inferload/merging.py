@@ -80,6 +80,8 @@ class Merge:
             one_in *= 2
         self._rows = [_thinned(rows, one_in // self._one_in) for rows in self._rows]
         own = _thinned(_columns(log), one_in // tally.sampled_one_in)
+        # copies: views would keep all that the log came with
+        own = {name: column.copy() for name, column in own.items()}
         self._rows.append(self._placed(own, log.errors, place))
         self._one_in = one_in
 

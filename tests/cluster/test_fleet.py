@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -244,7 +247,56 @@ def test_what_cannot_be_read_says_of_whom_it_is():
         clock_error_ms=0.0,
     )
     content = bytearray(packed(report, log))
-    for damaged in (content[:-1], content[:40], bytearray(), content[:8] + b"x" + content[9:]):
+    plain = zlib.decompress(content)
+    for damaged in (
+        content[:-1],
+        bytearray(),
+        zlib.compress(plain[:-1]),
+        zlib.compress(plain[:40]),
+        zlib.compress(plain[:4]),
+        zlib.compress(plain[:8] + b"x" + plain[9:]),
+    ):
         with pytest.raises(ResultFormatError) as caught:
             unpacked(damaged, 3)
         assert "rank 3" in str(caught.value)
+
+
+@pytest.mark.parametrize("most_raw_calls", [MOST_RAW_CALLS, 1000])
+def test_many_ranks_are_all_there(most_raw_calls):
+    logs = {rank: simulated_log(rank, 100 + rank % 7) for rank in range(256)}
+    found = merged(logs, ranks=256, most_raw_calls=most_raw_calls)
+    exact = concatenated(logs)
+    assert (found.log.tally is None) == (most_raw_calls == MOST_RAW_CALLS)
+    assert found.log.calls_made == len(exact)
+    assert found.summary.completed_calls == int(exact.completed.sum())
+    response = np.sort(exact.response_ns[exact.completed])
+    for q in (0.5, 0.9, 0.99, 0.999):
+        expected = response[int(np.ceil(round(q * len(response), 9))) - 1] / 1e6
+        assert found.summary.response_ms.quantile(q) == pytest.approx(expected, rel=1e-3)
+    assert [one.rank for one in found.ranks] == [*range(256)]
+    assert sum(one.completed_calls for one in found.ranks) == found.summary.completed_calls
+    assert "the slowest of 256 ranks" in str(found)
+
+
+def test_of_a_rank_that_was_counted_only_figures_stay():
+    # so that memory does not grow with the calls of 10,000 ranks: arrays of this rank are let go
+    fleet, kept = Fleet(2, 1000), []
+    for rank in range(2):
+        report, log = handed_over(
+            execution_of(simulated_log(rank, 20_000)),
+            rank=rank,
+            ranks=2,
+            host="h",
+            late_ms=0.0,
+            clock_error_ms=0.0,
+            most_raw_calls=1000,
+        )
+        report, log = unpacked(packed(report, log), rank)
+        base = log.started_ns
+        while base.base is not None and isinstance(base.base, np.ndarray):
+            base = base.base
+        kept.append(weakref.ref(base))
+        fleet.add(report, log)
+        del report, log, base
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None]

@@ -6,6 +6,7 @@ Nothing is pickled: whoever can reach the store could write there.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from inferload.execution import Execution, ProcessRecord
     from inferload.outcome import Outcome
 
-# So many calls of all ranks are merged one by one (36 bytes each); of more, counts are.
-MOST_RAW_CALLS = 4_000_000
+# So many calls of all ranks are merged one by one (36 bytes each, several times over); of more,
+# counts are.
+MOST_RAW_CALLS = 2_000_000
 # Of more processes than this in all, memory is told by its peaks and growth alone.
 MOST_SERIES = 64
 # Looks at calls in flight are handed over as means of so many stretches of time.
@@ -130,22 +132,24 @@ def handed_over(
 
 
 def packed(report: RankReport, log: CallLog) -> bytes:
-    """What is handed over as bytes: the length of the JSON, the JSON, the log."""
+    """What is handed over as bytes: the length of the JSON, the JSON, the log, compressed."""
     text = _REPORT.dump_json(report)
     parts = [struct.pack("<Q", len(text)), text, *log_parts(log, f"rank {report.rank}")]
-    return b"".join(parts)
+    # counts shrink to a fifth; the store is slower than that takes, and the ranks do it at once
+    return zlib.compress(b"".join(parts), 1)
 
 
-def unpacked(content: bytearray, rank: int) -> tuple[RankReport, CallLog]:
+def unpacked(sent: bytes | bytearray, rank: int) -> tuple[RankReport, CallLog]:
     """What :func:`packed` made.
 
     Raises:
         ResultFormatError: it is damaged, or another version's.
     """
     try:
+        content = bytearray(zlib.decompress(sent))  # the columns of a log can be written
         (length,) = struct.unpack_from("<Q", content)
         report = _REPORT.validate_json(bytes(content[8 : 8 + length]))
-    except (struct.error, ValidationError) as error:
+    except (zlib.error, struct.error, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise ResultFormatError(
             f"what rank {rank} handed over cannot be read ({reason}): do all ranks have the same "

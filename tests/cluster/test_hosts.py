@@ -1,0 +1,168 @@
+"""Two hosts with a network between them and clocks that differ: network and time namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import inferload as il
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.multiprocess,
+    pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("ip") is None,
+        reason="only root may make network namespaces, with iproute2",
+    ),
+]
+
+MODEL = """
+import time
+
+import torch
+
+
+class Waits(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.002)
+        return x
+
+
+def model():
+    return Waits()
+
+
+def inputs():
+    return [torch.zeros(1)]
+"""
+# How far the clock of the second host is ahead of the first one's.
+AHEAD_S = 1000
+
+
+class Host:
+    """A network namespace with an address, a name, and perhaps a clock of its own."""
+
+    def __init__(self, number: int, ahead_s: int) -> None:
+        self.namespace = f"inferload-{os.getpid()}-{number}"
+        self.link = f"il{os.getpid() % 100_000}-{number}"
+        self.address = f"10.99.0.{number + 1}"
+        self.number = number
+        self.ahead_s = ahead_s
+
+    def command(self, *words: str) -> list[str]:
+        """A command on this host."""
+        own = ["--uts"]
+        if self.ahead_s:
+            own += ["--time", "--monotonic", str(self.ahead_s)]
+        set_name = f'hostname host-{self.number}; exec "$@"'
+        return [
+            *("ip", "netns", "exec", self.namespace),
+            *("unshare", *own, "sh", "-c", set_name, "sh", *words),
+        ]
+
+    def kill_all(self) -> None:
+        """End everything on this host."""
+        found = ip("netns", "pids", self.namespace, check=False).split()
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def ip(*words: str, check: bool = True) -> str:
+    done = subprocess.run(["ip", *words], check=check, capture_output=True, text=True)
+    return done.stdout
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    found = [Host(0, 0), Host(1, AHEAD_S)]
+    try:
+        for one in found:
+            ip("netns", "add", one.namespace)
+        ip("link", "add", found[0].link, "type", "veth", "peer", "name", found[1].link)
+        for one in found:
+            ip("link", "set", one.link, "netns", one.namespace)
+            ip("-n", one.namespace, "addr", "add", f"{one.address}/24", "dev", one.link)
+            ip("-n", one.namespace, "link", "set", one.link, "up")
+            ip("-n", one.namespace, "link", "set", "lo", "up")
+        yield found
+    finally:
+        for one in found:
+            one.kill_all()
+            ip("netns", "del", one.namespace, check=False)
+
+
+def started(hosts: list[Host], *words: object) -> list[subprocess.Popen[str]]:
+    """Two ranks on each host."""
+    return [
+        subprocess.Popen(
+            host.command(
+                *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"),
+                *("--nproc-per-node", "2", "--node-rank", str(host.number)),
+                *("--master-addr", hosts[0].address, "--master-port", "29500"),
+                *("-m", "inferload", "run", *map(str, words)),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for host in hosts
+    ]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    path = tmp_path / "mine.py"
+    path.write_text(MODEL)
+    return f"{path}:model"
+
+
+def test_hosts_whose_clocks_differ_start_together(hosts, model, tmp_path):
+    path = tmp_path / "r.json"
+    both = started(hosts, model, "--duration", "2s", "--json", path)
+    said = [one.communicate(timeout=120)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    result = il.load_result(path)
+    assert [one.host for one in result.ranks] == ["host-0", "host-0", "host-1", "host-1"]
+    assert [one.late_ms for one in result.ranks] == [0.0] * 4
+    # a clock that is not known within 10 ms would be told of; one's own is known exactly
+    errors = [one.clock_error_ms for one in result.ranks]
+    assert errors[:2] == [0.0, 0.0]
+    assert 0 < errors[2] == errors[3] < 10
+    # 1,000 s apart, and their first calls begin as near as two cores let four ranks
+    assert max(one.start_late_ms for one in result.ranks) < 500
+    assert min(one.start_late_ms for one in result.ranks) >= 0
+    assert result.log.finished_ns.max() < 4e9
+    assert all(one.completed_calls > 100 for one in result.ranks)
+
+
+def test_a_host_that_is_cut_off_is_lost_and_the_other_one_goes_on(hosts, model, tmp_path):
+    path = tmp_path / "r.json"
+    both = started(hosts, model, "--duration", "5s", "--json", path)
+    for line in both[0].stderr:
+        if "warming up" in line:
+            break
+    time.sleep(2.0)
+    ip("-n", hosts[1].namespace, "link", "set", hosts[1].link, "down")
+    _, said = both[0].communicate(timeout=60)
+    assert "rank 2 (host-1) was not heard of for 10 s, and 1 more were lost" in said
+    result = il.load_result(path)
+    assert result.status == "rank lost"
+    assert [one.lost is None for one in result.ranks] == [True, True, False, False]
+    # nobody has stopped the first host's ranks: theirs is a whole run
+    assert result.summary.duration_s > 4.5
+    assert all(one.completed_calls > 300 for one in result.ranks[:2])
+    hosts[1].kill_all()
+    both[1].communicate(timeout=30)
