@@ -391,7 +391,7 @@ def _harness(found: Findings) -> Iterator[_Texts]:
         )
     late = summary.lateness_ms
     if late is not None and late.quantile(0.99) > 0.01 * median_ms:
-        python = spec.executor == "threads"
+        python = "threads" in spec.executor.split(" + ")
         yield (
             "late",
             (

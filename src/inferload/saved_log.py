@@ -1,7 +1,9 @@
 """A finished log as a file: a header, one column after another, and the tally of a long run.
 
 The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian arrays, in the
-order of ``log_file.COLUMNS``. Of a tally only the buckets that hold calls are written.
+order of ``log_file.COLUMNS``. Of a tally only the cells that hold calls are written: how far each
+is from the one before, and its count, both as the smallest unsigned integers that hold them
+(version 1 had the cells themselves, of 8 bytes).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAGIC = b"inferload calls\n"
-VERSION = 1
+VERSION = 2
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -127,15 +129,22 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version != VERSION:
+    if version not in {1, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
     return found
 
 
-def _has_long_counts(tally: CallTally) -> bool:
-    return any(int(one.counts.max(initial=0)) >= 2**32 for one in tally.counts.values())
+def _integers(values: NDArray[Any]) -> str:
+    """The type of the smallest unsigned integers that hold these."""
+    largest = int(values.max(initial=0))
+    return next(f"<u{size}" for size in (1, 2, 4, 8) if largest < 256**size)
+
+
+def _steps(cells: NDArray[Any]) -> NDArray[Any]:
+    """How far each cell is from the one before, the first from 0."""
+    return np.diff(cells, prepend=0)
 
 
 def _described(tally: CallTally) -> dict[str, Any]:
@@ -147,21 +156,27 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "sampled_one_in": tally.sampled_one_in,
         "lows": tally.lows,
         "highs": tally.highs,
-        "long_counts": _has_long_counts(tally),
+        "types": {
+            name: [_integers(_steps(counts.cells)), _integers(counts.counts)]
+            for name, counts in tally.counts.items()
+        },
         "used": {name: len(counts.cells) for name, counts in tally.counts.items()},
     }
 
 
 def _arrays(tally: CallTally) -> list[NDArray[Any]]:
     """What stands behind the columns, in this order."""
-    dtype = "<u8" if _has_long_counts(tally) else "<u4"
     arrays: list[NDArray[Any]] = [
         np.ascontiguousarray(tally.returned_by_input, "<i8"),
         np.ascontiguousarray(tally.failed, "<i8"),
     ]
     for name, counts in tally.counts.items():
-        arrays += [counts.cells.astype("<i8"), counts.counts.astype(dtype)]
-        arrays.append(np.ascontiguousarray(tally.sums[name], "<f8"))
+        steps = _steps(counts.cells)
+        arrays += [
+            steps.astype(_integers(steps)),
+            counts.counts.astype(_integers(counts.counts)),
+            np.ascontiguousarray(tally.sums[name], "<f8"),
+        ]
     return arrays
 
 
@@ -170,10 +185,13 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
     returned = reader.array("<i8", windows * inputs).reshape(windows, inputs)
     failed = reader.array("<i8", windows)
     counts, sums = {}, {}
-    dtype = "<u8" if found.get("long_counts") else "<u4"
     for name, used in found["used"].items():
-        cells = reader.array("<i8", int(used))
-        found_counts = reader.array(dtype, int(used)).astype(np.int64)
+        if "types" in found:
+            of_steps, of_counts = found["types"][name]
+            cells = np.cumsum(reader.array(of_steps, int(used)), dtype=np.int64)
+        else:
+            of_counts, cells = "<u4", reader.array("<i8", int(used))
+        found_counts = reader.array(of_counts, int(used)).astype(np.int64)
         if len(cells) and not (
             cells[0] >= 0 and cells[-1] < windows * BUCKETS and (np.diff(cells) > 0).all()
         ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -247,14 +246,12 @@ def test_what_cannot_be_read_says_of_whom_it_is():
         clock_error_ms=0.0,
     )
     content = bytearray(packed(report, log))
-    plain = zlib.decompress(content)
     for damaged in (
         content[:-1],
+        content[:40],
+        content[:4],
         bytearray(),
-        zlib.compress(plain[:-1]),
-        zlib.compress(plain[:40]),
-        zlib.compress(plain[:4]),
-        zlib.compress(plain[:8] + b"x" + plain[9:]),
+        content[:8] + b"x" + content[9:],
     ):
         with pytest.raises(ResultFormatError) as caught:
             unpacked(damaged, 3)
@@ -291,7 +288,7 @@ def test_of_a_rank_that_was_counted_only_figures_stay():
             clock_error_ms=0.0,
             most_raw_calls=1000,
         )
-        report, log = unpacked(packed(report, log), rank)
+        report, log = unpacked(bytearray(packed(report, log)), rank)
         base = log.started_ns
         while base.base is not None and isinstance(base.base, np.ndarray):
             base = base.base

@@ -55,6 +55,8 @@ class Waits(torch.nn.Module):
 
     def forward(self, x):
         time.sleep(self.seconds)
+        if RANK == os.environ.get("HANGS") and bool(x.sum() > 0):
+            time.sleep(1000)
         if RANK == os.environ.get("FAILS"):
             raise ValueError("rank " + RANK + " has had enough")
         if RANK == os.environ.get("DIES") and bool(x.sum() > 0):
@@ -235,6 +237,19 @@ def test_a_model_that_ends_its_process_on_one_rank_is_named_by_rank(model, tmp_p
     assert "SIGABRT" in said
     assert "exitcode : 3" in said
     assert il.load_result(path).status == "crashed"
+
+
+def test_a_call_that_hangs_on_one_rank_ends_the_run_of_all(model, tmp_path):
+    (tmp_path / "ones.py").write_text(MODEL.replace("torch.zeros(2)", "torch.ones(2)"))
+    path = tmp_path / "r.json"
+    words = ["--duration", "60s", "--warmup", 0, "--timeout", "1s", "--json", path]
+    code, _, said = ended(torchrun(f"{tmp_path / 'ones.py'}:waits", *words, ranks=2, HANGS=1))
+    assert code != 0
+    assert "had not returned to caller 0 of rank 1 (" in said
+    assert "from input 1 after 1 s" in said
+    result = il.load_result(path)
+    assert result.status == "timed out"
+    assert result.summary.duration_s < 30
 
 
 @pytest.mark.parametrize(

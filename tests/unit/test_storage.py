@@ -45,6 +45,17 @@ def test_results_of_every_schema_are_read(version: int):
     assert (result.summary.lateness_ms is not None) == (version == 2)
 
 
+def test_counts_of_the_first_log_format_are_read():
+    # what the inferload that saved it had: calls, the sum of cells x counts, and two quantiles
+    result = il.load_result(GOLDEN / "result_v3_counted.json")
+    counts = result.log.tally.counts["service_ns"]
+    assert (result.log.calls_made, len(result.log)) == (12_000, 55)
+    assert (counts.total, len(counts.cells)) == (12_000, 2387)
+    assert int((counts.cells * counts.counts).sum()) == 15_448_940_545
+    response = result.summary.response_ms
+    assert (response.quantile(0.5), response.quantile(0.99)) == (0.001693, 0.001983)
+
+
 def test_a_sampled_result_comes_back_with_its_counts(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
     monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 2000)
@@ -130,7 +141,7 @@ def _cut(path: Path, size: int) -> None:
 
 def test_another_version_of_the_log_is_refused(saved: Path):
     log = saved.with_suffix(".calls")
-    log.write_bytes(log.read_bytes().replace(b'"version": 1', b'"version": 7'))
+    log.write_bytes(log.read_bytes().replace(b'"version": 2', b'"version": 7'))
     with pytest.raises(ResultFormatError, match="has version 7"):
         il.load_result(saved)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
 
 
-def run_as_rank(launch: Launch, words: Callable[[], Asked]) -> None:
+def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> None:
     """Run one rank's share; the first rank saves and reports what all of them measured.
 
     The other ranks say nothing and exit with 0: what went wrong with them the first one says.
@@ -33,7 +33,7 @@ def run_as_rank(launch: Launch, words: Callable[[], Asked]) -> None:
     """
     from inferload.signals import PutOff
 
-    if launch.rank == 0:
+    if launch.rank == 0 and not quiet:
         output.errors.print(f"importing torch, joining {launch.ranks} ranks")
     with PutOff():
         from inferload.cluster.link import connected

@@ -140,7 +140,7 @@ def run_command(
     if launch is None:
         run_here(asked())
     else:
-        run_as_rank(launch, asked)
+        run_as_rank(launch, asked, quiet=quiet)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

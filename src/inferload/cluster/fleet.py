@@ -47,18 +47,19 @@ class Fleet:
         callers = count * spec.callers
         place = LogPlace(callers=callers, first_caller=report.rank * callers)
         self._merge.add(log, place)
+        of_rank: ProcessCalls = report.figures or CallsOfLog(log, open_loop)
         self._records[report.rank] = RankRecord(
             rank=report.rank,
             host=report.host,
-            calls=report.figures or CallsOfLog(log, open_loop),
+            calls=of_rank,
             late_ms=report.late_ms,
             clock_error_ms=report.clock_error_ms,
         )
         for number, one in enumerate(report.processes):
-            calls: ProcessCalls = CallsOfLog(log, open_loop)
+            calls = of_rank
             if one.figures is not None:
                 calls = one.figures
-            elif count > 1:
+            elif count > 1 and report.figures is None:
                 calls = CallsOfProcess(log, number, open_loop)
             self._processes.append(
                 ProcessRecord(

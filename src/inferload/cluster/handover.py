@@ -6,7 +6,6 @@ Nothing is pickled: whoever can reach the store could write there.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,12 +36,12 @@ MOST_RAW_CALLS = 2_000_000
 # Of more processes than this in all, memory is told by its peaks and growth alone.
 MOST_SERIES = 64
 # Looks at calls in flight are handed over as means of so many stretches of time.
-LOOKS = 200
+LOOKS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessReport:
-    """One process of a rank; ``figures`` where the log is counted."""
+    """One process of a rank; ``figures`` if there are several, and the log is counted."""
 
     ready: Preparation
     reports: tuple[PartReport, ...]
@@ -97,7 +96,8 @@ def handed_over(
     if log.tally is not None or len(log) > most // ranks:
         log = _counted(log, first.callers, ranks, open_loop=open_loop)
         figures = CountedCalls.of(log, open_loop)
-        own = [_counted_calls(one, open_loop=open_loop) for one in done.processes]
+        if len(done.processes) > 1:  # else its figures are those of the rank
+            own = [_counted_calls(one, open_loop=open_loop) for one in done.processes]
     series = len(done.processes) * ranks <= MOST_SERIES
     report = RankReport(
         rank=rank,
@@ -132,24 +132,22 @@ def handed_over(
 
 
 def packed(report: RankReport, log: CallLog) -> bytes:
-    """What is handed over as bytes: the length of the JSON, the JSON, the log, compressed."""
+    """What is handed over as bytes: the length of the JSON, the JSON, the log."""
     text = _REPORT.dump_json(report)
     parts = [struct.pack("<Q", len(text)), text, *log_parts(log, f"rank {report.rank}")]
-    # counts shrink to a fifth; the store is slower than that takes, and the ranks do it at once
-    return zlib.compress(b"".join(parts), 1)
+    return b"".join(parts)
 
 
-def unpacked(sent: bytes | bytearray, rank: int) -> tuple[RankReport, CallLog]:
+def unpacked(content: bytearray, rank: int) -> tuple[RankReport, CallLog]:
     """What :func:`packed` made.
 
     Raises:
         ResultFormatError: it is damaged, or another version's.
     """
     try:
-        content = bytearray(zlib.decompress(sent))  # the columns of a log can be written
         (length,) = struct.unpack_from("<Q", content)
         report = _REPORT.validate_json(bytes(content[8 : 8 + length]))
-    except (zlib.error, struct.error, ValidationError) as error:
+    except (struct.error, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise ResultFormatError(
             f"what rank {rank} handed over cannot be read ({reason}): do all ranks have the same "
