@@ -38,6 +38,7 @@ DISTINCT = 4
 # Calls of each rank: more than are merged one by one, and as many as still are.
 COUNTED_CALLS = 2_000_000
 STORE_BYTES = 50_000_000
+QUESTIONS = 20_000
 
 
 def write_ranks(folder: Path, calls: int, ranks: int) -> None:
@@ -129,28 +130,39 @@ def rows(ranks: int, rounds: int) -> list[Row]:
     return found
 
 
-def store_row(rounds: int) -> Row:
-    """How fast results go through a store on this machine."""
+def store_rows(rounds: int) -> list[Row]:
+    """How fast results and questions go through a store on this machine."""
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
     def connect() -> Any:
         return TCPStore("127.0.0.1", server.port, is_master=False, wait_for_workers=False)
 
     giver, taker = Link(1, 2, connect), Link(0, 2, connect)
-    content, per_s = bytes(STORE_BYTES), []
+    content, per_s, asked_per_s = bytes(STORE_BYTES), [], []
     for number in range(rounds):
         began = time.perf_counter()
         giver.send(str(number), content)
         taker.received(str(number))
-        per_s.append(STORE_BYTES / (time.perf_counter() - began))
-    return Row(
-        measure=f"{STORE_BYTES / 1e6:,.0f} MB from one rank to the first through the c10d store",
-        ours=f"{statistics.median(per_s) / 1e6:,.0f} MB/s",
-        reference="-",
-        figure=f"{statistics.median(per_s) / 1e6:,.0f} MB/s",
-        spread=f"{min(per_s) / 1e6:,.0f}-{max(per_s) / 1e6:,.0f}",
-        reach="-",
-    )
+        per_s.append(STORE_BYTES / (time.perf_counter() - began) / 1e6)
+        began = time.perf_counter()
+        for _ in range(QUESTIONS):
+            taker.heard("what nobody says")
+        asked_per_s.append(QUESTIONS / (time.perf_counter() - began))
+    whole = f"{STORE_BYTES / 1e6:,.0f} MB from one rank to the first through the c10d store"
+    return [
+        Row(
+            measure=measure,
+            ours=f"{statistics.median(found):,.0f}{unit}",
+            reference="-",
+            figure=f"{statistics.median(found):,.0f}{unit}",
+            spread=f"{min(found):,.0f}-{max(found):,.0f}",
+            reach="-",
+        )
+        for measure, found, unit in (
+            (whole, per_s, " MB/s"),
+            ("questions of one rank that the c10d store answers", asked_per_s, "/s"),
+        )
+    ]
 
 
 def main() -> None:
@@ -163,7 +175,7 @@ def main() -> None:
     if chosen.merge:
         merge(chosen.merge, chosen.ranks)
         return
-    print_rows([*rows(chosen.ranks, chosen.rounds), store_row(chosen.rounds)], chosen.rounds)
+    print_rows([*rows(chosen.ranks, chosen.rounds), *store_rows(chosen.rounds)], chosen.rounds)
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def main() -> None:
         "small": lambda: scaling_rows("small model", SMALL, rounds, seconds, ">= 2.3x"),
         "memory": lambda: [memory_row(max(rounds // 3, 1))],
         "starts": lambda: [start_row(starts)],
-        "ranks": lambda: [*cluster.rows(RANKS, rounds), cluster.store_row(rounds)],
+        "ranks": lambda: [*cluster.rows(RANKS, rounds), *cluster.store_rows(rounds)],
     }
     rows = [row for name, part in parts.items() if chosen.only in {None, name} for row in part()]
     print_rows(rows, rounds)

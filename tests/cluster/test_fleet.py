@@ -297,3 +297,20 @@ def test_of_a_rank_that_was_counted_only_figures_stay():
         del report, log, base
     gc.collect()
     assert [ref() for ref in kept] == [None, None]
+
+
+def test_a_counted_rank_sends_no_more_rows_than_its_share_of_those_that_are_kept(monkeypatch):
+    monkeypatch.setattr("inferload.cluster.handover.SAMPLED_CALLS", 8_000)
+    _, log = handed_over(
+        execution_of(simulated_log(0, 30_000)),
+        rank=0,
+        ranks=16,
+        host="h",
+        late_ms=0.0,
+        clock_error_ms=0.0,
+        most_raw_calls=1000,
+    )
+    assert log.calls_made == 30_000
+    # one in 64 of them: 469, binomial with a standard deviation of 21
+    assert log.tally.sampled_one_in == 64
+    assert 360 < len(log) < 580

@@ -89,7 +89,12 @@ def ip(*words: str, check: bool = True) -> str:
 def hosts() -> Iterator[list[Host]]:
     found = [Host(0, 0), Host(1, AHEAD_S)]
     try:
+        names = "".join(f"{one.address} host-{one.number}\n" for one in found)
         for one in found:
+            # where `ip netns exec` looks for an /etc/hosts of the namespace's own
+            own_names = Path("/etc/netns", one.namespace, "hosts")
+            own_names.parent.mkdir(parents=True)
+            own_names.write_text("127.0.0.1 localhost\n" + names)
             ip("netns", "add", one.namespace)
         ip("link", "add", found[0].link, "type", "veth", "peer", "name", found[1].link)
         for one in found:
@@ -102,16 +107,21 @@ def hosts() -> Iterator[list[Host]]:
         for one in found:
             one.kill_all()
             ip("netns", "del", one.namespace, check=False)
+            shutil.rmtree(Path("/etc/netns", one.namespace), ignore_errors=True)
 
 
-def started(hosts: list[Host], *words: object) -> list[subprocess.Popen[str]]:
-    """Two ranks on each host."""
+def started(
+    hosts: list[Host], *words: object, rendezvous: str = "static"
+) -> list[subprocess.Popen[str]]:
+    """Two ranks on each host, which find each other in one of the two ways of docs/cluster.md."""
+    meet = ["--master-addr", hosts[0].address, "--master-port", "29500"]
+    if rendezvous == "c10d":
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0].address}:29500"]
     return [
         subprocess.Popen(
             host.command(
                 *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"),
-                *("--nproc-per-node", "2", "--node-rank", str(host.number)),
-                *("--master-addr", hosts[0].address, "--master-port", "29500"),
+                *("--nproc-per-node", "2", "--node-rank", str(host.number), *meet),
                 *("-m", "inferload", "run", *map(str, words)),
             ),
             stdout=subprocess.PIPE,
@@ -129,13 +139,18 @@ def model(tmp_path: Path) -> str:
     return f"{path}:model"
 
 
-def test_hosts_whose_clocks_differ_start_together(hosts, model, tmp_path):
+@pytest.mark.parametrize("rendezvous", ["static", "c10d"])
+def test_hosts_whose_clocks_differ_start_together(rendezvous, hosts, model, tmp_path):
     path = tmp_path / "r.json"
-    both = started(hosts, model, "--duration", "2s", "--json", path)
+    words = (model, "--duration", "2s", "--json", path)
+    both = started(hosts, *words, rendezvous=rendezvous)
     said = [one.communicate(timeout=120)[1] for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     result = il.load_result(path)
-    assert [one.host for one in result.ranks] == ["host-0", "host-0", "host-1", "host-1"]
+    # with c10d it is not said beforehand which host has the first ranks
+    first, second = result.ranks[0].host, result.ranks[2].host
+    assert {first, second} == {"host-0", "host-1"}
+    assert [one.host for one in result.ranks] == [first, first, second, second]
     assert [one.late_ms for one in result.ranks] == [0.0] * 4
     # a clock that is not known within 10 ms would be told of; one's own is known exactly
     errors = [one.clock_error_ms for one in result.ranks]

@@ -27,7 +27,7 @@ BEAT_S = 1.0
 CHUNK_BYTES = 4 * 2**20
 JOIN_TIMEOUT_S = 300.0
 # Waiting ranks look at the store so often, and less often the more of them there are.
-LOOK_S, LOOK_S_PER_RANK = 0.02, 5e-5
+LOOK_S, LOOK_S_PER_RANK = 0.02, 1e-4
 
 
 class StoreLostError(InferloadError):
