@@ -10,8 +10,8 @@ from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord
 from inferload.log_file import COLUMNS
 from inferload.outcome import Outcome
+from inferload.process_calls import CallsOfLog
 from inferload.records import RunSpec
-from inferload.samples import CallsOfLog
 
 SPEC = RunSpec(
     target="Simulated",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
+from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning, half_width_fraction
 from inferload.units import bytes_text, milliseconds_text
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 # Less than this in half a run, or 1 % of what is resident, is no leak to speak of.
 LEAST_LEAK_BYTES = 4 * 2**20
-# A rank that starts so much later than the others, or may have, is told of.
-LATE_START_MS = 10.0
 GIL_FORMS = {"eager", "compile", "export", "callable"}
 
 
@@ -145,7 +144,7 @@ def warnings_after(found: Findings) -> list[RunWarning]:
         RunWarning(code=code, message=message, hint=hint)
         for check in (
             _broken,
-            _ranks,
+            lambda found: rank_checks(found.ranks),
             _unfinished,
             _figures,
             _harness,
@@ -226,77 +225,6 @@ def ending_text(ending: Ending) -> str:
         )
         text += f", while {calls}"
     return text + (f" ({ending.place})" if ending.place else "")
-
-
-def stragglers(ranks: Sequence[RankFigures]) -> list[RankFigures]:
-    """Ranks whose calls took clearly longer than those of a typical one.
-
-    Their median exceeds the median of the ranks' medians by a tenth, and by 5 scaled median
-    absolute deviations; of an even number the lower one counts, so that two can be told apart.
-    """
-    medians = sorted(one.p50_ms for one in ranks if one.p50_ms is not None)
-    if len(medians) < 2:
-        return []
-    middle = (len(medians) - 1) // 2
-    typical = medians[middle]
-    deviation = 1.4826 * sorted(abs(value - typical) for value in medians)[middle]
-    limit = typical + max(0.1 * typical, 5 * deviation)
-    found = [one for one in ranks if one.p50_ms is not None and one.p50_ms > limit]
-    return sorted(found, key=lambda one: one.p50_ms or 0.0, reverse=True)
-
-
-def _named(ranks: Sequence[RankFigures], what: Sequence[str]) -> str:
-    """A few ranks, each with what is said of it."""
-    shown = [
-        f"rank {one.rank} ({one.host}) {words}"
-        for one, words in zip(ranks[:4], what[:4], strict=True)
-    ]
-    return "; ".join(shown) + (f"; and {len(ranks) - 4} more" if len(ranks) > 4 else "")
-
-
-def _ranks(found: Findings) -> Iterator[_Texts]:
-    """Ranks of a cluster that are not like the others."""
-    lost = [one for one in found.ranks if one.lost is not None]
-    if lost:
-        yield (
-            "rank-lost",
-            f"{_named(lost, [one.lost or '' for one in lost])}: its calls are in no figure",
-            "the logs of its machine say why; torchrun's exit code -9 is a kill, often for memory",
-        )
-    slow = stragglers(found.ranks)
-    if slow:
-        typical = sorted(one.p50_ms for one in found.ranks if one.p50_ms is not None)
-        middle = typical[(len(typical) - 1) // 2]
-        yield (
-            "straggler",
-            _named(slow, [f"has a median {(one.p50_ms or 0) / middle - 1:+.0%}" for one in slow])
-            + f" to that of a typical rank, {milliseconds_text(middle)}",
-            "look at its clock, its neighbours and its warnings; inferload doctor on that machine",
-        )
-    late = [one for one in found.ranks if one.late_ms > LATE_START_MS]
-    if late:
-        yield (
-            "rank-late",
-            _named(late, [f"began {milliseconds_text(one.late_ms)} late" for one in late]),
-            "it heard too late of the agreed time: a stopped process, or a network that stalls",
-        )
-    unsure = [one for one in found.ranks if one.clock_error_ms > LATE_START_MS]
-    if unsure:
-        yield (
-            "clock-unsure",
-            _named(
-                unsure,
-                [f"may be {milliseconds_text(one.clock_error_ms)} off" for one in unsure],
-            ),
-            "only when it started is unsure: durations are taken by one clock",
-        )
-    differing = [one for one in found.ranks if one.differs]
-    if differing:
-        yield (
-            "ranks-differ",
-            _named(differing, ["has " + ", ".join(one.differs) for one in differing]),
-            "figures of all ranks together are of a mixture: measure like machines apart",
-        )
 
 
 def _unfinished(found: Findings) -> Iterator[_Texts]:

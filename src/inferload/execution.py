@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
+from inferload.process_calls import CallsOfLog
 from inferload.records import RunWarning
-from inferload.samples import CallsOfLog
 from inferload.units import NS_PER_S
 from inferload.watcher import POLL_S, Watcher
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log_file import CallInFlight
+    from inferload.process_calls import ProcessCalls
     from inferload.records import Ending, MemoryUse
     from inferload.run_options import RunOptions
-    from inferload.samples import ProcessCalls
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision
 

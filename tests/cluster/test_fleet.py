@@ -11,13 +11,13 @@ import pytest
 from ranks import SPEC, execution_of, simulated_log
 
 import inferload as il
-from inferload import checks
 from inferload.call_log import CallLog
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
 from inferload.errors import ResultFormatError
 from inferload.execution import Execution
 from inferload.log_file import COLUMNS
+from inferload.rank_checks import rank_checks, stragglers
 from inferload.records import RankFigures, RunResult
 from inferload.results import result_of
 from inferload.stats import summarize
@@ -188,14 +188,14 @@ def figures(rank: int, **changes: object) -> RankFigures:
 
 def test_stragglers_are_told_from_ranks_that_differ_as_all_do():
     # of two, the quicker one is typical
-    assert [r.rank for r in checks.stragglers([figures(0, p50_ms=1.2), figures(1)])] == [0]
-    assert checks.stragglers([figures(0, p50_ms=1.09), figures(1)]) == []
+    assert [r.rank for r in stragglers([figures(0, p50_ms=1.2), figures(1)])] == [0]
+    assert stragglers([figures(0, p50_ms=1.09), figures(1)]) == []
     # a quarter of the ranks up by 12 %, where others are spread by 5 %: within 5 deviations
     spread = [figures(n, p50_ms=1 + 0.05 * (n % 3 - 1)) for n in range(12)]
-    assert checks.stragglers([*spread, figures(99, p50_ms=1.2)]) == []
-    assert [r.rank for r in checks.stragglers([*spread, figures(99, p50_ms=1.5)])] == [99]
-    assert checks.stragglers([figures(0)]) == []
-    assert checks.stragglers([figures(0, p50_ms=None), figures(1)]) == []
+    assert stragglers([*spread, figures(99, p50_ms=1.2)]) == []
+    assert [r.rank for r in stragglers([*spread, figures(99, p50_ms=1.5)])] == [99]
+    assert stragglers([figures(0)]) == []
+    assert stragglers([figures(0, p50_ms=None), figures(1)]) == []
 
 
 def test_ranks_that_start_late_or_differ_are_told_of():
@@ -208,19 +208,7 @@ def test_ranks_that_start_late_or_differ_are_told_of():
     assert found.ranks[1].differs == ("torch 3 (rank 0: 2)",)
     assert "ranks-differ" in [one.code for one in found.warnings]
     late = replace(found.ranks[1], late_ms=1500.0, clock_error_ms=20.0)
-    codes = {
-        code: message
-        for code, message, _ in checks._ranks(
-            checks.Findings(
-                spec=found.spec,
-                summary=found.summary,
-                steady=found.steady,
-                disturbances=done.disturbances,
-                made_calls=1,
-                ranks=[found.ranks[0], late],
-            )
-        )
-    }
+    codes = {code: message for code, message, _ in rank_checks([found.ranks[0], late])}
     assert codes["rank-late"] == "rank 1 (host1) began 1.50 s late"
     assert codes["clock-unsure"] == "rank 1 (host1) may be 20.0 ms off"
 

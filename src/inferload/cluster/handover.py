@@ -18,8 +18,8 @@ from inferload.disturbances import Disturbances  # noqa: TC001
 from inferload.errors import ResultFormatError
 from inferload.execution import HungCall  # noqa: TC001
 from inferload.merging import counted, thinned
+from inferload.process_calls import CallsOfLog, CountedCalls
 from inferload.records import MemoryUse, RunWarning  # noqa: TC001
-from inferload.samples import CallsOfLog, CountedCalls
 from inferload.saved_log import log_of_bytes, log_parts
 from inferload.tally import SAMPLED_CALLS
 

@@ -1,0 +1,124 @@
+"""The tables of a report that have a line for each model, rank, process or caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from inferload.placement import ranges_text
+from inferload.units import milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.records import ProcessFigures, RankFigures, RunResult
+
+# Processes that a report names one by one.
+MOST_LINES = 8
+# Callers whose cores are shown, and cores that are drawn rather than only named.
+MOST_LAID_OUT = 16
+MOST_DRAWN = 48
+
+
+def models_table(result: RunResult) -> Table:
+    """A line for each model of a mix."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    names = ["model", "form", "share", "calls", "calls/s", "p50", "p99"]
+    failed = any(one.failed_calls for one in result.models)
+    verified = any(one.verification is not None for one in result.models)
+    for name in [*names, *["failed"] * failed, *["verified"] * verified]:
+        left = name in {"model", "form", "verified"}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "model")
+    total = sum(one.completed_calls + one.failed_calls for one in result.models)
+    for share, one in zip(result.spec.models, result.models, strict=True):
+        made = one.completed_calls + one.failed_calls
+        quantiles = [
+            None if one.response_ms is None else getattr(one.response_ms, name)
+            for name in ("p50", "p99")
+        ]
+        cells = [
+            share.name,
+            share.form,
+            f"{made / max(total, 1):.1%}",
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s.value),
+            *("-" if q is None else milliseconds_text(q.value) for q in quantiles),
+        ]
+        if failed:
+            cells.append(f"{one.failed_calls:,}")
+        if verified and one.verification is not None:
+            well = not one.verification.differing and one.verification.reason is None
+            cells.append("yes" if well else "no")
+        table.add_row(*cells)
+    return table
+
+
+def ranks_table(ranks: Sequence[RankFigures]) -> Table:
+    """A line for each rank: all where they are few, else those that were lost and the slowest."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for name in ("rank", "host", "calls", "calls/s", "p50", "p99", "began after", ""):
+        left = name in {"host", ""}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "host")
+    shown = ranks
+    if len(ranks) > MOST_LINES:
+        shown = sorted(ranks, key=lambda one: (one.lost is None, -(one.p50_ms or 0.0)))[:MOST_LINES]
+    for one in shown:
+        times = (one.p50_ms, one.p99_ms, one.start_late_ms)
+        table.add_row(
+            str(one.rank),
+            one.host,
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s),
+            *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
+            "" if one.lost is None else "lost",
+        )
+    if len(ranks) > MOST_LINES:
+        lost = sum(one.lost is not None for one in ranks)
+        table.caption = f"the slowest of {len(ranks):,} ranks" + (f", {lost:,} lost" * bool(lost))
+    return table
+
+
+def processes_table(processes: Sequence[ProcessFigures]) -> Table:
+    """A line for each process: all where they are few, else the slowest."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    for name in ("process", "calls", "calls/s", "p50", "p99", "began after", "ended"):
+        table.add_column(name, justify="left" if name == "ended" else "right", no_wrap=True)
+    shown = processes
+    if len(processes) > MOST_LINES:
+        shown = sorted(processes, key=lambda one: one.throughput_calls_per_s)[:MOST_LINES]
+    for one in shown:
+        times = (one.p50_ms, one.p99_ms, one.start_late_ms)
+        table.add_row(
+            str(one.process),
+            f"{one.completed_calls:,}",
+            rate_text(one.throughput_calls_per_s),
+            *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
+            "" if one.ending is None else one.ending.signal or f"exit {one.ending.exit_code}",
+        )
+    if len(processes) > MOST_LINES:
+        table.caption = f"the slowest of {len(processes):,} processes"
+    return table
+
+
+def layout_table(result: RunResult) -> Table:
+    """Which caller could run on which cores, read back from each of them."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    lines = [
+        (one.process, caller, cpus, one.threads[caller])
+        for one in result.processes
+        for caller, cpus in enumerate(one.cpus)
+    ]
+    every = sorted({cpu for _, _, cpus, _ in lines for cpu in cpus})
+    drawn = len(every) <= MOST_DRAWN
+    for name in ("process", "caller", "threads"):
+        table.add_column(name, justify="right")
+    table.add_column("cores")
+    if drawn:
+        table.add_column("")
+    for process, caller, cpus, threads in lines[:MOST_LAID_OUT]:
+        picture = ["".join("■" if cpu in cpus else "·" for cpu in every)] * drawn
+        table.add_row(str(process), str(caller), str(threads), ranges_text(cpus), *picture)
+    if len(lines) > MOST_LAID_OUT:
+        table.caption = f"and {len(lines) - MOST_LAID_OUT:,} more callers"
+    return table
