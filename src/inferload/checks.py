@@ -41,16 +41,28 @@ def warnings_before(
     *,
     usable_cores: float,
     on_device: bool,
+    ranks_here: int = 1,
 ) -> list[RunWarning]:
     """What is doubtful about a run before it has started.
 
-    ``on_device``: the work is not the CPU's, so intra-op threads do not matter.
+    ``on_device``: the work is not the CPU's, so intra-op threads do not matter. ``spec`` counts the
+    callers of all ``ranks_here``, the ranks of a cluster on this machine.
     """
     found = _weights_without_a_say(spec)
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
         callers = min(spec.callers_per_process, fitting)
+        hint = (
+            f"--threads-per-call {max(fitting // callers, 1)} --callers {callers} "
+            "gives each a core of its own"
+            if spec.processes <= usable_cores
+            else f"--processes {max(int(usable_cores), 1)} --callers 1 gives each a core"
+        )
+        if ranks_here > 1:
+            hint = "fewer ranks on this machine (--nproc-per-node), or fewer callers in each"
+        elif len(spec.callers_by_lane) > 1:
+            hint = "fewer callers for each of the models, or --threads-per-call 1"
         found.append(
             RunWarning(
                 code="oversubscribed",
@@ -58,12 +70,7 @@ def warnings_before(
                     f"{spec.callers} callers x {spec.threads_per_call} intra-op threads = {wanted} "
                     f"threads on {usable_cores:g} usable cores"
                 ),
-                hint=(
-                    f"--threads-per-call {max(fitting // callers, 1)} --callers {callers} "
-                    "gives each a core of its own"
-                    if spec.processes <= usable_cores
-                    else f"--processes {max(int(usable_cores), 1)} --callers 1 gives each a core"
-                ),
+                hint=hint,
             )
         )
     if any(module.training and any(_stateful(m) for m in module.modules()) for module in modules):
@@ -161,7 +168,7 @@ def _broken(found: Findings) -> Iterator[_Texts]:
     for one in found.processes:
         if one.ending is None:
             continue
-        died = f"process {one.process} {ending_text(one.ending)}"
+        died = f"{_process_name(found.spec, one.process)} {ending_text(one.ending)}"
         yield (
             "process-died",
             f"{died}; the calls that it had finished are counted",
@@ -169,12 +176,13 @@ def _broken(found: Findings) -> Iterator[_Texts]:
         )
     verification = found.verification
     if verification is not None and verification.differing:
+        who = _caller_name(found.spec, verification)
         yield (
             "outputs-differ",
             (
                 f"{verification.differing:,} of {verification.compared:,} outputs under load "
-                f"differ from those computed alone; the worst, caller {verification.caller} on "
-                f"input {verification.input}, {verification.how}"
+                f"differ from those computed alone; the worst, {who} on input "
+                f"{verification.input}, {verification.how}"
             ),
             "the model is not safe to call from several threads (a buffer or cache they share?)",
         )
@@ -212,6 +220,23 @@ def _broken(found: Findings) -> Iterator[_Texts]:
             "callers waited for room in the call log, which the figures show as the harness's",
             "fewer callers, or a free core for the thread that reads the log",
         )
+
+
+def _process_name(spec: RunSpec, process: int) -> str:
+    """A process in words, with its rank in a cluster."""
+    if spec.ranks == 1:
+        return f"process {process}"
+    rank, own = divmod(process, spec.processes // spec.ranks)
+    return f"rank {rank}" if spec.processes == spec.ranks else f"process {own} of rank {rank}"
+
+
+def _caller_name(spec: RunSpec, verification: Verification) -> str:
+    """The caller whose output was the worst, with its process where there are several."""
+    caller = verification.caller or 0
+    if spec.processes == 1:
+        return f"caller {caller}"
+    process, own = divmod(caller, spec.callers_per_process)
+    return f"caller {own} of {_process_name(spec, process)}"
 
 
 def ending_text(ending: Ending) -> str:
@@ -390,7 +415,9 @@ def _placement(found: Findings) -> Iterator[_Texts]:
         yield (
             "cores-shared",
             "callers share cores, because there are fewer cores than callers",
-            f"--callers {max(len(set.union(*sets)) // spec.processes, 1)} gives each one its own",
+            "fewer callers for each of the models"
+            if len(spec.callers_by_lane) > 1
+            else f"--callers {max(len(set.union(*sets)) // spec.processes, 1)} gives each its own",
         )
 
 

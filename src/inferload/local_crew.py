@@ -128,6 +128,7 @@ class LocalCrew:
             target.modules(),
             usable_cores=self._share.usable_cores,
             on_device=bool(devices),
+            ranks_here=options.local_ranks,
         )
         return [
             Preparation(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from inferload import hdr
+from inferload.intervals import more_calls_to_quote
 from inferload.records import quantile_rank
 from inferload.samples import part_of
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFigures:
-    """A few figures of the calls of one process; ``None`` where it had none.
+    """A few figures of the calls of one process; ``None`` where its calls do not carry them.
 
     ``first_ns``: when its first call began, where that was at once.
     """
@@ -53,6 +54,8 @@ class CallsOfLog:
         if durations is not None:
             ranks = [quantile_rank(q, durations.count) for q in (0.5, 0.99)]
             quantiles = [durations.value_of_rank_ms(rank) for rank in ranks]
+            if more_calls_to_quote(durations.count, 0.99, 1.0):
+                quantiles[1] = None
         first_ns = None
         if not self.open_loop and len(self.log):
             first_ns = int(self.log.started_ns.min())
@@ -110,7 +113,8 @@ class CountedCalls:
             total = int(so_far.sum())
             ranks = [quantile_rank(q, total) for q in (0.5, 0.99)]
             found = [hdr.value_of_rank(so_far, rank) / NS_PER_MS for rank in ranks]
-            quantiles.append((found[0], found[1]) if total else (None, None))
+            few = more_calls_to_quote(total, 0.99, 1.0) > 0
+            quantiles.append((found[0], None if few else found[1]) if total else (None, None))
         p50, p99 = zip(*reversed(quantiles), strict=True)
         return cls(
             width_ns=tally.width_ns,

@@ -35,7 +35,7 @@ def stragglers(ranks: Sequence[RankFigures]) -> list[RankFigures]:
 def _named(ranks: Sequence[RankFigures], what: Sequence[str]) -> str:
     """A few ranks, each with what is said of it."""
     shown = [
-        f"rank {one.rank} ({one.host}) {words}"
+        f"rank {one.rank}{f' ({one.host})' if one.host else ''} {words}"
         for one, words in zip(ranks[:4], what[:4], strict=True)
     ]
     return "; ".join(shown) + (f"; and {len(ranks) - 4} more" if len(ranks) > 4 else "")
@@ -47,7 +47,7 @@ def rank_checks(ranks: Sequence[RankFigures]) -> Iterator[tuple[str, str, str]]:
     if lost:
         yield (
             "rank-lost",
-            f"{_named(lost, [one.lost or '' for one in lost])}: its calls are in no figure",
+            f"{_named(lost, [one.lost or '' for one in lost])}: those calls are in no figure",
             "the logs of its machine say why; torchrun's exit code -9 is a kill, often for memory",
         )
     slow = stragglers(ranks)

@@ -42,12 +42,24 @@ def result_of(done: Execution) -> RunResult:
         due_s=done.due_s,
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
-    if status in {"crashed", "timed out"}:
+    # ranks of a cluster do not end at the same moment when something ends them
+    if status in {"crashed", "timed out"} or (done.ranks and status != "complete"):
         summary = replace(summary, littles_law=None, littles_law_error=None)
     set_up = _set_up(done, ready)
     processes = [_process(one, summary) for one in done.processes]
-    ranks = [_rank(one, done, summary) for one in done.ranks]
-    verification = _verification([r.verification for r in reports if r.verification is not None])
+    by_rank: dict[int, list[ProcessRecord]] = {}
+    for one in done.processes:
+        by_rank.setdefault(one.rank, []).append(one)
+    first = done.processes[0].ready.environment
+    ranks = [_rank(one, by_rank.get(one.rank, []), first, summary) for one in done.ranks]
+    verification = _verification(
+        [
+            _numbered(report.verification, process.number * spec.callers_per_process)
+            for process in done.processes
+            for report in process.reports
+            if report.verification is not None
+        ]
+    )
     found = checks.Findings(
         spec=spec,
         summary=summary,
@@ -136,6 +148,11 @@ def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
     return tuple(dict.fromkeys(warnings))
 
 
+def _numbered(found: Verification, first_caller: int) -> Verification:
+    """With the number that the caller has among those of all processes."""
+    return found if found.caller is None else replace(found, caller=found.caller + first_caller)
+
+
 def _verification(found: Sequence[Verification]) -> Verification | None:
     """The verifications of all processes as one; the worst difference of them."""
     if not found:
@@ -173,8 +190,9 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
     )
 
 
-def _rank(rank: RankRecord, done: Execution, summary: Summary) -> RankFigures:
-    own = [process for process in done.processes if process.rank == rank.rank]
+def _rank(
+    rank: RankRecord, own: Sequence[ProcessRecord], first: dict[str, Any], summary: Summary
+) -> RankFigures:
     if rank.calls is None or not own:
         return RankFigures(rank=rank.rank, host=rank.host, processes=0, callers=0, lost=rank.lost)
     figures, duration_s = rank.calls.figures(summary.from_s), summary.duration_s
@@ -191,7 +209,7 @@ def _rank(rank: RankRecord, done: Execution, summary: Summary) -> RankFigures:
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         late_ms=rank.late_ms,
         clock_error_ms=rank.clock_error_ms,
-        differs=_differences(own[0].ready.environment, done.processes[0].ready.environment),
+        differs=_differences(own[0].ready.environment, first),
         lost=rank.lost,
     )
 

@@ -18,6 +18,7 @@ from inferload.cluster.clock import answer_time, ask_offset, clock_name
 from inferload.cluster.launch import Launch, launch_of
 from inferload.cluster.link import CHUNK_BYTES, Link, StoreLostError
 from inferload.cluster.members import Member, Members, error_of
+from inferload.cluster.rank_crew import FirstRank
 
 TORCHRUN = {
     "RANK": "3",
@@ -217,7 +218,9 @@ def test_all_are_ready_when_each_is_at_the_line_or_lost(server, quick):
 
     members.announce_missing(Observer())
     members.announce_missing(Observer())
-    assert said == ["waiting for rank 2"]
+    (once,) = said
+    assert once.startswith("waiting for rank 2, never heard of yet")
+    assert "unset RANK and WORLD_SIZE" in once
     members.lost[2] = "was never heard of"
     assert members.all_ready()
 
@@ -232,6 +235,29 @@ def test_what_another_rank_was_refused_by_is_raised_with_its_name(server):
         members.all_ready()
     assert isinstance(error_of("TargetCrashed", "x"), errors.TargetCrashed)
     assert type(error_of("SomethingElse", "x")) is errors.InferloadError
+
+
+def test_ranks_with_other_options_or_inputs_are_refused_by_name(server):
+    first, second = link_to(server, 0), link_to(server, 1)
+    members = Members(first, member(0))
+    second.say("ready/1", json.dumps({"inputs": ["1:float32"], "callers": 1}).encode())
+    assert second.heard("ready/1") is not None
+    members.check_alike({"inputs": ["1:float32"], "callers": 1})
+    with pytest.raises(errors.PlanError, match="rank 1 has callers 1, and rank 0 has 2: all ranks"):
+        members.check_alike({"inputs": ["1:float32"], "callers": 2})
+
+
+def test_the_first_rank_is_lost_when_its_beats_end(server, monkeypatch):
+    monkeypatch.setattr("inferload.cluster.rank_crew.LOST_S", 0.3)
+    monkeypatch.setattr("inferload.cluster.rank_crew.BEAT_S", 0.01)
+    first, second = link_to(server, 0), link_to(server, 1)
+    seen = FirstRank(second)
+    for _ in range(5):
+        first.count("beat/0", 1)
+        assert seen.lost() is None
+        time.sleep(0.1)
+    time.sleep(0.4)
+    assert "was not heard of for" in seen.lost()
 
 
 def test_one_rank_of_each_other_clock_is_asked_what_time_it_is(server):

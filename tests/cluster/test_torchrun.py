@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -295,37 +296,133 @@ def test_an_interrupt_ends_all_ranks_and_keeps_their_calls(model, tmp_path):
     assert all(one.completed_calls > 50 for one in result.ranks)
 
 
-@contextlib.contextmanager
-def without_torchrun(model: Path, path: Path, ranks: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Ranks that were started by hand, as some operators do: the first keeps the store."""
-    with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "inferload", "run", f"{model}:waits"),
-                        *("--calls", "100", "--json", str(path)),
-                    ],
-                    env=os.environ
-                    | {
-                        "RANK": str(rank),
-                        "WORLD_SIZE": str(ranks),
-                        "MASTER_ADDR": "127.0.0.1",
-                        "MASTER_PORT": str(29_500 + os.getpid() % 1000),
-                    },
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for rank in range(ranks)
-        ]
+def test_ranks_with_inputs_of_their_own_are_refused(model, tmp_path):
+    text = MODEL.replace("return [torch.zeros(1), torch.zeros(2)]", "return [torch.zeros(1)] * N")
+    path = tmp_path / "shards.py"
+    path.write_text(text.replace("RANK = ", 'N = 1 + int(os.environ["RANK"])\nRANK = ', 1))
+    code, _, said = ended(torchrun(f"{path}:waits", ranks=2))
+    assert code != 0
+    assert "error: rank 1 (" in said
+    assert "has inputs ['1:float32', '1:float32'], and rank 0 has ['1:float32']" in said
+    assert "exitcode : 2" in said
+
+
+def test_an_interrupt_before_the_start_leaves_no_report(model, tmp_path):
+    path = tmp_path / "r.json"
+    started = torchrun(f"{model}:waits", "--json", path, ranks=2, LATE=1)
+    until_calling(started)
+    os.killpg(started.pid, signal.SIGINT)
+    code, shown, said = ended(started)
+    assert code != 0
+    assert "there is no result" in said
+    assert "rank-lost" not in shown
+    assert not path.exists()
+
+
+def by_hand(
+    rank: int, ranks: int, port: int, *words: object, **variables: str
+) -> subprocess.Popen[str]:
+    """A rank as some operators start them: without torchrun."""
+    own = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
+    own["COLUMNS"] = "200"  # sentences stay on their line
+    return subprocess.Popen(
+        [sys.executable, "-m", "inferload", "run", *map(str, words)],
+        env=os.environ | own | {"MASTER_PORT": str(port)} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def test_ranks_find_each_other_without_an_agent(model, tmp_path):
-    path = tmp_path / "r.json"
-    with without_torchrun(model, path, 2) as started:
-        said = [one.communicate(timeout=120)[1] for one in started]
+    path, port = tmp_path / "r.json", free_port()
+    started = [
+        by_hand(rank, 2, port, f"{model}:waits", "--calls", 100, "--json", path)
+        for rank in range(2)
+    ]
+    said = [one.communicate(timeout=120)[1] for one in started]
     assert [one.returncode for one in started] == [0, 0], said
     assert len(il.load_result(path).log) == 100
     assert said[1] == ""
+
+
+KEEPS_THE_STORE = """
+import sys
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+print(store.port, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def keeper() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that keeps the store, as torchrun's agent does, and its port."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KEEPS_THE_STORE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as found:
+        yield found, int(found.stdout.readline())
+        found.kill()
+
+
+AGENT = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+
+
+def test_a_store_that_is_lost_loses_no_rank_its_own_calls(keeper, model, tmp_path):
+    path = tmp_path / "r.json"
+    process, port = keeper
+    words = (f"{model}:waits", "--duration", "5s", "--json", path)
+    started = [by_hand(rank, 2, port, *words, **AGENT) for rank in range(2)]
+    until_calling(started[0])
+    process.kill()
+    said = [one.communicate(timeout=120)[1] for one in started]
+    assert [one.returncode for one in started] == [3, 3], said
+    result = il.load_result(path)
+    assert result.status == "rank lost"
+    assert result.ranks[0].completed_calls > 100
+    assert "could not be heard" in result.ranks[1].lost
+    kept = il.load_result(tmp_path / "r.rank1.json")
+    assert kept.summary.completed_calls > 100
+
+
+def test_a_first_rank_that_is_lost_before_the_start_is_not_waited_for(keeper, model, tmp_path):
+    _, port = keeper
+    words = (f"{model}:waits", "--duration", "5s", "--json", tmp_path / "r.json")
+    # the first rank is late, and killed while the other one stands at the line
+    started = [by_hand(rank, 2, port, *words, LATE="0", **AGENT) for rank in range(2)]
+    for line in started[0].stderr:
+        if "loading" in line:
+            break
+    started[0].kill()
+    _, said = started[1].communicate(timeout=60)
+    assert started[1].returncode == 3
+    assert "rank 1: rank 0 was not heard of for 1" in said
+    assert "the run had not begun" in said
+    assert not list(tmp_path.glob("*.json"))
+    started[0].communicate()
+
+
+@pytest.mark.parametrize(("rank", "waits_for"), [(0, "rank 1"), (1, "the store")])
+def test_a_rank_left_alone_says_whom_it_waits_for_and_can_be_interrupted(rank, waits_for, model):
+    # RANK and WORLD_SIZE may also have been left over in a shell
+    agent = AGENT if rank else {}
+    with by_hand(rank, 2, free_port(), f"{model}:waits", **agent) as started:
+        try:
+            line = next(line for line in started.stderr if f"waiting for {waits_for}" in line)
+            assert "unset RANK and WORLD_SIZE" in line
+            started.send_signal(signal.SIGINT)
+            shown, said = started.communicate(timeout=40)
+        finally:
+            started.kill()
+    assert started.returncode == 130
+    assert "interrupted: there is no result" in said
+    assert shown == ""

@@ -80,7 +80,8 @@ def invoked() -> int:
     except Exception as error:
         show = getattr(error, "show", None)
         if show is not None:
-            show()
+            if os.environ.get("RANK", "0") == "0":  # of a cluster one rank says it for all
+                show()
             return output.EXIT_WRONG_USE
         if os.environ.get("INFERLOAD_DEBUG"):
             raise

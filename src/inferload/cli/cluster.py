@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from inferload.cli import output
+from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.running import Silent, crew_for, run_and_report
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> N
 
     if launch.rank == 0 and not quiet:
         output.errors.print(f"importing torch, joining {launch.ranks} ranks")
-    with PutOff():
-        from inferload.cluster.link import connected
+    with PutOff():  # torch's initialisers would make of a signal the end of the process
+        from inferload.cluster.link import connected, import_store
         from inferload.cluster.rank import Rank
 
-        link = connected(launch)
+        import_store()
+    link = connected(launch, lambda text: output.errors.print(f"rank {launch.rank}: {text}"))
     with link:
         rank = Rank(link)
         (_first if launch.rank == 0 else _other)(launch, rank, words)
@@ -67,6 +68,7 @@ def _first(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
 def _other(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
     from inferload.cluster.link import StoreLostError
     from inferload.cluster.rank import FirstRankLostError
+    from inferload.cluster.rank_crew import LostBeforeStartError
     from inferload.errors import InferloadError
 
     asked: Asked | None = None
@@ -78,14 +80,14 @@ def _other(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
     except FirstRankLostError as error:
         _keep(launch.rank, None if asked is None else asked.json, error)
         raise typer.Exit(output.EXIT_CRASHED) from None
-    except StoreLostError as error:
+    except (StoreLostError, LostBeforeStartError) as error:
         output.say(f"rank {launch.rank}: {error}")
         raise typer.Exit(output.EXIT_CRASHED) from None
     except InferloadError as error:
         rank.refuse(error)
     except KeyboardInterrupt:
         rank.refuse(InferloadError("was interrupted before the start"))
-        raise
+        raise typer.Exit(EXIT_INTERRUPTED) from None  # the first rank says so
 
 
 def _keep(rank: int, json: Path | None, error: FirstRankLostError) -> None:

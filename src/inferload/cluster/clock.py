@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from inferload.cluster.link import Link
 
 ROUNDS = 16
-# A rank that is asked what time it is answers at once, unless it is lost.
-ANSWER_S = 2.0
+# A rank that is asked what time it is answers within two looks at the store, unless it is lost.
+ANSWER_S, ANSWER_LOOKS = 2.0, 3
+# One that is invited waits so long for its turn, and looks so often meanwhile.
+TURN_S, TURN_LOOK_S = 60.0, 0.0005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,11 @@ def clock_name() -> str:
         return f"process {os.getpid()}"
 
 
+def invite(link: Link, rank: int) -> None:
+    """Ask a rank the first question, so that it waits for the others when its turn comes."""
+    link.say(f"time/{rank}/asked/0")
+
+
 def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | None:
     """How far the clock of another rank is ahead of this one's; ``None`` if it does not answer.
 
@@ -48,7 +55,8 @@ def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | Non
     for number in range(ROUNDS):
         asked = now_ns()
         link.say(f"time/{rank}/asked/{number}")
-        answer = _awaited(link, f"time/{rank}/answer/{number}")
+        patience_s = max(ANSWER_S, ANSWER_LOOKS * link.look_s)
+        answer = _awaited(link, f"time/{rank}/answer/{number}", patience_s)
         heard = now_ns()
         if answer is None:
             return best
@@ -63,7 +71,7 @@ def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | Non
 def answer_time(link: Link, now_ns: Callable[[], int]) -> None:
     """Answer another rank that asks what time it is here."""
     for number in range(ROUNDS):
-        if _awaited(link, f"time/{link.rank}/asked/{number}") is None:
+        if _awaited(link, f"time/{link.rank}/asked/{number}", TURN_S, TURN_LOOK_S) is None:
             return
         link.say(f"time/{link.rank}/answer/{number}", str(now_ns()).encode())
 
@@ -73,10 +81,11 @@ def is_asked(link: Link) -> bool:
     return link.heard(f"time/{link.rank}/asked/0") is not None
 
 
-def _awaited(link: Link, key: str) -> bytes | None:
-    """A value that is going to be said at once: without a pause, which would be in the error."""
-    deadline = time.monotonic() + ANSWER_S
+def _awaited(link: Link, key: str, patience_s: float, pause_s: float = 0.0) -> bytes | None:
+    """A value that is going to be said at once; a long pause would be in the error."""
+    deadline = time.monotonic() + patience_s
     while (found := link.heard(key)) is None:
         if time.monotonic() > deadline:
             return None
+        time.sleep(pause_s)
     return found

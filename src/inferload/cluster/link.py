@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BEAT_S = 1.0
 # The store takes no more than 8 MiB at once.
 CHUNK_BYTES = 4 * 2**20
-JOIN_TIMEOUT_S = 300.0
+JOIN_TIMEOUT_S, TRY_S = 300.0, 10.0
 # Waiting ranks look at the store so often, and less often the more of them there are.
 LOOK_S, LOOK_S_PER_RANK = 0.02, 1e-4
 
@@ -160,19 +160,25 @@ def _reached() -> Iterator[None]:
         raise StoreLostError(f"the store of the cluster cannot be reached: {reason}") from error
 
 
-def connected(launch: Launch) -> Link:
+def import_store() -> None:
+    """Import torch's store, which says nothing from then on."""
+    before = os.environ.get("TORCH_CPP_LOG_LEVEL")
+    # else torch writes a stack of C++ to stderr whenever another side has ended
+    os.environ["TORCH_CPP_LOG_LEVEL"] = before or "ERROR"
+    import torch.distributed  # noqa: F401
+
+    if before is None:
+        del os.environ["TORCH_CPP_LOG_LEVEL"]
+
+
+def connected(launch: Launch, say: Callable[[str], None]) -> Link:
     """The link of one rank to the store that torchrun, or the first rank, keeps.
 
     Raises:
         StoreLostError: there is no store where the environment says.
     """
-    before = os.environ.get("TORCH_CPP_LOG_LEVEL")
-    # else torch writes a stack of C++ to stderr whenever another side has ended
-    os.environ["TORCH_CPP_LOG_LEVEL"] = before or "ERROR"
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-    if before is None:
-        del os.environ["TORCH_CPP_LOG_LEVEL"]
     keeps_it = launch.rank == 0 and not launch.agent_store
 
     def connect() -> Store:
@@ -181,15 +187,23 @@ def connected(launch: Launch) -> Link:
             launch.address,
             launch.port,
             is_master=keeps_it,
-            timeout=timedelta(seconds=JOIN_TIMEOUT_S),
+            timeout=timedelta(seconds=TRY_S),
             wait_for_workers=False,
         )
         keeps_it = False
         # torch's own types say that values are text; bytes are what it takes and gives
         return cast("Store", PrefixStore(f"inferload/{launch.attempt}", store))
 
-    with _reached():
-        return Link(launch.rank, launch.ranks, connect)
+    where = f"{launch.address}:{launch.port}"
+    deadline = time.monotonic() + JOIN_TIMEOUT_S
+    while True:  # in short tries, between which a Ctrl-C is heard
+        try:
+            return Link(launch.rank, launch.ranks, connect)
+        except RuntimeError as error:  # noqa: PERF203
+            if time.monotonic() > deadline or keeps_it:
+                reason = str(error).splitlines()[0]
+                raise StoreLostError(f"there is no store at {where}: {reason}") from error
+            say(f"waiting for the store at {where} (to run alone, unset RANK and WORLD_SIZE)")
 
 
 def wait_a_look(link: Link) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload import errors
-from inferload.cluster.clock import Offset, ask_offset
+from inferload.cluster.clock import Offset, ask_offset, invite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +22,10 @@ JOIN_S = 300.0
 LOOK_AT_BEATS_S = 2.0
 # Ranks that are named while they are waited for.
 NAMED = 3
+# Of what differs, so many letters are shown.
+SHOWN = 200
+# So many machines are told beforehand that they will be asked what time it is.
+INVITED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,11 @@ class Members:
         if rank not in self._known and (said := self._link.heard(f"hello/{rank}")) is not None:
             self._known[rank] = Member(**json.loads(said))
         return self._known.get(rank)
+
+    def host(self, rank: int) -> str:
+        """The machine of a rank, empty if it is not known."""
+        found = self.member(rank) if rank in self._known else None
+        return "" if found is None else found.host
 
     def name(self, rank: int) -> str:
         """A rank and its machine, in words."""
@@ -114,6 +123,22 @@ class Members:
             return True
         return bool(self.lost) and not self.not_ready()
 
+    def check_alike(self, own: dict[str, object]) -> None:
+        """Refuse ranks whose calls cannot be numbered through with those of the first one.
+
+        Raises:
+            PlanError: naming a rank, and what it has that the first one has not.
+        """
+        for rank in self.others:
+            said = self._link.heard(f"ready/{rank}")
+            its = own if said is None else json.loads(said)
+            for name, value in own.items():
+                if its.get(name) != value:
+                    raise errors.PlanError(
+                        f"{self.name(rank)} has {name} {_short(its.get(name))}, and rank 0 has "
+                        f"{_short(value)}: all ranks need the same command, model and inputs"
+                    )
+
     def not_ready(self) -> list[int]:
         """The ranks that are not at the start line yet, and not lost."""
         for rank in self.others:
@@ -128,16 +153,30 @@ class Members:
             self._announced = missing
             named = ", ".join(self.name(rank) for rank in missing[:NAMED])
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-            observer.stage(f"waiting for {named}{more}")
+            absent = all(self.member(rank) is None for rank in missing)
+            hint = ", never heard of yet (to run alone, unset RANK and WORLD_SIZE)" * absent
+            observer.stage(f"waiting for {named}{more}{hint}")
 
     def ask_clocks(self, now_ns: Callable[[], int]) -> None:
         """Learn the clock of every other machine, from one rank of each."""
+        one_of_each: dict[str, int] = {}
         for rank in self.others:
             found = self.member(rank)
             if found is not None and found.clock not in self.offsets:
-                offset = ask_offset(self._link, rank, now_ns)
-                if offset is not None:
-                    self.offsets[found.clock] = offset
+                one_of_each.setdefault(found.clock, rank)
+        waiting = list(one_of_each.items())
+        for number, (clock, rank) in enumerate(waiting):
+            # it takes each of them a look to notice, which several do meanwhile
+            for _, invited in waiting[number : number + INVITED]:
+                invite(self._link, invited)
+            offset = ask_offset(self._link, rank, now_ns)
+            if offset is not None:
+                self.offsets[clock] = offset
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def error_of(kind: str, text: str) -> errors.InferloadError:

@@ -16,8 +16,8 @@ from inferload.cluster.clock import clock_name
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import handed_over, packed, unpacked
 from inferload.cluster.link import StoreLostError, wait_a_look
-from inferload.cluster.members import LOST_S, Member, Members
-from inferload.cluster.rank_crew import FleetEndedError, RankCrew
+from inferload.cluster.members import Member, Members
+from inferload.cluster.rank_crew import FirstRank, FleetEndedError, RankCrew
 from inferload.errors import InferloadError, ResultFormatError
 from inferload.execution import execute
 from inferload.results import result_of
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
-# So many ranks may put down what they hand over before the first of them was heard.
-AHEAD = 8
 # One Ctrl-C comes twice: from the terminal, and from torchrun.
 SIGNALS_APART_S = 2.0
 
@@ -102,6 +100,8 @@ class Rank:
                 fleet = Fleet(self._link.ranks, handover.MOST_RAW_CALLS)
                 fleet.add(report, log)
                 whole = self._gathered(fleet, self._members, options, observer, signals)
+                if whole.signals and not whole.log.calls_made:
+                    raise KeyboardInterrupt  # there is nothing to report
                 result = result_of(whole)
         except FleetEndedError:
             return None  # the first rank says why
@@ -118,53 +118,69 @@ class Rank:
     ) -> Execution:
         """Take what the other ranks hand over, one after another."""
         link, impatient_after = self._link, len(signals.received)
-        for rank in range(1, link.ranks):
-            link.say("give", str(rank + AHEAD).encode())
-            announce_at = time.monotonic() + 1.0
-            while rank not in members.lost:
-                content = link.received(f"result/{rank}")
-                if content is not None:
-                    members.done.add(rank)
-                    try:
-                        fleet.add(*unpacked(content, rank))
-                    except ResultFormatError as error:
-                        members.lost[rank] = str(error)
-                    break
-                told = link.heard(f"error/{rank}")
-                if told is not None:
-                    members.lost[rank] = f"failed: {json.loads(told)[1]}"
-                elif len(signals.received) > impatient_after:
-                    members.lost[rank] = "had handed nothing over when the run was given up"
-                members.look()
-                if time.monotonic() > announce_at:
-                    announce_at = math.inf
-                    observer.stage(f"waiting for the calls of {members.name(rank)}")
-                wait_a_look(link)
-        hosts = {rank: found.host for rank in members.lost if (found := members.member(rank))}
-        lost = {rank: (hosts.get(rank, ""), how) for rank, how in members.lost.items()}
+        try:
+            for rank in range(1, link.ranks):
+                link.say("give", str(rank + _ahead(link.ranks)).encode())
+                announce_at = time.monotonic() + 1.0
+                while rank not in members.lost and not self._taken(rank, fleet, members):
+                    if signals.received and members.member(rank) is None:
+                        members.lost[rank] = "was never heard of"
+                    elif len(signals.received) > impatient_after:
+                        members.lost[rank] = "had handed nothing over when the run was given up"
+                    members.look()
+                    if time.monotonic() > announce_at:
+                        announce_at = math.inf
+                        observer.stage(f"waiting for the calls of {members.name(rank)}")
+                    wait_a_look(link)
+        except StoreLostError as error:
+            for rank in members.others:
+                if rank not in members.done:
+                    members.lost[rank] = f"could not be heard: {error}"
+        lost = {rank: (members.host(rank), how) for rank, how in members.lost.items()}
         return fleet.execution(lost, options.calls_of_all)
+
+    def _taken(self, rank: int, fleet: Fleet, members: Members) -> bool:
+        """Take what a rank hands over, if that is there; or note why it never will be."""
+        link = self._link
+        content = link.received(f"result/{rank}")
+        if content is None:
+            told = link.heard(f"error/{rank}")
+            if told is not None:
+                members.lost[rank] = f"failed: {json.loads(told)[1]}"
+            return False
+        members.done.add(rank)
+        link.say(f"taken/{rank}")
+        try:
+            fleet.add(*unpacked(content, rank))
+        except ResultFormatError as error:
+            members.lost[rank] = str(error)
+        return True
 
     def _hand_over(self, content: Callable[[], bytes], done: Execution) -> None:
         """Give the first rank what this one has, when it is its turn."""
-        link = self._link
-        first_beats, changed = -1, time.monotonic()
-        why = "is not there any more"
+        link, sent = self._link, False
+        first, why = FirstRank(link), None
         try:
-            while True:
-                turn = link.heard("give")
-                if turn is not None and link.rank < int(turn):
-                    link.send(f"result/{link.rank}", content())
+            while why is None:
+                if link.heard(f"taken/{link.rank}") is not None:
                     return
+                turn = None if sent else link.heard("give")
                 if link.heard("over") is not None:
                     why = "has ended without this one's calls"
-                    break
-                beats = link.count("beat/0")
-                if beats != first_beats:
-                    first_beats, changed = beats, time.monotonic()
-                if time.monotonic() > changed + LOST_S:
-                    why = f"was not heard of for {LOST_S:.0f} s"
-                    break
-                wait_a_look(link)
+                elif turn is not None and link.rank < int(turn):
+                    link.send(f"result/{link.rank}", content())
+                    sent = True
+                else:
+                    why = first.lost()
+                    wait_a_look(link)
         except StoreLostError as error:
             why = f"cannot be reached: {error}"
         raise FirstRankLostError(f"rank 0 {why}", result_of(done))
+
+
+def _ahead(ranks: int) -> int:
+    """How many ranks may put down what they hand over before the first of them was heard.
+
+    Each takes a look to notice that it may, and what all of them put down is in the store's memory.
+    """
+    return min(max(ranks // 50, 8), 128)

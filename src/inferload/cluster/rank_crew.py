@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
 
+from inferload import __version__
 from inferload.cluster.clock import answer_time, is_asked
-from inferload.cluster.link import wait_a_look
+from inferload.cluster.link import BEAT_S, StoreLostError, wait_a_look
+from inferload.cluster.members import JOIN_S, LOST_S
+from inferload.errors import InferloadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +26,23 @@ LEAD_S = 0.2
 LEAD_LOOKS = 4
 # How often it is said whom the others wait for.
 ANNOUNCE_S = 2.0
+# How often it is looked at whether another rank wants all to stop; less often with many ranks.
+STOP_LOOK_S = 0.2
+_ALIKE = (
+    "target",
+    "form",
+    "load",
+    "callers",
+    "drain_s",
+    "duration_s",
+    "warmup",
+    "inputs",
+    "items_per_input",
+    "seed",
+    "on_error",
+    "verify",
+    "models",
+)
 
 
 class RankCrew:
@@ -44,6 +66,8 @@ class RankCrew:
         self._own = own
         self._members = members
         self._stopped = False
+        self._plan: dict[str, object] = {}
+        self._next_look_s = 0.0
         #: How long after the agreed time the callers were released, and how sure that is.
         self.late_ms = 0.0
         self.clock_error_ms = 0.0
@@ -62,7 +86,9 @@ class RankCrew:
 
     def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
         """Prepare the crew of this rank."""
-        return self._crew.prepare(announce)
+        ready = self._crew.prepare(announce)
+        self._plan = plan_of(ready)
+        return ready
 
     def start(self) -> None:
         """Start the callers of this rank."""
@@ -71,8 +97,9 @@ class RankCrew:
     def agreed_start(self, observer: Observer) -> int | None:
         """Wait until all ranks stand at the start line, and agree on a time."""
         link = self._link
-        link.say(f"ready/{link.rank}")
+        link.say(f"ready/{link.rank}", json.dumps(self._plan).encode())
         link.count("ready", 1)
+        first = FirstRank(link)
         announced = time.monotonic()
         while not link.stop_asked and not self._crew.wait_done(0):
             if self._members is None:
@@ -82,6 +109,8 @@ class RankCrew:
                     raise FleetEndedError
                 if is_asked(link):
                     answer_time(link, time.perf_counter_ns)
+                if (why := first.lost()) is not None:
+                    raise LostBeforeStartError(f"rank 0 {why}, and the run had not begun")
             elif self._members.all_ready():
                 return self._agree(self._members)
             elif time.monotonic() > announced + ANNOUNCE_S:
@@ -92,6 +121,7 @@ class RankCrew:
         return None
 
     def _agree(self, members: Members) -> int:
+        members.check_alike(self._plan)
         members.ask_clocks(time.perf_counter_ns)
         lead_s = LEAD_S + LEAD_LOOKS * self._link.look_s
         start_ns = time.perf_counter_ns() + int(lead_s * 1e9)
@@ -120,11 +150,21 @@ class RankCrew:
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller of this rank has finished."""
+        with suppress(StoreLostError):  # what is measured here does not need the store
+            self._look_at_others()
         if self._link.stop_asked and not self._stopped:
             self.stop()
+        return self._crew.wait_done(timeout_s)
+
+    def _look_at_others(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + max(STOP_LOOK_S, self._link.look_s)
+        if self._link.heard("stop") is not None:
+            self._link.stop_asked = True
         if self._members is not None:
             self._members.look()
-        return self._crew.wait_done(timeout_s)
 
     def stop(self) -> None:
         """Let each caller of all ranks finish the call it is in, and no more."""
@@ -137,11 +177,48 @@ class RankCrew:
         reports = self._crew.collect(abandoned=abandoned)
         if abandoned or (self._stop_on_error and any(map(_has_ended_early, reports))):
             self._link.ask_stop()
+            with suppress(StoreLostError):  # at once: the others go on calling until they hear it
+                self._link.say("stop")
         return reports
 
 
 class FleetEndedError(Exception):
     """The first rank has ended the run before it began."""
+
+
+class LostBeforeStartError(InferloadError):
+    """The first rank is lost, and the run has not begun."""
+
+
+class FirstRank:
+    """Whether the first rank is still heard of, as another one sees it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._beats = 0
+        self._changed_s = time.monotonic()
+        self._next_s = 0.0
+
+    def lost(self) -> str | None:
+        """How it was lost, if it was."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return None
+        self._next_s = now_s + BEAT_S
+        beats = self._link.count("beat/0")
+        if beats != self._beats:
+            self._beats, self._changed_s = beats, now_s
+        if now_s - self._changed_s > (LOST_S if beats else JOIN_S):
+            return f"was not heard of for {now_s - self._changed_s:.0f} s"
+        return None
+
+
+def plan_of(ready: Sequence[Preparation]) -> dict[str, object]:
+    """What ranks must have in common, so that their calls can be numbered through and dealt."""
+    spec = asdict(ready[0].spec)
+    found: dict[str, object] = {name: spec[name] for name in _ALIKE}
+    found |= {"inferload": __version__, "processes": len(ready)}
+    return cast("dict[str, object]", json.loads(json.dumps(found)))
 
 
 def _has_ended_early(report: PartReport) -> bool:
