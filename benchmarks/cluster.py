@@ -54,7 +54,7 @@ def write_ranks(folder: Path, calls: int, ranks: int) -> None:
 def merge(folder: Path, ranks: int) -> None:
     """Merge so many ranks, and print what it took."""
     before = peak_rss_bytes(OWN)
-    began, fleet, received = time.perf_counter(), Fleet(ranks, MOST_RAW_CALLS), 0
+    began, fleet, received = time.perf_counter(), Fleet(MOST_RAW_CALLS), 0
     for rank in range(ranks):
         content = bytearray((folder / str(rank % DISTINCT)).read_bytes())
         received += len(content)

@@ -110,8 +110,14 @@ class _Reader:
         self._place = place
 
     def array(self, dtype: Any, count: int) -> NDArray[Any]:
-        """The next array of so many elements."""
+        """The next array of so many elements.
+
+        Raises:
+            ValueError: there are not so many.
+        """
         begin, self._place = self._place, self._place + count * np.dtype(dtype).itemsize
+        if not begin <= self._place <= len(self._content):
+            raise ValueError(f"{count} elements are not there")
         return self._content[begin : self._place].view(dtype)
 
 
@@ -196,6 +202,8 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
             cells[0] >= 0 and cells[-1] < windows * BUCKETS and (np.diff(cells) > 0).all()
         ):
             raise ValueError("counts are not where they can be")
+        if int(found_counts.sum()) != int(returned.sum()):
+            raise ValueError("not every call that returned is counted")
         counts[name] = WindowCounts(windows, cells, found_counts)
         sums[name] = reader.array("<f8", windows)
     return CallTally(

@@ -33,7 +33,7 @@ def merged(
     lost: dict[int, tuple[str, str]] | None = None,
     changes: dict[int, dict[str, object]] | None = None,
 ) -> RunResult:
-    fleet = Fleet(ranks, most_raw_calls)
+    fleet = Fleet(most_raw_calls)
     for rank, log in logs.items():
         done: Execution = execution_of(log, **(changes or {}).get(rank, {}))
         report, handed = handed_over(
@@ -265,7 +265,7 @@ def test_many_ranks_are_all_there(most_raw_calls):
 
 def test_of_a_rank_that_was_counted_only_figures_stay():
     # so that memory does not grow with the calls of 10,000 ranks: arrays of this rank are let go
-    fleet, kept = Fleet(2, 1000), []
+    fleet, kept = Fleet(1000), []
     for rank in range(2):
         report, log = handed_over(
             execution_of(simulated_log(rank, 20_000)),

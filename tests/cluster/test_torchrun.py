@@ -117,8 +117,8 @@ def rank_process(of: subprocess.Popen[str], rank: int) -> psutil.Process:
     raise AssertionError(f"there is no rank {rank}")
 
 
-def until_calling(started: subprocess.Popen[str], rank: int = 0) -> None:
-    """Wait until callers of a rank call: until its process with callers uses the processor."""
+def until_calling(started: subprocess.Popen[str]) -> None:
+    """Wait until the first rank has warmed up, and the others have had the time to."""
     for line in started.stderr:
         if "warming up" in line:
             break

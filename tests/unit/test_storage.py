@@ -56,6 +56,32 @@ def test_counts_of_the_first_log_format_are_read():
     assert (response.quantile(0.5), response.quantile(0.99)) == (0.001693, 0.001983)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("used", 0),
+        ("used", -1),
+        ("used", 10**15),
+        ("types", ["<u1", "<u8"]),
+        ("types", ["<u4", "O"]),
+        ("types", ["x", "<u1"]),
+    ],
+)
+def test_counts_that_are_damaged_are_refused(key, value, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
+    result_of(calls=20_000).save(tmp_path / "r.json")
+    log = tmp_path / "r.calls"
+    content = log.read_bytes()
+    magic = content.index(b"{")
+    header = json.loads(content[magic:HEADER_BYTES].rstrip(b"\0"))
+    assert il.load_result(tmp_path / "r.json").log.tally is not None
+    header["tally"][key]["service_ns"] = value
+    head = (content[:magic] + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0")
+    log.write_bytes(head + content[HEADER_BYTES:])
+    with pytest.raises(ResultFormatError, match=r"the counts in the call log .* are damaged"):
+        il.load_result(tmp_path / "r.json")
+
+
 def test_a_sampled_result_comes_back_with_its_counts(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
     monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 2000)

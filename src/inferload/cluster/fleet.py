@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 class Fleet:
     """All ranks of one run; ``most_raw_calls`` as :func:`handover.handed_over` has it."""
 
-    def __init__(self, ranks: int, most_raw_calls: int) -> None:
-        self._ranks = ranks
+    def __init__(self, most_raw_calls: int) -> None:
         self._most_raw_calls = most_raw_calls
         self._merge: Merge | None = None
         self._lanes: tuple[int, ...] = ()

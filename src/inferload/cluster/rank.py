@@ -97,7 +97,7 @@ class Rank:
                 if self._members is None:
                     self._hand_over(lambda: packed(report, log), done)
                     return None
-                fleet = Fleet(self._link.ranks, handover.MOST_RAW_CALLS)
+                fleet = Fleet(handover.MOST_RAW_CALLS)
                 fleet.add(report, log)
                 whole = self._gathered(fleet, self._members, options, observer, signals)
                 if whole.signals and not whole.log.calls_made:
