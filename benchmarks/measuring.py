@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+# The part of docs/benchmarks.md that needs another machine.
+GPU_HEADING = "## On a GPU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from against_loadgen import loadgen_rows
 from against_reference import minilm_rows, no_op_rows
-from measuring import Row, markdown, print_rows
+from measuring import GPU_HEADING, Row, markdown, print_rows
 from open_loop import open_loop_rows
 from own_cost import help_row, memory_rows, print_memory, summary_row
 
@@ -52,7 +52,11 @@ def main() -> None:
     rows = [row for name, part in parts.items() if chosen.only in {None, name} for row in part()]
     print_rows(rows, rounds)
     if chosen.markdown:
-        chosen.markdown.write_text(markdown(rows, rounds), encoding="utf-8")
+        text, on_a_gpu = markdown(rows, rounds), ""
+        if chosen.markdown.is_file():  # what benchmarks/gpu.py wrote stays
+            before = chosen.markdown.read_text(encoding="utf-8")
+            on_a_gpu = before[before.find(GPU_HEADING) :] if GPU_HEADING in before else ""
+        chosen.markdown.write_text(f"{text}\n{on_a_gpu}".rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferload.call_log import CallFailure, CallLog
+from inferload.call_log import COLUMNS, CallFailure, CallLog
 from inferload.crew import PartReport, Preparation
 from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord
-from inferload.log_file import COLUMNS
 from inferload.outcome import Outcome
 from inferload.process_calls import CallsOfLog
 from inferload.records import RunSpec

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.call_log import CallFailure, CallLog, CallTally
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
+    from inferload.device_figures import DeviceFigures, StageFigures
+    from inferload.distribution import Distribution, Estimate
     from inferload.errors import (
         CallError,
         InferloadError,
@@ -26,9 +28,7 @@ if TYPE_CHECKING:
     from inferload.mix import Mix
     from inferload.records import (
         Certificate,
-        Distribution,
         Ending,
-        Estimate,
         MemoryUse,
         ModelFigures,
         ModelShare,
@@ -62,12 +62,12 @@ _HOMES = {
     "inputs": ("CallInput",),
     "loads": ("ClosedLoop", "OpenLoop"),
     "mix": ("Mix",),
+    "device_figures": ("DeviceFigures", "StageFigures"),
+    "distribution": ("Distribution", "Estimate"),
     "call_log": ("CallFailure", "CallLog", "CallTally"),
     "records": (
         "Certificate",
-        "Distribution",
         "Ending",
-        "Estimate",
         "MemoryUse",
         "ModelFigures",
         "ModelShare",
@@ -95,6 +95,7 @@ __all__ = [
     "CallTally",
     "Certificate",
     "ClosedLoop",
+    "DeviceFigures",
     "Distribution",
     "Ending",
     "Estimate",
@@ -114,6 +115,7 @@ __all__ = [
     "RunSpec",
     "RunWarning",
     "SetUp",
+    "StageFigures",
     "SteadyState",
     "Summary",
     "Target",

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferload.batches import stacked
+from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
@@ -14,6 +16,7 @@ from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
 from inferload.mix import Mix
 from inferload.model_source import ModelSource
+from inferload.options import check_count
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
 from inferload.run_options import RunOptions
@@ -22,6 +25,7 @@ from inferload.targets.load import as_target, is_spec
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from inferload.crew import Observer
     from inferload.executors.base import Executor
@@ -45,6 +49,7 @@ def run(
     inputs: object = None,
     *,
     load: ClosedLoop | OpenLoop | None = None,
+    batch_size: int | None = None,
     calls: int | None = None,
     duration_s: float | None = None,
     precision: float | None = None,
@@ -57,6 +62,11 @@ def run(
     threads_per_call: int | None = None,
     pin: str = "none",
     timeout_s: float | None = None,
+    device: str | Sequence[str] | None = None,
+    streams: str = "per-caller",
+    completion: str = "sync",
+    transfers: bool = False,
+    telemetry: bool = True,
     seed: int = 0,
     on_error: str = "stop",
     share_inputs: bool = False,
@@ -75,6 +85,7 @@ def run(
             dict (kwargs); each call takes one of them, drawn with ``seed``.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
             given.
+        batch_size: stack the inputs along dimension 0 to batches of so many items.
         calls: calls in all, over all callers, met exactly. If no end is given, 1,000; a replay
             then goes to its end.
         duration_s: seconds to go on starting calls, or (open loop) in which calls are due; those
@@ -96,6 +107,16 @@ def run(
             intra-op threads as it has cores; ``"numa"``: each process has a node, in turn, and its
             memory comes from there.
         timeout_s: a call that takes longer is recorded as failed, and ends the run.
+        device: put the model (a module in place, as ``module.to`` does) and copies of the inputs
+            there; of several devices each has processes in turn. If not given, both stay where
+            they are.
+        streams: on a device, a stream for each caller (``"per-caller"``), or the present one for
+            all (``"shared"``).
+        completion: how a caller waits for its call on a device: ``"sync"`` (it spins on its
+            stream, and is back soonest) or ``"event"`` (it sleeps, and leaves its core to others).
+        transfers: copy inputs from pinned host memory to the device, and outputs back, in each
+            call.
+        telemetry: look at clocks, power and memory of GPUs meanwhile (extra ``gpu``).
         seed: draws the order of inputs.
         on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on.
         share_inputs: let callers share the tensors given, where each else has copies.
@@ -130,6 +151,11 @@ def run(
         processes=processes,
         threads_per_call=threads_per_call,
         timeout_s=timeout_s,
+        devices=() if device is None else (device,) if isinstance(device, str) else tuple(device),
+        streams=streams,
+        completion=completion,
+        transfers=transfers,
+        telemetry=telemetry,
         seed=seed,
         on_error=on_error,
         share_inputs=share_inputs,
@@ -137,6 +163,9 @@ def run(
         trace=None if trace is None else Path(trace),
     ).checked()
     observer = observer or _Logging()
+    if batch_size is not None:
+        check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
+        inputs = stacked(as_call_inputs(inputs), batch_size)
     if options.processes is not None and isinstance(model, str) and is_spec(model):
         return _run_by_spec(model, as_call_inputs(inputs), options, observer)
     began = time.perf_counter()
@@ -148,6 +177,9 @@ def run(
         target, given = mixed, mixed.given
     else:
         target, given = as_target(model), as_call_inputs(inputs)
+    if options.processes is None:
+        placement = Placement(device=options.device_of(0), transfers=options.transfers)
+        target, given = placed(target, given, placement)
     load_s = time.perf_counter() - began
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:

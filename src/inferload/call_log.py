@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferload.device_errors import in_short
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from inferload.hdr import WindowCounts
@@ -19,6 +23,19 @@ if TYPE_CHECKING:
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
 DISTINCT_ERRORS = 256
+
+#: The columns that every log has, in the order of its file.
+COLUMNS: dict[str, np.dtype[Any]] = {
+    "scheduled_ns": np.dtype("<i8"),
+    "started_ns": np.dtype("<i8"),
+    "finished_ns": np.dtype("<i8"),
+    "caller": np.dtype("<i4"),
+    "input": np.dtype("<i4"),
+    "error": np.dtype("<i4"),
+}
+#: Where calls run on a device, in this order: all of them with transfers, else the first two.
+STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
+STAGE_DTYPE = np.dtype("<i8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +49,7 @@ class CallFailure:
     @property
     def gist(self) -> str:
         """The line of the message that says what was wrong; TorchScript has it at the end."""
-        lines = [line.strip() for line in self.message.splitlines() if line.strip()]
+        lines = [line.strip() for line in in_short(self.message).splitlines() if line.strip()]
         return (lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
 
 
@@ -44,6 +61,10 @@ class CallLog:
     ``caller``, ``input`` and ``error`` are int32; ``error`` is -1 or an index into ``errors``.
     Rows stand in the order of call numbers, which is nearly, not exactly, that of time. Of a run
     of more than 10 million calls the rows are a sample, and ``tally`` has counted all of them.
+
+    ``stages`` of calls on a device, int64 nanoseconds: ``issue_ns`` until the call's work was
+    enqueued, ``device_ns`` from its first to its last work on the device, and with transfers
+    ``copy_in_ns`` and ``copy_out_ns``, the copies of inputs and outputs. Empty on the CPU.
     """
 
     scheduled_ns: Int64s
@@ -53,10 +74,32 @@ class CallLog:
     input: Int32s
     error: Int32s
     errors: tuple[CallFailure, ...] = ()
+    stages: Mapping[str, Int64s] = field(default_factory=dict)
     #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
     tally: CallTally | None = None
     #: How many callers serve each queue of a process; they are numbered through all processes.
     callers_by_lane: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, NDArray[Any]],
+        errors: Sequence[CallFailure] = (),
+        tally: CallTally | None = None,
+        callers_by_lane: Sequence[int] = (),
+    ) -> CallLog:
+        """A log with these columns, stages among them."""
+        return cls(
+            **{name: columns[name] for name in COLUMNS},
+            stages={name: columns[name] for name in STAGES if name in columns},
+            errors=tuple(errors),
+            tally=tally,
+            callers_by_lane=tuple(callers_by_lane),
+        )
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All columns by their names."""
+        return {**{name: getattr(self, name) for name in COLUMNS}, **self.stages}
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -80,15 +123,10 @@ class CallLog:
 
     def rows(self, places: NDArray[Any]) -> CallLog:
         """A log of some of the rows, by number or by mask; ``errors`` are all of this one's."""
-        return replace(
-            self,
-            scheduled_ns=self.scheduled_ns[places],
-            started_ns=self.started_ns[places],
-            finished_ns=self.finished_ns[places],
-            caller=self.caller[places],
-            input=self.input[places],
-            error=self.error[places],
-            tally=None,
+        return CallLog.of(
+            {name: column[places] for name, column in self.columns().items()},
+            self.errors,
+            callers_by_lane=self.callers_by_lane,
         )
 
     def queues(self) -> list[tuple[Int64s, int | None]]:
@@ -125,6 +163,21 @@ class CallLog:
         return self.finished_ns - self.scheduled_ns
 
     @property
+    def wait_ns(self) -> Int64s:
+        """How long each call waited for the device: service - issue.
+
+        Raises:
+            KeyError: the calls ran on no device.
+        """
+        found: Int64s = self.service_ns - self.stages["issue_ns"]
+        return found
+
+    def duration_ns(self, name: str) -> Int64s:
+        """A duration of each call by its name: ``"queue_ns"``, ``"device_ns"``, ..."""
+        found: Int64s = self.stages[name] if name in self.stages else getattr(self, name)
+        return found
+
+    @property
     def completed(self) -> NDArray[np.bool_]:
         """True where the call returned, False where it raised."""
         return self.error < 0
@@ -135,9 +188,10 @@ class CallTally:
     """All calls of a long run, counted by time window and duration.
 
     Window w holds the calls that finished from ``w * width_ns`` on. ``counts[name]`` are those of
-    ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and ``"lateness_ns"``, calls that returned
-    only; ``sums`` (float64, ``(windows,)``), ``lows`` and ``highs`` (int, of the whole run) belong
-    to them. ``returned_by_input`` has the shape ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and ``"lateness_ns"``, and of stages where
+    there are any, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
+    ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
+    ``(windows, inputs)``, ``failed`` ``(windows,)``.
     """
 
     width_ns: int

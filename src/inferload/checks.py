@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferload.distribution import half_width_fraction
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.rank_checks import rank_checks
-from inferload.records import RunWarning, half_width_fraction
+from inferload.records import RunWarning
 from inferload.units import bytes_text, milliseconds_text
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Less than this in half a run, or 1 % of what is resident, is no leak to speak of.
 LEAST_LEAK_BYTES = 4 * 2**20
+# torch hands out so many streams of a device before it begins anew (c10/cuda/CUDAStream.cpp).
+STREAMS = 32
 GIL_FORMS = {"eager", "compile", "export", "callable"}
 
 
@@ -48,7 +51,7 @@ def warnings_before(
     ``on_device``: the work is not the CPU's, so intra-op threads do not matter. ``spec`` counts the
     callers of all ``ranks_here``, the ranks of a cluster on this machine.
     """
-    found = _weights_without_a_say(spec)
+    found = [*_weights_without_a_say(spec), *_streams(spec)]
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
@@ -107,6 +110,30 @@ def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
                 "weights of the models have no say"
             ),
             hint="--rate draws calls by weight; or let all callers call all models",
+        )
+    ]
+
+
+def _streams(spec: RunSpec) -> list[RunWarning]:
+    """Callers that share a stream of a device."""
+    callers = spec.callers_per_process
+    if not spec.devices or callers == 1:
+        return []
+    if spec.streams == "shared":
+        return [
+            RunWarning(
+                code="one-stream",
+                message=f"{callers} callers share one stream: their calls wait for each other",
+                hint="--streams per-caller gives each its own",
+            )
+        ]
+    if callers <= STREAMS:
+        return []
+    return [
+        RunWarning(
+            code="few-streams",
+            message=f"{callers} callers share the {STREAMS} streams that torch keeps for a device",
+            hint=f"--callers {STREAMS}, or more processes",
         )
     ]
 

@@ -17,25 +17,23 @@ from inferload.hdr import WindowCounts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.call_log import Int64s
+    from inferload.call_log import Floats, Int64s
 
 MOST_WINDOWS = 128
-DURATIONS = ("response_ns", "service_ns", "queue_ns", "lateness_ns")
 
 
 class WindowCounter:
-    """Dense counts of up to 128 windows, which grow wider with the run.
+    """Dense counts of up to 128 windows, which grow wider with the run, of durations by name.
 
     ``dtype``: of the counts; 4 bytes hold those of one process.
     """
 
-    def __init__(self, inputs: int, *, open_loop: bool, dtype: Any = np.uint32) -> None:
-        names = DURATIONS if open_loop else DURATIONS[1:2]
+    def __init__(self, inputs: int, *, dtype: Any = np.uint32) -> None:
         self._dtype = dtype
-        self._counts = {n: np.zeros((MOST_WINDOWS, hdr.BUCKETS), dtype) for n in names}
-        self._sums = {name: np.zeros(MOST_WINDOWS) for name in names}
-        self._lows = dict.fromkeys(names, 2**63 - 1)
-        self._highs = dict.fromkeys(names, 0)
+        self._counts: dict[str, NDArray[Any]] = {}
+        self._sums: dict[str, Floats] = {}
+        self._lows: dict[str, int] = {}
+        self._highs: dict[str, int] = {}
         self._returned = np.zeros((MOST_WINDOWS, inputs), np.int64)
         self._failed = np.zeros(MOST_WINDOWS, np.int64)
         self._last_ns = 0
@@ -77,6 +75,7 @@ class WindowCounter:
         for name, counts in other.counts.items():
             window, bucket = np.divmod(counts.cells, hdr.BUCKETS)
             cells = window // factor * hdr.BUCKETS + bucket
+            self._have(name)
             np.add.at(self._counts[name].reshape(-1), cells, counts.counts.astype(self._dtype))
             np.add.at(self._sums[name], to, other.sums[name])
             self._lows[name] = min(self._lows[name], other.lows[name])
@@ -89,8 +88,15 @@ class WindowCounter:
         while last_ns // self._width_ns >= MOST_WINDOWS:
             self._widen()
 
+    def _have(self, name: str) -> None:
+        if name not in self._counts:
+            self._counts[name] = np.zeros((MOST_WINDOWS, hdr.BUCKETS), self._dtype)
+            self._sums[name] = np.zeros(MOST_WINDOWS)
+            self._lows[name], self._highs[name] = 2**63 - 1, 0
+
     def _count_values(self, name: str, window: int, values: Int64s) -> None:
         count = np.bincount(hdr.bucket_of(values))
+        self._have(name)
         self._counts[name][window, : len(count)] += count.astype(self._dtype)
         self._sums[name][window] += values.sum()
         self._lows[name] = min(self._lows[name], int(values.min()))

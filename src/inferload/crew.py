@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from inferload.device_figures import DeviceInfo, DeviceMemory  # noqa: TC001
 from inferload.disturbances import Disturbances
 from inferload.merging import LogPlace, merged
 from inferload.outcome import Outcome  # noqa: TC001 - pydantic reads these records
@@ -25,13 +26,14 @@ class Preparation:
     ``spec`` counts the callers of that process. ``load_s`` is how long the model took to load,
     ``convert_s`` to be turned into its form, ``prepare_s`` all until the callers can be started,
     ``process_s`` what starting the process took beside that;
-    ``floor_ms`` is what a call that does nothing takes.
+    ``floor_ms`` is what a call that does nothing takes. ``devices`` are those that calls have work
+    on, ``stages`` what the log of each lane has columns for.
     """
 
     pid: int
     spec: RunSpec
     environment: dict[str, Any]
-    on_device: bool
+    devices: tuple[DeviceInfo, ...] = ()
     warnings: tuple[RunWarning, ...]
     prepare_s: float
     load_s: float = 0.0
@@ -39,6 +41,7 @@ class Preparation:
     process_s: float = 0.0
     floor_ms: float | None = None
     log_bytes: int = 0
+    stages: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +49,8 @@ class PartReport:
     """What the callers of one lane left behind beside their log.
 
     What is the process's and not the lane's stands in the report of its first lane alone: compiled
-    graphs, disturbances, peak memory, and ``ending``: how the process ended, where it was not asked
-    to. Callers and inputs are numbered through the lanes of the process.
+    graphs, disturbances, peak memory, also of devices, and ``ending``: how the process ended, where
+    it was not asked to. Callers and inputs are numbered through the lanes of the process.
     """
 
     outcome: Outcome
@@ -58,6 +61,7 @@ class PartReport:
     verification: Verification | None = None
     peak_rss_bytes: int | None = None
     verification_by_model: tuple[Verification, ...] = ()
+    device_memory: tuple[DeviceMemory, ...] = ()
     ending: Ending | None = None
 
 

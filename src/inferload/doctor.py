@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.cgroups import throttled_s
+from inferload.devices import info_of
 from inferload.disturbances import stolen_and_total
 from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
+from inferload.gpu_watch import GpuWatch
 from inferload.machine import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
+from inferload.targets.package_check import package_trouble, static_compiler
+from inferload.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,7 @@ def findings(announce: Callable[[str], None]) -> list[Finding]:
     """
     return [
         _torch(),
+        *_devices(),
         _cores(),
         _quota(),
         _steal(),
@@ -50,6 +55,7 @@ def findings(announce: Callable[[str], None]) -> list[Finding]:
         _timer(),
         _allocator(),
         _compiler(),
+        _aoti_compiler(),
         _native_callers(announce),
     ]
 
@@ -170,6 +176,54 @@ def _compiler() -> Finding:
         well=path is not None,
         found=path or f"{os.environ.get('CXX', 'c++')} is not on the PATH",
         hint="install g++ or clang++, or set CXX",
+    )
+
+
+def _aoti_compiler() -> Finding:
+    trouble = static_compiler()
+    return Finding(
+        name="AOTInductor",
+        well=trouble is None,
+        found=trouble or "its compiler links libstdc++ as torch does",
+        hint="CXX=/usr/bin/g++, and build packages again that were made with the other",
+    )
+
+
+def _devices() -> list[Finding]:
+    """Each device that torch sees, and whether its clocks and power can be looked at."""
+    accelerator = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count() if accelerator is not None else 0
+    if accelerator is None or not count:
+        built = "" if torch.version.cuda else "; it is built without CUDA"
+        return [Finding(name="devices", well=True, found=f"torch sees none{built}")]
+    infos = [info_of(torch.device(accelerator.type, number)) for number in range(count)]
+    found = []
+    for info in infos:
+        memory = "" if info.memory_bytes is None else f", {bytes_text(info.memory_bytes)}"
+        found.append(Finding(name=info.device, well=True, found=f"{info.name}{memory}"))
+    with GpuWatch([one for one in infos if one.device.startswith("cuda")]) as watch:
+        pass
+    found.append(
+        Finding(
+            name="telemetry",
+            well=watch.trouble is None,
+            found=watch.trouble or "clocks, power and memory of devices can be looked at",
+            hint="until then reports say nothing of clocks, power and energy",
+        )
+    )
+    return found
+
+
+def package_finding(path: Path) -> Finding:
+    """Whether an AOTInductor package can be loaded here without harm."""
+    if not path.is_file():
+        return Finding(name=path.name, well=False, found="is not there", hint="name a .pt2 file")
+    trouble = package_trouble(path)
+    return Finding(
+        name=path.name,
+        well=trouble is None,
+        found=trouble or "its code links libstdc++ as torch does",
+        hint="export and compile it again",
     )
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
 from inferload.process_calls import CallsOfLog
 from inferload.records import RunWarning
+from inferload.run_telemetry import RunTelemetry
 from inferload.units import NS_PER_S
 from inferload.watcher import POLL_S, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from inferload.process_calls import ProcessCalls
     from inferload.records import Ending, MemoryUse
     from inferload.run_options import RunOptions
+    from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
     from inferload.stopping import StopByPrecision
 
@@ -79,7 +81,8 @@ class Execution:
     the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
     that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
-    names of the signals that ended it. ``ranks``: those of a cluster.
+    names of the signals that ended it. ``ranks``: those of a cluster. ``telemetry``: what devices
+    and processors did, for each rank.
     """
 
     processes: Sequence[ProcessRecord]
@@ -97,6 +100,7 @@ class Execution:
     disturbances: Disturbances
     signals: Sequence[str] = ()
     ranks: Sequence[RankRecord] = ()
+    telemetry: Mapping[int, Telemetry] = field(default_factory=dict)
 
 
 def execute(
@@ -121,6 +125,9 @@ def execute(
     # a caller whose warm-up calls all keep to the timeout is ready by then
     patience_s = (options.timeout_s or math.inf) * max(options.warmup_calls, 1)
     watch = MachineWatch()
+    telemetry = RunTelemetry(
+        [info for one in ready for info in one.devices], wanted=options.telemetry
+    )
     crew.start()
     signals.stop = crew.stop
     watcher = Watcher(
@@ -128,6 +135,7 @@ def execute(
         rule,
         drain_ns=int((options.drain_s or 0) * NS_PER_S),
         limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
+        also=telemetry.look,
     )
     callers = sum(part.place.callers for part in crew.parts)
     observer.stage(f"warming up {callers} caller{'s' * (callers > 1)}")
@@ -142,8 +150,9 @@ def execute(
         if not never_ready:
             start_ns = crew.agreed_start(observer)
             watcher.look_at_memory(0.0)
-            with watch:
+            with watch, telemetry:
                 watcher.start_ns = crew.release(start_ns)
+                telemetry.begin(watcher.start_ns)
                 if signals.received:
                     crew.stop()  # it came while the line was being opened
                 abandoned = not watcher.watch(observer)
@@ -189,6 +198,7 @@ def execute(
         never_ready=never_ready,
         nursery_pss_bytes=crew.nursery_pss_bytes,
         disturbances=together(watch, [report.disturbances for report in reports]),
+        telemetry={0: telemetry.found},
     )
 
 

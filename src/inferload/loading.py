@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.batches import stacked
+from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.inputs import inputs_from_text
 from inferload.model_source import MemberSource
 from inferload.targets.forms import as_form
-from inferload.targets.load import model_from_spec
+from inferload.targets.load import as_target, model_from_spec
 from inferload.targets.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def load(
     announce: Callable[[str], None],
     scratch: Path | None = None,
     given: tuple[CallInput, ...] | None = None,
+    placement: Placement = Placement(),  # noqa: B008 - it is frozen
 ) -> Loaded:
     """Load the model that a command line names, in the form it asks for, or all models of a mix.
 
@@ -49,13 +52,18 @@ def load(
     """
     if not source.members:
         whole = MemberSource(
-            name="", spec=source.spec, weight=1.0, form=source.form, input_texts=source.input_texts
+            name="",
+            spec=source.spec,
+            weight=1.0,
+            form=source.form,
+            input_texts=source.input_texts,
+            mode=source.mode,
         )
-        return _loaded(whole, source.seed, announce, scratch, given)
+        return _loaded(whole, source.seed, announce, scratch, given, placement, source.batch_size)
     members, load_s = [], 0.0
     for one in source.members:
         try:
-            found = _loaded(one, source.seed, announce, scratch, None)
+            found = _loaded(one, source.seed, announce, scratch, None, placement)
         except PlanError as error:
             raise PlanError(f"{one.name}: {error}") from error
         load_s += found.load_s
@@ -78,6 +86,8 @@ def _loaded(
     announce: Callable[[str], None],
     scratch: Path | None,
     given: tuple[CallInput, ...] | None,
+    placement: Placement,
+    batch_size: int | None = None,
 ) -> Loaded:
     announce(f"loading {source.spec}")
     if source.input_texts:
@@ -93,9 +103,13 @@ def _loaded(
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         found.eval()
+    if batch_size is not None:
+        given = stacked(given, batch_size)
+    # a model is converted where it is going to run
+    found, given = placed(as_target(found), given, placement)
     if source.form not in {None, "eager"}:
         announce(f"turning the model into the form {source.form}")
-    target = as_form(found, source.form, given, folder=scratch)
+    target = as_form(found, source.form, given, folder=scratch, mode=source.mode)
     return Loaded(target=target, given=given, load_s=load_s)
 
 
@@ -112,4 +126,7 @@ def calling_state(autocast: str | None) -> Iterator[None]:
             if dtype not in {torch.bfloat16, torch.float16}:
                 raise PlanError(f"autocast to {autocast!r} is unknown: choose bfloat16 or float16")
             stack.enter_context(torch.autocast("cpu", dtype))
+            accelerator = torch.accelerator.current_accelerator()
+            if accelerator is not None:
+                stack.enter_context(torch.autocast(accelerator.type, dtype))
         yield

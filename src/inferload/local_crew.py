@@ -15,6 +15,7 @@ import torch
 from inferload import checks
 from inferload.budget import Budget
 from inferload.crew import Part, PartReport, Preparation
+from inferload.devices import forget_peaks, info_of, memory_of
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
 from inferload.executors.floor import floor_ms
@@ -71,6 +72,8 @@ class LocalCrew:
         self._target = target
         self._given = given
         self._options = options
+        #: The devices that calls have work on; known once it is prepared.
+        self._devices: tuple[torch.device, ...] = ()
         self._place = Place()
         if share is None:
             (self._place,) = options.places()
@@ -118,7 +121,8 @@ class LocalCrew:
         if isinstance(options.executor, str):  # another may not know how to do nothing
             executors = {lane.executor.name: lane.executor for lane in self._lanes}
             floors = [floor_ms(one, spec.threads_per_call) for one in executors.values()]
-        devices = {device for lane in self._lanes for device in lane.job.synchronize}
+        self._devices = devices = self._devices_of_lanes()
+        spec = self._on_devices(spec)
         warnings += checks.warnings_before(
             replace(
                 spec,
@@ -127,20 +131,21 @@ class LocalCrew:
             ),
             target.modules(),
             usable_cores=self._share.usable_cores,
-            on_device=bool(devices),
+            on_device=self.on_device,
             ranks_here=options.local_ranks,
         )
         return [
             Preparation(
                 pid=os.getpid(),
                 spec=spec,
-                environment=environment(devices) | {"usable_cores": self._share.usable_cores},
-                on_device=bool(devices),
+                environment=environment(set(devices)) | {"usable_cores": self._share.usable_cores},
+                devices=tuple(map(info_of, devices)),
                 warnings=tuple(warnings),
                 prepare_s=time.perf_counter() - began + self._load_s + target.conversion_s,
                 load_s=self._load_s,
                 convert_s=target.conversion_s,
                 floor_ms=max(floors) or None,
+                stages=tuple(lane.job.log.stages for lane in self._lanes),
                 log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
             )
         ]
@@ -165,6 +170,30 @@ class LocalCrew:
             )
             self._lanes.append(LocalLane(own, given, executor, place))
         return list(dict.fromkeys(warnings))
+
+    @property
+    def on_device(self) -> bool:
+        """Whether calls have work on a device; known once it is prepared."""
+        return bool(self._devices)
+
+    def _devices_of_lanes(self) -> tuple[torch.device, ...]:
+        found = [lane.job.device_work for lane in self._lanes]
+        devices = {device for work in found if work is not None for device in work.devices}
+        return tuple(sorted(devices, key=str))
+
+    def _on_devices(self, spec: RunSpec) -> RunSpec:
+        """With what there is to say of devices."""
+        works = [lane.job.device_work for lane in self._lanes]
+        work = next((one for one in works if one is not None), None)
+        if work is None:
+            return spec
+        return replace(
+            spec,
+            devices=tuple(map(str, self._devices)),
+            streams=self._options.streams,
+            completion="event" if work.by_event else "sync",
+            transfers=work.transfers,
+        )
 
     def _agree_on_budget(self) -> None:
         """Have Python callers take calls in the way of native ones, where there are both."""
@@ -269,6 +298,8 @@ class LocalCrew:
         ``at_ns``: a time to come at which they leave it, where several processes agreed on one.
         """
         self._graphs = compiled_graphs()
+        for device in self._devices:
+            forget_peaks(device)
         self._trace_warnings = self._measured.enter_context(tracing(self._options.trace))
         self._measured.enter_context(self._watch)
         if at_ns is not None:
@@ -293,6 +324,7 @@ class LocalCrew:
             disturbances=self._watch.found,
             # before this process ends, and before anything else is computed in it
             peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
+            device_memory=tuple(map(memory_of, self._devices)),
         )
         return reports
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from inferload.call_log import CallLog
+from inferload.call_log import COLUMNS, STAGE_DTYPE, STAGES, CallLog
 from inferload.errors import PlanError
 from inferload.units import bytes_text
 
@@ -34,16 +34,11 @@ HEADER_BYTES = 4096
 # Rooms are whole blocks, so that every column starts on a page.
 BLOCK_ROWS = 1024
 
-# In the order of the file; native_callers.cpp has the same.
-COLUMNS: dict[str, np.dtype[Any]] = {
-    "scheduled_ns": np.dtype("<i8"),
-    "started_ns": np.dtype("<i8"),
-    "finished_ns": np.dtype("<i8"),
-    "caller": np.dtype("<i4"),
-    "input": np.dtype("<i4"),
-    "error": np.dtype("<i4"),
-}
+# native_callers.cpp has the same, in the same order.
 ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
+# Columns of stages have places in every file, and disk space where they are used.
+_ALL = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+_FILE_ROW_BYTES = sum(dtype.itemsize for dtype in _ALL.values())
 
 # A page fault in a caller costs about 1 us; pages touched beforehand cost set-up time and memory.
 PREFAULT_ROWS = 1_800_000
@@ -81,7 +76,9 @@ class LogFile:
         self.rows = ENDLESS if rows is None else rows
         self.room = -(-min(self.rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS
         self.reserved_rows = 0
-        size = HEADER_BYTES + self.room * ROW_BYTES
+        #: The stages whose columns are used: the first ones of ``STAGES``.
+        self.stages: tuple[str, ...] = ()
+        size = HEADER_BYTES + self.room * _FILE_ROW_BYTES
         wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
         file = None
         try:
@@ -106,17 +103,41 @@ class LogFile:
         """The log file that another process made, of which this one has a descriptor."""
         log = cls.__new__(cls)
         log.rows, log.room, log.reserved_rows = rows, room, reserved_rows
+        log.stages = ()
         log._file = os.fdopen(fileno, "r+b", buffering=0)  # noqa: SLF001 - it is this class's own
         log._map()  # noqa: SLF001
         log._prefault()  # noqa: SLF001
         return log
 
     def _map(self) -> None:
-        self.buffer = mmap.mmap(self.fileno, HEADER_BYTES + self.room * ROW_BYTES)
+        self.buffer = mmap.mmap(self.fileno, HEADER_BYTES + self.room * _FILE_ROW_BYTES)
         self.columns = {
-            name: np.frombuffer(self.buffer, dtype, self.room, offset)
-            for (name, dtype), offset in zip(COLUMNS.items(), self._offsets(), strict=True)
+            name: np.frombuffer(self.buffer, dtype, self.room, self._offset(name))
+            for name, dtype in self._dtypes().items()
         }
+
+    def use_stages(self, stages: Sequence[str]) -> None:
+        """Have columns for stages of calls on a device as well; before any caller writes.
+
+        Raises:
+            PlanError: the disk has no room for them.
+        """
+        self.stages = tuple(stages)
+        try:
+            self._reserve(self.stages, 0, self.reserved_rows)
+        except OSError as error:
+            raise PlanError(
+                f"no room for the stages of calls in the call log ({error.strerror}): ask for "
+                "fewer calls, or set TMPDIR to a folder with room"
+            ) from error
+        self.show_stages(stages)
+
+    def show_stages(self, stages: Sequence[str]) -> None:
+        """Read the columns that another process uses."""
+        self.stages = tuple(stages)
+        if stages:
+            self._map()
+            self._prefault(stages)
 
     @property
     def fileno(self) -> int:
@@ -126,11 +147,14 @@ class LogFile:
     @property
     def reserved_bytes(self) -> int:
         """The disk space set aside so far."""
-        return self.reserved_rows * ROW_BYTES
+        return self.reserved_rows * sum(dtype.itemsize for dtype in self._dtypes().values())
 
-    def _offsets(self) -> list[int]:
-        widths = [dtype.itemsize for dtype in COLUMNS.values()]
-        return [HEADER_BYTES + self.room * sum(widths[:place]) for place in range(len(widths))]
+    def _dtypes(self) -> dict[str, np.dtype[Any]]:
+        return {**COLUMNS, **dict.fromkeys(self.stages, STAGE_DTYPE)}
+
+    def _offset(self, column: str) -> int:
+        before = [*_ALL][: [*_ALL].index(column)]
+        return HEADER_BYTES + self.room * sum(_ALL[name].itemsize for name in before)
 
     def reserve(self, rows: int) -> None:
         """Set aside disk space for the first ``rows`` rows, so that writing them cannot fail.
@@ -141,20 +165,25 @@ class LogFile:
         rows = min(rows, self.room)
         if rows <= self.reserved_rows:
             return
-        if hasattr(os, "posix_fallocate"):
-            for dtype, offset in zip(COLUMNS.values(), self._offsets(), strict=True):
-                os.posix_fallocate(
-                    self.fileno,
-                    offset + self.reserved_rows * dtype.itemsize,
-                    (rows - self.reserved_rows) * dtype.itemsize,
-                )
+        self._reserve([*self._dtypes()], self.reserved_rows, rows)
         self.reserved_rows = rows
 
-    def _prefault(self) -> None:
+    def _reserve(self, columns: Sequence[str], begin: int, end: int) -> None:
+        if not hasattr(os, "posix_fallocate") or begin >= end:
+            return
+        for name in columns:
+            width = _ALL[name].itemsize
+            os.posix_fallocate(
+                self.fileno, self._offset(name) + begin * width, (end - begin) * width
+            )
+
+    def _prefault(self, columns: Sequence[str] = tuple(COLUMNS)) -> None:
         rows = min(self.reserved_rows, PREFAULT_ROWS) // BLOCK_ROWS * BLOCK_ROWS
         try:
-            for dtype, offset in zip(COLUMNS.values(), self._offsets(), strict=True):
-                self.buffer.madvise(_MADV_POPULATE_WRITE, offset, rows * dtype.itemsize)
+            for name in columns:
+                self.buffer.madvise(
+                    _MADV_POPULATE_WRITE, self._offset(name), rows * _ALL[name].itemsize
+                )
         except (OSError, AttributeError, ValueError):
             return  # an older kernel: the callers pay for their page faults
 
@@ -240,7 +269,7 @@ class LogFile:
             columns["scheduled_ns"][unset] = columns["started_ns"][unset]
         for name in ("scheduled_ns", "started_ns", "finished_ns"):
             columns[name] -= start_ns
-        return CallLog(**columns, errors=tuple(errors))
+        return CallLog.of(columns, errors)
 
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.call_log import CallFailure, CallLog
-from inferload.log_file import COLUMNS
 from inferload.tally import CHUNK_ROWS, Tally
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class LogReader:
             columns[name] -= start_ns
         if self.part.schedule is None:  # a block's column is filled in at its end
             columns["scheduled_ns"] = columns["started_ns"]
-        return CallLog(**columns)
+        return CallLog.of(columns)
 
     def collected(
         self,
@@ -96,7 +95,7 @@ class LogReader:
         if self._tally is None:
             return rest
         if len(rest):
-            self._tally.add(self._folded, {name: getattr(rest, name) for name in COLUMNS})
+            self._tally.add(self._folded, rest.columns())
         return self._tally.handed_over(rest.errors)
 
     def calls_in_flight(self, claimed: int | None = None) -> list[CallInFlight]:
@@ -120,11 +119,11 @@ def _with_hung(
         "input": [call.input for call in hung],
         "error": [len(log.errors) for _ in hung],
     }
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(log, name), np.array(added[name], dtype)])
-        for name, dtype in COLUMNS.items()
+    columns = {
+        name: np.concatenate([column, np.array(added.get(name, [0] * len(hung)), column.dtype)])
+        for name, column in log.columns().items()
     }
     failure = CallFailure(
         type="TimedOut", message=f"had not returned after {longest_s:.3g} s, when it was given up"
     )
-    return CallLog(**columns, errors=(*log.errors, failure))
+    return CallLog.of(columns, (*log.errors, failure))

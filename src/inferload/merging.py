@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import DISTINCT_ERRORS, CallFailure, CallLog
+from inferload.call_log import (
+    COLUMNS,
+    DISTINCT_ERRORS,
+    STAGE_DTYPE,
+    STAGES,
+    CallFailure,
+    CallLog,
+)
 from inferload.counting import WindowCounter
-from inferload.log_file import COLUMNS, KEPT_CALLS
+from inferload.log_file import KEPT_CALLS
 from inferload.tally import SAMPLED_CALLS, Tally, in_sample
 
 if TYPE_CHECKING:
@@ -61,7 +68,7 @@ class Merge:
             self._raw.append((log, place))
             return
         if self._counter is None:
-            self._counter = WindowCounter(self._inputs, open_loop=self._open_loop, dtype=np.int64)
+            self._counter = WindowCounter(self._inputs, dtype=np.int64)
             for one in self._raw:
                 self._count(self._counter, *one)
             self._raw.clear()
@@ -79,7 +86,7 @@ class Merge:
         while self._calls / one_in > 1.1 * SAMPLED_CALLS:
             one_in *= 2
         self._rows = [_thinned(rows, one_in // self._one_in) for rows in self._rows]
-        own = _thinned(_columns(log), one_in // tally.sampled_one_in)
+        own = _thinned(log.columns(), one_in // tally.sampled_one_in)
         # copies: views would keep all that the log came with
         own = {name: column.copy() for name, column in own.items()}
         self._rows.append(self._placed(own, log.errors, place))
@@ -95,18 +102,21 @@ class Merge:
     def log(self, callers_by_lane: Sequence[int]) -> CallLog:
         """All calls, in the order in which they were due; each process has these callers."""
         parts = self._rows or [
-            self._placed(_columns(log), log.errors, place) for log, place in self._raw
+            self._placed(log.columns(), log.errors, place) for log, place in self._raw
         ]
+        stages = [name for name in STAGES if any(name in part for part in parts)]
+        dtypes = {**COLUMNS, **dict.fromkeys(stages, STAGE_DTYPE)}
+        parts = [_with_stages(part, stages) for part in parts]
         columns = {
             name: np.concatenate([np.empty(0, dtype), *[part[name] for part in parts]])
-            for name, dtype in COLUMNS.items()
+            for name, dtype in dtypes.items()
         }
         order = np.argsort(columns["scheduled_ns"], kind="stable")
-        return CallLog(
-            **{name: column[order] for name, column in columns.items()},
-            errors=tuple(self._errors.found),
-            tally=None if self._counter is None else self._counter.tally(self._one_in),
-            callers_by_lane=tuple(callers_by_lane),
+        return CallLog.of(
+            {name: column[order] for name, column in columns.items()},
+            self._errors.found,
+            None if self._counter is None else self._counter.tally(self._one_in),
+            callers_by_lane,
         )
 
 
@@ -139,7 +149,7 @@ def counted(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
     for rows, served_by in queues:
         own = log if len(queues) == 1 else log.rows(rows)
         tally = Tally(served_by or callers, inputs, open_loop=open_loop)
-        tally.add(0, _columns(own))
+        tally.add(0, own.columns())
         merge.add(tally.handed_over(log.errors), LogPlace(callers=served_by or callers))
     return merge.log(log.callers_by_lane)
 
@@ -149,12 +159,17 @@ def thinned(log: CallLog, one_in: int) -> CallLog:
     if log.tally is None:
         raise ValueError("only a log that is counted can do without rows")
     tally = replace(log.tally, sampled_one_in=log.tally.sampled_one_in * one_in)
-    rows: dict[str, Any] = _thinned(_columns(log), one_in)
-    return replace(log, **rows, tally=tally)
+    return CallLog.of(_thinned(log.columns(), one_in), log.errors, tally, log.callers_by_lane)
 
 
-def _columns(log: CallLog) -> Columns:
-    return {name: getattr(log, name) for name in COLUMNS}
+def _with_stages(rows: Columns, stages: Sequence[str]) -> Columns:
+    """Rows with these stages: calls on the CPU issue all of their work, and wait for no device."""
+    missing = [name for name in stages if name not in rows]
+    found = dict(rows)
+    for name in missing:
+        service = rows["finished_ns"] - rows["started_ns"]
+        found[name] = service if name == "issue_ns" else np.zeros_like(service)
+    return found
 
 
 def _thinned(rows: Columns, one_in: int) -> Columns:

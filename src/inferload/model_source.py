@@ -15,13 +15,15 @@ class MemberSource:
     form: str | None = None
     input_texts: tuple[str, ...] = ()
     callers: int | None = None
+    mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
     """A model in words that any process understands, as the command line has them.
 
-    ``spec`` is ``MODEL``, or the run file of a mix, whose models are ``members``.
+    ``spec`` is ``MODEL``, or the run file of a mix, whose models are ``members``. ``mode`` is
+    ``torch.compile``'s. ``batch_size``: the items of each input, stacked along dimension 0.
     """
 
     spec: str
@@ -30,3 +32,5 @@ class ModelSource:
     form: str | None = None
     autocast: str | None = None
     seed: int = 0
+    mode: str | None = None
+    batch_size: int | None = None

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from inferload.devices import check_same_device, in_use
 from inferload.errors import NativeBuildError, PlanError
 from inferload.executors.base import Executor, Job, exception_text
+from inferload.executors.device_work import DeviceWork, pinned_copies
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.threads import ThreadsExecutor
@@ -107,10 +109,15 @@ def prepared(
     whole = options.precision is None and share.budget is None
     log_file = share.logs[lane] if share.logs else LogFile(known, set_aside=whole)
     try:
+        check_same_device(target, bound)
         target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
         own = [
             bound if options.share_inputs else [owned(one) for one in bound] for _ in range(callers)
         ]
+        target.open(own, transfers=options.transfers)
+        work = _device_work(target, own, options)
+        if work is not None:
+            log_file.use_stages(work.stages)
     except BaseException as error:
         log_file.close()
         if isinstance(error, Exception | SystemExit) and not isinstance(error, PlanError):
@@ -137,8 +144,8 @@ def prepared(
         warmup_order=target.warmup_order(len(bound)),
         threads_per_call=threads_per_call,
         stop_on_error=options.on_error == "stop",
-        synchronize=tuple(sorted(target.devices(bound), key=str)),
         log=log_file,
+        device_work=work,
         kept_outputs=KEPT_OUTPUTS if options.verify else 0,
         schedule=schedule,
         drain_ns=drain_ns,
@@ -146,6 +153,45 @@ def prepared(
         budget=share.budget,
         callers_in_all=share.callers_in_all or callers,
         cpus=cpus,
+    )
+
+
+def _device_work(
+    target: Target, own: Sequence[Sequence[CallInput]], options: RunOptions
+) -> DeviceWork | None:
+    """How callers use the devices that their calls have work on, if any.
+
+    Raises:
+        PlanError: transfers were asked for, and everything is on the CPU.
+    """
+    devices = in_use(target, own[0])
+    if not devices:
+        if options.transfers:
+            raise PlanError(
+                f"transfers are copies between host and device, and {target.name} and its inputs "
+                "are on the CPU: give a device, or leave transfers out"
+            )
+        return None
+    copies = []
+    if options.transfers:
+        copies = [
+            [
+                pinned_copies(
+                    (tuple(one.args), dict(one.kwargs)),
+                    (tuple(read.args), dict(read.kwargs)),
+                )
+                for number, one in enumerate(inputs)
+                for read in [target.read_by_calls(caller, number, one)]
+            ]
+            for caller, inputs in enumerate(own)
+        ]
+    for device in devices:  # inputs and graphs are ready before callers use them in other streams
+        torch.get_device_module(device).synchronize(device)
+    return DeviceWork(
+        devices=devices,
+        own_streams=options.streams == "per-caller",
+        by_event=options.completion == "event",
+        copies_in=copies,
     )
 
 

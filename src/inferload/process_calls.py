@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from inferload import hdr
+from inferload.distribution import quantile_rank
 from inferload.intervals import more_calls_to_quote
-from inferload.records import quantile_rank
 from inferload.samples import part_of
 from inferload.units import NS_PER_MS, NS_PER_S
 

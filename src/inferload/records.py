@@ -3,105 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from inferload.device_figures import DeviceFigures, StageFigures  # noqa: TC001
+from inferload.distribution import Distribution, Estimate  # noqa: TC001 - pydantic reads these
 
 if TYPE_CHECKING:
     import os
 
-    from inferload.call_log import CallLog, Floats, Int64s
-
-QUOTED_QUANTILES = {
-    "p50": 0.5,
-    "p90": 0.9,
-    "p95": 0.95,
-    "p99": 0.99,
-    "p999": 0.999,
-    "p9999": 0.9999,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A figure with its interval; ``low`` and ``high`` are ``None`` where none was computed."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    confidence: float | None = None
-    method: str
-
-
-def half_width_fraction(estimate: Estimate | None) -> float | None:
-    """Half of an estimate's interval as a fraction of its value, where it has both."""
-    if estimate is None or estimate.low is None or estimate.high is None or not estimate.value:
-        return None
-    return (estimate.high - estimate.low) / 2 / estimate.value
-
-
-@runtime_checkable
-class Sample(Protocol):
-    """The durations behind a distribution, raw or counted."""
-
-    def value_of_rank_ms(self, rank: int) -> float:
-        """The value of a rank, from 1."""
-
-    def histogram(self, edges_ms: Floats) -> Int64s:
-        """How many values lie between each two edges; the last edge is within."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """What a sample of durations looks like, in the unit its name in ``Summary`` says.
-
-    Every quantile is the value of rank ceil(q n), without interpolation, with a 95 % interval by
-    batch means. It is ``None`` where the calls are too few to quote it, or so many did not finish
-    that it lies among those; ``more_calls[name]`` says how many more calls it would have needed.
-    ``count`` includes the ``unfinished`` calls, which rank above all others; ``mean``, ``min`` and
-    ``max`` are of those that finished. ``counted``: values are known to 0.1 % only.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
-
-    count: int
-    mean: float
-    min: float
-    max: float
-    p50: Estimate | None
-    p90: Estimate | None
-    p95: Estimate | None
-    p99: Estimate | None
-    p999: Estimate | None
-    p9999: Estimate | None
-    more_calls: dict[str, int] = field(default_factory=dict)
-    unfinished: int = 0
-    counted: bool = False
-    sample: Sample | None = field(default=None, repr=False, compare=False)
-
-    def quantile(self, q: float) -> float:
-        """The value of rank ceil(q n), whatever the size of the sample.
-
-        Raises:
-            ValueError: ``q`` is not within 0..1, it lies among calls that did not finish, or the
-                sample itself is not at hand.
-        """
-        if not 0 <= q <= 1:
-            raise ValueError(f"quantile {q} is not within 0..1")
-        if self.sample is None:
-            raise ValueError("the values behind this distribution were not kept")
-        rank = quantile_rank(q, self.count)
-        if rank > self.count - self.unfinished:
-            raise ValueError(f"quantile {q} lies among the {self.unfinished} unfinished calls")
-        return self.sample.value_of_rank_ms(rank)
-
-
-def quantile_rank(q: float, count: int) -> int:
-    """The rank, from 1, of the q-quantile among ``count`` values: ceil(q n), at least 1.
-
-    q n is rounded to 9 decimals first, so that 0.07 x 100 is 7 and not 8.
-    """
-    return min(max(int(np.ceil(round(q * count, 9))), 1), count)
+    from inferload.call_log import CallLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +25,8 @@ class Summary:
     or after the last moment at which all callers were busy, a call began, which is the harness's
     own fault; ``None`` in a closed loop. ``littles_law``: throughput x mean response / calls in
     flight, which is 1; in a closed loop the rest is time between calls, in an open loop calls in
-    flight are sampled, and half of the 95 % interval is ``littles_law_error``.
+    flight are sampled, and half of the 95 % interval is ``littles_law_error``. ``stages``: where
+    the service time went, of calls on a device.
     """
 
     from_s: float = 0.0
@@ -131,6 +42,7 @@ class Summary:
     lateness_ms: Distribution | None = None
     littles_law: float | None = None
     littles_law_error: float | None = None
+    stages: StageFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +131,8 @@ class RunSpec:
 
     ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
     cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
-    asked for the run.
+    asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
+    how callers used them: ``None`` on the CPU.
     """
 
     target: str
@@ -251,6 +164,10 @@ class RunSpec:
     pin: str = "none"
     timeout_s: float | None = None
     models: tuple[ModelShare, ...] = ()
+    devices: tuple[str, ...] = ()
+    streams: str | None = None
+    completion: str | None = None
+    transfers: bool = False
 
     @property
     def callers_per_process(self) -> int:
@@ -339,6 +256,7 @@ class ProcessFigures:
     start_late_ms: float | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
     threads: tuple[int, ...] = ()
+    devices: tuple[str, ...] = ()
     memory: MemoryUse | None = None
     ending: Ending | None = None
 
@@ -404,7 +322,8 @@ class RunResult:
     ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
     ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
     did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
-    values, those of the first rank.
+    values, those of the first rank. ``cpu_energy_j``: what the processor packages took over the
+    measured part, where the system lets it be read.
     """
 
     run_id: str
@@ -420,6 +339,8 @@ class RunResult:
     processes: tuple[ProcessFigures, ...] = ()
     ranks: tuple[RankFigures, ...] = ()
     models: tuple[ModelFigures, ...] = ()
+    devices: tuple[DeviceFigures, ...] = ()
+    cpu_energy_j: float | None = None
     log: CallLog = field(repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from inferload import checks, stats
+from inferload.device_errors import is_fatal
+from inferload.device_results import device_figures, device_warnings
 from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -60,6 +62,8 @@ def result_of(done: Execution) -> RunResult:
             if report.verification is not None
         ]
     )
+    devices = device_figures(done, summary, spec.items_per_input)
+    troubles = [one.trouble for one in done.telemetry.values() if one.trouble is not None]
     found = checks.Findings(
         spec=spec,
         summary=summary,
@@ -74,7 +78,7 @@ def result_of(done: Execution) -> RunResult:
         cut_short=status != "complete",
         disk_full=any(report.outcome.disk_full for report in reports),
         log_was_full=any(report.outcome.log_was_full for report in reports),
-        on_device=ready[0].on_device,
+        on_device=any(one.devices for one in ready),
         verification=verification,
         processes=processes,
         ranks=ranks,
@@ -93,6 +97,7 @@ def result_of(done: Execution) -> RunResult:
                 *done.warnings,
                 *[warning for report in reports for warning in report.warnings],
                 *checks.warnings_after(found),
+                *device_warnings(devices, troubles),
             ]
         ),
         steady=steady,
@@ -114,6 +119,8 @@ def result_of(done: Execution) -> RunResult:
             )
             for number, share in enumerate(spec.models)
         ),
+        devices=devices,
+        cpu_energy_j=_cpu_energy_j(done, summary),
         log=done.log,
     )
 
@@ -128,19 +135,36 @@ def _status(done: Execution, spec: RunSpec) -> str:
     if done.hung or done.never_ready:
         return "timed out"
     reports = [report for process in done.processes for report in process.reports]
-    failed = any(report.outcome.first_failure is not None for report in reports)
-    return "failed" if failed and spec.on_error == "stop" else "complete"
+    failures = [report.outcome.first_failure for report in reports]
+    lost = [one for one in failures if one is not None and is_fatal(one.words)]
+    failed = any(failures) and spec.on_error == "stop"
+    return "failed" if failed or lost else "complete"
 
 
 def _spec_of_all(done: Execution) -> RunSpec:
     """The spec with the callers and processes of all, also of ranks that were lost."""
-    first = done.processes[0].ready.spec
+    first = replace(done.processes[0].ready.spec, devices=_devices_of_all(done))
     if not done.ranks:
         count = len(done.processes)
         return replace(first, callers=count * first.callers, processes=count)
     own = sum(process.rank == done.processes[0].rank for process in done.processes)
     count = own * len(done.ranks)
     return replace(first, callers=count * first.callers, processes=count, ranks=len(done.ranks))
+
+
+def _devices_of_all(done: Execution) -> tuple[str, ...]:
+    """The devices of all processes, each once."""
+    return tuple(dict.fromkeys(name for one in done.processes for name in one.ready.spec.devices))
+
+
+def _cpu_energy_j(done: Execution, summary: Summary) -> float | None:
+    """Of all machines, if all of them say."""
+    until_s = summary.from_s + summary.duration_s
+    hosts = {one.rank: one.host for one in done.ranks}
+    by_host = {hosts.get(rank, ""): one for rank, one in done.telemetry.items()}
+    found = [one.cpu_energy_j(summary.from_s, until_s) for one in by_host.values()]
+    known = [one for one in found if one is not None]
+    return sum(known) if known and len(known) == len(found) else None
 
 
 def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
@@ -239,6 +263,7 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),
+        devices=tuple(info.device for info in process.ready.devices),
         memory=process.memory,
         ending=process.ending,
     )

@@ -32,6 +32,7 @@ class ModelEntry(_Strict):
     model: str
     weight: _WEIGHT = 1.0
     form: str | None = None
+    mode: str | None = None
     inputs: list[str] = Field(default_factory=list)
     callers: _CALLERS | None = None
 
@@ -42,7 +43,14 @@ class RunFile(_Strict):
     model: str | None = None
     models: dict[str, ModelEntry] = Field(default_factory=dict)
     form: str | None = None
+    mode: str | None = None
+    device: str | None = None
+    streams: str | None = None
+    completion: str | None = None
+    transfers: bool | None = None
+    telemetry: bool | None = None
     inputs: list[str] | None = None
+    batch_sizes: list[int] | None = None
     callers: int | None = None
     processes: int | None = None
     calls: int | None = None
@@ -75,6 +83,8 @@ class RunFile(_Strict):
         for name in ("precision", "warmup"):
             if name in found:
                 found[name] = str(found[name])
+        if "batch_sizes" in found:
+            found["batch_sizes"] = ",".join(map(str, found["batch_sizes"]))
         for name in ("json", "trace"):
             if name in found:
                 found[name] = Path(found[name])

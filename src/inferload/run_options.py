@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from inferload.distribution import QUOTED_QUANTILES
 from inferload.errors import PlanError
 from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
 from inferload.machine import usable_cores
 from inferload.options import check_count, check_positive
 from inferload.placement import Place, places, usable_cpus
-from inferload.records import QUOTED_QUANTILES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 EXECUTORS = ("auto", "threads", "native", "processes")
+STREAMS = ("per-caller", "shared")
+COMPLETIONS = ("event", "sync")
 PINS = ("none", "cores", "numa")
 LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_TIME_LIMIT_S = 60.0
@@ -38,6 +40,7 @@ class RunOptions:
 
     ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
     ``Executor``; ``"processes"`` stands for one process a core and the best callers within.
+    ``devices``: processes are put on them in turn.
     ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
     ``rank``: which of the ``ranks`` of a cluster these are the options of, and ``local_rank`` which
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
@@ -57,6 +60,11 @@ class RunOptions:
     threads_per_call: int | None = None
     pin: str = "none"
     timeout_s: float | None = None
+    devices: tuple[str, ...] = ()
+    streams: str = "per-caller"
+    completion: str = "sync"
+    transfers: bool = False
+    telemetry: bool = True
     seed: int = 0
     on_error: str = "stop"
     share_inputs: bool = False
@@ -87,6 +95,9 @@ class RunOptions:
             executor = "auto"
             if processes is None:
                 processes = max(int(usable_cores()) // (self.threads_per_call or 1), 1)
+        if len(self.devices) > 1 and processes is None:
+            processes = len(self.devices)
+        self._check_devices()
         if self.warmup not in {None, "auto", "fixed"}:
             raise PlanError(f"warmup {self.warmup!r} is unknown: choose auto or fixed")
         check_count("warmup_calls", self.warmup_calls, at_least=0)
@@ -169,6 +180,41 @@ class RunOptions:
         if not isinstance(self.executor, str):
             raise PlanError("an Executor object has no callers for single models: leave it out")
         return replace(self.load, callers=callers)
+
+    def _check_devices(self) -> None:
+        if self.streams not in STREAMS:
+            raise PlanError(f"streams {self.streams!r} is unknown: choose {' or '.join(STREAMS)}")
+        if self.completion not in COMPLETIONS:
+            raise PlanError(
+                f"completion {self.completion!r} is unknown: choose {' or '.join(COMPLETIONS)}"
+            )
+        count = len(self.devices)
+        if len(set(self.devices)) < count:
+            raise PlanError(
+                f"devices {','.join(self.devices)} name one twice: processes of one device are "
+                "asked for by processes"
+            )
+        if count > 1 and not isinstance(self.executor, str):
+            raise PlanError("an Executor object runs in this process, which has one device")
+
+    def check_devices_used(self) -> None:
+        """Refuse devices that no process on this machine would be put on.
+
+        Raises:
+            PlanError: naming them all.
+        """
+        processes, count = self.crew_size * self.local_ranks, len(self.devices)
+        if processes < count:
+            raise PlanError(
+                f"{processes} processes are fewer than {count} devices ({', '.join(self.devices)}):"
+                f" ask for {count}, or for fewer devices"
+            )
+
+    def device_of(self, process: int) -> str | None:
+        """The device of a process of this crew, where some were asked for: one after another."""
+        if not self.devices:
+            return None
+        return self.devices[(self.local_rank * self.crew_size + process) % len(self.devices)]
 
     def _check_callers(self) -> None:
         if isinstance(self.executor, str) and self.executor not in EXECUTORS:

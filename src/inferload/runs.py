@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload import checks
+import numpy as np
+
+from inferload import checks, device_errors
 from inferload.errors import CallError, RunInterrupted, TargetCrashed
 from inferload.execution import execute
 from inferload.results import result_of
@@ -15,11 +17,14 @@ from inferload.stopping import StopByPrecision
 if TYPE_CHECKING:
     from inferload.crew import Crew, Observer
     from inferload.execution import Execution
+    from inferload.outcome import FirstFailure
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
 # Summarizing so many takes a noticeable while.
 MANY_CALLS = 1_000_000
+# Calls that are named where a device failed.
+MOST_SUSPECTS = 8
 
 
 def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
@@ -58,7 +63,7 @@ def raise_what_ended(result: RunResult, done: Execution) -> None:
                 f"{name}{which} {checks.ending_text(process.ending)}; {made} had finished",
                 result=result,
             )
-    if result.spec.on_error == "stop":
+    if result.spec.on_error == "stop" or result.status == "failed":
         _raise_first_failure(result, done)
     if done.hung:
         hung = done.hung[0]
@@ -104,12 +109,37 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
             which = _which(result, process.number)
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
-                f"{failure.input} {when}: {failure.words}",
+                f"{failure.input} {when}: {device_errors.in_short(failure.words)}"
+                f"{_suspects(failure, done)}",
                 caller=failure.caller,
                 input=failure.input,
                 result=result,
                 place=failure.place,
             ) from failure.exception
+
+
+def _suspects(failure: FirstFailure, done: Execution) -> str:
+    """Which other calls may have made a device fail: it says so late, to whoever asks first."""
+    if not device_errors.is_fatal(failure.words):
+        return ""
+    log = done.log
+    failed = np.flatnonzero(~log.completed)
+    others = ""
+    if len(failed):
+        seen_ns = log.finished_ns[failed].min()
+        in_flight = failed[log.started_ns[failed] <= seen_ns]
+        names = [
+            f"caller {log.caller[row]} on input {log.input[row]}"
+            for row in in_flight
+            if (log.caller[row], log.input[row]) != (failure.caller, failure.input)
+        ]
+        others = ", ".join(names[:MOST_SUSPECTS]) + ", ..." * (len(names) > MOST_SUSPECTS)
+    if not others:
+        return "; the device is lost to this process"
+    return (
+        "; a device says so late, so it may also have been a call in flight with this one "
+        f"({others}): --callers 1 tells. The device is lost to this process"
+    )
 
 
 def _which(result: RunResult, process: int, before: str = " of ") -> str:

@@ -136,6 +136,9 @@ class Part(Protocol):
     def durations(self, name: str) -> Durations | None:
         """One duration of the calls that returned; ``None`` of no calls."""
 
+    def stage(self, name: str) -> Durations | None:
+        """One stage of the calls that returned, or their wait; ``None`` if there is none."""
+
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""
 
@@ -192,9 +195,14 @@ class RawPart:
 
     def durations(self, name: str) -> Durations | None:
         """One duration of the calls that returned; ``None`` of no calls."""
-        values = self._lateness_ns() if name == "lateness_ns" else getattr(self._log, name)
+        values = self._lateness_ns() if name == "lateness_ns" else self._log.duration_ns(name)
         values = self._returned(self._of(values))
         return RawDurations(values) if len(values) else None
+
+    def stage(self, name: str) -> Durations | None:
+        """One stage of the calls that returned, or their wait; ``None`` if there is none."""
+        known = {*self._log.stages, *(["wait_ns"] if self._log.stages else [])}
+        return self.durations(name) if name in known else None
 
     def _lateness_ns(self) -> Int64s:
         log = self._log
@@ -236,6 +244,10 @@ class CountedPart:
         counted = "service_ns" if name == "response_ns" and not self.open_loop else name
         found = CountedDurations(self._tally, counted, self._first)
         return found if found.count else None
+
+    def stage(self, name: str) -> Durations | None:
+        """One stage of the calls that returned, or their wait; ``None`` if there is none."""
+        return self.durations(name) if name in self._tally.counts else None
 
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""

@@ -1,9 +1,10 @@
 """A finished log as a file: a header, one column after another, and the tally of a long run.
 
 The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian arrays, in the
-order of ``log_file.COLUMNS``. Of a tally only the cells that hold calls are written: how far each
-is from the one before, and its count, both as the smallest unsigned integers that hold them
-(version 1 had the cells themselves, of 8 bytes).
+order of ``call_log.COLUMNS``, then those of stages that the header names. Of a tally only the cells
+that hold calls are written: how far each is from the one before, and its count, both as the
+smallest unsigned integers that hold them
+(version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages).
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import CallFailure, CallLog, CallTally
+from inferload.call_log import (
+    COLUMNS,
+    STAGE_DTYPE,
+    STAGES,
+    CallFailure,
+    CallLog,
+    CallTally,
+)
 from inferload.errors import ResultFormatError
 from inferload.hdr import BUCKETS, WindowCounts
-from inferload.log_file import COLUMNS, HEADER_BYTES, ROW_BYTES
+from inferload.log_file import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +32,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+_OF_ALL = {"response_ns", "service_ns", "queue_ns", "lateness_ns"}
 MAGIC = b"inferload calls\n"
-VERSION = 2
+VERSION = 3
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -45,14 +55,15 @@ def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
     header = {
         "version": VERSION,
         "rows": len(log),
+        "stages": list(log.stages),
         "run_id": run_id,
         "endian": "little",
         "tally": None if log.tally is None else _described(log.tally),
         "tally_bytes": sum(array.nbytes for array in arrays),
     }
     yield (MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0")
-    for name, dtype in COLUMNS.items():
-        yield np.ascontiguousarray(getattr(log, name), dtype).data.cast("B")
+    for name, column in log.columns().items():
+        yield np.ascontiguousarray(column, _DTYPES[name]).data.cast("B")
     for array in arrays:
         yield array.data.cast("B")
 
@@ -85,21 +96,21 @@ def log_of_bytes(
     if header["run_id"] != run_id:
         raise ResultFormatError(f"the call log {name} belongs to another run than its JSON file")
     rows = header["rows"]
-    wanted = HEADER_BYTES + rows * ROW_BYTES + header["tally_bytes"]
+    dtypes = {name: _DTYPES[name] for name in (*COLUMNS, *header["stages"])}
+    row_bytes = sum(dtype.itemsize for dtype in dtypes.values())
+    wanted = HEADER_BYTES + rows * row_bytes + header["tally_bytes"]
     if len(content) != wanted:
         raise ResultFormatError(
             f"the call log {name} is damaged: {len(content):,} bytes where "
             f"{wanted:,} are expected for {rows:,} calls"
         )
     reader = _Reader(content, HEADER_BYTES)
-    columns: dict[str, Any] = {
-        column: reader.array(dtype, rows) for column, dtype in COLUMNS.items()
-    }
+    columns = {column: reader.array(dtype, rows) for column, dtype in dtypes.items()}
     try:
         tally = None if header["tally"] is None else _tally(reader, header["tally"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ResultFormatError(f"the counts in the call log {name} are damaged") from error
-    return CallLog(**columns, errors=tuple(errors), tally=tally)
+    return CallLog.of(columns, errors, tally)
 
 
 class _Reader:
@@ -132,10 +143,11 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
             "run_id": str(header["run_id"]),
             "tally": header.get("tally"),
             "tally_bytes": int(header.get("tally_bytes", 0)),
+            "stages": [name for name in STAGES if name in header.get("stages", ())],
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, VERSION}:
+    if version not in {1, 2, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
@@ -202,7 +214,8 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
             cells[0] >= 0 and cells[-1] < windows * BUCKETS and (np.diff(cells) > 0).all()
         ):
             raise ValueError("counts are not where they can be")
-        if int(found_counts.sum()) != int(returned.sum()):
+        # a stage is counted of calls that ran on a device
+        if name in _OF_ALL and int(found_counts.sum()) != int(returned.sum()):
             raise ValueError("not every call that returned is counted")
         counts[name] = WindowCounts(windows, cells, found_counts)
         sums[name] = reader.array("<f8", windows)

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload import intervals
-from inferload.records import (
-    QUOTED_QUANTILES,
-    Certificate,
-    Distribution,
-    Estimate,
-    ModelFigures,
-    Summary,
-    quantile_rank,
-)
+from inferload.device_figures import STAGE_NAMES, StageFigures
+from inferload.distribution import QUOTED_QUANTILES, Distribution, Estimate, quantile_rank
+from inferload.records import Certificate, ModelFigures, Summary
 from inferload.samples import log_of_inputs, part_of
 from inferload.steady_state import steady_state
 from inferload.units import NS_PER_S
@@ -27,7 +21,7 @@ if TYPE_CHECKING:
 
     from inferload.call_log import CallLog, Int64s
     from inferload.records import ModelShare, RunResult, SteadyState, Verification
-    from inferload.samples import Durations
+    from inferload.samples import Durations, Part
 
 # Batches of looks, for the interval of the mean number of calls in flight.
 LOOK_BATCHES = 10
@@ -81,7 +75,20 @@ def summarize(
         lateness_ms=lateness,
         littles_law=law,
         littles_law_error=law * error / busy if law is not None and part.open_loop else None,
+        stages=stage_figures(part),
     )
+
+
+def stage_figures(part: Part) -> StageFigures | None:
+    """Where the service time of calls on a device went; ``None`` of calls on the CPU."""
+    found = {name: distribution_ms(part.stage(f"{name}_ns")) for name in STAGE_NAMES}
+    issue, wait = found.pop("issue"), found.pop("wait")
+    if issue is None or wait is None:
+        return None
+    timed = {f"{name}_ms": one for name, one in found.items() if one is not None}
+    if not any(one.max > 0 for one in timed.values()):
+        timed = {}  # a backend without timing leaves zeros
+    return StageFigures(issue_ms=issue, wait_ms=wait, **timed)
 
 
 def model_figures(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.call_log import CallFailure
+from inferload.device_figures import STAGE_NAMES, DeviceFigures, StageFigures
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.records import (
-    Distribution,
     ModelFigures,
     ProcessFigures,
     RankFigures,
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     import os
 
     from inferload.call_log import CallLog
+    from inferload.distribution import Distribution
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
@@ -60,7 +61,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[4]
+    schema_version: Literal[5]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
@@ -74,6 +75,8 @@ class _Document(BaseModel):
     processes: tuple[ProcessFigures, ...] = ()
     ranks: tuple[RankFigures, ...] = ()
     models: tuple[ModelFigures, ...] = ()
+    devices: tuple[DeviceFigures, ...] = ()
+    cpu_energy_j: float | None = None
     log: _LogReference
 
 
@@ -104,7 +107,10 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
     text = document.model_dump_json(
         indent=1,
         exclude={
-            "summary": {name: {"sample"} for name in _DISTRIBUTIONS},
+            "summary": {
+                **{name: {"sample"} for name in _DISTRIBUTIONS},
+                "stages": {f"{name}_ms": {"sample"} for name in STAGE_NAMES},
+            },
             "models": {"__all__": {"response_ms": {"sample"}, "service_ms": {"sample"}}},
         },
     )
@@ -169,7 +175,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is not a result of inferload")
     version = content.get("schema_version")
-    if version in {1, 2, 3}:  # what was added since has defaults
+    if version in {1, 2, 3, 4}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise ResultFormatError(
@@ -240,4 +246,11 @@ def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:
         distribution: Distribution | None = getattr(summary, name)
         if distribution is not None:
             found[name] = replace(distribution, sample=part.durations(duration))
+    if summary.stages is not None:
+        stages = {}
+        for name in STAGE_NAMES:
+            own: Distribution | None = getattr(summary.stages, f"{name}_ms")
+            if own is not None:
+                stages[f"{name}_ms"] = replace(own, sample=part.stage(f"{name}_ns"))
+        found["stages"] = StageFigures(**stages)
     return replace(summary, **found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import CallFailure, CallLog
+from inferload.call_log import STAGES, CallFailure, CallLog
 from inferload.counting import WindowCounter
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Tally:
     def __init__(self, callers: int, inputs: int, *, open_loop: bool) -> None:
         self._callers = callers
         self._open_loop = open_loop
-        self._counter = WindowCounter(inputs, open_loop=open_loop)
+        self._counter = WindowCounter(inputs)
         self._carried = np.empty(0, np.int64)
         self._parts: list[dict[str, NDArray[Any]]] = []
         self._sampled = 0
@@ -68,6 +68,9 @@ class Tally:
             durations["response_ns"] = finished - scheduled
             durations["queue_ns"] = started - scheduled
             durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
+        durations |= {name: rows[name] for name in STAGES if name in rows}
+        if "issue_ns" in rows:
+            durations["wait_ns"] = durations["service_ns"] - rows["issue_ns"]
         self._counter.add_rows(finished, rows["error"] < 0, rows["input"], durations)
 
     def _sample(self, first_row: int, rows: dict[str, NDArray[Any]]) -> None:
@@ -94,7 +97,7 @@ class Tally:
         """The sample, with the counts of all calls."""
         rows = self._joined()
         del rows["row"]
-        return CallLog(**rows, errors=tuple(errors), tally=self._counter.tally(2**self._level))
+        return CallLog.of(rows, errors, self._counter.tally(2**self._level))
 
 
 def in_sample(rows: NDArray[np.uint64], level: int) -> NDArray[np.bool_]:

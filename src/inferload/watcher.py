@@ -14,7 +14,7 @@ from inferload.memory import MemoryWatch
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, PartReport
@@ -31,16 +31,23 @@ LONGEST_PAUSE_S = 2.0
 class Watcher:
     """Watches one run from the moment its line is opened.
 
-    ``limit_ns``: a call that has not returned so long after it started ends the run.
+    ``limit_ns``: a call that has not returned so long after it started ends the run. ``also`` is
+    called at every look.
     """
 
     def __init__(
-        self, crew: Crew, rule: StopByPrecision | None, drain_ns: int, limit_ns: int | None = None
+        self,
+        crew: Crew,
+        rule: StopByPrecision | None,
+        drain_ns: int,
+        limit_ns: int | None = None,
+        also: Callable[[], None] | None = None,
     ) -> None:
         self._crew = crew
         self._rule = rule
         self._drain_ns = drain_ns
         self._limit_ns = limit_ns
+        self._also = also
         self.readers = [LogReader(part) for part in crew.parts]
         self._first_parts = [
             number
@@ -80,6 +87,8 @@ class Watcher:
                 self._look(elapsed_ns, finished)
             observer.progress(finished, max(elapsed_ns, 0) / 1e9)
             self.look_at_memory(max(elapsed_ns, 0) / 1e9)
+            if self._also is not None:
+                self._also()
             if self._limit_ns is not None and self._has_hung(self._limit_ns):
                 return False
             for reader in self.readers:

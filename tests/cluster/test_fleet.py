@@ -11,12 +11,11 @@ import pytest
 from ranks import SPEC, execution_of, simulated_log
 
 import inferload as il
-from inferload.call_log import CallLog
+from inferload.call_log import COLUMNS, CallLog
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
 from inferload.errors import ResultFormatError
 from inferload.execution import Execution
-from inferload.log_file import COLUMNS
 from inferload.rank_checks import rank_checks, stragglers
 from inferload.records import RankFigures, RunResult
 from inferload.results import result_of

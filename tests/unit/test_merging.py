@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from inferload import merging, tally
-from inferload.call_log import CallFailure, CallLog
-from inferload.log_file import COLUMNS
+from inferload.call_log import COLUMNS, CallFailure, CallLog
 from inferload.merging import LogPlace
 from inferload.stats import summarize
 from inferload.tally import Tally

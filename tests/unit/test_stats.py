@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from inferload import hdr
 from inferload.call_log import CallLog
-from inferload.records import quantile_rank
+from inferload.distribution import quantile_rank
 from inferload.stats import summarize
 
 

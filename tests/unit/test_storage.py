@@ -11,9 +11,10 @@ import torch
 from conftest import result_of
 
 import inferload as il
+from inferload.call_log import COLUMNS
 from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
-from inferload.log_file import COLUMNS, HEADER_BYTES, ROW_BYTES
+from inferload.log_file import HEADER_BYTES, ROW_BYTES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -54,6 +55,14 @@ def test_counts_of_the_first_log_format_are_read():
     assert int((counts.cells * counts.counts).sum()) == 15_448_940_545
     response = result.summary.response_ms
     assert (response.quantile(0.5), response.quantile(0.99)) == (0.001693, 0.001983)
+
+
+def test_a_mix_of_the_schema_before_devices_is_read():
+    result = il.load_result(GOLDEN / "result_v4.json")
+    assert (result.summary.completed_calls, len(result.log)) == (120, 120)
+    assert (result.log.stages, result.devices, result.summary.stages) == ({}, (), None)
+    assert [one.name for one in result.models] == ["small", "large"]
+    assert "2 processes x 2 callers (1 small + 1 large)" in str(result)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def _cut(path: Path, size: int) -> None:
 
 def test_another_version_of_the_log_is_refused(saved: Path):
     log = saved.with_suffix(".calls")
-    log.write_bytes(log.read_bytes().replace(b'"version": 2', b'"version": 7'))
+    log.write_bytes(log.read_bytes().replace(b'"version": 3', b'"version": 7'))
     with pytest.raises(ResultFormatError, match="has version 7"):
         il.load_result(saved)
 

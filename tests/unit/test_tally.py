@@ -7,10 +7,9 @@ import pytest
 from virtual_time import replayed
 
 from inferload import tally as module
-from inferload.call_log import CallLog
+from inferload.call_log import COLUMNS, CallLog
 from inferload.counting import MOST_WINDOWS
-from inferload.log_file import COLUMNS
-from inferload.records import QUOTED_QUANTILES
+from inferload.distribution import QUOTED_QUANTILES
 from inferload.stats import judged, summarize
 from inferload.tally import Tally, free_since, in_sample
 

@@ -16,6 +16,7 @@ class Asked:
     """The flags of ``inferload run``, as they were given."""
 
     model: str
+    batch_sizes: str | None
     callers: int
     processes: int | None
     calls: int | None
@@ -28,6 +29,12 @@ class Asked:
     warmup: str | None
     inputs: list[str] | None
     form: str | None
+    mode: str | None
+    device: str | None
+    streams: str
+    completion: str
+    transfers: bool
+    telemetry: bool
     executor: str
     threads_per_call: int | None
     pin: str
@@ -41,6 +48,7 @@ class Asked:
     trace: Path | None
     quiet: bool
     members: tuple[MemberSource, ...] = ()
+    batch_size: int | None = None
 
     @classmethod
     def from_words(cls, words: dict[str, Any], given: set[str]) -> Asked:
@@ -65,7 +73,8 @@ class Asked:
         from inferload.run_options import Lane, RunOptions
 
         processes = self.processes
-        if processes is None and self.isolate and self.executor != "processes":
+        several = "," in (self.device or "")  # a process each, if their number is not given
+        if processes is None and self.isolate and self.executor != "processes" and not several:
             processes = 1
         lanes = [
             Lane(name=one.name, callers=one.callers, weight=one.weight)
@@ -86,11 +95,39 @@ class Asked:
             threads_per_call=self.threads_per_call,
             pin=self.pin,
             timeout_s=_seconds(self.timeout),
+            devices=tuple(one.strip() for one in self.device.split(",")) if self.device else (),
+            streams=self.streams,
+            completion=self.completion,
+            transfers=self.transfers,
+            telemetry=self.telemetry,
             seed=self.seed,
             on_error=self.on_error,
             verify=self.verify,
             trace=self.trace,
         ).checked()
+
+    def sizes(self) -> list[int]:
+        """The batch sizes.
+
+        Raises:
+            PlanError: they are not whole numbers, or several models would have to be stacked.
+        """
+        from inferload.errors import PlanError
+        from inferload.options import check_count
+
+        if self.members:
+            raise PlanError("--batch-sizes is of one model, and there are several")
+        words = [word.strip() for word in (self.batch_sizes or "").split(",")]
+        if not all(word.isascii() and word.isdigit() for word in words):
+            raise PlanError(
+                f"batch sizes {self.batch_sizes!r} are not understood: give numbers, as 1,8,64"
+            )
+        sizes = [int(word) for word in words]
+        for size in sizes:
+            check_count("batch_size", size, at_least=1, at_most=1_000_000)
+        if len(set(sizes)) < len(sizes):
+            raise PlanError(f"batch sizes {self.batch_sizes!r} name one twice")
+        return sizes
 
     def source(self) -> ModelSource:
         """What to run."""
@@ -101,6 +138,8 @@ class Asked:
             members=self.members,
             input_texts=tuple(self.inputs or ()),
             form=self.form,
+            mode=self.mode,
+            batch_size=self.batch_size,
             autocast=self.autocast,
             seed=self.seed,
         )
@@ -136,7 +175,7 @@ def _with_file(
 
     path = Path(asked["model"])
     file = read_run_file(path)
-    for name in {"form", "inputs"} & given if file.models else ():
+    for name in {"form", "inputs", "mode"} & given if file.models else ():
         raise PlanError(f"--{name} is of one model, and {path} has several: write it there")
     # one end of a run on the command line takes the place of another one in the file
     ends = {"calls", "duration", "precision"}
@@ -148,6 +187,7 @@ def _with_file(
             spec=entry.model,
             weight=entry.weight,
             form=entry.form,
+            mode=entry.mode,
             input_texts=tuple(entry.inputs),
             callers=entry.callers,
         )

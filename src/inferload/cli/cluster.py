@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
-from inferload.cli.running import Silent, crew_for, run_and_report
+from inferload.cli.running import Silent, crew_for, measured, reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,10 @@ def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> N
 
 
 def _options(launch: Launch, asked: Asked) -> RunOptions:
+    from inferload.errors import PlanError
+
+    if asked.batch_sizes is not None:
+        raise PlanError("ranks of a cluster run one batch size at a time: leave --batch-sizes out")
     return asked.options().of_rank(launch.rank, launch.ranks, launch.local_rank, launch.local_ranks)
 
 
@@ -60,7 +64,7 @@ def _first(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
             with crew_for(asked, options, observer) as crew:
                 return rank.run(crew, options, observer)
 
-        run_and_report(asked, options, run)
+        reported(asked, measured(asked, options, run))
     finally:
         rank.end()
 

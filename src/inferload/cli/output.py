@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from inferload.records import RunResult
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
@@ -26,6 +28,12 @@ def print_report(result: RunResult) -> None:
         out.print(report(result), width=max(out.width, 80), crop=False)
     else:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
+
+
+def print_drawn(drawn: RenderableType) -> None:
+    """Draw something as wide as the terminal, at least 80 columns."""
+    out = Console(highlight=False, markup=False)
+    out.print(drawn, width=max(out.width, 80), crop=False)
 
 
 def save(result: RunResult, path: Path) -> bool:

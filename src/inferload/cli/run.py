@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from inferload.cli.asked import Asked
+from inferload.cli.batches import run_batch_sizes
 from inferload.cli.cluster import run_as_rank
 from inferload.cli.running import run_here
 from inferload.cluster.launch import launch_of
@@ -30,6 +31,13 @@ def run_command(
     processes: Annotated[
         int | None,
         typer.Option(help="Processes with callers; they share the weights. 1 if not given."),
+    ] = None,
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...",
+            help="One run for each size, with inputs stacked to it along dimension 0.",
+        ),
     ] = None,
     calls: Annotated[
         int | None, typer.Option(help="Calls in all; 1000 if --duration is not given either.")
@@ -80,8 +88,46 @@ def run_command(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(help="Turn an eager model into: eager, compile, script, export or aoti."),
+        typer.Option(
+            help="Turn an eager model into: eager, compile, script, export, aoti or cudagraph."
+        ),
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="Mode of --form compile, such as max-autotune-no-cudagraphs."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE,...",
+            help="Put the model and its inputs on cuda, cuda:1, ...; of several devices each has "
+            "processes in turn.",
+        ),
+    ] = None,
+    streams: Annotated[
+        str, typer.Option(help="On a device: a stream per-caller, or one that is shared.")
+    ] = "per-caller",
+    completion: Annotated[
+        str,
+        typer.Option(
+            help="How a caller waits for its call on a device: sync (spins, and is back soonest) "
+            "or event (sleeps, and leaves its core to others)."
+        ),
+    ] = "sync",
+    transfers: Annotated[
+        bool,
+        typer.Option(
+            "--transfers",
+            help="Copy inputs from pinned host memory to the device, and outputs back, in each "
+            "call.",
+        ),
+    ] = False,
+    telemetry: Annotated[
+        bool,
+        typer.Option(
+            "--telemetry/--no-telemetry", help="Look at clocks, power and memory of GPUs."
+        ),
+    ] = True,
     executor: Annotated[
         str, typer.Option(help="auto, threads or native; processes: one process a core.")
     ] = "auto",
@@ -138,7 +184,8 @@ def run_command(
 
     launch = launch_of(os.environ)
     if launch is None:
-        run_here(asked())
+        words = asked()
+        (run_here if words.batch_sizes is None else run_batch_sizes)(words)
     else:
         run_as_rank(launch, asked, quiet=quiet)
 

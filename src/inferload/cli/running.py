@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,28 +22,42 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A run that is over and saved: what came of it, what ended it, and the exit code for that."""
+
+    result: RunResult | None
+    failure: BaseException | None
+    code: int
+
+
 def run_here(asked: Asked) -> None:
-    """Run, save and report."""
+    """Run, save and report.
+
+    Raises:
+        typer.Exit: with the exit code, unless that is 0.
+    """
+    asked.check_outputs()
+    reported(asked, measured_here(asked))
+
+
+def measured_here(asked: Asked) -> Done:
+    """Run and save."""
     from inferload.runs import run_crew
 
-    asked.check_outputs()
     options = asked.options()
 
     def run(observer: Observer) -> RunResult:
         with crew_for(asked, options, observer) as crew:
             return run_crew(crew, options, observer)
 
-    run_and_report(asked, options, run)
+    return measured(asked, options, run)
 
 
-def run_and_report(
+def measured(
     asked: Asked, options: RunOptions, run: Callable[[Observer], RunResult | None]
-) -> None:
-    """Run with progress, save and report what comes of it; nothing if nothing does.
-
-    Raises:
-        typer.Exit: with the exit code, unless that is 0.
-    """
+) -> Done:
+    """Run with progress, and save what comes of it."""
     from inferload.errors import CallError, RunInterrupted, TargetCrashed
     from inferload.report.progress import Progress
 
@@ -52,26 +67,34 @@ def run_and_report(
     try:
         result = run(Silent() if asked.quiet else progress)
     except (CallError, RunInterrupted, TargetCrashed) as error:
-        if error.result is None:
-            progress.close()
-            output.say(str(error))
-            raise typer.Exit(_exit_code(None, error, saved=True)) from None
         result, failure = error.result, error
     finally:
         progress.close()
-    if result is None:
-        return
-    saved = asked.json is None or output.save(result, asked.json)
-    output.print_report(result)
-    if failure is not None:
-        output.say(output.with_place(failure))
-    code = _exit_code(result, failure, saved=saved)
-    given_up = any(one.code == "calls-given-up" for one in result.warnings)
-    if not asked.isolate and (given_up or result.status == "timed out"):
+    if result is None and failure is None:
+        return Done(result=None, failure=None, code=0)
+    saved = result is None or asked.json is None or output.save(result, asked.json)
+    return Done(result=result, failure=failure, code=_exit_code(result, failure, saved=saved))
+
+
+def reported(asked: Asked, done: Done) -> None:
+    """Report a run; nothing if nothing came of it.
+
+    Raises:
+        typer.Exit: with the exit code, unless that is 0.
+    """
+    result = done.result
+    if result is not None:
+        output.print_report(result)
+    if done.failure is not None:
+        output.say(output.with_place(done.failure))
+    given_up = result is not None and (
+        result.status == "timed out" or any(w.code == "calls-given-up" for w in result.warnings)
+    )
+    if given_up and not asked.isolate:
         sys.stdout.flush()  # a normal exit would tear torch down under a call
-        os._exit(code)
-    if code:
-        raise typer.Exit(code)
+        os._exit(done.code)
+    if done.code:
+        raise typer.Exit(done.code)
 
 
 def _exit_code(result: RunResult | None, failure: BaseException | None, *, saved: bool) -> int:
@@ -128,10 +151,12 @@ def _in_this_process(
     with PutOff():
         import torch
 
+        from inferload.devices import Placement
         from inferload.loading import calling_state, load
         from inferload.local_crew import LocalCrew
     with calling_state(source.autocast):
-        loaded = load(source, observer.stage)
+        placement = Placement(device=options.device_of(0), transfers=options.transfers)
+        loaded = load(source, observer.stage, placement=placement)
         with (
             torch.inference_mode(),
             LocalCrew(loaded.target, loaded.given, options, load_s=loaded.load_s) as crew,

@@ -112,6 +112,7 @@ class Fleet:
             never_ready=any(report.never_ready for report in reports),
             nursery_pss_bytes=sum(nurseries) if nurseries else None,
             disturbances=_of_all([report.disturbances for report in reports]),
+            telemetry={report.rank: report.telemetry for report in reports},
             signals=tuple(dict.fromkeys(name for report in reports for name in report.signals)),
             ranks=[self._records[rank] for rank in sorted(self._records)],
         )

@@ -20,6 +20,7 @@ from inferload.execution import HungCall  # noqa: TC001
 from inferload.merging import counted, thinned
 from inferload.process_calls import CallsOfLog, CountedCalls
 from inferload.records import MemoryUse, RunWarning  # noqa: TC001
+from inferload.run_telemetry import Telemetry
 from inferload.saved_log import log_of_bytes, log_parts
 from inferload.tally import SAMPLED_CALLS
 
@@ -71,6 +72,7 @@ class RankReport:
     never_ready: bool
     nursery_pss_bytes: int | None
     disturbances: Disturbances
+    telemetry: Telemetry
     signals: tuple[str, ...]
 
 
@@ -126,6 +128,7 @@ def handed_over(
         never_ready=done.never_ready,
         nursery_pss_bytes=done.nursery_pss_bytes,
         disturbances=done.disturbances,
+        telemetry=done.telemetry.get(0, Telemetry()),
         signals=tuple(done.signals),
     )
     return report, log

@@ -12,10 +12,9 @@ from inferload.call_log import CallFailure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-
     from inferload.budget import Budget
     from inferload.call_log import Int32s
+    from inferload.executors.device_work import DeviceWork
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
     from inferload.log_file import LogFile
@@ -37,7 +36,7 @@ class Job:
     ``inputs[caller]`` are the caller's own inputs; ``order`` says which of them each call takes,
     repeated; ``calls`` and ``duration_ns`` are ``None`` where they do not end the run; no call
     starts ``duration_ns`` after the start line.
-    ``synchronize`` are the devices whose work must be finished before a call is. Each caller keeps
+    ``device_work``: how callers use the devices that calls have work on, if any. Each caller keeps
     copies of up to ``kept_outputs`` outputs.
 
     Open loop: calls are due by ``schedule``; a run that is ended early has ``drain_ns`` for the
@@ -56,8 +55,8 @@ class Job:
     warmup_calls: int
     threads_per_call: int
     stop_on_error: bool
-    synchronize: tuple[torch.device, ...]
     log: LogFile
+    device_work: DeviceWork | None = None
     kept_outputs: int = 0
     schedule: Schedule | None = None
     drain_ns: int = 0

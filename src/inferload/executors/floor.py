@@ -47,7 +47,6 @@ def floor_ms(executor: Executor, threads_per_call: int) -> float:
             warmup_calls=10,
             threads_per_call=threads_per_call,
             stop_on_error=True,
-            synchronize=(),
             log=log,
         )
         running = executor.start(job)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from inferload.errors import PlanError
 from inferload.executors.base import LEAD_NS, call_failure, exception_words, place_of
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from inferload.executors.base import Job
+    from inferload.executors.device_work import DeviceWork
 
 _CALLERS = {
     "ScriptModel": "ScriptCallers",
+    "GraphModel": "GraphCallers",
     "AotiModel": "AotiCallers",
     "MixModel": "MixCallers",
     "NoModel": "NoCallers",
@@ -57,13 +60,23 @@ class RunningNative:
         times, self._lead_ns = np.empty(0, np.int64), 0
         if job.schedule is not None:
             times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
+        work = job.device_work
+        self._events = _sleeping_events(work, job.callers)
+        plan = _plan(extension, job)
+        if work is not None:
+            plan.devices = [str(device) for device in work.devices]
+            plan.own_streams, plan.wait_by_event = work.own_streams, work.by_event
+            plan.timed = work.timed
+            plan.stages = len(work.stages)
+            plan.events = [[event.cuda_event for event in own] for own in self._events]
         self._callers = callers(
             model,
-            _plan(extension, job),
+            plan,
             job.log.buffer,
             times,
             job.order.tolist(),
             np.empty(0, np.int64) if job.budget is None else job.budget.buffer,
+            [] if work is None else [[list(pairs) for pairs in own] for own in work.copies_in],
         )
         self.now_ns = time.perf_counter_ns
         self.wait_ready = self._callers.wait_ready
@@ -115,6 +128,21 @@ class RunningNative:
         raise AssertionError("raise_failure raises")
 
 
+def _sleeping_events(work: DeviceWork | None, callers: int) -> list[list[Any]]:
+    """For each caller and device the event that it waits for; where there are such, CUDA's own.
+
+    torch's generic interface makes events that are waited for with a spin.
+    """
+    if work is None or not work.by_event or {one.type for one in work.devices} != {"cuda"}:
+        return []
+    events: list[list[Any]] = []
+    for _ in range(callers):
+        events.append([torch.cuda.Event(enable_timing=True, blocking=True) for _ in work.devices])
+        for event, device in zip(events[-1], work.devices, strict=True):
+            event.record(torch.cuda.current_stream(device))  # until then it has no handle
+    return events
+
+
 def _plan(extension: ModuleType, job: Job) -> Any:
     plan = extension.Plan()
     plan.callers = job.callers
@@ -131,7 +159,6 @@ def _plan(extension: ModuleType, job: Job) -> Any:
     plan.log_fd = job.log.fileno
     plan.reserved_rows = job.log.reserved_rows
     plan.growth_rows = GROWTH_ROWS
-    plan.synchronize = [str(device) for device in job.synchronize]
     plan.kept_outputs = job.kept_outputs
     if job.schedule is not None:
         plan.period_ns = job.schedule.period_ns

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.errors import NativeBuildError
+from inferload.targets.package_check import links_statically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).with_name("native_callers.cpp")
 NAME = "inferload_native_callers"
 FLAGS = ("-O3",)
+OTHER_COMPILERS = ("/usr/bin/g++", "/usr/bin/c++", "/usr/bin/clang++")
 
 
 def cache_folder() -> Path:
@@ -112,17 +114,39 @@ def _build(path: Path, announce: Callable[[str], None]) -> None:
             return
         for left_behind in path.parent.glob("build-*"):
             shutil.rmtree(left_behind, ignore_errors=True)
+        sound = _sound_compiler()
         announce("compiling the native callers, once per torch version (about 30 s)")
         with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as folder:
-            _compile(Path(folder)).replace(path)
+            _compile(Path(folder), sound).replace(path)
 
 
-def _compile(folder: Path) -> Path:
+def _sound_compiler() -> str:
+    """The compiler to build with: another than ``CXX`` where that would make a broken library.
+
+    With a libstdc++ of its own, the library crashes as soon as it reads or prints a number.
+
+    Raises:
+        NativeBuildError: there is no other.
+    """
+    own = compiler() or "c++"
+    if not links_statically(own):
+        return os.environ.get("CXX") or own
+    for other in OTHER_COMPILERS:
+        if Path(other).is_file() and not links_statically(other):
+            return other
+    raise NativeBuildError(
+        f"{own} links libstdc++ statically, and what it builds crashes beside torch's: set CXX to "
+        "a compiler that does not"
+    )
+
+
+def _compile(folder: Path, compiled_by: str) -> Path:
     from torch.utils import cpp_extension
 
+    before = {name: os.environ.get(name) for name in ("PATH", "CXX")}
     # ninja comes with the environment, which need not be activated
-    path = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before["PATH"] or ""])
+    os.environ["CXX"] = compiled_by
     try:
         cpp_extension.load(
             NAME,
@@ -139,5 +163,9 @@ def _compile(folder: Path) -> Path:
             f"the native callers could not be compiled: {(lines or [str(error)])[0].strip()}"
         ) from error
     finally:
-        os.environ["PATH"] = path
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     return next(folder.glob("*.so"))

@@ -4,7 +4,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/ThreadLocalState.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdint>
 #include <ctime>
@@ -50,7 +53,7 @@ constexpr int64_t kYieldNs = 2'000;
 constexpr size_t kFirstCalls = 10;
 constexpr size_t kDistinctErrors = 256;
 
-// The columns of a log file, as COLUMNS in log_file.py.
+// The columns of a log file, as COLUMNS and STAGES in call_log.py.
 struct Columns {
   Columns(char* file, int64_t room) {
     int64_t* times = reinterpret_cast<int64_t*>(file + kHeaderBytes);
@@ -61,15 +64,25 @@ struct Columns {
     caller = numbers;
     input = numbers + room;
     error = numbers + 2 * room;
+    int64_t* stages = reinterpret_cast<int64_t*>(numbers + 3 * room);
+    issue_ns = stages;
+    device_ns = stages + room;
+    copy_in_ns = stages + 2 * room;
+    copy_out_ns = stages + 3 * room;
   }
   int64_t *scheduled_ns, *started_ns, *finished_ns;
   int32_t *caller, *input, *error;
+  int64_t *issue_ns, *device_ns, *copy_in_ns, *copy_out_ns;
 };
 
-// Set aside disk space for rows [from, to) of every column; errno, or 0.
-int reserve_rows(int fd, int64_t room, int64_t from, int64_t to) {
+// Set aside disk space for rows [from, to) of every column, and of so many stages; errno, or 0.
+int reserve_rows(int fd, int64_t room, int64_t from, int64_t to, int stages) {
   int64_t offset = kHeaderBytes;
-  for (const int64_t width : {8, 8, 8, 4, 4, 4}) {
+  int column = 0;
+  for (const int64_t width : {8, 8, 8, 4, 4, 4, 8, 8, 8, 8}) {
+    if (column++ == 6 + stages) {
+      break;
+    }
     if (const int error = posix_fallocate(fd, offset + from * width, (to - from) * width)) {
       return error;
     }
@@ -96,6 +109,20 @@ int64_t run_delay_ns() {
   std::ifstream file("/proc/thread-self/schedstat");
   int64_t on_core = 0, waiting = 0;
   return file >> on_core >> waiting ? waiting : 0;
+}
+
+// Whether an error means that a device is lost to the process, as is_fatal in device_errors.py.
+bool is_fatal(const std::string& what) {
+  if (what.find("out of memory") != std::string::npos) {
+    return false;
+  }
+  for (const char* words : {"CUDA error:", "HIP error:", "XPU error:", "SIM error:",
+                            "device-side assert", "unspecified launch failure"}) {
+    if (what.find(words) != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
 }
 
 // ---- what is called ----
@@ -138,6 +165,59 @@ struct AotiModel {
   std::vector<std::vector<std::vector<at::Tensor>>> inputs;
 };
 
+// A CUDA graph that replays one caller's call with one of its inputs. The library that it is in has
+// no headers here: its one function is found by name.
+struct GraphUse {
+  void* graph;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // an input, and where the graph reads it
+  std::vector<at::Tensor> outputs;
+};
+
+struct GraphModel {
+  // uses[caller][input] is (graph, [(input, buffer), ...], [output, ...])
+  explicit GraphModel(const py::list& uses_by_caller) : owner(uses_by_caller) {
+    void* library = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    void* found = library ? dlsym(library, "_ZN2at4cuda9CUDAGraph6replayEv") : nullptr;
+    if (found == nullptr) {
+      throw std::runtime_error("this torch has no at::cuda::CUDAGraph::replay");
+    }
+    replay = reinterpret_cast<void (*)(void*)>(found);
+    for (const auto& own : uses_by_caller) {
+      auto& uses = inputs.emplace_back();
+      for (const auto& one : own.cast<py::list>()) {
+        const auto parts = one.cast<py::tuple>();
+        auto* instance = reinterpret_cast<py::detail::instance*>(parts[0].ptr());
+        uses.push_back({instance->get_value_and_holder().value_ptr(),
+                        parts[1].cast<std::vector<std::pair<at::Tensor, at::Tensor>>>(),
+                        parts[2].cast<std::vector<at::Tensor>>()});
+      }
+    }
+  }
+
+  py::object owner;
+  void (*replay)(void*);
+  std::vector<std::vector<GraphUse>> inputs;
+};
+
+// The tensors in a value, whatever it is made of.
+void collect_tensors(const c10::IValue& value, std::vector<at::Tensor>& found) {
+  if (value.isTensor()) {
+    found.push_back(value.toTensor());
+  } else if (value.isTuple()) {
+    for (const auto& one : value.toTupleRef().elements()) {
+      collect_tensors(one, found);
+    }
+  } else if (value.isList()) {
+    for (const c10::IValue& one : value.toListRef()) {
+      collect_tensors(one, found);
+    }
+  } else if (value.isGenericDict()) {
+    for (const auto& one : value.toGenericDict()) {
+      collect_tensors(one.value(), found);
+    }
+  }
+}
+
 // One caller's view of a model: call() runs input k, release() lets go of what it returned.
 struct ScriptCall {
   ScriptCall(ScriptModel& model, size_t caller)
@@ -154,6 +234,11 @@ struct ScriptCall {
       copies.push_back(output.deepcopy());
     }
     return copies;
+  }
+  void output_tensors(std::vector<at::Tensor>& found) const {
+    for (const auto& output : stack) {
+      collect_tensors(output, found);
+    }
   }
 
   torch::jit::Function& function;
@@ -172,10 +257,35 @@ struct AotiCall {
     }
     return copies;
   }
+  void output_tensors(std::vector<at::Tensor>& found) const { found = outputs; }
 
   torch::inductor::AOTIModelPackageLoader& loader;
   const std::vector<std::vector<at::Tensor>>& inputs;
   std::vector<at::Tensor> outputs;
+};
+
+struct GraphCall {
+  GraphCall(GraphModel& model, size_t caller) : replay(model.replay), uses(model.inputs[caller]) {}
+  void call(int32_t k) {
+    use = &uses[k];
+    for (const auto& [input, buffer] : use->copies) {
+      buffer.copy_(input, true);
+    }
+    replay(use->graph);
+  }
+  void release() {}
+  std::vector<c10::IValue> copy_outputs() const {
+    std::vector<c10::IValue> copies;
+    for (const auto& output : use->outputs) {
+      copies.emplace_back(output.clone());
+    }
+    return copies;
+  }
+  void output_tensors(std::vector<at::Tensor>& found) const { found = use->outputs; }
+
+  void (*replay)(void*);
+  const std::vector<GraphUse>& uses;
+  const GraphUse* use = nullptr;
 };
 
 // Several models: each input belongs to one of them, and has a number among that one's inputs.
@@ -186,6 +296,8 @@ struct MixModel {
       owners.push_back(py::reinterpret_borrow<py::object>(object));
       if (py::isinstance<ScriptModel>(object)) {
         models.emplace_back(object.cast<ScriptModel*>());
+      } else if (py::isinstance<GraphModel>(object)) {
+        models.emplace_back(object.cast<GraphModel*>());
       } else {
         models.emplace_back(object.cast<AotiModel*>());
       }
@@ -193,7 +305,7 @@ struct MixModel {
   }
 
   std::vector<py::object> owners;
-  std::vector<std::variant<ScriptModel*, AotiModel*>> models;
+  std::vector<std::variant<ScriptModel*, GraphModel*, AotiModel*>> models;
   std::vector<int32_t> owner, local;
 };
 
@@ -203,6 +315,8 @@ struct MixCall {
     for (auto& model : mix.models) {
       if (auto* script = std::get_if<ScriptModel*>(&model)) {
         calls.emplace_back(std::in_place_type<ScriptCall>, **script, caller);
+      } else if (auto* graph = std::get_if<GraphModel*>(&model)) {
+        calls.emplace_back(std::in_place_type<GraphCall>, **graph, caller);
       } else {
         calls.emplace_back(std::in_place_type<AotiCall>, *std::get<AotiModel*>(model), caller);
       }
@@ -220,10 +334,13 @@ struct MixCall {
   std::vector<c10::IValue> copy_outputs() const {
     return std::visit([](const auto& one) { return one.copy_outputs(); }, *current);
   }
+  void output_tensors(std::vector<at::Tensor>& found) const {
+    std::visit([&](const auto& one) { one.output_tensors(found); }, *current);
+  }
 
   const MixModel& mix;
-  std::vector<std::variant<ScriptCall, AotiCall>> calls;
-  std::variant<ScriptCall, AotiCall>* current = nullptr;
+  std::vector<std::variant<ScriptCall, GraphCall, AotiCall>> calls;
+  std::variant<ScriptCall, GraphCall, AotiCall>* current = nullptr;
 };
 
 // A call that does nothing: what is measured then is the harness itself.
@@ -237,6 +354,7 @@ struct NoCall {
   void call(int32_t k) { asm volatile("" : : "r"(k) : "memory"); }
   void release() {}
   std::vector<c10::IValue> copy_outputs() const { return {}; }
+  void output_tensors(std::vector<at::Tensor>&) const {}
 };
 
 // ---- the state of the thread that starts a run, as each caller takes it over ----
@@ -277,7 +395,12 @@ struct Plan {
   int log_fd;
   int64_t reserved_rows;
   int64_t growth_rows;
-  std::vector<std::string> synchronize;  // devices, such as "cuda:0"
+  std::vector<std::string> devices;  // whose work a call waits for, such as "cuda:0"
+  bool own_streams;                  // each caller has streams of its own; else the starter's
+  bool wait_by_event;                // else by the stream, which mostly means with a spin
+  bool timed;                        // stages of calls are timed on the device
+  std::vector<std::vector<int64_t>> events;  // of each caller and device: the one it waits for
+  int stages;                        // how many columns for stages the log has
   int64_t kept_outputs;    // of each caller, spread over its calls
   int64_t period_ns;       // open loop: after this the times of the schedule repeat
   int64_t drain_ns;        // open loop: how long after the last call is due calls are started
@@ -285,6 +408,162 @@ struct Plan {
   int32_t callers_in_all;  // of all processes that share a budget of calls
   std::vector<std::vector<int>> cpus;  // of each caller; empty: any
   std::vector<int32_t> warmup_order;   // the inputs of warm-up calls, repeated
+};
+
+// Tensors in pinned host memory, and the ones on a device that they are copied to.
+using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
+
+// What one caller has of the devices: a stream on each, and events that say when work was done.
+class CallerDevices {
+ public:
+  CallerDevices(const std::vector<c10::Device>& devices, const std::vector<c10::Stream>& shared,
+                const Plan& plan, int32_t caller, const std::vector<Copies>* copies_in)
+      : by_event_(plan.wait_by_event), timed_(plan.timed), copies_in_(copies_in) {
+    for (size_t place = devices.size(); place-- > 0;) {  // the first one is current in the end
+      const c10::impl::VirtualGuardImpl guard(devices[place].type());
+      guard.setDevice(devices[place]);
+      const auto stream =
+          plan.own_streams ? guard.getStreamFromGlobalPool(devices[place]) : shared[place];
+      guard.exchangeStream(stream);
+      One one{guard, stream, {}};
+      if (!plan.events.empty()) {
+        one.marks[kEnd] = reinterpret_cast<void*>(plan.events[caller][place]);
+        one.end_is_borrowed = true;
+      }
+      all_.insert(all_.begin(), one);
+    }
+    try {  // a backend may have no events, or no timing
+      mark(kBegin);
+      mark(kEnd);
+      wait();
+      if (timed_) {
+        elapsed_ns(kBegin, kEnd);
+      }
+    } catch (const c10::Error&) {
+      timed_ = by_event_ = false;
+    }
+  }
+  CallerDevices(const CallerDevices&) = delete;
+  CallerDevices& operator=(const CallerDevices&) = delete;
+  ~CallerDevices() {
+    for (auto& one : all_) {
+      for (int mark = 0; mark < kMarks; ++mark) {
+        if (one.marks[mark] != nullptr && !(mark == kEnd && one.end_is_borrowed)) {
+          one.guard.destroyEvent(one.marks[mark], one.stream.device_index());
+        }
+      }
+    }
+  }
+
+  // Everything that one call enqueues, in the order of its marks.
+  template <class Call>
+  void issue(Call& target, int32_t input) {
+    mark(kBegin);
+    if (copies_in_ != nullptr) {
+      copy_in(input);
+      mark(kCopiedIn);
+    }
+    target.call(input);
+    if (copies_in_ != nullptr) {
+      mark(kCalled);
+      copy_out(target, input);
+    }
+    mark(kEnd);
+  }
+
+  // Returns when the work of the call is finished.
+  void wait() const {
+    for (const auto& one : all_) {
+      if (by_event_) {
+        one.guard.synchronizeEvent(one.marks[kEnd]);
+      } else {
+        one.guard.synchronizeStream(one.stream);
+      }
+    }
+  }
+
+  // After a call that raised: what it had enqueued is finished, or known to have failed.
+  void settle() const {
+    try {
+      for (const auto& one : all_) {
+        one.guard.synchronizeStream(one.stream);
+      }
+    } catch (...) {  // the call raised already
+    }
+  }
+
+  void note_stages(const Columns& log, int64_t place) const {
+    if (!timed_) {
+      log.device_ns[place] = 0;
+    } else if (copies_in_ == nullptr) {
+      log.device_ns[place] = elapsed_ns(kBegin, kEnd);
+    } else {
+      log.copy_in_ns[place] = elapsed_ns(kBegin, kCopiedIn);
+      log.device_ns[place] = elapsed_ns(kCopiedIn, kCalled);
+      log.copy_out_ns[place] = elapsed_ns(kCalled, kEnd);
+    }
+  }
+
+ private:
+  static constexpr int kBegin = 0, kCopiedIn = 1, kCalled = 2, kEnd = 3, kMarks = 4;
+
+  struct One {
+    c10::impl::VirtualGuardImpl guard;
+    c10::Stream stream;
+    void* marks[kMarks] = {};
+    bool end_is_borrowed = false;
+  };
+
+  void mark(int which) {
+    if (timed_ || (by_event_ && which == kEnd)) {
+      for (auto& one : all_) {
+        one.guard.record(&one.marks[which], one.stream, one.stream.device_index(),
+                         c10::EventFlag::BACKEND_DEFAULT);
+      }
+    }
+  }
+
+  int64_t elapsed_ns(int from, int to) const {
+    double longest_ms = 0;
+    for (const auto& one : all_) {
+      longest_ms = std::max(longest_ms, one.guard.elapsedTime(one.marks[from], one.marks[to],
+                                                              one.stream.device_index()));
+    }
+    return std::llround(longest_ms * 1e6);
+  }
+
+  void copy_in(int32_t input) const {
+    const c10::InferenceMode mode;  // inputs may be inference tensors
+    for (const auto& [host, device] : (*copies_in_)[input]) {
+      device.copy_(host, true);
+    }
+  }
+
+  template <class Call>
+  void copy_out(const Call& target, int32_t input) {
+    const c10::InferenceMode mode;
+    outputs_.clear();
+    target.output_tensors(outputs_);
+    if (static_cast<size_t>(input) >= host_outputs_.size()) {
+      host_outputs_.resize(input + 1);
+    }
+    auto& host = host_outputs_[input];
+    host.resize(outputs_.size());
+    for (size_t place = 0; place < outputs_.size(); ++place) {
+      const auto& output = outputs_[place];
+      if (!host[place].defined() || host[place].sizes() != output.sizes()) {
+        host[place] = at::empty(output.sizes(), output.options().device(c10::kCPU).pinned_memory(true));
+      }
+      host[place].copy_(output, true);
+    }
+    outputs_.clear();
+  }
+
+  std::vector<One> all_;
+  bool by_event_, timed_;
+  const std::vector<Copies>* copies_in_;
+  std::vector<at::Tensor> outputs_;
+  std::vector<std::vector<at::Tensor>> host_outputs_;
 };
 
 // One output that a caller kept: which of its inputs it belongs to, and what was returned.
@@ -349,21 +628,26 @@ int64_t take_calls(int64_t* budget, int64_t most, int64_t among) {
 // All that callers share. It outlives the Callers object if a caller never returns.
 struct Run {
   Run(Plan plan, py::buffer_info log, py::buffer_info schedule, std::vector<int32_t> order,
-      py::buffer_info budget)
+      py::buffer_info budget, std::vector<std::vector<Copies>> copies_in)
       : plan(std::move(plan)),
         log(static_cast<char*>(log.ptr), this->plan.room),
         schedule_ns(static_cast<int64_t*>(schedule.ptr)),
         schedule_size(schedule.size),
         order(std::move(order)),
         budget(budget.size > 0 ? static_cast<int64_t*>(budget.ptr) : nullptr),
-        devices(this->plan.synchronize.begin(), this->plan.synchronize.end()),
+        devices(this->plan.devices.begin(), this->plan.devices.end()),
+        copies_in(std::move(copies_in)),
         reserved_rows(this->plan.reserved_rows),
         end_row(this->plan.rows),
         first_calls_ns(this->plan.callers),
         run_delays_ns(this->plan.callers, 0),
         cpus(this->plan.callers),
         threads(this->plan.callers, 0),
-        kept(this->plan.callers) {}
+        kept(this->plan.callers) {
+    for (const auto& device : devices) {
+      shared_streams.push_back(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    }
+  }
 
   const Plan plan;
   const Columns log;
@@ -373,6 +657,8 @@ struct Run {
   int64_t* const budget;  // the calls left to all processes, in memory that they share, or null
   const CallingThread calling_thread;
   const std::vector<c10::Device> devices;
+  const std::vector<std::vector<Copies>> copies_in;  // of each caller and input; with transfers
+  std::vector<c10::Stream> shared_streams;           // those of the thread that starts the run
 
   alignas(64) std::atomic<int64_t> next_row{0};
   // A call that finishes later than this is the caller's last one.
@@ -506,7 +792,7 @@ struct Run {
     std::lock_guard<std::mutex> lock(mutex);
     while (reserved_rows < rows) {
       const int64_t to = std::min(reserved_rows + plan.growth_rows, plan.room);
-      if (reserve_rows(plan.log_fd, plan.room, reserved_rows, to) != 0) {
+      if (reserve_rows(plan.log_fd, plan.room, reserved_rows, to, plan.stages) != 0) {
         disk_full = true;
         end_now();
         return false;
@@ -526,6 +812,9 @@ struct Run {
       what = e.what();
     } catch (...) {
     }
+    if (is_fatal(what)) {
+      end_now();  // every further call would fail as well
+    }
     std::lock_guard<std::mutex> lock(mutex);
     for (size_t i = 0; i < failures.size(); ++i) {
       if (failures[i].what == what || i + 1 == kDistinctErrors) {
@@ -536,22 +825,22 @@ struct Run {
     return static_cast<int32_t>(failures.size() - 1);
   }
 
-  void synchronize() const {
-    for (const auto& device : devices) {
-      c10::impl::VirtualGuardImpl(device.type())
-          .synchronizeDevice(std::max<c10::DeviceIndex>(device.index(), 0));
-    }
-  }
-
   template <class Call>
-  bool warm_up(Call& target, int32_t caller) {
+  bool warm_up(Call& target, int32_t caller, CallerDevices* on) {
     for (int64_t n = 0; n < plan.warmup_calls && !stopped(); ++n) {
       const int32_t input = plan.warmup_order[n % plan.warmup_order.size()];
       const int64_t started = now_ns();
       try {
-        target.call(input);
-        synchronize();
+        if (on != nullptr) {
+          on->issue(target, input);
+          on->wait();
+        } else {
+          target.call(input);
+        }
       } catch (...) {
+        if (on != nullptr) {
+          on->settle();
+        }
         // When errors are recorded, only those of measured calls count.
         if (plan.stop_on_error) {
           record(caller, input, true);
@@ -576,21 +865,27 @@ struct Run {
   }
 
   // One call: its row, its stamps, its error. Returns when it finished.
-  template <class Call, bool kSynchronize>
+  template <class Call, bool kOnDevice>
   inline int64_t make_call(Call& target, int32_t caller, int32_t input, int64_t place, int64_t due,
-                           Keeper<Call>& keeper) {
+                           Keeper<Call>& keeper, CallerDevices* on) {
     int32_t error = -1;
-    int64_t finished;
+    int64_t finished, issued = 0;
     const int64_t started = now_ns();
     log.scheduled_ns[place] = due == kNever ? started : due;
     log.started_ns[place] = started;
     try {
-      target.call(input);
-      if constexpr (kSynchronize) {
-        synchronize();
+      if constexpr (kOnDevice) {
+        on->issue(target, input);
+        issued = now_ns();
+        on->wait();
+      } else {
+        target.call(input);
       }
       finished = now_ns();
     } catch (...) {
+      if constexpr (kOnDevice) {
+        on->settle();
+      }
       finished = now_ns();
       error = record(caller, input, false);
       if (plan.stop_on_error) {
@@ -598,6 +893,12 @@ struct Run {
       }
     }
     log.error[place] = error;
+    if constexpr (kOnDevice) {
+      log.issue_ns[place] = error < 0 ? issued - started : 0;
+      if (error < 0) {
+        on->note_stages(log, place);
+      }
+    }
     log.finished_ns[place] = finished;
     if (error < 0) {
       keeper.look(target, input);
@@ -606,8 +907,8 @@ struct Run {
     return finished;
   }
 
-  template <class Call, bool kSynchronize>
-  void call_at_once(Call& target, const int32_t caller) {
+  template <class Call, bool kOnDevice>
+  void call_at_once(Call& target, const int32_t caller, CallerDevices* on) {
     const auto order_length = static_cast<int64_t>(order.size());
     Keeper<Call> keeper(kept[caller], plan.kept_outputs);
     int64_t in_a_while = 1;
@@ -622,7 +923,7 @@ struct Run {
         log.caller[place] = caller;
         log.input[place] = input;
         const int64_t finished =
-            make_call<Call, kSynchronize>(target, caller, input, place, kNever, keeper);
+            make_call<Call, kOnDevice>(target, caller, input, place, kNever, keeper, on);
         if (finished > limit_ns.load(std::memory_order_relaxed)) {
           return;
         }
@@ -720,8 +1021,8 @@ struct Run {
     }
   }
 
-  template <class Call, bool kSynchronize>
-  void call_when_due(Call& target, const int32_t caller) {
+  template <class Call, bool kOnDevice>
+  void call_when_due(Call& target, const int32_t caller, CallerDevices* on) {
     const auto order_length = static_cast<int64_t>(order.size());
     Keeper<Call> keeper(kept[caller], plan.kept_outputs);
     Spin spin;
@@ -740,7 +1041,7 @@ struct Run {
       if (!is_due) {
         break;
       }
-      make_call<Call, kSynchronize>(target, caller, input, place, due, keeper);
+      make_call<Call, kOnDevice>(target, caller, input, place, due, keeper, on);
     }
     std::lock_guard<std::mutex> lock(watch_mutex);
     may_watch.notify_all();
@@ -755,15 +1056,22 @@ struct Run {
   }
 
   template <class Call>
-  void measure(Call& target, int32_t caller) {
-    const bool wait_for_devices = !devices.empty();
+  void measure(Call& target, int32_t caller, CallerDevices* on) {
     if (open_loop()) {
-      wait_for_devices ? call_when_due<Call, true>(target, caller)
-                       : call_when_due<Call, false>(target, caller);
+      on != nullptr ? call_when_due<Call, true>(target, caller, on)
+                    : call_when_due<Call, false>(target, caller, on);
     } else {
-      wait_for_devices ? call_at_once<Call, true>(target, caller)
-                       : call_at_once<Call, false>(target, caller);
+      on != nullptr ? call_at_once<Call, true>(target, caller, on)
+                    : call_at_once<Call, false>(target, caller, on);
     }
+  }
+
+  std::unique_ptr<CallerDevices> open_devices(int32_t caller) {
+    if (devices.empty()) {
+      return nullptr;
+    }
+    return std::make_unique<CallerDevices>(devices, shared_streams, plan, caller,
+                                           copies_in.empty() ? nullptr : &copies_in[caller]);
   }
 
   // Before anything else: the intra-op threads that a caller starts inherit its cores.
@@ -793,15 +1101,24 @@ struct Run {
     at::set_num_threads(plan.threads_per_call);
     threads[caller] = at::get_num_threads();
     {
+      std::unique_ptr<CallerDevices> on;
+      bool opened = true;
+      try {
+        on = open_devices(caller);
+      } catch (...) {  // a device that failed before
+        opened = false;
+        record(caller, 0, true);
+        stop();
+      }
       Call target(model, caller);
-      const bool warm = warm_up(target, caller);
+      const bool warm = opened && warm_up(target, caller, on.get());
       const bool released = wait_at_line();
       while (released && !open_loop() && now_ns() < start_ns) {
         sched_yield();  // until a time that several processes agreed on
       }
       const int64_t before = run_delay_ns();
       if (released && warm) {
-        measure(target, caller);
+        measure(target, caller, on.get());
         run_delays_ns[caller] = run_delay_ns() - before;
       }
     }
@@ -815,13 +1132,15 @@ template <class Model, class Call>
 class Callers {
  public:
   Callers(py::object model, Plan plan, py::buffer log, py::buffer schedule,
-          std::vector<int32_t> order, py::buffer budget)
+          std::vector<int32_t> order, py::buffer budget,
+          std::vector<std::vector<Copies>> copies_in)
       : model_(std::move(model)),
         log_(std::move(log)),
         schedule_(std::move(schedule)),
         budget_(std::move(budget)),
         run_(std::make_shared<Run>(std::move(plan), log_.request(true), schedule_.request(),
-                                   std::move(order), budget_.request(true))) {
+                                   std::move(order), budget_.request(true),
+                                   std::move(copies_in))) {
     auto& native = model_.cast<Model&>();
     try {
       for (int32_t caller = 0; caller < run_->plan.callers; ++caller) {
@@ -966,7 +1285,8 @@ template <class Model, class Call>
 void declare_callers(py::module_& m, const char* name) {
   using Self = Callers<Model, Call>;
   py::class_<Self>(m, name)
-      .def(py::init<py::object, Plan, py::buffer, py::buffer, std::vector<int32_t>, py::buffer>())
+      .def(py::init<py::object, Plan, py::buffer, py::buffer, std::vector<int32_t>, py::buffer,
+                    std::vector<std::vector<Copies>>>())
       .def("wait_ready", &Self::wait_ready)
       .def("release", &Self::release)
       .def("wait_done", &Self::wait_done)
@@ -998,6 +1318,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
   py::class_<AotiModel>(m, "AotiModel")
       .def(py::init<py::object, std::vector<std::vector<std::vector<at::Tensor>>>>())
       .def("bare_loop_ns", &bare_loop_ns<AotiModel, AotiCall>);
+  py::class_<GraphModel>(m, "GraphModel").def(py::init<const py::list&>());
   py::class_<MixModel>(m, "MixModel")
       .def(py::init<const py::list&, std::vector<int32_t>, std::vector<int32_t>>());
   py::class_<NoModel>(m, "NoModel").def(py::init<int32_t>());
@@ -1017,13 +1338,19 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("cpus", &Plan::cpus)
       .def_readwrite("warmup_order", &Plan::warmup_order)
       .def_readwrite("growth_rows", &Plan::growth_rows)
-      .def_readwrite("synchronize", &Plan::synchronize)
+      .def_readwrite("devices", &Plan::devices)
+      .def_readwrite("own_streams", &Plan::own_streams)
+      .def_readwrite("wait_by_event", &Plan::wait_by_event)
+      .def_readwrite("timed", &Plan::timed)
+      .def_readwrite("events", &Plan::events)
+      .def_readwrite("stages", &Plan::stages)
       .def_readwrite("kept_outputs", &Plan::kept_outputs)
       .def_readwrite("period_ns", &Plan::period_ns)
       .def_readwrite("drain_ns", &Plan::drain_ns)
       .def_readwrite("watchers", &Plan::watchers);
   declare_callers<ScriptModel, ScriptCall>(m, "ScriptCallers");
   declare_callers<AotiModel, AotiCall>(m, "AotiCallers");
+  declare_callers<GraphModel, GraphCall>(m, "GraphCallers");
   declare_callers<MixModel, MixCall>(m, "MixCallers");
   declare_callers<NoModel, NoCall>(m, "NoCallers");
   m.def("take_calls", [](py::buffer budget, int64_t most, int64_t among) {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.executors.base import FIRST_CALLS
+from inferload.executors.device_work import CallerDevices
 from inferload.log_file import BLOCK_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from inferload.executors.threads import RunningThreads
 
@@ -40,6 +42,7 @@ class PythonCaller:
         self._crew = crew
         self._now = crew.clock.now_ns
         self._calls: Sequence[Callable[[], Any]] = ()
+        self._on: CallerDevices | None = None
 
     def run(self) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
@@ -48,10 +51,12 @@ class PythonCaller:
         torch.set_num_threads(crew.job.threads_per_call)
         self.threads = torch.get_num_threads()
         with crew.state.taken_over(), crew.clock.caller():
-            self._calls = [
-                partial(crew.function_for(number), *one.args, **one.kwargs)
-                for number, one in enumerate(crew.job.inputs[self.number])
-            ]
+            self._calls = crew.job.target.calls_of(self.number, crew.job.inputs[self.number])
+            if crew.job.device_work is not None:
+                self._on = on = CallerDevices(
+                    crew.job.device_work, crew.streams, self.number, self._now
+                )
+                self._calls = [on.calling(n, call) for n, call in enumerate(self._calls)]
             self._warm_up()
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
@@ -114,21 +119,15 @@ class PythonCaller:
         own["input"][:] = inputs
         own["error"][:] = -1
         try:
-            return self._call_loop(
-                inputs, own["started_ns"].data, own["finished_ns"].data, own["error"].data
-            )
+            return self._call_loop(inputs, own)
         finally:
             # a closed loop's calls are due when they start
             own["scheduled_ns"][:] = own["started_ns"]
 
-    def _call_loop(
-        self,
-        inputs: Sequence[int],
-        started: memoryview[int],
-        finished: memoryview[int],
-        errors: memoryview[int],
-    ) -> bool:
+    def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
         # Every name is a local and every object is made before: 0.25 us of harness a call.
+        started, finished = own["started_ns"].data, own["finished_ns"].data
+        errors, on = own["error"].data, self._on
         now, limit_ns, calls, row = self._now, self._crew.limit_ns, self._calls, 0
         kept_row = self.keeper.calls_until_next
         for number in inputs:
@@ -141,7 +140,10 @@ class PythonCaller:
                 errors[row] = self._failed(error, number)
                 finished[row] = end
             else:
-                finished[row] = end = now()
+                end = now()
+                if on is not None:
+                    on.note(own, row, started[row])
+                finished[row] = end
                 if row >= kept_row:
                     kept_row = row + self.keeper.keep(number, output)
                 output = None  # let go of after the stamp
@@ -163,7 +165,7 @@ class PythonCaller:
         scheduled, started = columns["scheduled_ns"], columns["started_ns"]
         finished, errors = columns["finished_ns"], columns["error"]
         caller_of, input_of, room = columns["caller"], columns["input"], job.log.room
-        order, start = job.order.tolist(), crew.start_ns
+        order, start, on = job.order.tolist(), crew.start_ns, self._on
         while True:
             # whoever holds this watches for the next due call; free callers wait for it in turn
             with watch:
@@ -186,7 +188,10 @@ class PythonCaller:
                 errors[place] = self._failed(error, number)
                 finished[place] = end
             else:
-                finished[place] = now()
+                end = now()
+                if on is not None:
+                    on.note(job.log.columns, place, started[place])
+                finished[place] = end
                 if keeper.calls_until_next <= 0:
                     keeper.calls_until_next = keeper.keep(number, output)
                 output = None

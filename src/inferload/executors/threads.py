@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from inferload.call_log import DISTINCT_ERRORS
+from inferload.device_errors import is_fatal
 from inferload.executors.base import (
     LEAD_NS,
     call_failure,
@@ -23,8 +24,6 @@ from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
 from inferload.outcome import FirstFailure, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from inferload.call_log import CallFailure
     from inferload.executors.base import Job
 
@@ -53,6 +52,11 @@ class RunningThreads:
         self.clock = clock
         self.now_ns = clock.now_ns
         self.state = ThreadState.of_this_thread()
+        work = job.device_work
+        #: The streams that are current where the run is started.
+        self.streams = (
+            [] if work is None else [torch.accelerator.current_stream(d) for d in work.devices]
+        )
         # A call that finishes later than this is the caller's last one; 0 stops all callers.
         self.limit_ns = [_NEVER]
         self._stopped_ns: int | None = None
@@ -166,10 +170,6 @@ class RunningThreads:
             threads=[caller.threads for caller in self._callers],
         )
 
-    def function_for(self, number: int) -> Callable[..., Any]:
-        """What is called with one of the inputs: it returns when its work is finished."""
-        return _finishing(self.job.target.callable_for(number), self.job.synchronize)
-
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
         """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""
         while True:
@@ -211,6 +211,8 @@ class RunningThreads:
         self, error: BaseException, caller: int, input_number: int, *, warming_up: bool
     ) -> int:
         """Remember an exception; its number among the distinct ones."""
+        if is_fatal(exception_words(error)):
+            self.stop()  # every further call would fail as well
         with self._lock:
             if self._first_failure is None:
                 self._first_failure = FirstFailure(
@@ -238,20 +240,3 @@ class RunningThreads:
             self.at_line.release()
         finally:
             self._ended.release()
-
-
-def _finishing(
-    function: Callable[..., Any], devices: tuple[torch.device, ...]
-) -> Callable[..., Any]:
-    """The function itself, or one that returns when the work it put on devices is finished."""
-    if not devices:
-        return function
-    modules = [torch.get_device_module(device.type) for device in devices]
-
-    def finished(*args: Any, **kwargs: Any) -> Any:
-        output = function(*args, **kwargs)
-        for module, device in zip(modules, devices, strict=True):
-            module.synchronize(device)
-        return output
-
-    return finished

@@ -140,6 +140,7 @@ class ProcessCrew:
 
     def _set_aside(self) -> None:
         options, count = self._options, self._options.crew_size
+        options.check_devices_used()
         self._places = options.places()
         self._schedules = options.schedules()
         closed = self._schedules[0][0] is None
@@ -251,6 +252,8 @@ class ProcessCrew:
         """Have every process start its callers."""
         for process in self._processes:
             process.tell(say.START)
+            for log, stages in zip(self._logs[process.number], process.stages, strict=True):
+                log.show_stages(stages)
         self.parts = [
             Part(
                 process=process.number,

@@ -77,6 +77,11 @@ class CallersProcess:
             raise AssertionError("a process is prepared before it is asked for its spec")
         return self.ready.spec
 
+    @property
+    def stages(self) -> Sequence[Sequence[str]]:
+        """The stages that the log of each lane has columns for; known once it is prepared."""
+        return () if self.ready is None else self.ready.stages
+
     def tell(self, *message: Any) -> None:
         """Say something to it; one that has ended does not hear it."""
         with suppress(OSError):

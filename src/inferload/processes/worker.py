@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.budget import Budget
+from inferload.devices import Placement, placed
 from inferload.errors import InferloadError
 from inferload.executors.base import exception_words
 from inferload.executors.thread_state import ThreadState
@@ -23,7 +24,14 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
-from inferload.processes.handing import adopt, handed, own_weights, received, unpickled
+from inferload.processes.handing import (
+    adopt,
+    handed,
+    handed_by_spec,
+    own_weights,
+    received,
+    unpickled,
+)
 from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:
@@ -63,10 +71,20 @@ class _Worker:
             LocalCrew(target, inputs, options, self._share(), load_s=load_s)
         )
         (ready,) = crew.prepare(self._announce)
+        state = ThreadState.of_this_thread().portable
         for other in given.hands_to:
-            state = ThreadState.of_this_thread().portable
-            spec = None if given.source is None else given.source.spec
-            other.send_bytes(handed(target, inputs, state, spec=spec, scratch=given.scratch))
+            # weights on a device are not shared: each process loads its own
+            other.send_bytes(
+                handed_by_spec((), state)
+                if crew.on_device and given.source is not None
+                else handed(
+                    target,
+                    inputs,
+                    state,
+                    spec=None if given.source is None else given.source.spec,
+                    scratch=given.scratch,
+                )
+            )
         self._starter.send((say.PREPARED, ready))
         (word,) = self._starter.recv()
         if word == say.START:
@@ -84,7 +102,7 @@ class _Worker:
             if source is None:
                 raise AssertionError("a process is given a model, or words to find it by")
             self._stack.enter_context(calling_state(source.autocast))
-            loaded = load(source, self._announce, given.scratch)
+            loaded = load(source, self._announce, given.scratch, placement=self._placement())
             self._stack.enter_context(torch.inference_mode())
             return loaded.target, loaded.given, loaded.load_s
         content = given.handed.recv_bytes()
@@ -92,17 +110,24 @@ class _Worker:
         found = unpickled(content, None if source is None else source.spec)
         if not (found.target or found.file or found.members) and source is not None:
             with calling_state(source.autocast):
-                loaded = load(source, self._announce, given.scratch, found.given)
+                loaded = load(source, self._announce, given.scratch, found.given, self._placement())
             adopt(loaded.target, found.weights)
-            target = loaded.target
+            target, inputs = loaded.target, loaded.given
         else:
             target = received(found)
+            inputs = target.given if isinstance(target, MixedTarget) else found.given
+            target, inputs = placed(target, inputs, self._placement())
         if given.node != given.first_node:  # shared weights lie in the memory of another node
             own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
-        given_inputs = target.given if isinstance(target, MixedTarget) else found.given
-        return target, given_inputs, time.perf_counter() - began
+        return target, inputs, time.perf_counter() - began
+
+    def _placement(self) -> Placement:
+        given = self._given
+        return Placement(
+            device=given.options.device_of(given.process), transfers=given.options.transfers
+        )
 
     def _share(self) -> Share:
         given = self._given

@@ -11,7 +11,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.records import QUOTED_QUANTILES, Estimate
+from inferload.distribution import QUOTED_QUANTILES, Estimate
+from inferload.report.devices import devices_table, diagnosis, energy_text, stages_table
 from inferload.report.tables import layout_table, models_table, processes_table, ranks_table
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
@@ -19,14 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.call_log import Floats
-    from inferload.records import (
-        Distribution,
-        RunResult,
-        RunSpec,
-        SetUp,
-        SteadyState,
-        Verification,
-    )
+    from inferload.distribution import Distribution
+    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Verification
 
 BINS = 10
 BAR_WIDTH = 36
@@ -60,6 +55,10 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), _percentiles(result)]
         parts += [Text(note, style="dim") for note in _notes(result)]
         parts += [Text(), _histogram(summary.response_ms)]
+    if summary.stages is not None:
+        parts += [Text(), stages_table(result), Text(diagnosis(result) or "", style="bold")]
+    if result.devices:
+        parts += [Text(), devices_table(result)]
     if result.models:
         parts += [Text(), models_table(result)]
     if result.ranks:
@@ -92,7 +91,7 @@ def _header(result: RunResult) -> Table:
     grid.add_row(
         "call",
         f"{count_text(spec.threads_per_call, 'intra-op thread')}, {spec.grad_mode} mode, "
-        f"autocast {spec.autocast}",
+        f"autocast {spec.autocast}{_on_device(spec)}",
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
@@ -107,6 +106,15 @@ def _header(result: RunResult) -> Table:
     if result.status != "complete":
         grid.add_row("status", Text(_STATUS[result.status], style="bold red"))
     return grid
+
+
+def _on_device(spec: RunSpec) -> str:
+    if not spec.devices:
+        return ""
+    streams = "a stream a caller" if spec.streams == "per-caller" else "one shared stream"
+    waits = "waits for an event" if spec.completion == "event" else "spins on the stream"
+    copies = ", inputs and outputs copied" if spec.transfers else ""
+    return f"; {streams}, {waits}{copies}"
 
 
 def _callers(spec: RunSpec) -> str:
@@ -156,6 +164,8 @@ def _figures(result: RunResult) -> Table:
     grid.add_row("set-up", _set_up(set_up))
     if memory := _memory(result):
         grid.add_row("memory", memory)
+    if energy := energy_text(result):
+        grid.add_row("energy", energy)
     grid.add_row("harness", _harness(result))
     if result.verification is not None:
         grid.add_row("verified", _verified(result.verification))

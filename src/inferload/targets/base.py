@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,10 +68,32 @@ class Target(ABC):
     def python_callable(self) -> Callable[..., Any]:
         """What a Python caller calls."""
 
+    def open(self, inputs: Sequence[Sequence[CallInput]], *, transfers: bool) -> None:
+        """Make, in the calling thread, what each caller needs of its own.
+
+        ``inputs[caller]`` are that caller's own inputs; with ``transfers`` they are written to
+        before each call.
+
+        Raises:
+            PlanError: it cannot be had.
+        """
+        del inputs, transfers
+
     def callable_for(self, number: int) -> Callable[..., Any]:
-        """What a Python caller calls with one of the inputs."""
+        """What computes one of the inputs alone."""
         del number
         return self.python_callable()
+
+    def calls_of(self, caller: int, own: Sequence[CallInput]) -> list[Callable[[], Any]]:
+        """What a Python caller calls, for each of its own inputs."""
+        del caller
+        function = self.python_callable()
+        return [partial(function, *one.args, **one.kwargs) for one in own]
+
+    def read_by_calls(self, caller: int, number: int, own: CallInput) -> CallInput:
+        """The tensors that a call with an input reads: it is they that transfers write to."""
+        del caller, number
+        return own
 
     def order(self, inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
         """Which input each call takes; repeated when it has come to its end."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.errors import PlanError
-from inferload.inputs import described
+from inferload.inputs import described, tensors_of
 from inferload.records import RunWarning
 from inferload.targets.base import Target
 
@@ -74,7 +74,18 @@ class CompiledTarget(CallableTarget):
         """Call it with every input, twice: concurrent compilation is not thread-safe.
 
         The second round compiles what the first one found to be dynamic.
+
+        Raises:
+            PlanError: torch.compile would replay CUDA graphs, which cannot have several callers.
         """
+        on_cuda = any(t.is_cuda for one in inputs for t in tensors_of((one.args, one.kwargs)))
+        if on_cuda and _compiler_config(self._function).get("triton.cudagraphs"):
+            raise PlanError(
+                f"{self.name} was compiled in a mode that replays CUDA graphs (reduce-overhead, "
+                "max-autotune). torch keeps these graphs for one thread: in others a call fails, "
+                "and outputs lie where the next call of any caller writes. --form cudagraph has a "
+                "graph for each caller; max-autotune-no-cudagraphs tunes without graphs"
+            )
         self._inputs_differ = len({described(one) for one in inputs}) > 1
         for _ in range(2):
             for one in inputs:
@@ -131,6 +142,15 @@ def is_compiled(model: object) -> bool:
         or hasattr(model, "_torchdynamo_orig_callable")
         or getattr(model, "_compiled_call_impl", None) is not None
     )
+
+
+def _compiler_config(function: Any) -> dict[str, Any]:
+    """The settings of inductor that a compiled function was made with; empty if unknown."""
+    context = getattr(function, "dynamo_ctx", None)
+    found = getattr(context, "compiler_config", None)
+    if found is None and hasattr(function, "get_compiler_config"):
+        found = function.get_compiler_config()
+    return dict(found or {})
 
 
 def compiled_graphs() -> int:

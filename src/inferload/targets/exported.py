@@ -14,6 +14,7 @@ from inferload.errors import PlanError
 from inferload.inputs import CallInput, described
 from inferload.records import RunWarning
 from inferload.targets.base import Target
+from inferload.targets.package_check import package_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +34,21 @@ class ExportedTarget(Target):
         self._module = program.module()
         #: Where it was saved to be handed to other processes.
         self.saved_as: Path | None = None
+
+    def on(self, device: torch.device) -> ExportedTarget:
+        """The same program with its weights and constants on a device.
+
+        Raises:
+            PlanError: this torch cannot move programs.
+        """
+        try:
+            from torch.export.passes import move_to_device_pass
+        except ImportError:
+            raise PlanError(
+                f"torch {torch.__version__} cannot move an exported program to {device}: export "
+                "it there"
+            ) from None
+        return ExportedTarget(move_to_device_pass(self.program, str(device)), self.name)
 
     def bind(self, number: int, call_input: CallInput) -> CallInput:
         """Check structure, shapes and dtypes against what the program was exported for.
@@ -78,6 +94,8 @@ class AotiTarget(Target):
         self.runners: int | None = None
         self._program = program
         self._folder = folder
+        #: Which of several devices of its kind it is loaded to; -1: the current one.
+        self._device_index = -1
 
     def load(self, callers: int) -> None:
         """Load the package with a runner for each caller.
@@ -87,7 +105,30 @@ class AotiTarget(Target):
         """
         if self._path is not None and self.runners != callers:
             self.runners = callers
-            self._loaded = _load(self._path, callers)
+            self._loaded = _load(self._path, callers, self._device_index)
+
+    def use_device(self, device: torch.device) -> None:
+        """Load it to this device.
+
+        Raises:
+            PlanError: it was compiled for another kind of device, or is loaded already.
+        """
+        if self._path is None:
+            raise PlanError(
+                f"{self.name} was loaded before, to a device of its own: give the path of the "
+                ".pt2 file to have it loaded elsewhere, or leave the device out"
+            )
+        if self.compiled_for() not in {None, device.type}:
+            raise PlanError(
+                f"{self.name} was compiled for {self.compiled_for()}, and cannot run on {device}: "
+                "compile it there"
+            )
+        self._device_index, self._loaded, self.runners = device.index or 0, None, None
+
+    def compiled_for(self) -> str | None:
+        """The kind of device it was compiled for, ``"cuda"`` or ``"cpu"``, if it says so."""
+        found = self._package().loader.get_metadata().get("AOTI_DEVICE_KEY")
+        return None if found is None else str(found)
 
     @property
     def path(self) -> Path | None:
@@ -146,12 +187,16 @@ class AotiTarget(Target):
         )
 
 
-def _load(path: Path, runners: int) -> Any:
+def _load(path: Path, runners: int, device_index: int) -> Any:
     # importing it takes a second, which only this form should cost
     from torch._inductor.package import package as aoti_package
 
+    if (trouble := package_trouble(path)) is not None:
+        raise PlanError(trouble)
     try:
-        return aoti_package.load_package(str(path), run_single_threaded=False, num_runners=runners)
+        return aoti_package.load_package(
+            str(path), run_single_threaded=False, num_runners=runners, device_index=device_index
+        )
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise PlanError(

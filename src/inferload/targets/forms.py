@@ -16,9 +16,11 @@ from torch.utils import _pytree as pytree
 from inferload.errors import PlanError
 from inferload.inputs import owned, tensors_of
 from inferload.records import RunWarning
-from inferload.targets.eager import CompiledTarget, ModuleTarget
+from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import AotiTarget, ExportedTarget, bound_to_program
+from inferload.targets.graphs import GraphTarget
 from inferload.targets.load import as_target
+from inferload.targets.same_outputs import check_same_outputs
 from inferload.targets.script import ScriptTarget
 
 if TYPE_CHECKING:
@@ -27,11 +29,7 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.targets.base import Target
 
-FORMS = ("eager", "compile", "script", "export", "aoti")
-
-# Fused and reordered float32 arithmetic differs from eager's by this much; a form that computes
-# something else differs by far more.
-_RELATIVE, _ABSOLUTE = 1e-2, 1e-3
+FORMS = ("eager", "compile", "script", "export", "aoti", "cudagraph")
 
 
 def as_form(
@@ -41,24 +39,25 @@ def as_form(
     name: str | None = None,
     *,
     folder: Path | None = None,
+    mode: str | None = None,
 ) -> Target:
     """Turn an eager model into ``form``; without a form, take the model as it is.
 
     Inputs that differ in a dimension make that dimension dynamic. The converted model must give
     the outputs of the eager one on every input. ``folder``: where to keep a package that is made;
-    a temporary folder of its own if not given.
+    a temporary folder of its own if not given. ``mode`` is ``torch.compile``'s. CUDA graphs are
+    captured, and compared, when callers have inputs of their own.
 
     Raises:
         PlanError: the form is unknown, the model is not eager, it cannot be converted, or
             computes something else once converted.
     """
-    if form is None:
-        return as_target(model, name)
-    if form not in FORMS:
-        raise PlanError(f"form {form!r} is unknown: choose {', '.join(FORMS)}")
+    _check_words(form, mode)
     target = as_target(model, name)
-    if target.form == form:
+    if form is None or target.form == form:
         return target
+    if form == "cudagraph" and isinstance(target, ModuleTarget | CallableTarget | ScriptTarget):
+        return GraphTarget(target)
     if not isinstance(target, ModuleTarget):
         raise PlanError(
             f"{target.name} is in the form {target.form!r} already: only an eager nn.Module can "
@@ -70,14 +69,7 @@ def as_form(
         warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)  # noqa: SLF001
         warnings.filterwarnings("ignore", category=UserWarning, module="torch")
         try:
-            started = time.perf_counter()
-            if form == "aoti":
-                converted = _aoti(target.module, inputs, target.name, folder)
-            else:
-                converted = _CONVERTERS[form](target.module, inputs, target.name)
-            converted.conversion_s = time.perf_counter() - started
-            if form != "compile":
-                _check_same_outputs(target, converted, inputs)
+            return _converted(target, form, inputs, folder, mode)
         except PlanError:
             raise
         except (Exception, SystemExit) as error:
@@ -85,6 +77,32 @@ def as_form(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
                 f"{_first_line(error)}"
             ) from error
+
+
+def _check_words(form: str | None, mode: str | None) -> None:
+    if form is not None and form not in FORMS:
+        raise PlanError(f"form {form!r} is unknown: choose {', '.join(FORMS)}")
+    if mode is not None and form != "compile":
+        raise PlanError(f"mode {mode!r} is one of torch.compile: it goes with --form compile")
+
+
+def _converted(
+    target: ModuleTarget,
+    form: str,
+    inputs: Sequence[CallInput],
+    folder: Path | None,
+    mode: str | None,
+) -> Target:
+    started = time.perf_counter()
+    if form == "compile":
+        converted = _compiled(target.module, target.name, mode)
+    elif form == "aoti":
+        converted = _aoti(target.module, inputs, target.name, folder)
+    else:
+        converted = _CONVERTERS[form](target.module, inputs, target.name)
+    converted.conversion_s = time.perf_counter() - started
+    if form != "compile":
+        _check_same_outputs(target, converted, inputs)
     return converted
 
 
@@ -93,9 +111,13 @@ def _first_line(error: BaseException) -> str:
     return lines[0] if lines else "no reason given"
 
 
-def _compiled(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -> Target:
-    del inputs
-    return CompiledTarget(torch.compile(module), name)
+def _compiled(module: torch.nn.Module, name: str, mode: str | None) -> Target:
+    from torch._inductor import list_mode_options  # takes a while to import
+
+    known = list_mode_options()
+    if mode is not None and mode not in known:
+        raise PlanError(f"torch.compile has no mode {mode!r}: choose {', '.join(known)}")
+    return CompiledTarget(torch.compile(module, mode=mode), name)
 
 
 def _scripted(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -> Target:
@@ -160,7 +182,6 @@ def _aoti(
 
 
 _CONVERTERS: dict[str, Callable[[torch.nn.Module, Sequence[CallInput], str], Target]] = {
-    "compile": _compiled,
     "script": _scripted,
     "export": _exported,
 }
@@ -197,31 +218,15 @@ def _dynamic_shapes(module: torch.nn.Module, inputs: Sequence[CallInput]) -> Any
     return dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
 
 
-def _widest(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
-
-
 def _check_same_outputs(eager: Target, converted: Target, inputs: Sequence[CallInput]) -> None:
-    # rounding to bfloat16 or float16 happens in other places once operators are fused
-    tolerance = (5e-2, 5e-2) if torch.is_autocast_enabled("cpu") else (_RELATIVE, _ABSOLUTE)
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(mode=False))
+            stack.enter_context(torch.no_grad())  # leaving inference mode turns gradients on
         for number, one in enumerate(inputs):
-            mine, its = owned(one), owned(one)
-            expected = tensors_of(eager.python_callable()(*mine.args, **mine.kwargs))
+            its = owned(one)
             started = time.perf_counter()
             output = converted.python_callable()(*its.args, **its.kwargs)
             if converted.first_call_ms is None:
                 converted.first_call_ms = (time.perf_counter() - started) * 1e3
-            found = tensors_of(output)
-            if len(expected) != len(found) or not all(
-                a.shape == b.shape
-                and torch.allclose(_widest(a), _widest(b), *tolerance, equal_nan=True)
-                for a, b in zip(expected, found, strict=True)
-            ):
-                raise PlanError(
-                    f"{eager.name} computes something else in the form {converted.form!r}: its "
-                    f"outputs differ from the eager model's on input {number}, so its speed "
-                    "would mean nothing; choose another form"
-                )
+            check_same_outputs(converted, number, eager.python_callable(), one, output)

@@ -100,6 +100,25 @@ class MixedTarget(Target):
         firsts = [m.target.first_call_ms for m in self.members]
         self.first_call_ms = max((one for one in firsts if one is not None), default=None)
 
+    def open(self, inputs: Sequence[Sequence[CallInput]], *, transfers: bool) -> None:
+        """Open each model with its own inputs."""
+        for member, first in zip(self.members, self._firsts, strict=True):
+            own = [one[first : first + len(member.given)] for one in inputs]
+            member.target.open(own, transfers=transfers)
+
+    def calls_of(self, caller: int, own: Sequence[CallInput]) -> list[Callable[[], Any]]:
+        """The calls of each model."""
+        found: list[Callable[[], Any]] = []
+        for member, first in zip(self.members, self._firsts, strict=True):
+            found += member.target.calls_of(caller, own[first : first + len(member.given)])
+        return found
+
+    def read_by_calls(self, caller: int, number: int, own: CallInput) -> CallInput:
+        """What the model that an input belongs to reads."""
+        owner = self._owner[number]
+        member = self.members[owner].target
+        return member.read_by_calls(caller, number - self._firsts[owner], own)
+
     @contextmanager
     def while_called(self, callers: int) -> Iterator[None]:
         """What must hold for each model while it is called."""

@@ -1,0 +1,65 @@
+"""``inferload run --batch-sizes``: one run for each size, and a line for each run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli.running import Done, measured_here
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferload.cli.asked import Asked
+
+
+def run_batch_sizes(asked: Asked) -> None:
+    """Run and save each batch size; what fails at one does not keep the others.
+
+    Raises:
+        PlanError: nothing can be run.
+        typer.Exit: with the exit code, unless that is 0.
+    """
+    from inferload.report.batches import BatchLine, batches_table
+
+    sizes = asked.sizes()
+    each = [
+        replace(asked, batch_size=size, batch_sizes=None, json=beside_of(asked.json, size))
+        for size in sizes
+    ]
+    for one in each:
+        one.check_outputs()
+    lines: list[BatchLine] = []
+    code = 0
+    for size, one in zip(sizes, each, strict=True):
+        if not asked.quiet:
+            output.errors.print(f"batch size {size}")
+        done = _measured(one, first=not lines)
+        failure = None if done.failure is None else output.with_place(done.failure)
+        lines.append(BatchLine(size=size, result=done.result, failure=failure))
+        code = max(code, done.code)
+        if done.code == EXIT_INTERRUPTED:
+            break
+    output.print_drawn(batches_table(lines))
+    if code:
+        raise typer.Exit(code)
+
+
+def _measured(asked: Asked, *, first: bool) -> Done:
+    """One size; what refuses the first one refuses all of them."""
+    from inferload.errors import InferloadError
+
+    try:
+        return measured_here(asked)
+    except InferloadError as error:
+        if first:
+            raise
+        return Done(result=None, failure=error, code=output.EXIT_FAILED)
+
+
+def beside_of(path: Path | None, size: int) -> Path | None:
+    """Where the result of one size goes: ``run-batch8.json`` beside ``run.json``."""
+    return None if path is None else path.with_name(f"{path.stem}-batch{size}{path.suffix}")

@@ -1,0 +1,202 @@
+"""A model and its inputs on the devices that were asked for, and what is known of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils import _pytree as pytree
+
+from inferload.device_figures import DeviceInfo, DeviceMemory
+from inferload.errors import PlanError
+from inferload.executors.base import exception_words
+from inferload.inputs import CallInput, described, owned, tensors_of
+from inferload.targets.exported import AotiTarget, ExportedTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.targets.base import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The device that a model and its inputs are put on, and whether calls copy their inputs."""
+
+    device: str | None = None
+    transfers: bool = False
+
+
+def device_of(text: str) -> torch.device:
+    """The device of a name such as ``"cuda:1"``; without a number, the first one.
+
+    Raises:
+        PlanError: torch knows no such device, or it is not there.
+    """
+    try:
+        device = torch.device(text)
+    except (RuntimeError, ValueError):
+        raise PlanError(f"device {text!r} is unknown to torch: give cpu, cuda or cuda:1") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    try:
+        module = torch.get_device_module(device)
+        count = int(module.device_count())
+    except (RuntimeError, AttributeError):
+        count = 0
+    index = device.index or 0
+    if index < count:
+        return torch.device(device.type, index)
+    if not count:
+        built = ", which is built without CUDA" if not torch.version.cuda else ""
+        raise PlanError(
+            f"there is no device {text}: torch {torch.__version__}{built} sees no {device.type} "
+            "device here (a driver, or CUDA_VISIBLE_DEVICES?)"
+        )
+    names = ", ".join(f"{device.type}:{number}" for number in range(count))
+    raise PlanError(f"there is no device {text}: this machine has {names}")
+
+
+def moved(target: Target, device: torch.device) -> Target:
+    """The target on a device; a module is moved in place, as ``module.to(device)`` does it.
+
+    Raises:
+        PlanError: it does not fit there, or cannot be moved.
+    """
+    try:
+        if isinstance(target, AotiTarget):
+            target.use_device(device)
+        elif isinstance(target, ExportedTarget):
+            return target.on(device)
+        for module in target.modules():
+            module.to(device)
+    except PlanError:
+        raise
+    except (RuntimeError, NotImplementedError) as error:
+        raise PlanError(
+            f"{target.name} cannot be moved to {device}: {exception_words(error).splitlines()[0]}"
+        ) from error
+    return target
+
+
+def moved_input(one: CallInput, device: torch.device) -> CallInput:
+    """An input whose tensors are on a device; what is there already stays as it is.
+
+    Raises:
+        PlanError: it does not fit there.
+    """
+    try:
+        args, kwargs = pytree.tree_map_only(
+            torch.Tensor, lambda tensor: tensor.to(device), (tuple(one.args), dict(one.kwargs))
+        )
+    except RuntimeError as error:
+        raise PlanError(
+            f"input {described(one)} cannot be moved to {device}: "
+            f"{exception_words(error).splitlines()[0]}"
+        ) from error
+    return CallInput(args, kwargs, one.items)
+
+
+def home_of(target: Target) -> torch.device | None:
+    """The one device other than the CPU that a target's weights are on, if there is one."""
+    found = {t.device for m in target.modules() for t in (*m.parameters(), *m.buffers())}
+    return found.pop() if len(found) == 1 and not is_cpu(*found) else None
+
+
+def is_cpu(device: torch.device) -> bool:
+    """Whether it is the CPU."""
+    return device.type == "cpu"
+
+
+def placed(
+    target: Target, given: Sequence[CallInput], placement: Placement
+) -> tuple[Target, tuple[CallInput, ...]]:
+    """A target and its inputs on a device; with transfers, inputs where the weights are.
+
+    Raises:
+        PlanError: the device is not there, or they cannot be moved to it.
+    """
+    where = None if placement.device is None else device_of(placement.device)
+    if where is not None:
+        target = moved(target, where)
+    elif placement.transfers:
+        where = home_of(target)
+    if where is None:
+        return target, tuple(given)
+    return target, tuple(moved_input(one, where) for one in given)
+
+
+def check_same_device(target: Target, bound: Sequence[CallInput]) -> None:
+    """Refuse inputs on another device than the weights, if a call with them fails.
+
+    A model may well move its inputs itself.
+
+    Raises:
+        PlanError: naming the input, and both devices.
+    """
+    home = home_of(target)
+    if home is None:
+        return
+    for number, one in enumerate(bound):
+        others = {t.device for t in tensors_of((one.args, dict(one.kwargs)))} - {home}
+        if not others:
+            continue
+        own = owned(one)
+        try:
+            target.callable_for(number)(*own.args, **own.kwargs)
+        except (RuntimeError, ValueError) as error:
+            where = ", ".join(sorted(map(str, others)))
+            raise PlanError(
+                f"{target.name} is on {home} and input {number} ({described(one)}) on {where}, and "
+                f"a call with it fails ({exception_words(error).splitlines()[0]}): move the input, "
+                f"or let --device {home} do it"
+            ) from error
+
+
+def in_use(target: Target, given: Sequence[CallInput]) -> tuple[torch.device, ...]:
+    """The devices other than the CPU that calls have work on, as far as can be known.
+
+    What a function does inside cannot be seen: where it has neither weights nor inputs on a device
+    and this process has used one before, that one counts.
+    """
+    found = target.devices(given)
+    if not found and not target.modules() and target.form == "callable":
+        current = torch.accelerator.current_accelerator()
+        if current is not None and current.type != "cpu":
+            module = torch.get_device_module(current)
+            if getattr(module, "is_initialized", lambda: False)():
+                found = {torch.device(current.type, module.current_device())}
+    return tuple(sorted(found, key=str))
+
+
+def info_of(device: torch.device) -> DeviceInfo:
+    """What is known of a device."""
+    module = torch.get_device_module(device)
+    name = str(getattr(module, "get_device_name", lambda _: device.type)(device))
+    uuid, memory = None, None
+    if hasattr(module, "get_device_properties"):
+        properties = module.get_device_properties(device)
+        found = getattr(properties, "uuid", None)
+        uuid = None if found is None else str(found)
+        memory = getattr(properties, "total_memory", None)
+    return DeviceInfo(device=str(device), name=name, uuid=uuid, memory_bytes=memory)
+
+
+def forget_peaks(device: torch.device) -> None:
+    """Start looking for the peak of allocated memory anew."""
+    reset = getattr(torch.get_device_module(device), "reset_peak_memory_stats", None)
+    if reset is not None:
+        reset(device)
+
+
+def memory_of(device: torch.device) -> DeviceMemory:
+    """The peaks of what this process's allocator has taken of a device."""
+    module = torch.get_device_module(device)
+    peaks: list[int | None] = []
+    for name in ("max_memory_allocated", "max_memory_reserved"):
+        ask = getattr(module, name, None)
+        peaks.append(None if ask is None else int(ask(device)))
+    return DeviceMemory(
+        device=str(device), peak_allocated_bytes=peaks[0], peak_reserved_bytes=peaks[1]
+    )

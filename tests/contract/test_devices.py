@@ -1,0 +1,386 @@
+"""Calls on a device, on a simulated one: streams, completion, stages, transfers, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inferload as il
+
+pytestmark = pytest.mark.native
+
+HERE = Path(__file__).parents[1]
+MODEL = HERE / "simulated_models.py"
+EXECUTORS = ("threads", "native")
+
+
+@pytest.fixture
+def sim():
+    import simulated_models
+
+    found = simulated_models.SIM
+    yield found
+    found.clear_error()
+    found.set_exclusive(False)
+    found.set_capacity(0)
+    found.set_copy_rate(0)
+    for device in range(2):
+        torch.sim.synchronize(device)
+
+
+def busy(executor: str) -> torch.nn.Module:
+    import simulated_models
+
+    model = simulated_models.Busy().eval()
+    return torch.jit.script(model) if executor == "native" else model
+
+
+def run(executor: str, **options) -> il.RunResult:
+    asked = {
+        "load": il.ClosedLoop(callers=4),
+        "calls": 60,
+        "warmup_calls": 2,
+        "device": "sim:0",
+        "executor": executor,
+    } | options
+    with torch.no_grad():
+        return il.run(busy(executor), [torch.ones(2, 4), torch.zeros(2, 4)], **asked)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("streams", ["per-caller", "shared"])
+@pytest.mark.parametrize("completion", ["event", "sync"])
+def test_a_call_is_finished_when_its_work_is(sim, executor: str, streams: str, completion: str):
+    result = run(executor, streams=streams, completion=completion, verify=True)
+    assert result.log.service_ns.min() >= 5_000_000
+    assert result.verification.compared
+    assert not result.verification.differing
+    spec = result.spec
+    assert (spec.devices, spec.streams, spec.completion) == (("sim:0",), streams, completion)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_nothing_is_left_on_the_device_when_a_run_returns(sim, executor: str):
+    run(executor)
+    mark = torch.Event("sim:0", enable_timing=True)
+    end = torch.Event("sim:0", enable_timing=True)
+    sim.set_exclusive(True)  # what runs on any stream would be in the way
+    mark.record(torch.accelerator.current_stream(0))
+    torch.ops.sim.work(torch.ones(1, device="sim:0"), 1_000_000)
+    end.record(torch.accelerator.current_stream(0))
+    end.synchronize()
+    assert mark.elapsed_time(end) < 4  # 1 ms of its own, and not 5 of a call before it
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_callers_have_streams_of_their_own_unless_they_are_to_share_one(sim, executor: str):
+    own = run(executor).summary.service_ms.quantile(0.5)
+    result = run(executor, streams="shared")
+    shared = result.summary.service_ms.quantile(0.5)
+    assert own < 10  # one call's work is 5 ms
+    assert shared > 15  # and so many wait for each other on one stream
+    assert "one-stream" in [warning.code for warning in result.warnings]
+
+
+def test_the_shared_stream_is_the_one_that_is_current_where_the_run_is_started(sim):
+    found = []
+
+    class Looks(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found.append(torch.accelerator.current_stream(0).stream_id)
+            return x
+
+    x, stream = torch.ones(1, device="sim:0"), torch.Stream("sim:0")
+    options = {"load": il.ClosedLoop(callers=3), "calls": 60, "warmup_calls": 1}
+    with torch.no_grad(), torch.sim.stream(stream):
+        il.run(Looks(), [x], streams="shared", **options)
+        assert set(found) == {stream.stream_id}
+        found.clear()
+        il.run(Looks(), [x], **options)
+        assert len(set(found)) == 3
+        assert stream.stream_id not in found
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("load", ["closed", "open"])
+def test_stages_say_where_the_service_time_went(sim, executor: str, load: str):
+    closed = il.ClosedLoop(callers=4)
+    opened = il.OpenLoop.constant(rate_per_s=300, callers=4)
+    result = run(executor, load=closed if load == "closed" else opened)
+    log, stages = result.log, result.summary.stages
+    assert set(log.stages) == {"issue_ns", "device_ns"}
+    assert np.array_equal(log.stages["issue_ns"] + log.wait_ns, log.service_ns)
+    assert (log.stages["issue_ns"] > 0).all()
+    assert (log.stages["device_ns"] >= 4_999_000).all()  # its clock counts in ms, as a float
+    assert (log.stages["device_ns"] <= log.service_ns).all()
+    assert stages.device_ms.p50.value == pytest.approx(5, abs=1)
+    assert stages.copy_in_ms is None
+    assert "bound by the device" in str(result)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_transfers_copy_inputs_and_outputs_in_each_call(sim, executor: str):
+    sim.set_copy_rate(32 / 0.002)  # the 32 bytes of an input in 2 ms
+    result = run(executor, transfers=True, calls=40)
+    stages = result.log.stages
+    assert (stages["copy_in_ns"] >= 1_999_000).all()
+    assert (stages["copy_out_ns"] >= 1_999_000).all()
+    assert (stages["device_ns"] >= 4_999_000).all()
+    assert result.log.service_ns.min() >= 8_990_000
+    assert result.spec.transfers
+    sim.set_copy_rate(32 / 0.1)
+    copying = run(executor, transfers=True, calls=8, warmup_calls=1)
+    assert "bound by copies" in str(copying)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_with_transfers_each_call_gets_its_input_as_it_was(sim, executor: str):
+    import simulated_models
+
+    model = simulated_models.WritesIntoItsInput().eval()
+    model = torch.jit.script(model) if executor == "native" else model
+    given = [torch.ones(2, 4), torch.full((2, 4), 5.0)]
+    with torch.no_grad():
+        result = il.run(
+            model,
+            given,
+            load=il.ClosedLoop(callers=3),
+            calls=60,
+            device="sim",
+            transfers=True,
+            verify=True,
+            executor=executor,
+        )
+    assert result.verification.compared
+    assert not result.verification.differing
+    assert torch.equal(given[0], torch.ones(2, 4))  # the caller's own tensors stay as they are
+
+
+def test_the_inputs_of_a_model_on_a_device_may_come_from_the_host(sim):
+    model = busy("threads").to("sim:1")
+    with torch.no_grad():
+        result = il.run(model, [torch.ones(2, 4)], calls=20, transfers=True)
+    assert result.spec.devices == ("sim:1",)
+    assert "copy_in_ns" in result.log.stages
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_call_that_raises_has_no_stages_and_the_others_have(sim, executor: str):
+    import simulated_models
+
+    model = simulated_models.Hog().eval()
+    model = torch.jit.script(model) if executor == "native" else model
+    sim.set_capacity(64 << 20)
+    x = torch.ones(4, dtype=torch.uint8)
+    inputs = [(x, 16), (x, 128 << 20)]
+    options = {"load": il.ClosedLoop(callers=3), "calls": 100, "device": "sim:0", "seed": 1}
+    with torch.no_grad():
+        result = il.run(model, inputs, on_error="record", executor=executor, **options)
+        failed = ~result.log.completed
+        assert 0 < failed.sum() < 100
+        assert (result.log.input[failed] == 1).all()
+        assert (result.log.stages["issue_ns"][failed] == 0).all()
+        assert (result.log.stages["issue_ns"][~failed] > 0).all()
+        (warning,) = [one for one in result.warnings if one.code == "failed-calls"]
+        assert "out of memory: 128.00 MiB were asked for, and GPU 0 has" in warning.message
+        with pytest.raises(
+            il.CallError, match=r"128\.00 MiB were asked for, and GPU 0 has .* free"
+        ):
+            il.run(model, inputs, executor=executor, **options)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("on_error", ["stop", "record"])
+def test_a_device_that_fails_ends_the_run_and_names_the_calls_it_may_have_been(
+    sim, executor: str, on_error: str
+):
+    import simulated_models
+
+    model = simulated_models.FailsOnNegative().eval()
+    model = torch.jit.script(model) if executor == "native" else model
+    good, bad = (torch.ones(4), False), (torch.ones(4), True)
+    with torch.no_grad(), pytest.raises(il.CallError) as raised:
+        il.run(
+            model,
+            [good] * 9 + [bad],
+            load=il.ClosedLoop(callers=3),
+            calls=400,
+            warmup_calls=0,
+            device="sim:0",
+            executor=executor,
+            on_error=on_error,
+        )
+    text, result = str(raised.value), raised.value.result
+    assert "SIM error: device-side assert triggered" in text
+    assert "The device is lost to this process" in text
+    assert "on input 9" in text  # the culprit, as the first or among the suspects
+    assert result.status == "failed"
+    assert result.summary.completed_calls == int(result.log.completed.sum())
+    assert len(result.log) < 400
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("sim:7", r"there is no device sim:7: this machine has sim:0, sim:1"),
+        ("nonsense", "device 'nonsense' is unknown to torch"),
+        ("cuda:1", "there is no device cuda:1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(sim, device: str, says: str):
+    if device.startswith("cuda") and torch.cuda.device_count() > 1:
+        pytest.skip("this machine has a second CUDA device")
+    with pytest.raises(il.PlanError, match=says):
+        run("threads", device=device)
+
+
+def test_inputs_on_another_device_than_the_model_are_refused_unless_it_moves_them(sim):
+    import simulated_models
+
+    with torch.no_grad():
+        with pytest.raises(
+            il.PlanError, match=r"Busy is on sim:1 and input 0 .* on cpu, .*--device"
+        ):
+            il.run(busy("threads").to("sim:1"), [torch.ones(2, 4)], calls=10)
+        moves = simulated_models.MovesItsInput().to("sim:1")
+        assert il.run(moves, [torch.ones(2, 4)], calls=10).spec.devices == ("sim:1",)
+
+
+def test_transfers_need_a_device():
+    with pytest.raises(il.PlanError, match="are on the CPU: give a device"):
+        il.run(torch.nn.Identity(), [torch.ones(1)], calls=1, transfers=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"streams": "many"}, "streams 'many' is unknown: choose per-caller or shared"),
+        ({"completion": "poll"}, "completion 'poll' is unknown: choose event or sync"),
+        ({"device": ["sim:0", "sim:0"]}, "name one twice"),
+        ({"device": ["sim:0", "sim:1"], "processes": 1}, "1 processes are fewer than 2 devices"),
+    ],
+)
+def test_what_cannot_be_asked_of_devices_is_refused(options: dict, says: str):
+    with pytest.raises(il.PlanError, match=says):
+        il.run(torch.nn.Identity(), [torch.ones(1)], calls=1, **options)
+
+
+def test_more_callers_than_streams_are_told_so(sim):
+    result = run("native", load=il.ClosedLoop(callers=33), calls=66, warmup_calls=1)
+    assert "few-streams" in [warning.code for warning in result.warnings]
+
+
+def test_stages_and_devices_survive_saving(sim, tmp_path: Path):
+    result = run("native", transfers=True, calls=400)
+    result.save(tmp_path / "run.json")
+    loaded = il.load_result(tmp_path / "run.json")
+    assert loaded.devices == result.devices
+    assert set(loaded.log.stages) == set(result.log.stages)
+    for name, column in result.log.stages.items():
+        assert np.array_equal(loaded.log.stages[name], column)
+    stages = loaded.summary.stages
+    assert stages == result.summary.stages
+    assert stages.wait_ms.quantile(0.5) == result.summary.stages.wait_ms.quantile(0.5)
+    assert str(loaded) == str(result)
+
+
+def test_a_mix_may_be_on_a_device_and_on_the_cpu(sim):
+    mix = il.Mix(
+        {
+            "there": (busy("native").to("sim:0"), [torch.ones(2, 4, device="sim:0")], 1.0),
+            "here": (torch.jit.script(torch.nn.Identity()), [torch.ones(1)], 1.0),
+        },
+        callers={"there": 2, "here": 1},
+    )
+    with torch.no_grad():
+        result = il.run(mix, calls=300)
+    here = result.log.input == 1
+    issue, service = result.log.stages["issue_ns"], result.log.service_ns
+    assert here.any()
+    assert (~here).any()
+    assert np.array_equal(issue[here], service[here])  # on the CPU there is nothing to wait for
+    assert (issue[~here] < service[~here]).all()
+    assert (result.log.stages["device_ns"][here] == 0).all()
+
+
+def inferload(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "inferload", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "100"},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.multiprocess
+def test_several_devices_have_processes_in_turn(tmp_path: Path):
+    done = inferload(
+        "run", str(MODEL), "--device", "sim:0,sim:1", "--callers", "2", "--calls", "120",
+        "--json", "run.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = il.load_result(tmp_path / "run.json")
+    assert result.spec.processes == 2
+    assert [one.devices for one in result.processes] == [("sim:0",), ("sim:1",)]
+    assert [(one.device, one.processes) for one in result.devices] == [
+        ("sim:0", (0,)),
+        ("sim:1", (1,)),
+    ]
+    assert sum(one.completed_calls for one in result.devices) == 120
+    assert all(one.completed_calls > 20 for one in result.devices)
+    assert all(one.peak_allocated_bytes > 0 for one in result.devices)
+    items = [one.throughput_items_per_s for one in result.devices]
+    assert sum(items) == pytest.approx(result.summary.throughput_items_per_s.value, rel=0.01)
+    assert result.log.stages["device_ns"].min() >= 4_999_000
+    assert "sim:1" in done.stdout
+
+
+@pytest.mark.multiprocess
+def test_three_processes_on_two_devices_are_added_up_by_device(tmp_path: Path):
+    done = inferload(
+        "run", str(MODEL), "--device", "sim:0,sim:1", "--processes", "3", "--calls", "90",
+        "--form", "script", "--json", "run.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = il.load_result(tmp_path / "run.json")
+    assert [one.processes for one in result.devices] == [(0, 2), (1,)]
+    own = result.log.rows(np.isin(result.log.process, [0, 2]))
+    assert result.devices[0].completed_calls == len(own)
+    response_ms = np.sort(own.response_ns) / 1e6
+    assert result.devices[0].p50_ms == response_ms[int(np.ceil(0.5 * len(own))) - 1]
+
+
+def test_a_device_that_is_not_there_ends_the_command_line_in_one_sentence(tmp_path: Path):
+    done = inferload("run", str(MODEL), "--device", "sim:9", "--calls", "10", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: there is no device sim:9: this machine has sim:0, sim:1"
+    )
+
+
+def test_batch_sizes_are_runs_of_stacked_inputs(tmp_path: Path):
+    done = inferload(
+        "run", str(MODEL), "--device", "sim", "--batch-sizes", "1,4,64", "--calls", "40",
+        "--json", "run.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "most items" in done.stdout
+    for size in (1, 4, 64):
+        spec = json.loads((tmp_path / f"run-batch{size}.json").read_text())["spec"]
+        assert set(spec["items_per_input"]) == {size}
+        assert spec["inputs"][0].startswith(f"{size}x4:")
+    assert not (tmp_path / "run.json").exists()
+    large = il.load_result(tmp_path / "run-batch64.json").summary
+    assert large.throughput_items_per_s.value == pytest.approx(
+        64 * large.throughput_calls_per_s.value
+    )

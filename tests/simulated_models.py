@@ -1,0 +1,64 @@
+"""Models whose work is on the simulated device; as a file they are a MODEL of the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # when it is loaded as path/file.py:name
+import simulated_device
+
+SIM = simulated_device.load()
+WORK_NS = 5_000_000
+
+
+class Busy(torch.nn.Module):
+    """Keeps its stream for a while; twice its input, so that outputs can be verified."""
+
+    def __init__(self, ns: int = WORK_NS) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.full((1,), 2.0))
+        self.ns = ns
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.sim.work(x * self.factor, self.ns)
+
+
+class WritesIntoItsInput(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.add_(1) * 1
+
+
+class FailsOnNegative(torch.nn.Module):
+    """The device fails, some time later, on an input below zero."""
+
+    def forward(self, x: torch.Tensor, below: bool) -> torch.Tensor:
+        if below:
+            return torch.ops.sim.fail(torch.ops.sim.work(x, 2_000_000))
+        return torch.ops.sim.work(x, 2_000_000)
+
+
+class Hog(torch.nn.Module):
+    """Takes as many bytes as it is told."""
+
+    def forward(self, x: torch.Tensor, size: int) -> torch.Tensor:
+        return torch.zeros(size, dtype=torch.uint8, device=x.device)[:4] + x[:4]
+
+
+class MovesItsInput(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.factor.device) * self.factor
+
+
+def model() -> torch.nn.Module:
+    return Busy()
+
+
+def inputs() -> list[torch.Tensor]:
+    return [torch.full((2, 4), float(number)) for number in range(3)]

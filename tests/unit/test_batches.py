@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.batches import stacked
+from inferload.cli.batches import beside_of
+
+
+def test_items_are_taken_in_order_and_again_if_they_are_too_few():
+    given = [il.CallInput((torch.tensor([[float(n)]]),)) for n in range(3)]
+    (four,) = stacked(given, 4)
+    assert four.args[0].flatten().tolist() == [0, 1, 2, 0]
+    assert four.items == 4
+    ones = stacked(given, 1)
+    assert [one.args[0].item() for one in ones] == [0, 1, 2]
+
+
+def test_a_batch_is_cut_to_smaller_ones():
+    whole = il.CallInput((torch.arange(6.0).reshape(6, 1),), {"mask": torch.arange(6)})
+    (first,) = stacked([whole], 2)  # no more batches than there were inputs
+    assert first.args[0].flatten().tolist() == [0, 1]
+    assert first.kwargs["mask"].tolist() == [0, 1]
+    both = stacked([whole, whole], 4)
+    assert [one.args[0].flatten().tolist() for one in both] == [[0, 1, 2, 3], [4, 5, 0, 1]]
+
+
+def test_constants_and_tensors_that_are_no_batch_stay_as_they_are():
+    table = torch.arange(5.0)
+    given = [il.CallInput((torch.zeros(2, 3), table), {"scale": 7}) for _ in range(2)]
+    (four,) = stacked(given[:1], 4)
+    assert four.args[0].shape == (4, 3)
+    assert four.args[1] is table
+    assert four.kwargs == {"scale": 7}
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ((torch.zeros(1, 4), 1), "they have other dimensions"),
+        ((torch.zeros(1, 3, dtype=torch.int64), 1), "another type"),
+        ((torch.zeros(1, 3), 2), "they have another constant"),
+        ((torch.zeros(1, 3),), "they have another structure"),
+    ],
+)
+def test_inputs_that_cannot_be_stacked_are_named(other: tuple, says: str):
+    given = [il.CallInput((torch.zeros(1, 3), 1)), il.CallInput(other)]
+    with pytest.raises(il.PlanError, match=says) as raised:
+        stacked(given, 2)
+    assert "inputs 0 (1x3:float32, 1) and 1 (" in str(raised.value)
+
+
+def test_an_input_without_a_dimension_has_no_batch():
+    with pytest.raises(il.PlanError, match="no tensor with a dimension 0"):
+        stacked([il.CallInput((torch.tensor(1.0), "x"))], 2)
+
+
+def test_a_run_may_ask_for_a_batch_size():
+    result = il.run(torch.nn.Identity(), [torch.zeros(1, 2)], calls=10, batch_size=5)
+    assert result.spec.inputs == ("5x2:float32",)
+    assert result.spec.items_per_input == (5,)
+    with pytest.raises(il.PlanError, match="batch_size is 0"):
+        il.run(torch.nn.Identity(), [torch.zeros(1, 2)], calls=10, batch_size=0)
+
+
+def test_results_of_sizes_lie_beside_the_file_that_was_asked_for():
+    assert beside_of(Path("a/run.json"), 8) == Path("a/run-batch8.json")
+    assert beside_of(None, 8) is None
+
+
+MODEL = """
+import torch
+class Fussy(torch.nn.Module):
+    def forward(self, x):
+        if x.shape[0] > 4:
+            raise RuntimeError("too many for me")
+        return x
+def model(): return Fussy()
+def inputs(): return [torch.zeros(1, 2)]
+"""
+
+
+def inferload(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "m.py").write_text(MODEL)
+    return subprocess.run(
+        [sys.executable, "-m", "inferload", "run", "m.py", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
+    done = inferload(tmp_path, "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json")
+    assert done.returncode == 1, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    (two,) = [line for line in lines if line and line[0] == "2"]
+    assert "too many for me" in done.stdout.replace("\n", " ")
+    assert float(two[1].replace(",", "")) == pytest.approx(
+        2 * float(two[2].replace(",", "")), rel=0.01
+    )
+    assert il.load_result(tmp_path / "r-batch2.json").summary.completed_calls == 40
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ("1,x", "batch sizes '1,x' are not understood: give numbers, as 1,8,64"),
+        ("2,2", "batch sizes '2,2' name one twice"),
+        ("0", "batch_size is 0: it must be a whole number from 1 to 1,000,000"),
+    ],
+)
+def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str, says: str):
+    done = inferload(tmp_path, "--batch-sizes", sizes)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: {says}"

@@ -1,0 +1,132 @@
+"""Figures and warnings of devices, from what NVML would have said of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.device_errors import in_short, is_fatal
+from inferload.device_figures import DeviceFigures, DeviceInfo, DeviceMemory
+from inferload.device_results import device_warnings
+from inferload.gpu_samples import GpuSamples
+from inferload.run_telemetry import Telemetry
+
+UUID = "8f6d0e5c-1a2b"
+LOOKS = 200
+
+
+class Telemetered:
+    """Stands for RunTelemetry: 100 J a second, the clock held back in every fifth look."""
+
+    def __init__(self, devices: list[DeviceInfo], *, wanted: bool) -> None:
+        self.devices, self.wanted = devices, wanted
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def begin(self, start_ns: int) -> None:
+        pass
+
+    def look(self) -> None:
+        pass
+
+    @property
+    def found(self) -> Telemetry:
+        times = tuple(-1 + 0.05 * number for number in range(LOOKS))
+        each = {
+            "sm_clock_mhz": 1500,
+            "memory_clock_mhz": 2600,
+            "utilization_fraction": 0.5,
+            "memory_utilization_fraction": 0.25,
+            "power_w": 100.0,
+            "temperature_c": 60,
+            "used_memory_bytes": 3 << 30,
+        }
+        samples = GpuSamples(
+            uuid=f"GPU-{UUID.upper()}",
+            times_s=times,
+            throttle_reasons=tuple(0x40 if n % 5 == 0 else 0x4 for n in range(LOOKS)),
+            energy_j=tuple(1000 + 100 * time_s for time_s in times),
+            max_sm_clock_mhz=1980,
+            power_limit_w=700.0,
+            **{name: (value,) * LOOKS for name, value in each.items()},
+        )
+        return Telemetry(gpus=(samples,), cpu_joules=((0.0, 10.0), (5.0, 60.0)), trouble="made up")
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Runs on the CPU that look as if they were on a GPU."""
+    info = DeviceInfo(device="cuda:0", name="NVIDIA Made Up", uuid=UUID, memory_bytes=80 << 30)
+    monkeypatch.setattr("inferload.execution.RunTelemetry", Telemetered)
+    monkeypatch.setattr("inferload.local_crew.LocalCrew._devices_of_lanes", lambda _: ("cuda:0",))
+    monkeypatch.setattr("inferload.local_crew.environment", lambda _: {"devices": []})
+    monkeypatch.setattr("inferload.local_crew.info_of", lambda _: info)
+    monkeypatch.setattr("inferload.local_crew.forget_peaks", lambda _: None)
+    memory = DeviceMemory(device="cuda:0", peak_allocated_bytes=5, peak_reserved_bytes=9)
+    monkeypatch.setattr("inferload.local_crew.memory_of", lambda _: memory)
+
+
+def run(**options) -> il.RunResult:
+    return il.run(torch.nn.Identity(), [torch.zeros(2)], warmup="fixed", **options)
+
+
+def test_energy_clocks_and_memory_are_those_of_the_device_over_the_measured_part(on_a_gpu):
+    result = run(duration_s=1.2)
+    (device,) = result.devices
+    calls, duration_s = result.summary.completed_calls, result.summary.duration_s
+    assert device.energy_j == pytest.approx(100 * duration_s, rel=1e-6)
+    assert device.energy_per_call_j == pytest.approx(device.energy_j / calls)
+    assert (device.sm_clock_mhz, device.max_sm_clock_mhz) == (1500, 1980)
+    assert (device.power_w, device.power_limit_w) == (100, 700)
+    assert (device.peak_allocated_bytes, device.peak_reserved_bytes) == (5, 9)
+    assert device.peak_used_bytes == 3 << 30
+    assert device.throttled["hardware thermal slowdown"] == pytest.approx(0.2, abs=0.05)
+    assert device.throttled["power brake"] == 0
+    assert result.cpu_energy_j == pytest.approx(10 * duration_s, rel=1e-6)
+    report = " ".join(str(result).split())
+    assert "cuda:0" in report
+    assert "1500 MHz" in report
+    assert "the clocks of cuda:0 were held back (hardware thermal slowdown in 2" in report
+    assert "made up [no-telemetry]" in report
+    assert "energy processor packages" in report
+
+
+def test_of_a_short_run_no_energy_is_quoted(on_a_gpu):
+    (device,) = run(calls=100).devices
+    assert (device.energy_j, device.energy_per_call_j) == (None, None)
+    assert device.power_w == 100
+
+
+def figures(**changes: object) -> DeviceFigures:
+    return DeviceFigures(device="cuda:0", name="NVIDIA Made Up", **changes)
+
+
+def test_what_slows_the_clocks_for_a_moment_is_no_warning():
+    assert device_warnings([figures(throttled={"power brake": 0.04})], []) == []
+    (warning,) = device_warnings([figures(throttled={"power brake": 0.5})], [])
+    assert warning.code == "gpu-throttled"
+    assert "power brake in 50% of the looks" in warning.message
+
+
+ADVICE = "If reserved but unallocated memory is large try setting PYTORCH_CUDA_ALLOC_CONF"
+
+
+def test_torchs_advice_is_left_out_of_what_a_device_says():
+    text = (
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total "
+        "capacity of 79.10 GiB of which 10.50 MiB is free. Including non-PyTorch memory, " + ADVICE
+    )
+    assert in_short(text) == (
+        "OutOfMemoryError: CUDA out of memory: 20.00 MiB were asked for, and GPU 0 has 10.50 MiB "
+        "free of 79.10 GiB"
+    )
+    assert not is_fatal(text)
+    assert in_short("RuntimeError: a\nb") == "RuntimeError: a\nb"
+    fatal = "AcceleratorError: CUDA error: an illegal memory access was encountered\nCompile with"
+    assert is_fatal(fatal)
+    assert in_short(fatal).endswith("was encountered")

@@ -1,0 +1,172 @@
+"""Stages of calls on a device: in logs, raw and counted, in figures, and what a report says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import result_of
+
+import inferload as il
+from inferload import merging
+from inferload.call_log import COLUMNS, STAGES, CallLog
+from inferload.device_figures import StageFigures
+from inferload.log_file import LogFile
+from inferload.merging import LogPlace
+from inferload.report.devices import diagnosis
+from inferload.saved_log import read_log, write_log
+from inferload.stats import summarize
+from inferload.tally import Tally
+
+MS = 1_000_000
+
+
+def log_of(calls: int = 1000, *, stages: tuple[str, ...] = STAGES) -> CallLog:
+    """Calls one after another of 10 ms; issue 2, copy in 1, device 5, copy out 1 ms, and a bit."""
+    number = np.arange(calls, dtype=np.int64)
+    started = number * 11 * MS
+    columns = {
+        "scheduled_ns": started,
+        "started_ns": started,
+        "finished_ns": started + 10 * MS,
+        "caller": number % 2,
+        "input": number % 3,
+        "error": np.full(calls, -1),
+    }
+    own = {"issue_ns": 2 * MS, "device_ns": 5 * MS, "copy_in_ns": MS, "copy_out_ns": MS}
+    columns |= {name: own[name] + number for name in stages}
+    dtypes = {**COLUMNS, **dict.fromkeys(STAGES, np.int64)}
+    return CallLog.of({name: column.astype(dtypes[name]) for name, column in columns.items()})
+
+
+def test_the_figures_of_stages_are_those_of_their_columns():
+    found = summarize(log_of(), (1, 1, 1)).stages
+    assert found.issue_ms.p50.value == pytest.approx(2 + 499e-6)
+    assert found.wait_ms.p50.value == pytest.approx(8 - 500e-6)
+    assert found.issue_ms.mean + found.wait_ms.mean == pytest.approx(10)
+    assert found.device_ms.max == pytest.approx(5 + 999e-6)
+    assert found.copy_in_ms.min == pytest.approx(1)
+    assert summarize(log_of(stages=STAGES[:2]), (1, 1, 1)).stages.copy_out_ms is None
+    assert summarize(log_of(stages=()), (1, 1, 1)).stages is None
+
+
+def test_a_device_without_timing_has_issue_and_wait_alone():
+    log = log_of(stages=STAGES[:2])
+    log.stages["device_ns"][:] = 0
+    found = summarize(log, (1, 1, 1)).stages
+    assert found.device_ms is None
+    assert found.wait_ms is not None
+
+
+def test_counted_stages_are_within_a_tenth_of_a_percent_of_the_raw_ones():
+    log, tally = log_of(), Tally(2, 3, open_loop=False)
+    tally.add(0, log.columns())
+    counted = tally.handed_over(())
+    raw, found = summarize(log, (1, 1, 1)).stages, summarize(counted, (1, 1, 1)).stages
+    for name in ("issue_ms", "wait_ms", "device_ms", "copy_in_ms", "copy_out_ms"):
+        one, other = getattr(raw, name), getattr(found, name)
+        assert other.quantile(0.99) == pytest.approx(one.quantile(0.99), rel=1e-3)
+        assert other.mean == pytest.approx(one.mean, rel=1e-9)
+    assert set(counted.stages) == set(STAGES)  # the sample has them too
+
+
+@pytest.mark.parametrize("most_rows", [None, 100])
+def test_merging_logs_with_and_without_stages_has_them_for_all(most_rows, monkeypatch):
+    if most_rows is not None:
+        monkeypatch.setattr(merging, "KEPT_CALLS", most_rows)
+    logs = [(log_of(300), LogPlace(callers=2)), (log_of(200, stages=()), LogPlace(callers=2))]
+    found = merging.merged(logs, [4], open_loop=False, inputs=3)
+    stages = summarize(found, (1, 1, 1)).stages
+    assert found.calls_made == 500
+    if most_rows is None:
+        there = found.stages["device_ns"] > 0
+        assert there.sum() == 300
+        # calls on the CPU issue all of their work and wait for nothing
+        assert (found.stages["issue_ns"][~there] == found.service_ns[~there]).all()
+        assert stages.wait_ms.min == 0
+    assert stages.device_ms is not None
+
+
+def test_a_log_with_stages_is_read_as_it_was_written(tmp_path: Path):
+    tally = Tally(2, 3, open_loop=False)
+    tally.add(0, log_of().columns())
+    for log in (log_of(50), log_of(50, stages=STAGES[:2]), tally.handed_over(())):
+        write_log(tmp_path / "r.calls", log, "run")
+        found = read_log(tmp_path / "r.calls", "run", ())
+        assert set(found.columns()) == set(log.columns())
+        for name, column in log.columns().items():
+            assert np.array_equal(found.columns()[name], column)
+        if log.tally is not None:
+            assert set(found.tally.counts) == set(log.tally.counts)
+
+
+def test_a_log_file_has_columns_for_stages_only_where_they_are_used():
+    log = LogFile(2048)
+    try:
+        before = log.reserved_bytes
+        assert "issue_ns" not in log.columns
+        log.use_stages(STAGES[:2])
+        assert log.reserved_bytes == before + 2048 * 16
+        log.columns["issue_ns"][:] = 7
+        log.columns["finished_ns"][:5] = 1
+        assert log.hand_over(0, 0, 5, ()).stages["issue_ns"].tolist() == [7] * 5
+        assert log.columns["error"].sum() == 0  # no column lies on another
+    finally:
+        log.close()
+
+
+def distribution(mean_ms: float):
+    return replace(result_of().summary.service_ms, mean=mean_ms)
+
+
+def result_with(*, issue: float, wait: float, queue: float = 0.0, device: float = 0.0,
+                copies: float = 0.0, **spec: object) -> il.RunResult:  # fmt: skip
+    found = result_of()
+    stages = StageFigures(
+        issue_ms=distribution(issue),
+        wait_ms=distribution(wait),
+        device_ms=distribution(device),
+        copy_in_ms=distribution(copies / 2) if copies else None,
+        copy_out_ms=distribution(copies / 2) if copies else None,
+    )
+    summary = replace(
+        found.summary,
+        stages=stages,
+        response_ms=distribution(issue + wait + queue),
+        queue_ms=distribution(queue) if queue else None,
+    )
+    own = {"devices": ("cuda:0",), "streams": "per-caller", "completion": "sync", "callers": 4}
+    return replace(found, spec=replace(found.spec, **(own | spec)), summary=summary)
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (
+            {"issue": 7.8, "wait": 2.2, "device": 7.7, "executor": "native"},
+            "bound by issue time: 78% of response is the CPU launching kernels; try CUDA graphs or",
+        ),
+        (
+            {"issue": 8, "wait": 2, "executor": "threads"},
+            "CUDA graphs or larger batches, or callers without the GIL (--form aoti)",
+        ),
+        (
+            {"issue": 8, "wait": 2, "form": "cudagraph"},
+            "; try larger batches",
+        ),
+        ({"issue": 1, "wait": 9, "device": 9.5}, "bound by the device: 90% of response"),
+        ({"issue": 1, "wait": 9, "device": 3, "copies": 6}, "bound by copies: 90% of response"),
+        ({"issue": 1, "wait": 9, "device": 6, "streams": "shared"}, "bound by the shared stream"),
+        ({"issue": 1, "wait": 9, "device": 1, "processes": 2}, "share it (NVIDIA MPS)"),
+        ({"issue": 1, "wait": 9, "device": 1, "completion": "event"}, "(--completion sync)"),
+        ({"issue": 1, "wait": 9, "queue": 30, "device": 9}, "bound by its queue: 75% of response"),
+    ],
+)
+def test_one_sentence_says_what_bounds_the_calls(result: dict, says: str):
+    assert says in diagnosis(result_with(**result))
+
+
+def test_of_calls_on_the_cpu_there_is_nothing_to_say():
+    assert diagnosis(result_of()) is None
