@@ -436,16 +436,22 @@ def main() -> None:
         raise SystemExit("this benchmark needs a CUDA device, and torch sees none here")
     warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated.*")
     rounds, scale = (1, 10) if chosen.quick else (chosen.rounds, 1)
-    rows = []
+    rows: list[Row] = []
     with torch.inference_mode():
         for name, part in PARTS.items():
             if chosen.only is None or name in chosen.only.split(","):
                 rows += part(rounds, scale)
+                if chosen.markdown:  # part by part: what is measured is not lost with the machine
+                    write(chosen.markdown, rows, rounds)
     print_rows(rows, rounds)
-    if chosen.markdown:
-        before = chosen.markdown.read_text(encoding="utf-8").split(GPU_HEADING)[0].rstrip()
-        text = f"{before}\n\n{section(rows, rounds)}"
-        chosen.markdown.write_text(text, encoding="utf-8")
+
+
+def write(path: Path, rows: list[Row], rounds: int) -> None:
+    """Put the section into a page, behind what is there."""
+    before = ""
+    if path.is_file():
+        before = path.read_text(encoding="utf-8").split(GPU_HEADING)[0].rstrip() + "\n\n"
+    path.write_text(before + section(rows, rounds), encoding="utf-8")
 
 
 if __name__ == "__main__":
