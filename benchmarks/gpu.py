@@ -24,7 +24,7 @@ from inferload import plan
 from inferload.executors.device_work import DeviceWork
 from inferload.machine import cpu_model, usable_cores
 from inferload.targets.forms import as_form
-from measuring import GPU_HEADING, Row, alternated, middle_and_range, print_rows
+from measuring import GPU_HEADING, Row, T, alternated, middle_and_range, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,17 @@ def rested(function: Callable[[], float]) -> Callable[[], float]:
     return run
 
 
+def to_and_fro(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
+    """As ``alternated``, every second round backwards: clocks fall while a device is at work."""
+    values: list[list[T]] = [[] for _ in timed]
+    order = list(range(len(timed)))
+    for _ in range(rounds):
+        for place in order:
+            values[place].append(timed[place]())
+        order.reverse()
+    return values
+
+
 def long_call_rows(rounds: int, scale: int) -> list[Row]:
     """Calls that take the device far longer than their issue: what is said to be their time."""
     eager = linears(8, 8192, torch.bfloat16)
@@ -188,7 +199,7 @@ def long_call_rows(rounds: int, scale: int) -> list[Row]:
             tails["reference"].append(left_ms())
             return 1e3 * float(stats.latency_avg_ms)
 
-        mine, its, true = alternated(
+        mine, its, true = to_and_fro(
             rounds,
             rested(service_us),
             rested(reported_us),
@@ -300,23 +311,27 @@ def stage_rows(rounds: int, scale: int) -> list[Row]:
 
 def telemetry_rows(rounds: int, scale: int) -> list[Row]:
     """Throughput with and without looking at the GPU."""
-    eager = linears(4, 256)
-    script, x = torch.jit.script(eager), torch.randn(1, 256, device=DEVICE)
-    calls = 100_000 // scale
-    on, off = alternated(
-        rounds,
-        partial(ours, script, x, calls, telemetry=True),
-        partial(ours, script, x, calls, telemetry=False),
-    )
-    name = f"4 x Linear(256), batch 1, {CALLERS} callers: telemetry on against off"
-    return [rates_row(name, on, off, "within 1 %")]
+    rows = []
+    for count, width, batch, calls in ((8, 2048, 8, 14_000), (4, 256, 1, 60_000)):
+        script = torch.jit.script(linears(count, width))
+        x = torch.randn(batch, width, device=DEVICE)
+        on, off = to_and_fro(
+            rounds,
+            partial(ours, script, x, calls // scale, telemetry=True),
+            partial(ours, script, x, calls // scale, telemetry=False),
+        )
+        name = f"{count} x Linear({width}), batch {batch}, {CALLERS} callers"
+        rows.append(rates_row(f"{name}: telemetry on against off", on, off, "within 1 %"))
+    return rows
 
 
-def cpu_us(model: object, x: torch.Tensor, calls: int, callers: int, completion: str) -> float:
-    """Processor time of this process a call."""
+def ours_and_cpu(
+    model: object, x: torch.Tensor, calls: int, callers: int, completion: str
+) -> tuple[float, float]:
+    """Calls per second, and the processor time of this process a call, over the whole run."""
     began = time.process_time()
-    ours(model, x, calls, callers, completion=completion)
-    return 1e6 * (time.process_time() - began) / calls
+    rate = ours(model, x, calls, callers, completion=completion)
+    return rate, 1e6 * (time.process_time() - began) / calls
 
 
 def completion_rows(rounds: int, scale: int) -> list[Row]:
@@ -324,39 +339,33 @@ def completion_rows(rounds: int, scale: int) -> list[Row]:
     small, x = linears(4, 256), torch.randn(1, 256, device=DEVICE)
     large, wide = linears(8, 2048), torch.randn(8, 2048, device=DEVICE)
     cases = (
-        ("4 x Linear(256), batch 1, ScriptModule", torch.jit.script(small), x, 10_000),
-        ("4 x Linear(256), batch 1, CUDA graphs", as_form(small, "cudagraph", []), x, 20_000),
-        ("4 x Linear(256), batch 1, eager", small, x, 4_000),
-        ("8 x Linear(2048), batch 8, ScriptModule", torch.jit.script(large), wide, 3_000),
+        ("4 x Linear(256), batch 1, ScriptModule", torch.jit.script(small), x, (1, 16, 64), 4_000),
+        ("4 x Linear(256), batch 1, CUDA graphs", as_form(small, "cudagraph", []), x, (16,), 8_000),
+        ("4 x Linear(256), batch 1, eager", small, x, (16,), 1_000),
+        ("8 x Linear(2048), batch 8, ScriptModule", torch.jit.script(large), wide, (16, 64), 2_000),
     )
     rows = []
-    for what, model, given, calls in cases:
-        for callers in (1, 16, 64):
-            many = calls // scale
-            event, sync = alternated(
+    for what, model, given, counts, calls in cases:
+        for callers in counts:
+            how = {"callers": callers, "calls": calls // scale}
+            event, sync = to_and_fro(
                 rounds,
-                partial(ours, model, given, many, callers, completion="event"),
-                partial(ours, model, given, many, callers, completion="sync"),
+                partial(ours_and_cpu, model, given, completion="event", **how),
+                partial(ours_and_cpu, model, given, completion="sync", **how),
             )
             name = f"{what}, {callers} callers: event against sync"
-            rows.append(rates_row(name, event, sync, "-"))
-            if callers == CALLERS:
-                event, sync = alternated(
-                    rounds,
-                    partial(cpu_us, model, given, many, callers, "event"),
-                    partial(cpu_us, model, given, many, callers, "sync"),
+            rows.append(rates_row(name, [a for a, _ in event], [a for a, _ in sync], "-"))
+            ratios = [a / b for (_, a), (_, b) in zip(event, sync, strict=True)]
+            rows.append(
+                Row(
+                    measure=f"{name}, processor time a call",
+                    ours=f"{statistics.median(a for _, a in event):,.0f} us",
+                    reference=f"{statistics.median(a for _, a in sync):,.0f} us",
+                    figure=f"{statistics.median(ratios):.2f}x",
+                    spread=f"{min(ratios):.2f}-{max(ratios):.2f}",
+                    reach="-",
                 )
-                ratios = [a / b for a, b in zip(event, sync, strict=True)]
-                rows.append(
-                    Row(
-                        measure=f"{name}, processor time a call",
-                        ours=f"{statistics.median(event):,.0f} us",
-                        reference=f"{statistics.median(sync):,.0f} us",
-                        figure=f"{statistics.median(ratios):.2f}x",
-                        spread=f"{min(ratios):.2f}-{max(ratios):.2f}",
-                        reach="-",
-                    )
-                )
+            )
     return rows
 
 

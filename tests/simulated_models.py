@@ -47,6 +47,23 @@ class Hog(torch.nn.Module):
         return torch.zeros(size, dtype=torch.uint8, device=x.device)[:4] + x[:4]
 
 
+class Aside(torch.nn.Module):
+    """Works on a stream of its own, which nobody is told to wait for."""
+
+    def __init__(self, ns: int) -> None:
+        super().__init__()
+        self.ns = ns
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.sim.stream(torch.Stream(x.device)):
+            return torch.ops.sim.work(x, self.ns)
+
+
+class OnTwo(torch.nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ops.sim.work(x, 2_000_000), torch.ops.sim.work(y, 12_000_000)
+
+
 class MovesItsInput(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()

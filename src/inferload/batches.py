@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from inferload.device_errors import in_short
 from inferload.errors import PlanError
 from inferload.inputs import CallInput, described
 
@@ -36,10 +38,16 @@ def stacked(given: Sequence[CallInput], size: int) -> tuple[CallInput, ...]:
     batches = max(min(len(given), total // size), 1)
     repeats = -(-batches * size // total)
     columns = list(zip(*[leaves for leaves, _ in flat], strict=True))
-    pools = [
-        torch.cat(list(column) * repeats) if _is_stacked(column[0], counts[0]) else column[0]
-        for column in columns
-    ]
+    try:
+        pools = [
+            torch.cat(list(column) * repeats) if _is_stacked(column[0], counts[0]) else column[0]
+            for column in columns
+        ]
+    except RuntimeError as error:
+        raise PlanError(
+            f"batches of {size:,} items cannot be made of {described(given[0])}: "
+            f"{in_short(str(error)).splitlines()[0]}"
+        ) from error
     found = []
     for number in range(batches):
         window = slice(number * size, (number + 1) * size)
@@ -70,14 +78,25 @@ def _check(
     given: Sequence[CallInput], number: int, one: tuple[Any, int], other: tuple[Any, int]
 ) -> None:
     (leaf, items), (first, first_items) = one, other
-    if _is_stacked(leaf, items) and _is_stacked(first, first_items):
+    if leaf is first:
+        return
+    if _is_stacked(leaf, items) != _is_stacked(first, first_items):
+        raise _differ(given, number, "have a tensor that is a batch in one of them alone")
+    if _is_stacked(leaf, items):
         if leaf.shape[1:] != first.shape[1:] or leaf.dtype != first.dtype:
             raise _differ(given, number, "have other dimensions or another type")
     elif isinstance(leaf, torch.Tensor) and isinstance(first, torch.Tensor):
         if leaf.shape != first.shape or not torch.equal(leaf, first):
             raise _differ(given, number, "have another tensor that is no batch")
-    elif type(leaf) is not type(first) or leaf != first:
+    elif type(leaf) is not type(first) or not _same(leaf, first):
         raise _differ(given, number, "have another constant")
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(np.all(one == other))
+    except Exception:  # noqa: BLE001 - whatever its class makes of a comparison
+        return False
 
 
 def _differ(given: Sequence[CallInput], number: int, how: str) -> PlanError:

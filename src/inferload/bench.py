@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
 from inferload.errors import PlanError
@@ -62,7 +64,7 @@ def run(
     threads_per_call: int | None = None,
     pin: str = "none",
     timeout_s: float | None = None,
-    device: str | Sequence[str] | None = None,
+    device: str | torch.device | Sequence[str | torch.device] | None = None,
     streams: str = "per-caller",
     completion: str = "sync",
     transfers: bool = False,
@@ -151,7 +153,7 @@ def run(
         processes=processes,
         threads_per_call=threads_per_call,
         timeout_s=timeout_s,
-        devices=() if device is None else (device,) if isinstance(device, str) else tuple(device),
+        devices=_names_of(device),
         streams=streams,
         completion=completion,
         transfers=transfers,
@@ -191,6 +193,23 @@ def run(
 
     with ProcessCrew(options, hand=hand) as elsewhere:
         return run_crew(elsewhere, options, observer)
+
+
+def _names_of(device: object) -> tuple[str, ...]:
+    """The names of a device, given by its name or as an object, or of several.
+
+    Raises:
+        PlanError: it is none.
+    """
+    if device is None:
+        return ()
+    listed = list(device) if isinstance(device, list | tuple) else [device]
+    for one in listed:
+        if not isinstance(one, str | torch.device):
+            raise PlanError(
+                f"device is {device!r}: give a name such as 'cuda:0', a torch.device, or a list"
+            )
+    return tuple(map(str, listed))
 
 
 def _run_by_spec(

@@ -36,6 +36,8 @@ COLUMNS: dict[str, np.dtype[Any]] = {
 #: Where calls run on a device, in this order: all of them with transfers, else the first two.
 STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
 STAGE_DTYPE = np.dtype("<i8")
+#: Stands in the columns of stages where a call has none: on the CPU, or if they are not known.
+NO_STAGE = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ class CallLog:
 
     ``stages`` of calls on a device, int64 nanoseconds: ``issue_ns`` until the call's work was
     enqueued, ``device_ns`` from its first to its last work on the device, and with transfers
-    ``copy_in_ns`` and ``copy_out_ns``, the copies of inputs and outputs. Empty on the CPU.
+    ``copy_in_ns`` and ``copy_out_ns``, the copies of inputs and outputs. Empty on the CPU; where
+    only some calls are on a device, -1 in the rows of the others.
     """
 
     scheduled_ns: Int64s
@@ -164,7 +167,7 @@ class CallLog:
 
     @property
     def wait_ns(self) -> Int64s:
-        """How long each call waited for the device: service - issue.
+        """How long each call waited for the device: service - issue, where it was on one.
 
         Raises:
             KeyError: the calls ran on no device.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload import hdr
-from inferload.call_log import CallTally
+from inferload.call_log import NO_STAGE, CallTally
 from inferload.hdr import WindowCounts
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from inferload.call_log import Floats, Int64s
 
 MOST_WINDOWS = 128
+# Stages are those of calls on a device alone.
+OF_EVERY_CALL = {"response_ns", "service_ns", "queue_ns", "lateness_ns"}
 
 
 class WindowCounter:
@@ -60,7 +62,11 @@ class WindowCounter:
             mine = inputs[here]
             self._returned[place] += np.bincount(mine, minlength=self._returned.shape[1])
             for name, values in durations.items():
-                self._count_values(name, place, values[here])
+                own = values[here]
+                if name not in OF_EVERY_CALL:
+                    own = own[own != NO_STAGE]
+                if len(own):
+                    self._count_values(name, place, own)
 
     def add_counts(self, other: CallTally, first_input: int = 0) -> None:
         """Add counts made apart, whose inputs are numbered from ``first_input`` here."""

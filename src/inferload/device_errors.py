@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
-# A CUDA context does not recover from these; "out of memory" is another matter.
-_FATAL = re.compile(r"(CUDA|HIP|XPU|SIM) error:|device-side assert|unspecified launch failure")
+# A CUDA context does not recover from these (driver_types.h: "the process must be terminated").
+_FATAL = re.compile(
+    "device-side assert|illegal memory access|illegal address|illegal instruction"
+    "|misaligned address|unspecified launch failure|hardware stack error|invalid program counter"
+    "|invalid address space|uncorrectable ECC|context is destroyed"
+)
 _OUT_OF_MEMORY = re.compile(
     r"(?P<what>\w+ out of memory)\. Tried to allocate (?P<asked>[\d.]+ \w+)\. "
     r"(?P<device>GPU \d+) has a total capacity of (?P<total>[\d.]+ \w+) "
@@ -20,7 +24,7 @@ def is_fatal(text: str) -> bool:
     >>> is_fatal("CUDA error: device-side assert triggered"), is_fatal("CUDA out of memory. Tried")
     (True, False)
     """
-    return _FATAL.search(text) is not None and "out of memory" not in text
+    return _FATAL.search(text) is not None
 
 
 def in_short(text: str) -> str:
@@ -29,11 +33,17 @@ def in_short(text: str) -> str:
     >>> in_short("CUDA error: device-side assert triggered\nSearch for `cudaErrorAssert' in ...")
     'CUDA error: device-side assert triggered'
     """
-    found = _OUT_OF_MEMORY.search(" ".join(text.split()))
+    one_line = " ".join(text.split())
+    found = _OUT_OF_MEMORY.search(one_line)
+    kind = text.partition(":")[0]
+    kind = f"{kind}: " if kind.isidentifier() else ""
     if found is not None:
-        before = text[: text.index(found["what"])]
         return (
-            f"{before}{found['what']}: {found['asked']} were asked for, and {found['device']} has "
+            f"{kind}{found['what']}: {found['asked']} were asked for, and {found['device']} has "
             f"{found['free']} free of {found['total']}"
         )
-    return text.splitlines()[0] if is_fatal(text) and text else text
+    if not is_fatal(text):
+        return text
+    # TorchScript puts its own traceback around it
+    line = next(line for line in text.splitlines() if is_fatal(line)).strip()
+    return line if line.startswith(kind) else kind + line.removeprefix("RuntimeError: ")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload.call_log import NO_STAGE
 from inferload.device_figures import DeviceFigures
 from inferload.gpu_samples import bare_uuid, energy_between, throttled_fractions
 from inferload.process_calls import CallsOfLog
@@ -67,13 +68,13 @@ def _figures(
         returned = part_of(own, summary.from_s).returned_by_input
         items = float(returned @ np.asarray(items_per_input, np.int64)[: len(returned)])
         whole = CallsOfLog(own, open_loop=True).figures(summary.from_s)
-        p50_ms, p99_ms = whole.p50_ms, whole.p99_ms
+        calls, p50_ms, p99_ms = whole.completed, whole.p50_ms, whole.p99_ms
     memory = [
         one
         for process in processes
         for report in process.reports
         for one in report.device_memory
-        if one.device == info.device
+        if one.device == _own_name(process, info)
     ]
     samples = _samples_of(done, processes[0].rank, info)
     seen = {} if samples is None else _seen(samples, summary)
@@ -106,10 +107,20 @@ def _figures(
     )
 
 
+def _own_name(process: ProcessRecord, info: DeviceInfo) -> str:
+    """What a process calls a device: ranks of one machine may see different ones."""
+    same = [one.device for one in process.ready.devices if info.uuid and one.uuid == info.uuid]
+    return same[0] if same else info.device
+
+
 def _calls_of(log: CallLog, processes: Sequence[int]) -> CallLog:
-    if not log.callers_by_lane:
-        return log
-    return log.rows(np.isin(log.process, processes))
+    """The calls of some processes that were on a device."""
+    wanted = np.ones(len(log), np.bool_)
+    if log.callers_by_lane:
+        wanted &= np.isin(log.process, processes)
+    if "issue_ns" in log.stages:
+        wanted &= log.stages["issue_ns"] != NO_STAGE
+    return log.rows(wanted)
 
 
 def _samples_of(done: Execution, rank: int, info: DeviceInfo) -> GpuSamples | None:

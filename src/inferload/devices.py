@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.utils import _pytree as pytree
 
+from inferload.device_errors import in_short
 from inferload.device_figures import DeviceInfo, DeviceMemory
 from inferload.errors import PlanError
 from inferload.executors.base import exception_words
+from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, described, owned, tensors_of
 from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inferload.targets.base import Target
+
+
+T = TypeVar("T")
+# A device that has nothing to do says so within some 20 us.
+LEAST_LEFT_S = 100e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +84,9 @@ def moved(target: Target, device: torch.device) -> Target:
             module.to(device)
     except PlanError:
         raise
-    except (RuntimeError, NotImplementedError) as error:
+    except Exception as error:
         raise PlanError(
-            f"{target.name} cannot be moved to {device}: {exception_words(error).splitlines()[0]}"
+            f"{target.name} cannot be moved to {device}: {in_short(exception_words(error))}"
         ) from error
     return target
 
@@ -93,7 +104,7 @@ def moved_input(one: CallInput, device: torch.device) -> CallInput:
     except RuntimeError as error:
         raise PlanError(
             f"input {described(one)} cannot be moved to {device}: "
-            f"{exception_words(error).splitlines()[0]}"
+            f"{in_short(exception_words(error))}"
         ) from error
     return CallInput(args, kwargs, one.items)
 
@@ -117,6 +128,13 @@ def placed(
     Raises:
         PlanError: the device is not there, or they cannot be moved to it.
     """
+    if isinstance(target, MixedTarget):
+        members = []
+        for one in target.members:
+            own, inputs = placed(one.target, one.given, placement)
+            members.append(replace(one, target=own, given=inputs))
+        target = MixedTarget(members)
+        return target, target.given
     where = None if placement.device is None else device_of(placement.device)
     if where is not None:
         target = moved(target, where)
@@ -154,20 +172,78 @@ def check_same_device(target: Target, bound: Sequence[CallInput]) -> None:
             ) from error
 
 
-def in_use(target: Target, given: Sequence[CallInput]) -> tuple[torch.device, ...]:
+def works_elsewhere(
+    target: Target,
+    own: Sequence[CallInput],
+    devices: Sequence[torch.device],
+    patience_s: float | None,
+) -> bool:
+    """Whether a call goes on working on a device when the stream that it was made on has finished.
+
+    Made with the first input of each model, on streams of its own and with nothing else at work.
+    """
+
+    def look() -> bool:
+        streams = [torch.Stream(device) for device in devices]
+        modules = [torch.get_device_module(device) for device in devices]
+        for stream in reversed(streams):
+            torch.accelerator.set_stream(stream)
+        calls = target.calls_of(0, own)
+        left_s, took_s = 0.0, 0.0
+        for number in [share.first_input for share in target.shares()] or [0]:
+            for _ in range(2):  # the first one may compile, tune and allocate
+                for module, device in zip(modules, devices, strict=True):
+                    module.synchronize(device)
+                began = time.perf_counter()
+                calls[number]()
+                for stream in streams:
+                    stream.synchronize()
+                took_s = time.perf_counter() - began
+                began = time.perf_counter()
+                for module, device in zip(modules, devices, strict=True):
+                    module.synchronize(device)
+                left_s = time.perf_counter() - began
+            if left_s > max(0.1 * took_s, LEAST_LEFT_S):
+                return True
+        return False
+
+    return bool(_tried(look, patience_s))
+
+
+def _tried(look: Callable[[], T], patience_s: float | None) -> T | None:
+    """What a call of the target shows, made in a thread like a caller's.
+
+    ``None`` where it raises or does not return: the callers' own calls will say so.
+    """
+    state, found = ThreadState.of_this_thread(), []
+
+    def run() -> None:
+        with suppress(BaseException), state.taken_over():
+            found.append(look())
+
+    thread = threading.Thread(target=state.context.copy().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    return found[0] if found else None
+
+
+def in_use(
+    target: Target, given: Sequence[CallInput], patience_s: float | None
+) -> tuple[torch.device, ...]:
     """The devices other than the CPU that calls have work on, as far as can be known.
 
-    What a function does inside cannot be seen: where it has neither weights nor inputs on a device
-    and this process has used one before, that one counts.
+    What a function does inside cannot be seen: where it has neither weights nor inputs on a device,
+    that of its output counts.
     """
     found = target.devices(given)
-    if not found and not target.modules() and target.form == "callable":
-        current = torch.accelerator.current_accelerator()
-        if current is not None and current.type != "cpu":
-            module = torch.get_device_module(current)
-            if getattr(module, "is_initialized", lambda: False)():
-                found = {torch.device(current.type, module.current_device())}
-    return tuple(sorted(found, key=str))
+    if found or target.form != "callable" or torch.accelerator.current_accelerator() is None:
+        return tuple(sorted(found, key=str))
+
+    def look() -> set[torch.device]:
+        output = target.calls_of(0, given)[0]()
+        return {tensor.device for tensor in tensors_of(output)} - {torch.device("cpu")}
+
+    return tuple(sorted(_tried(look, patience_s) or set(), key=str))
 
 
 def info_of(device: torch.device) -> DeviceInfo:
@@ -181,6 +257,14 @@ def info_of(device: torch.device) -> DeviceInfo:
         uuid = None if found is None else str(found)
         memory = getattr(properties, "total_memory", None)
     return DeviceInfo(device=str(device), name=name, uuid=uuid, memory_bytes=memory)
+
+
+def settle(device: torch.device) -> None:
+    """Wait until a device has done all of this process's work, or is known to have failed."""
+    try:
+        torch.get_device_module(device).synchronize(device)
+    except RuntimeError:
+        return  # a call raised it already
 
 
 def forget_peaks(device: torch.device) -> None:

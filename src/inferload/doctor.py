@@ -19,7 +19,7 @@ from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
 from inferload.gpu_watch import GpuWatch
 from inferload.machine import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
-from inferload.targets.package_check import package_trouble, static_compiler
+from inferload.targets.package_check import package_trouble, shared_objects, static_compiler
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
@@ -216,8 +216,13 @@ def _devices() -> list[Finding]:
 
 def package_finding(path: Path) -> Finding:
     """Whether an AOTInductor package can be loaded here without harm."""
+    hint = "name a .pt2 file that aoti_compile_and_package wrote"
     if not path.is_file():
-        return Finding(name=path.name, well=False, found="is not there", hint="name a .pt2 file")
+        found = "is a folder" if path.is_dir() else "is not there"
+        return Finding(name=path.name or str(path), well=False, found=found, hint=hint)
+    if not shared_objects(path):
+        found = "cannot be read as a package, or has no compiled code in it"
+        return Finding(name=path.name, well=False, found=found, hint=hint)
     trouble = package_trouble(path)
     return Finding(
         name=path.name,

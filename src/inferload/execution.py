@@ -148,14 +148,15 @@ def execute(
         open_s = time.perf_counter() - opened
         abandoned = never_ready
         if not never_ready:
-            start_ns = crew.agreed_start(observer)
             watcher.look_at_memory(0.0)
-            with watch, telemetry:
-                watcher.start_ns = crew.release(start_ns)
-                telemetry.begin(watcher.start_ns)
-                if signals.received:
-                    crew.stop()  # it came while the line was being opened
-                abandoned = not watcher.watch(observer)
+            with telemetry:  # to begin looking takes a while, which nobody must wait for
+                start_ns = crew.agreed_start(observer)
+                with watch:
+                    watcher.start_ns = crew.release(start_ns)
+                    telemetry.begin(watcher.start_ns)
+                    if signals.received:
+                        crew.stop()  # it came while the line was being opened
+                    abandoned = not watcher.watch(observer)
         signals.may_interrupt = False
         if abandoned:
             crew.stop()

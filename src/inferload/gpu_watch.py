@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from inferload.device_figures import DeviceInfo
 
-PERIOD_S = 0.1
+# NVML's own averages are of 1/6 s and more.
+PERIOD_S = 0.25
 # The counter of energy takes 3 ms to read, and up to 18; all else together less than 1 (H100).
 ENERGY_PERIOD_NS = NS_PER_S
 # However long a run is: with one more, every second sample is dropped and they come half as often.

@@ -15,9 +15,10 @@ import torch
 from inferload import checks
 from inferload.budget import Budget
 from inferload.crew import Part, PartReport, Preparation
-from inferload.devices import forget_peaks, info_of, memory_of
+from inferload.devices import forget_peaks, info_of, memory_of, settle
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
+from inferload.errors import PlanError
 from inferload.executors.floor import floor_ms
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
@@ -122,6 +123,11 @@ class LocalCrew:
             executors = {lane.executor.name: lane.executor for lane in self._lanes}
             floors = [floor_ms(one, spec.threads_per_call) for one in executors.values()]
         self._devices = devices = self._devices_of_lanes()
+        if not devices and (options.streams != "per-caller" or options.completion != "sync"):
+            raise PlanError(
+                f"streams and completion are those of calls on a device, and {target.name} and its "
+                "inputs are on the CPU: give a device, or leave them out"
+            )
         spec = self._on_devices(spec)
         warnings += checks.warnings_before(
             replace(
@@ -314,6 +320,8 @@ class LocalCrew:
         if not abandoned:
             for lane in self._lanes:
                 lane.running.join()
+            for device in self._devices:  # copies of outputs that were kept are still made there
+                settle(device)
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
         reports = [self._report(lane) for lane in self._lanes]

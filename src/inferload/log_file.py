@@ -219,7 +219,7 @@ class LogFile:
     def forget(self, begin: int, end: int) -> None:
         """Make rows ``[begin, end)``, which do not wrap, look as if they had never been written."""
         place = begin % self.room
-        for name in ("scheduled_ns", "started_ns", "finished_ns"):
+        for name in ("scheduled_ns", "started_ns", "finished_ns", *self.stages):
             self.columns[name][place : place + end - begin] = 0
 
     def written_rows(self, from_row: int, callers: int, end: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from inferload.call_log import (
     COLUMNS,
     DISTINCT_ERRORS,
+    NO_STAGE,
     STAGE_DTYPE,
     STAGES,
     CallFailure,
@@ -163,13 +164,9 @@ def thinned(log: CallLog, one_in: int) -> CallLog:
 
 
 def _with_stages(rows: Columns, stages: Sequence[str]) -> Columns:
-    """Rows with these stages: calls on the CPU issue all of their work, and wait for no device."""
-    missing = [name for name in stages if name not in rows]
-    found = dict(rows)
-    for name in missing:
-        service = rows["finished_ns"] - rows["started_ns"]
-        found[name] = service if name == "issue_ns" else np.zeros_like(service)
-    return found
+    """Rows with these stages; calls on the CPU have none."""
+    none = np.full(len(rows["finished_ns"]), NO_STAGE, STAGE_DTYPE)
+    return {**rows, **{name: none for name in stages if name not in rows}}
 
 
 def _thinned(rows: Columns, one_in: int) -> Columns:

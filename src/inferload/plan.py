@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from inferload.devices import check_same_device, in_use
+from inferload.device_errors import in_short
+from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
-from inferload.executors.base import Executor, Job, exception_text
+from inferload.executors.base import Executor, Job, exception_words
 from inferload.executors.device_work import DeviceWork, pinned_copies
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
 
+_ELSEWHERE = RunWarning(
+    code="other-streams",
+    message=(
+        "the target works on other streams than its caller's, and goes on when that has finished: "
+        "every call waits for all work on the device, that of other callers too"
+    ),
+    hint="have the caller's stream wait for the others (wait_stream) before the call returns",
+)
 # Outputs that each caller keeps to be compared.
 KEPT_OUTPUTS = 64
 
@@ -122,8 +131,7 @@ def prepared(
         log_file.close()
         if isinstance(error, Exception | SystemExit) and not isinstance(error, PlanError):
             raise PlanError(
-                f"{target.name} failed while it was prepared: {type(error).__name__}: "
-                f"{exception_text(error)}"
+                f"{target.name} failed while it was prepared: {in_short(exception_words(error))}"
             ) from error
         raise
     limit_ns = None if options.limit_s is None else int(options.limit_s * NS_PER_S)
@@ -164,7 +172,8 @@ def _device_work(
     Raises:
         PlanError: transfers were asked for, and everything is on the CPU.
     """
-    devices = in_use(target, own[0])
+    patience_s = None if options.timeout_s is None else 2 * options.timeout_s
+    devices = in_use(target, own[0], patience_s)
     if not devices:
         if options.transfers:
             raise PlanError(
@@ -186,11 +195,15 @@ def _device_work(
             for caller, inputs in enumerate(own)
         ]
     for device in devices:  # inputs and graphs are ready before callers use them in other streams
-        torch.get_device_module(device).synchronize(device)
+        settle(device)
+    elsewhere = works_elsewhere(target, own[0], devices, patience_s)
+    if elsewhere:
+        target.notes = (*target.notes, _ELSEWHERE)
     return DeviceWork(
         devices=devices,
         own_streams=options.streams == "per-caller",
         by_event=options.completion == "event",
+        whole_devices=elsewhere,
         copies_in=copies,
     )
 

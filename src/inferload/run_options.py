@@ -188,11 +188,21 @@ class RunOptions:
             raise PlanError(
                 f"completion {self.completion!r} is unknown: choose {' or '.join(COMPLETIONS)}"
             )
+        if not all(self.devices):
+            raise PlanError(
+                f"devices {','.join(self.devices)!r} name an empty one: give cuda, or cuda:0,cuda:1"
+            )
         count = len(self.devices)
-        if len(set(self.devices)) < count:
+        whole = {one if ":" in one or one == "cpu" else f"{one}:0" for one in self.devices}
+        if len(whole) < count:
             raise PlanError(
                 f"devices {','.join(self.devices)} name one twice: processes of one device are "
                 "asked for by processes"
+            )
+        if self.transfers and self.share_inputs:
+            raise PlanError(
+                "transfers write to the inputs of each caller, which share_inputs lets callers "
+                "share: leave one of them out"
             )
         if count > 1 and not isinstance(self.executor, str):
             raise PlanError("an Executor object runs in this process, which has one device")

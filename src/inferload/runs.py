@@ -110,7 +110,7 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
                 f"{failure.input} {when}: {device_errors.in_short(failure.words)}"
-                f"{_suspects(failure, done)}",
+                f"{_suspects(failure, process.number, done)}",
                 caller=failure.caller,
                 input=failure.input,
                 result=result,
@@ -118,20 +118,21 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
             ) from failure.exception
 
 
-def _suspects(failure: FirstFailure, done: Execution) -> str:
+def _suspects(failure: FirstFailure, process: int, done: Execution) -> str:
     """Which other calls may have made a device fail: it says so late, to whoever asks first."""
     if not device_errors.is_fatal(failure.words):
         return ""
-    log = done.log
-    failed = np.flatnonzero(~log.completed)
+    log, own = done.log, sum(done.log.callers_by_lane)
+    failed = np.flatnonzero(~log.completed & (log.process == process))
     others = ""
     if len(failed):
         seen_ns = log.finished_ns[failed].min()
         in_flight = failed[log.started_ns[failed] <= seen_ns]
+        calls = [(log.caller[row] - process * own, log.input[row]) for row in in_flight]
         names = [
-            f"caller {log.caller[row]} on input {log.input[row]}"
-            for row in in_flight
-            if (log.caller[row], log.input[row]) != (failure.caller, failure.input)
+            f"caller {caller} on input {number}"
+            for caller, number in calls
+            if (caller, number) != (failure.caller, failure.input)
         ]
         others = ", ".join(names[:MOST_SUSPECTS]) + ", ..." * (len(names) > MOST_SUSPECTS)
     if not others:

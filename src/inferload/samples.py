@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferload import hdr
+from inferload.call_log import NO_STAGE
 from inferload.intervals import BATCHES
 from inferload.steady_state import window_medians, windows_of
 from inferload.tally import free_since
@@ -201,8 +202,12 @@ class RawPart:
 
     def stage(self, name: str) -> Durations | None:
         """One stage of the calls that returned, or their wait; ``None`` if there is none."""
-        known = {*self._log.stages, *(["wait_ns"] if self._log.stages else [])}
-        return self.durations(name) if name in known else None
+        stages = self._log.stages
+        if name not in {*stages, "wait_ns"} or not stages:
+            return None
+        there = self._returned(self._of(stages["issue_ns"])) != NO_STAGE
+        values = self._returned(self._of(self._log.duration_ns(name)))[there]
+        return RawDurations(values) if len(values) else None
 
     def _lateness_ns(self) -> Int64s:
         log = self._log

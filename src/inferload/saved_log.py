@@ -22,6 +22,7 @@ from inferload.call_log import (
     CallLog,
     CallTally,
 )
+from inferload.counting import OF_EVERY_CALL
 from inferload.errors import ResultFormatError
 from inferload.hdr import BUCKETS, WindowCounts
 from inferload.log_file import HEADER_BYTES
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
-_OF_ALL = {"response_ns", "service_ns", "queue_ns", "lateness_ns"}
 MAGIC = b"inferload calls\n"
 VERSION = 3
 
@@ -215,7 +215,7 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
         ):
             raise ValueError("counts are not where they can be")
         # a stage is counted of calls that ran on a device
-        if name in _OF_ALL and int(found_counts.sum()) != int(returned.sum()):
+        if name in OF_EVERY_CALL and int(found_counts.sum()) != int(returned.sum()):
             raise ValueError("not every call that returned is counted")
         counts[name] = WindowCounts(windows, cells, found_counts)
         sums[name] = reader.array("<f8", windows)

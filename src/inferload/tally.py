@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import STAGES, CallFailure, CallLog
+from inferload.call_log import NO_STAGE, STAGES, CallFailure, CallLog
 from inferload.counting import WindowCounter
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ class Tally:
             durations["response_ns"] = finished - scheduled
             durations["queue_ns"] = started - scheduled
             durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
-        durations |= {name: rows[name] for name in STAGES if name in rows}
         if "issue_ns" in rows:
-            durations["wait_ns"] = durations["service_ns"] - rows["issue_ns"]
+            durations |= {name: rows[name] for name in STAGES if name in rows}
+            none = rows["issue_ns"] == NO_STAGE
+            wait = durations["service_ns"] - rows["issue_ns"]
+            durations["wait_ns"] = np.where(none, NO_STAGE, wait)
         self._counter.add_rows(finished, rows["error"] < 0, rows["input"], durations)
 
     def _sample(self, first_row: int, rows: dict[str, NDArray[Any]]) -> None:

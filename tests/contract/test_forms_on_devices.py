@@ -101,6 +101,11 @@ def test_doctor_says_of_a_package_whether_it_can_be_loaded(package: Path, tmp_pa
     missing = inferload(tmp_path, "doctor", "no.pt2")
     assert missing.returncode == 1
     assert "no.pt2: is not there" in missing.stdout
+    (tmp_path / "garbage.pt2").write_bytes(b"PK and no more")
+    garbage = inferload(tmp_path, "doctor", "garbage.pt2", str(package), ".")
+    assert garbage.returncode == 1
+    assert "garbage.pt2: cannot be read as a package" in garbage.stdout
+    assert ".: is a folder" in garbage.stdout
 
 
 def test_native_callers_are_not_built_by_a_compiler_that_links_libstdcxx_statically(monkeypatch):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,21 @@ def test_inputs_that_cannot_be_stacked_are_named(other: tuple, says: str):
     assert "inputs 0 (1x3:float32, 1) and 1 (" in str(raised.value)
 
 
+def test_a_tensor_that_is_a_batch_in_one_input_alone_cannot_be_stacked():
+    x = torch.zeros(5, 1)
+    given = [il.CallInput((x, torch.zeros(5))), il.CallInput((torch.zeros(2, 1), torch.zeros(5)))]
+    with pytest.raises(il.PlanError, match="a batch in one of them alone"):
+        stacked(given, 3)
+
+
+def test_constants_of_any_kind_are_compared_with_those_of_other_inputs_alone():
+    nan = il.CallInput((torch.zeros(1, 3), torch.full((2,), float("nan")), np.zeros(3)))
+    (two,) = stacked([nan], 2)
+    assert two.args[0].shape == (2, 3)
+    with pytest.raises(il.PlanError, match="another constant"):
+        stacked([nan, il.CallInput((torch.zeros(1, 3), nan.args[1], np.ones(3)))], 2)
+
+
 def test_an_input_without_a_dimension_has_no_batch():
     with pytest.raises(il.PlanError, match="no tensor with a dimension 0"):
         stacked([il.CallInput((torch.tensor(1.0), "x"))], 2)
@@ -98,7 +114,9 @@ def inferload(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
-    done = inferload(tmp_path, "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json")
+    done = inferload(
+        tmp_path, "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json", "--trace", "t.json"
+    )
     assert done.returncode == 1, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     (two,) = [line for line in lines if line and line[0] == "2"]
@@ -107,6 +125,17 @@ def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
         2 * float(two[2].replace(",", "")), rel=0.01
     )
     assert il.load_result(tmp_path / "r-batch2.json").summary.completed_calls == 40
+    assert (tmp_path / "t-batch2.json").is_file()
+
+
+def test_what_no_size_can_run_is_one_sentence(tmp_path: Path):
+    done = inferload(tmp_path, "--batch-sizes", "1,2", "--device", "nonsense")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: device 'nonsense' is unknown")
+    assert done.stdout == ""
+    alone = inferload(tmp_path, "--batch-sizes", "1,2", "--no-isolate")
+    assert alone.returncode == 2
+    assert "leave --no-isolate out" in alone.stderr
 
 
 @pytest.mark.parametrize(
@@ -114,6 +143,7 @@ def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
     [
         ("1,x", "batch sizes '1,x' are not understood: give numbers, as 1,8,64"),
         ("2,2", "batch sizes '2,2' name one twice"),
+        ("9" * 5000, f"batch sizes '{'9' * 5000}' are not understood: give numbers, as 1,8,64"),
         ("0", "batch_size is 0: it must be a whole number from 1 to 1,000,000"),
     ],
 )

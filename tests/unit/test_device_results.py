@@ -67,12 +67,14 @@ def on_a_gpu(monkeypatch):
     monkeypatch.setattr("inferload.local_crew.environment", lambda _: {"devices": []})
     monkeypatch.setattr("inferload.local_crew.info_of", lambda _: info)
     monkeypatch.setattr("inferload.local_crew.forget_peaks", lambda _: None)
+    monkeypatch.setattr("inferload.local_crew.settle", lambda _: None)
     memory = DeviceMemory(device="cuda:0", peak_allocated_bytes=5, peak_reserved_bytes=9)
     monkeypatch.setattr("inferload.local_crew.memory_of", lambda _: memory)
 
 
 def run(**options) -> il.RunResult:
-    return il.run(torch.nn.Identity(), [torch.zeros(2)], warmup="fixed", **options)
+    inputs = [il.CallInput((torch.zeros(2),), items=4)]
+    return il.run(torch.nn.Identity(), inputs, warmup="fixed", **options)
 
 
 def test_energy_clocks_and_memory_are_those_of_the_device_over_the_measured_part(on_a_gpu):
@@ -81,6 +83,7 @@ def test_energy_clocks_and_memory_are_those_of_the_device_over_the_measured_part
     calls, duration_s = result.summary.completed_calls, result.summary.duration_s
     assert device.energy_j == pytest.approx(100 * duration_s, rel=1e-6)
     assert device.energy_per_call_j == pytest.approx(device.energy_j / calls)
+    assert device.energy_per_item_j == pytest.approx(device.energy_j / calls / 4)
     assert (device.sm_clock_mhz, device.max_sm_clock_mhz) == (1500, 1980)
     assert (device.power_w, device.power_limit_w) == (100, 700)
     assert (device.peak_allocated_bytes, device.peak_reserved_bytes) == (5, 9)
@@ -126,6 +129,12 @@ def test_torchs_advice_is_left_out_of_what_a_device_says():
         "free of 79.10 GiB"
     )
     assert not is_fatal(text)
+    scripted = "RuntimeError: The following operation failed.\nTraceback of TorchScript:\n"
+    assert in_short(scripted + "RuntimeError: CUDA error: device-side assert triggered\nmore") == (
+        "RuntimeError: CUDA error: device-side assert triggered"
+    )
+    assert in_short(scripted + text).startswith("RuntimeError: CUDA out of memory: 20.00 MiB were")
+    assert not is_fatal("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
     assert in_short("RuntimeError: a\nb") == "RuntimeError: a\nb"
     fatal = "AcceleratorError: CUDA error: an illegal memory access was encountered\nCompile with"
     assert is_fatal(fatal)

@@ -95,7 +95,9 @@ class Asked:
             threads_per_call=self.threads_per_call,
             pin=self.pin,
             timeout_s=_seconds(self.timeout),
-            devices=tuple(one.strip() for one in self.device.split(",")) if self.device else (),
+            devices=()
+            if self.device is None
+            else tuple(one.strip() for one in self.device.split(",")),
             streams=self.streams,
             completion=self.completion,
             transfers=self.transfers,
@@ -118,7 +120,7 @@ class Asked:
         if self.members:
             raise PlanError("--batch-sizes is of one model, and there are several")
         words = [word.strip() for word in (self.batch_sizes or "").split(",")]
-        if not all(word.isascii() and word.isdigit() for word in words):
+        if not all(word.isascii() and word.isdigit() and len(word) < 9 for word in words):
             raise PlanError(
                 f"batch sizes {self.batch_sizes!r} are not understood: give numbers, as 1,8,64"
             )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.cli.asked import Asked
+    from inferload.errors import PlanError
 
 
 def run_batch_sizes(asked: Asked) -> None:
@@ -23,40 +24,56 @@ def run_batch_sizes(asked: Asked) -> None:
         PlanError: nothing can be run.
         typer.Exit: with the exit code, unless that is 0.
     """
-    from inferload.report.batches import BatchLine, batches_table
+    from inferload.errors import PlanError
+    from inferload.report.batches import BatchLine, batches_report
 
     sizes = asked.sizes()
+    if not asked.isolate:
+        raise PlanError(
+            "--batch-sizes makes one run after another, and a call that hangs would end them all "
+            "in this process: leave --no-isolate out"
+        )
+    asked.check_outputs()
     each = [
-        replace(asked, batch_size=size, batch_sizes=None, json=beside_of(asked.json, size))
+        replace(
+            asked,
+            batch_size=size,
+            batch_sizes=None,
+            json=beside_of(asked.json, size),
+            trace=beside_of(asked.trace, size),
+        )
         for size in sizes
     ]
     for one in each:
         one.check_outputs()
+        one.options()
     lines: list[BatchLine] = []
+    refused: PlanError | None = None
     code = 0
     for size, one in zip(sizes, each, strict=True):
         if not asked.quiet:
             output.errors.print(f"batch size {size}")
-        done = _measured(one, first=not lines)
+        done = _measured(one)
         failure = None if done.failure is None else output.with_place(done.failure)
         lines.append(BatchLine(size=size, result=done.result, failure=failure))
+        refused = done.failure if isinstance(done.failure, PlanError) else None
         code = max(code, done.code)
         if done.code == EXIT_INTERRUPTED:
             break
-    output.print_drawn(batches_table(lines))
+    if refused is not None and all(one.result is None for one in lines):
+        raise refused
+    output.print_drawn(batches_report(lines))
     if code:
         raise typer.Exit(code)
 
 
-def _measured(asked: Asked, *, first: bool) -> Done:
-    """One size; what refuses the first one refuses all of them."""
+def _measured(asked: Asked) -> Done:
+    """One size; what refuses it may be its size."""
     from inferload.errors import InferloadError
 
     try:
         return measured_here(asked)
     except InferloadError as error:
-        if first:
-            raise
         return Done(result=None, failure=error, code=output.EXIT_FAILED)
 
 

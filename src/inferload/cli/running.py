@@ -141,9 +141,11 @@ def _in_this_process(
     from inferload.errors import PlanError
 
     if options.processes is not None:
+        why = f"{options.processes} processes were asked for"
+        if len(options.devices) > 1:
+            why = f"{len(options.devices)} devices have a process each"
         raise PlanError(
-            f"--no-isolate runs callers in this process, and {options.processes} processes were "
-            "asked for: leave one of them out"
+            f"--no-isolate runs callers in this process, and {why}: leave one of them out"
         )
     from inferload.signals import PutOff
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.call_log import STAGES
+from inferload.call_log import NO_STAGE, STAGES
 from inferload.inputs import tensors_of
 from inferload.units import NS_PER_MS
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     # Tensors in pinned host memory, and the ones on a device that they are copied to.
     Copies = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
+# Between which marks each stage lies.
+_ALONE = (("device_ns", 0, 3),)
+_WITH_COPIES = (("copy_in_ns", 0, 1), ("device_ns", 1, 2), ("copy_out_ns", 2, 3))
 # Before, after the copies of inputs, after the call, after the copies of outputs.
 MARKS = 4
 
@@ -36,13 +39,15 @@ class DeviceWork:
     is current where the run is started. ``by_event``: a caller waits for an event of its call
     without a spin where the backend can, else for its stream. ``copies_in[caller][input]``: with
     transfers, what is copied to the device before a call; outputs are copied to the host after it.
-    ``timed``: the stages on the device are timed by events.
+    ``timed``: the stages on the device are timed by events. ``whole_devices``: a call is finished
+    when all work on its devices is, because the target has streams of its own.
     """
 
     devices: tuple[torch.device, ...]
     own_streams: bool = True
     by_event: bool = False
     timed: bool = True
+    whole_devices: bool = False
     copies_in: Sequence[Sequence[Copies]] = ()
 
     @property
@@ -80,6 +85,8 @@ class _OnDevice:
         self.wait: Callable[[], None] = self.stream.synchronize
         if work.by_event:
             self.wait = self.marks[-1].synchronize
+        if work.whole_devices:
+            self.wait = partial(torch.get_device_module(device).synchronize, device)
 
 
 class CallerDevices:
@@ -92,12 +99,17 @@ class CallerDevices:
         self._outputs: dict[int, list[torch.Tensor]] = {}
         self.issued_ns = 0
         self._all: list[_OnDevice] = []
-        for device, stream in reversed([*zip(work.devices, shared, strict=True)]):
-            one = _OnDevice(device, stream, work)
-            torch.accelerator.set_stream(one.stream)  # the first one is current in the end
-            self._all.insert(0, one)
+        for device, stream in zip(work.devices, shared, strict=True):
+            self._all.append(_OnDevice(device, stream, work))
+        self._enter()
+        self._spans = _WITH_COPIES if work.transfers else _ALONE
         self._has_events = self._try_events()
         self._timed = self._has_events and work.timed
+
+    def _enter(self) -> None:
+        """Make the caller's streams the current ones, and the first device the current one."""
+        for one in reversed(self._all):
+            torch.accelerator.set_stream(one.stream)
 
     def _try_events(self) -> bool:
         try:
@@ -118,10 +130,11 @@ class CallerDevices:
             issue = self._with_copies(number, function)
         else:
             issue = self._between(0, MARKS - 1, function)
-        waits, now = tuple(one.wait for one in self._all), self._now
+        waits, now, enter = tuple(one.wait for one in self._all), self._now, self._enter
 
         def call() -> Any:
             try:
+                enter()  # the call before may have left another stream
                 output = issue()
                 self.issued_ns = now()
                 for wait in waits:
@@ -172,7 +185,7 @@ class CallerDevices:
     def _copy_out(self, number: int, output: Any) -> None:
         found = tensors_of(output)
         hosts = self._outputs.get(number, [])
-        if [host.shape for host in hosts] != [one.shape for one in found]:
+        if [(host.shape, host.dtype) for host in hosts] != [(o.shape, o.dtype) for o in found]:
             hosts = [
                 torch.empty(one.shape, dtype=one.dtype, device="cpu", pin_memory=True)
                 for one in found
@@ -191,19 +204,20 @@ class CallerDevices:
 
     def _elapsed_ns(self, begin: int, end: int) -> int:
         spans_ms = [one.marks[begin].elapsed_time(one.marks[end]) for one in self._all]
-        return int(max(spans_ms) * NS_PER_MS)
+        return round(float(max(spans_ms)) * NS_PER_MS)
 
     def note(self, columns: Mapping[str, NDArray[Any]], place: int, started_ns: int) -> None:
         """Write the stages of the call that has just returned to its row."""
         columns["issue_ns"][place] = self.issued_ns - started_ns
         if not self._timed:
             return
-        if not self._copies:
-            columns["device_ns"][place] = self._elapsed_ns(0, 3)
-            return
-        columns["copy_in_ns"][place] = self._elapsed_ns(0, 1)
-        columns["device_ns"][place] = self._elapsed_ns(1, 2)
-        columns["copy_out_ns"][place] = self._elapsed_ns(2, 3)
+        try:
+            for name, begin, end in self._spans:
+                columns[name][place] = self._elapsed_ns(begin, end)
+        except RuntimeError:
+            # another call made the device fail since: the next one will say so
+            for name in self._work.stages:
+                columns[name][place] = NO_STAGE
 
 
 def pinned_copies(given: Any, on_device: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:

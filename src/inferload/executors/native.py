@@ -66,7 +66,7 @@ class RunningNative:
         if work is not None:
             plan.devices = [str(device) for device in work.devices]
             plan.own_streams, plan.wait_by_event = work.own_streams, work.by_event
-            plan.timed = work.timed
+            plan.timed, plan.whole_devices = work.timed, work.whole_devices
             plan.stages = len(work.stages)
             plan.events = [[event.cuda_event for event in own] for own in self._events]
         self._callers = callers(

@@ -51,6 +51,7 @@ constexpr int64_t kShortCallNs = 20'000;
 // In the last stretch before a due time a watcher keeps its core.
 constexpr int64_t kYieldNs = 2'000;
 constexpr size_t kFirstCalls = 10;
+constexpr int64_t kNoStage = -1;  // as NO_STAGE in call_log.py
 constexpr size_t kDistinctErrors = 256;
 
 // The columns of a log file, as COLUMNS and STAGES in call_log.py.
@@ -113,11 +114,11 @@ int64_t run_delay_ns() {
 
 // Whether an error means that a device is lost to the process, as is_fatal in device_errors.py.
 bool is_fatal(const std::string& what) {
-  if (what.find("out of memory") != std::string::npos) {
-    return false;
-  }
-  for (const char* words : {"CUDA error:", "HIP error:", "XPU error:", "SIM error:",
-                            "device-side assert", "unspecified launch failure"}) {
+  for (const char* words :
+       {"device-side assert", "illegal memory access", "illegal address", "illegal instruction",
+        "misaligned address", "unspecified launch failure", "hardware stack error",
+        "invalid program counter", "invalid address space", "uncorrectable ECC",
+        "context is destroyed"}) {
     if (what.find(words) != std::string::npos) {
       return true;
     }
@@ -399,6 +400,7 @@ struct Plan {
   bool own_streams;                  // each caller has streams of its own; else the starter's
   bool wait_by_event;                // else by the stream, which mostly means with a spin
   bool timed;                        // stages of calls are timed on the device
+  bool whole_devices;                // a call waits for all work on its devices
   std::vector<std::vector<int64_t>> events;  // of each caller and device: the one it waits for
   int stages;                        // how many columns for stages the log has
   int64_t kept_outputs;    // of each caller, spread over its calls
@@ -418,20 +420,22 @@ class CallerDevices {
  public:
   CallerDevices(const std::vector<c10::Device>& devices, const std::vector<c10::Stream>& shared,
                 const Plan& plan, int32_t caller, const std::vector<Copies>* copies_in)
-      : by_event_(plan.wait_by_event), timed_(plan.timed), copies_in_(copies_in) {
-    for (size_t place = devices.size(); place-- > 0;) {  // the first one is current in the end
+      : by_event_(plan.wait_by_event),
+        timed_(plan.timed),
+        whole_(plan.whole_devices),
+        copies_in_(copies_in) {
+    for (size_t place = 0; place < devices.size(); ++place) {
       const c10::impl::VirtualGuardImpl guard(devices[place].type());
-      guard.setDevice(devices[place]);
       const auto stream =
           plan.own_streams ? guard.getStreamFromGlobalPool(devices[place]) : shared[place];
-      guard.exchangeStream(stream);
       One one{guard, stream, {}};
       if (!plan.events.empty()) {
         one.marks[kEnd] = reinterpret_cast<void*>(plan.events[caller][place]);
         one.end_is_borrowed = true;
       }
-      all_.insert(all_.begin(), one);
+      all_.push_back(one);
     }
+    enter();
     try {  // a backend may have no events, or no timing
       mark(kBegin);
       mark(kEnd);
@@ -458,6 +462,7 @@ class CallerDevices {
   // Everything that one call enqueues, in the order of its marks.
   template <class Call>
   void issue(Call& target, int32_t input) {
+    enter();  // the call before may have left another stream
     mark(kBegin);
     if (copies_in_ != nullptr) {
       copy_in(input);
@@ -474,7 +479,9 @@ class CallerDevices {
   // Returns when the work of the call is finished.
   void wait() const {
     for (const auto& one : all_) {
-      if (by_event_) {
+      if (whole_) {
+        one.guard.synchronizeDevice(one.stream.device_index());
+      } else if (by_event_) {
         one.guard.synchronizeEvent(one.marks[kEnd]);
       } else {
         one.guard.synchronizeStream(one.stream);
@@ -494,13 +501,21 @@ class CallerDevices {
 
   void note_stages(const Columns& log, int64_t place) const {
     if (!timed_) {
-      log.device_ns[place] = 0;
-    } else if (copies_in_ == nullptr) {
-      log.device_ns[place] = elapsed_ns(kBegin, kEnd);
-    } else {
-      log.copy_in_ns[place] = elapsed_ns(kBegin, kCopiedIn);
-      log.device_ns[place] = elapsed_ns(kCopiedIn, kCalled);
-      log.copy_out_ns[place] = elapsed_ns(kCalled, kEnd);
+      return;
+    }
+    try {
+      if (copies_in_ == nullptr) {
+        log.device_ns[place] = elapsed_ns(kBegin, kEnd);
+      } else {
+        log.copy_in_ns[place] = elapsed_ns(kBegin, kCopiedIn);
+        log.device_ns[place] = elapsed_ns(kCopiedIn, kCalled);
+        log.copy_out_ns[place] = elapsed_ns(kCalled, kEnd);
+      }
+    } catch (...) {  // another call made the device fail since: the next one will say so
+      log.issue_ns[place] = log.device_ns[place] = kNoStage;
+      if (copies_in_ != nullptr) {
+        log.copy_in_ns[place] = log.copy_out_ns[place] = kNoStage;
+      }
     }
   }
 
@@ -513,6 +528,14 @@ class CallerDevices {
     void* marks[kMarks] = {};
     bool end_is_borrowed = false;
   };
+
+  // The caller's streams are the current ones, and the first device the current one.
+  void enter() const {
+    for (auto one = all_.rbegin(); one != all_.rend(); ++one) {
+      one->guard.setDevice(one->stream.device());
+      one->guard.exchangeStream(one->stream);
+    }
+  }
 
   void mark(int which) {
     if (timed_ || (by_event_ && which == kEnd)) {
@@ -551,7 +574,8 @@ class CallerDevices {
     host.resize(outputs_.size());
     for (size_t place = 0; place < outputs_.size(); ++place) {
       const auto& output = outputs_[place];
-      if (!host[place].defined() || host[place].sizes() != output.sizes()) {
+      if (!host[place].defined() || host[place].sizes() != output.sizes() ||
+          host[place].scalar_type() != output.scalar_type()) {
         host[place] = at::empty(output.sizes(), output.options().device(c10::kCPU).pinned_memory(true));
       }
       host[place].copy_(output, true);
@@ -560,7 +584,7 @@ class CallerDevices {
   }
 
   std::vector<One> all_;
-  bool by_event_, timed_;
+  bool by_event_, timed_, whole_;
   const std::vector<Copies>* copies_in_;
   std::vector<at::Tensor> outputs_;
   std::vector<std::vector<at::Tensor>> host_outputs_;
@@ -1342,6 +1366,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("own_streams", &Plan::own_streams)
       .def_readwrite("wait_by_event", &Plan::wait_by_event)
       .def_readwrite("timed", &Plan::timed)
+      .def_readwrite("whole_devices", &Plan::whole_devices)
       .def_readwrite("events", &Plan::events)
       .def_readwrite("stages", &Plan::stages)
       .def_readwrite("kept_outputs", &Plan::kept_outputs)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-from inferload.report.devices import joules_text
+from inferload.report.devices import diagnosis, joules_text
 from inferload.units import milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import RenderableType
 
     from inferload.records import RunResult
 
@@ -25,28 +29,40 @@ class BatchLine:
     failure: str | None = None
 
 
+def batches_report(lines: Sequence[BatchLine]) -> RenderableType:
+    """The table, and below it what bounds each size, what it failed by and what is doubtful."""
+    parts: list[RenderableType] = [batches_table(lines), Text()]
+    for one in lines:
+        if one.failure is not None:
+            parts.append(Text(f"batch {one.size}: {one.failure}", style="red"))
+        if one.result is None:
+            continue
+        if (bound := diagnosis(one.result)) is not None:
+            parts.append(Text(f"batch {one.size}: {bound}"))
+        parts += [
+            Text(f"! batch {one.size}: {warning.message} [{warning.code}]", style="yellow")
+            for warning in one.result.warnings
+        ]
+    return Group(*parts)
+
+
 def batches_table(lines: Sequence[BatchLine]) -> Table:
     """A line for each size: items and calls per second, latency, time on the device, energy."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    on_device = any(one.result is not None and one.result.summary.stages for one in lines)
-    energy = any(one.result is not None and _energy_per_item_j(one.result) for one in lines)
+    results = [one.result for one in lines if one.result is not None]
+    on_device = any(result.summary.stages for result in results)
+    energy = any(_energy_per_item_j(result) for result in results)
     names = ["batch", "items/s", "calls/s", "p50", "p99", *["device"] * on_device]
-    names += ["J/item"] * energy + ["warnings"]
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
-    rates = [one.result.summary.throughput_items_per_s.value for one in lines if one.result]
+    for name in [*names, *["J/item"] * energy, ""]:
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    most = max((one.summary.throughput_items_per_s.value for one in results), default=0.0)
     for one in lines:
-        if one.result is None:
-            table.add_row(str(one.size), *["-"] * (len(names) - 1), one.failure or "failed")
+        summary = None if one.result is None else one.result.summary
+        if one.result is None or summary is None or summary.response_ms is None:
+            table.add_row(str(one.size), *["-"] * (len(names) - 1 + energy), "failed")
             continue
-        summary = one.result.summary
-        quantiles = [
-            None if summary.response_ms is None else getattr(summary.response_ms, name)
-            for name in ("p50", "p99")
-        ]
+        quantiles = (summary.response_ms.p50, summary.response_ms.p99)
         cells = [
-            str(one.size),
             rate_text(summary.throughput_items_per_s.value),
             rate_text(summary.throughput_calls_per_s.value),
             *("-" if q is None else milliseconds_text(q.value) for q in quantiles),
@@ -57,10 +73,9 @@ def batches_table(lines: Sequence[BatchLine]) -> Table:
         if energy:
             joules = _energy_per_item_j(one.result)
             cells.append("-" if joules is None else joules_text(joules))
-        most = summary.throughput_items_per_s.value == max(rates)
-        note = one.failure or ("most items" if most and len(rates) > 1 else "")
-        cells += [str(len(one.result.warnings)), note]
-        table.add_row(*cells, style="bold" if most and not one.failure else None)
+        best = summary.throughput_items_per_s.value == most and len(results) > 1
+        note = "failed" if one.failure is not None else "most items" if best else ""
+        table.add_row(str(one.size), *cells, note, style="bold" if note == "most items" else None)
     return table
 
 

@@ -53,7 +53,7 @@ def devices_table(result: RunResult) -> Table:
     columns = ["device", "calls/s", "p50", "p99", "busy", "clock", "power", "J/call", "peak memory"]
     items = any(n != 1 for n in result.spec.items_per_input)
     if items:
-        columns.insert(columns.index("J/call") + 1, "J/item")
+        columns[columns.index("J/call")] = "J/item"
     for name in columns:
         table.add_column(name, justify="left" if name == "device" else "right", no_wrap=True)
     for one in result.devices:
@@ -65,11 +65,9 @@ def devices_table(result: RunResult) -> Table:
             "-" if one.utilization_fraction is None else f"{one.utilization_fraction:.0%}",
             "-" if one.sm_clock_mhz is None else f"{one.sm_clock_mhz:.0f} MHz",
             "-" if one.power_w is None else f"{one.power_w:.0f} W",
-            _or_dash(one.energy_per_call_j, joules_text),
+            _or_dash(one.energy_per_item_j if items else one.energy_per_call_j, joules_text),
             _memory(one),
         ]
-        if items:
-            cells.insert(-1, _or_dash(one.energy_per_item_j, joules_text))
         table.add_row(*cells)
     return table
 
@@ -123,10 +121,15 @@ def diagnosis(result: RunResult) -> str | None:
             f"bound by its queue: {share} is waiting for a free caller; add callers, or call less"
         )
     if largest == "issue":
-        hint = "larger batches" if spec.form == "cudagraph" else "CUDA graphs or larger batches"
-        if spec.executor == "threads" and spec.callers_per_process > 1:
-            hint += ", or callers without the GIL (--form aoti)"
-        return f"bound by issue time: {share} is the CPU launching kernels; try {hint}"
+        said = f"bound by issue time: {share} is the CPU launching kernels; try"
+        if spec.form == "cudagraph":
+            return f"{said} larger batches"
+        python = spec.executor == "threads" and spec.callers_per_process > 1
+        without_gil = ", or callers without the GIL (--form aoti)" if python else ""
+        return (
+            f"{said} CUDA graphs or larger batches{without_gil} (or does the model wait for the "
+            "device itself, by .item() or .cpu()?)"
+        )
     return f"bound by {_bound_by_device(stages, share, spec)}"
 
 

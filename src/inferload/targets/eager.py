@@ -79,7 +79,7 @@ class CompiledTarget(CallableTarget):
             PlanError: torch.compile would replay CUDA graphs, which cannot have several callers.
         """
         on_cuda = any(t.is_cuda for one in inputs for t in tensors_of((one.args, one.kwargs)))
-        if on_cuda and _compiler_config(self._function).get("triton.cudagraphs"):
+        if on_cuda and _replays_graphs(self._function):
             raise PlanError(
                 f"{self.name} was compiled in a mode that replays CUDA graphs (reduce-overhead, "
                 "max-autotune). torch keeps these graphs for one thread: in others a call fails, "
@@ -142,6 +142,14 @@ def is_compiled(model: object) -> bool:
         or hasattr(model, "_torchdynamo_orig_callable")
         or getattr(model, "_compiled_call_impl", None) is not None
     )
+
+
+def _replays_graphs(function: Any) -> bool:
+    """Whether inductor replays CUDA graphs, by the mode of a function or by its own settings."""
+    from torch._inductor import config  # a compiled function has imported it
+
+    own = _compiler_config(function).get("triton.cudagraphs")
+    return bool(config.triton.cudagraphs if own is None else own)
 
 
 def _compiler_config(function: Any) -> dict[str, Any]:

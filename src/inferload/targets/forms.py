@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
+from inferload.device_errors import in_short
 from inferload.errors import PlanError
 from inferload.inputs import owned, tensors_of
 from inferload.records import RunWarning
@@ -75,7 +76,7 @@ def as_form(
         except (Exception, SystemExit) as error:
             raise PlanError(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{_first_line(error)}"
+                f"{in_short(_first_line(error))}"
             ) from error
 
 

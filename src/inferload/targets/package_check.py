@@ -61,6 +61,15 @@ def libraries_needed(content: Content) -> tuple[str, ...] | None:
         return None
 
 
+def shared_objects(path: Path) -> tuple[str, ...]:
+    """The names of the shared objects in a package; none if it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name for name in archive.namelist() if name.endswith(".so"))
+    except _UNREADABLE:
+        return ()
+
+
 def statically_linked_objects(path: Path) -> tuple[str, ...]:
     """The shared objects in a package that hold and export a libstdc++; none if it is damaged."""
     try:
