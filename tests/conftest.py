@@ -13,6 +13,11 @@ from inferload.targets.forms import as_form
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests on the simulated device last: from then on this process has an accelerator."""
+    items.sort(key=lambda item: item.path.name in {"test_simulated_device.py", "test_devices.py"})
+
+
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An AOTInductor package of the small model, batch dimension dynamic; takes half a minute."""

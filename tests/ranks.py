@@ -62,7 +62,6 @@ def execution_of(log: CallLog, **changes: object) -> Execution:
         pid=1,
         spec=SPEC,
         environment={"cpu": "simulated", "cores": 2, "usable_cores": 2.0, "torch": "2"},
-        on_device=False,
         warnings=(),
         prepare_s=1.0,
     )
