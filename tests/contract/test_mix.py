@@ -256,7 +256,9 @@ def test_models_with_callers_of_their_own_share_a_number_of_calls_exactly(proces
         int((log.input == 3).sum()),
     ]
     assert [one.verification.differing for one in result.models] == [0, 0]
-    assert all(one.verification.compared > 0 for one in result.models)
+    # native callers may have made all of the calls before a Python thread of the other model ran
+    called = [one.completed_calls > 0 for one in result.models]
+    assert [one.verification.compared > 0 for one in result.models] == called
     assert sum(one.completed_calls for one in result.processes) == 20_000
     assert any(one.code == "weights-unused" for one in result.warnings)
 

@@ -130,9 +130,10 @@ def test_python_callers_that_hold_the_gil_are_found():
 def test_garbage_collection_within_the_run_is_found():
     import gc
 
-    result = result_of_callable(lambda _: gc.collect(), calls=5, callers=1)
+    result = result_of_callable(lambda _: gc.collect(), calls=20, callers=1)
     message = next(one.message for one in result.warnings if one.code == "gc")
-    assert int(re.search(r"ran (\d+) times", message)[1]) >= 5
+    # a call of collect() returns at once while another thread collects
+    assert int(re.search(r"ran (\d+) times", message)[1]) >= 10
 
 
 def result_of_callable(function, calls: int = 400, callers: int = 2) -> il.RunResult:

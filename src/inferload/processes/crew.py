@@ -323,7 +323,8 @@ class ProcessCrew:
         # the children of a nursery share what tells of their ends
         heard = wait(list({thing: 0 for one in alive for thing in one.waited_for}), timeout_s)
         for process in alive:
-            if not any(thing in heard for thing in process.waited_for):
+            # what tells of one end may have been read with what tells of another
+            if not process.exited and not any(thing in heard for thing in process.waited_for):
                 continue
             for word, *rest in process.heard():
                 if word == say.STAGE and announce is not None:

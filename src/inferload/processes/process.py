@@ -44,6 +44,8 @@ class CallersProcess:
         #: Of each of its lanes, at the end.
         self.reports: Sequence[PartReport] = ()
         self.exceptions: Sequence[bytes | None] = ()
+        #: Whether it ended without a report, as of the last time it was heard.
+        self.died = False
 
     @property
     def pid(self) -> int:
@@ -56,9 +58,9 @@ class CallersProcess:
         return [self._connection, self._process.sentinel]
 
     @property
-    def died(self) -> bool:
-        """Whether it ended without a report."""
-        return not self.reports and self._process.exitcode is not None
+    def exited(self) -> bool:
+        """Whether the process is gone; what it said before may be unheard."""
+        return self._process.exitcode is not None
 
     @property
     def ended(self) -> bool:
@@ -96,15 +98,20 @@ class CallersProcess:
 
     def heard(self) -> list[tuple[Any, ...]]:
         """What it has said since; what concerns its state is noted here."""
-        messages: list[tuple[Any, ...]] = []
         # the exit code is read first: what was said before the end is there afterwards
-        ended = self._process.exitcode is not None
+        exited, messages = self.exited, self._said()
+        if not exited and not messages:
+            self._process.join(0.05)  # its connection closed: it is just ending
+            exited, messages = self.exited, self._said()
+        self.died = exited and not self.reports
+        return messages
+
+    def _said(self) -> list[tuple[Any, ...]]:
+        messages: list[tuple[Any, ...]] = []
         with suppress(EOFError, OSError):
             while self._connection.poll():
                 messages.append(self._connection.recv())
                 self._note(messages[-1])
-        if not ended and not messages:
-            self._process.join(0.05)  # its connection closed: it is just ending
         return messages
 
     def _note(self, message: tuple[Any, ...]) -> None:
