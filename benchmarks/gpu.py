@@ -15,29 +15,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import numpy as np
 import torch
 from torch.utils.throughput_benchmark import ThroughputBenchmark
 
 import inferload as il
+from gpu_long_calls import DEVICE, linears, long_call_rows
 from inferload import plan
 from inferload.executors.device_work import DeviceWork
 from inferload.machine import cpu_model, usable_cores
 from inferload.targets.forms import as_form
-from measuring import GPU_HEADING, Row, T, alternated, middle_and_range, print_rows
+from measuring import (
+    GPU_HEADING,
+    Row,
+    alternated,
+    middle_and_range,
+    print_rows,
+    rates_row,
+    to_and_fro,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CALLERS = 16
-REST_S = 0.4
-DEVICE = "cuda"
-
-
-def linears(count: int, width: int, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
-    """So many linear layers, one after another."""
-    layers = [torch.nn.Linear(width, width) for _ in range(count)]
-    return torch.nn.Sequential(*layers).eval().to(DEVICE, dtype)
 
 
 def ours(model: object, x: torch.Tensor, calls: int, callers: int = CALLERS, **how: Any) -> float:
@@ -55,19 +55,6 @@ def reference(model: Any, x: torch.Tensor, calls: int, callers: int = CALLERS) -
     stats = bench.benchmark(num_calling_threads=callers, num_warmup_iters=20, num_iters=calls)
     torch.cuda.synchronize()
     return float(stats.iters_per_second)
-
-
-def rates_row(measure: str, mine: list[float], its: list[float], reach: str) -> Row:
-    """Calls per second of both, and the ratio round by round."""
-    ratios = [a / b for a, b in zip(mine, its, strict=True)]
-    return Row(
-        measure=measure,
-        ours=f"{statistics.median(mine):,.0f}/s",
-        reference=f"{statistics.median(its):,.0f}/s",
-        figure=f"{statistics.median(ratios):.2f}x",
-        spread=f"{min(ratios):.2f}-{max(ratios):.2f}",
-        reach=reach,
-    )
 
 
 def script_rows(rounds: int, scale: int) -> list[Row]:
@@ -125,123 +112,6 @@ def aoti_rows(rounds: int, scale: int) -> list[Row]:
             rates_row(f"{name}: AOTInductor against the reference", mine, its, reach),
             rates_row(f"{name}: AOTInductor, Python callers", python, its, "-"),
         ]
-    return rows
-
-
-def device_us(model: Callable[[torch.Tensor], object], x: torch.Tensor, calls: int) -> float:
-    """The median time that the device takes for a call, by events around each, one at a time."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    found = []
-    with torch.inference_mode():
-        for _ in range(calls + 10):
-            begin.record()
-            model(x)
-            end.record()
-            end.synchronize()
-            found.append(begin.elapsed_time(end))
-    return 1e3 * float(statistics.median(found[10:]))
-
-
-def left_ms() -> float:
-    """How long the device still works."""
-    began = time.perf_counter()
-    torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - began)
-
-
-def rested(function: Callable[[], float]) -> Callable[[], float]:
-    """The function after a pause, so that the device is as cool and its clock as high each time."""
-
-    def run() -> float:
-        torch.cuda.synchronize()
-        time.sleep(REST_S)
-        return function()
-
-    return run
-
-
-def to_and_fro(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
-    """As ``alternated``, every second round backwards: clocks fall while a device is at work."""
-    values: list[list[T]] = [[] for _ in timed]
-    order = list(range(len(timed)))
-    for _ in range(rounds):
-        for place in order:
-            values[place].append(timed[place]())
-        order.reverse()
-    return values
-
-
-def long_call_rows(rounds: int, scale: int) -> list[Row]:
-    """Calls that take the device far longer than their issue: what is said to be their time."""
-    eager = linears(8, 8192, torch.bfloat16)
-    script = torch.jit.script(eager)
-    x = torch.randn(512, 8192, device=DEVICE, dtype=torch.bfloat16)
-    rows = []
-    for calls in (10, 30, 100) if scale == 1 else (10,):
-        within: list[float] = []
-        tails: dict[str, list[float]] = {"ours": [], "reference": []}
-
-        def service_us(
-            calls: int = calls,
-            tails: dict[str, list[float]] = tails,
-            within: list[float] = within,
-        ) -> float:
-            result = il.run(script, [x], calls=calls, telemetry=False)
-            tails["ours"].append(left_ms())
-            log = result.log
-            within.append(float(np.median(log.service_ns) / np.median(log.stages["device_ns"])))
-            return float(np.median(log.service_ns)) / 1e3
-
-        def reported_us(calls: int = calls, tails: dict[str, list[float]] = tails) -> float:
-            bench = ThroughputBenchmark(script)
-            bench.add_input(x)
-            stats = bench.benchmark(num_iters=calls)
-            tails["reference"].append(left_ms())
-            return 1e3 * float(stats.latency_avg_ms)
-
-        mine, its, true = to_and_fro(
-            rounds,
-            rested(service_us),
-            rested(reported_us),
-            rested(partial(device_us, script, x, calls)),
-        )
-        name = f"8 x Linear(8192) bf16, batch 512, {calls} calls"
-        for what, found, reach in (
-            ("median service", mine, "within 3 %"),
-            ("the reference's latency", its, "-"),
-        ):
-            ratios = [a / b for a, b in zip(found, true, strict=True)]
-            rows.append(
-                Row(
-                    measure=f"{name}: {what}, against a loop timed by events",
-                    ours=f"{statistics.median(found):,.0f} us",
-                    reference=f"{statistics.median(true):,.0f} us",
-                    figure=f"{statistics.median(ratios):.3f}x",
-                    spread=f"{min(ratios):.3f}-{max(ratios):.3f}",
-                    reach=reach,
-                )
-            )
-        middle, low, high = middle_and_range(within)
-        rows.append(
-            Row(
-                measure=f"{name}: median service, against events around the same calls",
-                ours=f"{statistics.median(mine):,.0f} us",
-                reference="-",
-                figure=f"{middle:.3f}x",
-                spread=f"{low:.3f}-{high:.3f}",
-                reach="within 3 %",
-            )
-        )
-        rows.append(
-            Row(
-                measure=f"{name}: device still at work when the run has returned",
-                ours=f"{max(tails['ours']):.3f} ms",
-                reference=f"{statistics.median(tails['reference']):.1f} ms",
-                figure=f"{max(tails['ours']):.3f} ms",
-                spread=f"{min(tails['ours']):.3f}-{max(tails['ours']):.3f}",
-                reach="<= 0.1 ms",
-            )
-        )
     return rows
 
 

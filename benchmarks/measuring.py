@@ -62,6 +62,17 @@ def alternated(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
     return values
 
 
+def to_and_fro(rounds: int, *timed: Callable[[], T]) -> list[list[T]]:
+    """As ``alternated``, every second round backwards: clocks fall while a device is at work."""
+    values: list[list[T]] = [[] for _ in timed]
+    order = list(range(len(timed)))
+    for _ in range(rounds):
+        for place in order:
+            values[place].append(timed[place]())
+        order.reverse()
+    return values
+
+
 def middle_and_range(values: list[float]) -> tuple[float, float, float]:
     """The median, the least and the greatest."""
     return statistics.median(values), min(values), max(values)
@@ -79,6 +90,19 @@ def ratio_row(
         reference=f"{statistics.median(its):,.0f} ns",
         figure=f"{statistics.median(ratios):.3f}x",
         spread=f"{min(ratios):.3f}-{max(ratios):.3f}",
+        reach=reach,
+    )
+
+
+def rates_row(measure: str, mine: list[float], its: list[float], reach: str) -> Row:
+    """Calls per second of two sides that alternated, and the ratio round by round."""
+    ratios = [a / b for a, b in zip(mine, its, strict=True)]
+    return Row(
+        measure=measure,
+        ours=f"{statistics.median(mine):,.0f}/s",
+        reference=f"{statistics.median(its):,.0f}/s",
+        figure=f"{statistics.median(ratios):.2f}x",
+        spread=f"{min(ratios):.2f}-{max(ratios):.2f}",
         reach=reach,
     )
 

@@ -40,6 +40,17 @@ class FailsOnNegative(torch.nn.Module):
         return torch.ops.sim.work(x, 2_000_000)
 
 
+class RaisesOnNegative(torch.nn.Module):
+    """Raises on an input below zero, with work left on its stream."""
+
+    def forward(self, x: torch.Tensor, below: bool) -> torch.Tensor:
+        if below:
+            left = torch.ops.sim.work(x, 60_000_000)
+            if left.numel() > 0:  # TorchScript leaves out what nobody looks at
+                raise ValueError("an input below zero")
+        return torch.ops.sim.work(x, 1_000_000)
+
+
 class Hog(torch.nn.Module):
     """Takes as many bytes as it is told."""
 

@@ -1,4 +1,4 @@
-"""From what was measured to what is doubtful about it."""
+"""From what was measured to what is doubtful about it, once a run is over."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from inferload.units import bytes_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import torch
 
     from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
@@ -33,115 +31,7 @@ if TYPE_CHECKING:
 
 # Less than this in half a run, or 1 % of what is resident, is no leak to speak of.
 LEAST_LEAK_BYTES = 4 * 2**20
-# torch hands out so many streams of a device before it begins anew (c10/cuda/CUDAStream.cpp).
-STREAMS = 32
 GIL_FORMS = {"eager", "compile", "export", "callable"}
-
-
-def warnings_before(
-    spec: RunSpec,
-    modules: Sequence[torch.nn.Module],
-    *,
-    usable_cores: float,
-    on_device: bool,
-    ranks_here: int = 1,
-) -> list[RunWarning]:
-    """What is doubtful about a run before it has started.
-
-    ``on_device``: the work is not the CPU's, so intra-op threads do not matter. ``spec`` counts the
-    callers of all ``ranks_here``, the ranks of a cluster on this machine.
-    """
-    found = [*_weights_without_a_say(spec), *_streams(spec)]
-    wanted = spec.callers * spec.threads_per_call
-    if wanted > usable_cores and not on_device:
-        fitting = max(int(usable_cores) // spec.processes, 1)
-        callers = min(spec.callers_per_process, fitting)
-        hint = (
-            f"--threads-per-call {max(fitting // callers, 1)} --callers {callers} "
-            "gives each a core of its own"
-            if spec.processes <= usable_cores
-            else f"--processes {max(int(usable_cores), 1)} --callers 1 gives each a core"
-        )
-        if ranks_here > 1:
-            hint = "fewer ranks on this machine (--nproc-per-node), or fewer callers in each"
-        elif len(spec.callers_by_lane) > 1:
-            hint = "fewer callers for each of the models, or --threads-per-call 1"
-        found.append(
-            RunWarning(
-                code="oversubscribed",
-                message=(
-                    f"{spec.callers} callers x {spec.threads_per_call} intra-op threads = {wanted} "
-                    f"threads on {usable_cores:g} usable cores"
-                ),
-                hint=hint,
-            )
-        )
-    if any(module.training and any(_stateful(m) for m in module.modules()) for module in modules):
-        found.append(
-            RunWarning(
-                code="training-mode",
-                message="the model is in training mode: dropout and batch-norm updates are on",
-                hint="call model.eval() first",
-            )
-        )
-    if spec.grad_mode == "grad" and any(
-        parameter.requires_grad for module in modules for parameter in module.parameters()
-    ):
-        found.append(
-            RunWarning(
-                code="grad-enabled",
-                message="gradients are enabled, so every call records an autograd graph",
-                hint="run within torch.inference_mode()",
-            )
-        )
-    return found
-
-
-def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
-    """A closed loop whose models have callers of their own."""
-    shares = [one for one in spec.models if one.callers is not None]
-    if spec.drain_s is not None or len({one.weight for one in shares}) < 2:
-        return []
-    return [
-        RunWarning(
-            code="weights-unused",
-            message=(
-                "in a closed loop callers that call one model only do so as fast as they can: the "
-                "weights of the models have no say"
-            ),
-            hint="--rate draws calls by weight; or let all callers call all models",
-        )
-    ]
-
-
-def _streams(spec: RunSpec) -> list[RunWarning]:
-    """Callers that share a stream of a device."""
-    callers = spec.callers_per_process
-    if not spec.devices or callers == 1:
-        return []
-    if spec.streams == "shared":
-        return [
-            RunWarning(
-                code="one-stream",
-                message=f"{callers} callers share one stream: their calls wait for each other",
-                hint="--streams per-caller gives each its own",
-            )
-        ]
-    if callers <= STREAMS:
-        return []
-    return [
-        RunWarning(
-            code="few-streams",
-            message=f"{callers} callers share the {STREAMS} streams that torch keeps for a device",
-            hint=f"--callers {STREAMS}, or more processes",
-        )
-    ]
-
-
-def _stateful(module: torch.nn.Module) -> bool:
-    """Whether a module computes something else in training mode."""
-    name = str(getattr(module, "original_name", type(module).__name__))
-    return "Dropout" in name or "BatchNorm" in name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

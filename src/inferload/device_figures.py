@@ -8,6 +8,8 @@ from inferload.distribution import Distribution  # noqa: TC001 - pydantic reads 
 
 #: The stages of a call on a device, and its wait.
 STAGE_NAMES = ("issue", "wait", "device", "copy_in", "copy_out")
+#: Below this share of the looks a slower clock is no more than a moment.
+LEAST_SLOWED = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,9 @@ class DeviceFigures:
     ``peak_allocated_bytes`` and ``peak_reserved_bytes``: by torch's allocator, the sum of the peaks
     of its processes. What the driver says (NVML) is of the whole device, whoever uses it: means
     over the measured part, ``energy_j`` all of it if it lasted 1 s at least, and ``throttled`` maps
-    what slowed the clocks down to the fraction of looks that found it. ``None`` where the driver
-    does not say.
+    what slowed the clocks down to the fraction of looks that found it. ``power_capped_fraction`` of
+    the looks found clocks held to the power limit, as is normal at full load. ``None`` where the
+    driver does not say.
     """
 
     device: str
@@ -64,6 +67,7 @@ class DeviceFigures:
     energy_per_call_j: float | None = None
     energy_per_item_j: float | None = None
     throttled: dict[str, float] = field(default_factory=dict)
+    power_capped_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.call_log import NO_STAGE
-from inferload.device_figures import DeviceFigures
-from inferload.gpu_samples import bare_uuid, energy_between, throttled_fractions
+from inferload.device_figures import LEAST_SLOWED, DeviceFigures
+from inferload.gpu_samples import (
+    bare_uuid,
+    energy_between,
+    power_capped_fraction,
+    throttled_fractions,
+)
 from inferload.process_calls import CallsOfLog
 from inferload.records import RunWarning
 from inferload.samples import part_of
@@ -24,8 +29,6 @@ if TYPE_CHECKING:
 
 # The counter of energy moves every 0.1 s (H100): 10 % of this.
 LEAST_ENERGY_S = 1.0
-# Below this share of the looks a slower clock is no more than a moment.
-LEAST_THROTTLED = 0.05
 
 
 def device_figures(
@@ -78,9 +81,10 @@ def _figures(
     ]
     samples = _samples_of(done, processes[0].rank, info)
     seen = {} if samples is None else _seen(samples, summary)
+    measured = (summary.from_s, summary.from_s + duration_s)
     energy_j = None
     if samples is not None and duration_s >= LEAST_ENERGY_S:
-        energy_j = energy_between(samples, summary.from_s, summary.from_s + duration_s)
+        energy_j = energy_between(samples, *measured)
     return DeviceFigures(
         device=info.device,
         name=info.name,
@@ -100,9 +104,10 @@ def _figures(
         energy_j=energy_j,
         energy_per_call_j=energy_j / calls if energy_j is not None and calls else None,
         energy_per_item_j=energy_j / items if energy_j is not None and items else None,
-        throttled={}
+        throttled={} if samples is None else throttled_fractions(samples, *measured),
+        power_capped_fraction=None
         if samples is None
-        else throttled_fractions(samples, summary.from_s, summary.from_s + duration_s),
+        else power_capped_fraction(samples, *measured),
         **seen,
     )
 
@@ -165,7 +170,7 @@ def device_warnings(figures: Sequence[DeviceFigures], troubles: Sequence[str]) -
     """What is doubtful about a run by what its devices did."""
     found = []
     for one in figures:
-        slowed = {why: share for why, share in one.throttled.items() if share >= LEAST_THROTTLED}
+        slowed = {why: share for why, share in one.throttled.items() if share >= LEAST_SLOWED}
         if slowed:
             reasons = ", ".join(f"{why} in {share:.0%}" for why, share in slowed.items())
             clock = ""

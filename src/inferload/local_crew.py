@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload import checks
 from inferload.budget import Budget
+from inferload.checks_before import warnings_before
 from inferload.crew import Part, PartReport, Preparation
 from inferload.devices import forget_peaks, info_of, memory_of, settle
 from inferload.disturbances import PythonWatch
@@ -129,7 +129,7 @@ class LocalCrew:
                 "inputs are on the CPU: give a device, or leave them out"
             )
         spec = self._on_devices(spec)
-        warnings += checks.warnings_before(
+        warnings += warnings_before(
             replace(
                 spec,
                 callers=spec.callers * self._share.processes,

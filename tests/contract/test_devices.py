@@ -327,6 +327,41 @@ def test_work_on_two_devices_is_waited_for_on_both(sim, executor: str):
     assert (result.log.stages["device_ns"] >= 11_990_000).all()
 
 
+def test_peaks_of_memory_are_the_run_s_own_and_those_of_each_device(sim):
+    import simulated_models
+
+    before = torch.zeros(64 << 20, dtype=torch.uint8, device="sim:0")
+    del before
+    given = (torch.ones(1, device="sim:0"), torch.ones(1 << 20, device="sim:1"))
+    with torch.no_grad():
+        result = il.run(simulated_models.OnTwo().eval(), [given], calls=4)
+    first, second = result.devices
+    assert (first.device, second.device) == ("sim:0", "sim:1")
+    assert 0 < first.peak_allocated_bytes < 4 << 20 <= second.peak_allocated_bytes
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_a_call_that_raised_has_left_is_no_other_call_s_time(sim, executor: str):
+    import simulated_models
+
+    model = simulated_models.RaisesOnNegative().eval()
+    model = torch.jit.script(model) if executor == "native" else model
+    x = torch.ones(4)
+    with torch.no_grad():
+        result = il.run(
+            model,
+            [(x, False), (x, True)],
+            calls=20,
+            warmup_calls=0,
+            device="sim:0",
+            executor=executor,
+            on_error="record",
+        )
+    log = result.log
+    assert (log.error >= 0).sum() == 10
+    assert log.service_ns[log.error < 0].max() < 50_000_000  # 1 ms, and what is left takes 60
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

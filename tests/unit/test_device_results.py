@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,8 @@ from inferload.device_errors import in_short, is_fatal
 from inferload.device_figures import DeviceFigures, DeviceInfo, DeviceMemory
 from inferload.device_results import device_warnings
 from inferload.gpu_samples import GpuSamples
+from inferload.report.devices import power_caps
+from inferload.run_options import RunOptions
 from inferload.run_telemetry import Telemetry
 
 UUID = "8f6d0e5c-1a2b"
@@ -90,11 +94,13 @@ def test_energy_clocks_and_memory_are_those_of_the_device_over_the_measured_part
     assert device.peak_used_bytes == 3 << 30
     assert device.throttled["hardware thermal slowdown"] == pytest.approx(0.2, abs=0.05)
     assert device.throttled["power brake"] == 0
+    assert device.power_capped_fraction == pytest.approx(0.8, abs=0.05)
     assert result.cpu_energy_j == pytest.approx(10 * duration_s, rel=1e-6)
     report = " ".join(str(result).split())
     assert "cuda:0" in report
     assert "1500 MHz" in report
     assert "the clocks of cuda:0 were held back (hardware thermal slowdown in 2" in report
+    assert "cuda:0: clocks held to the power limit of 700 W in 8" in report
     assert "made up [no-telemetry]" in report
     assert "energy processor packages" in report
 
@@ -114,6 +120,19 @@ def test_what_slows_the_clocks_for_a_moment_is_no_warning():
     (warning,) = device_warnings([figures(throttled={"power brake": 0.5})], [])
     assert warning.code == "gpu-throttled"
     assert "power brake in 50% of the looks" in warning.message
+
+
+def test_a_power_limit_that_is_met_for_a_moment_is_not_told(on_a_gpu):
+    result = run(calls=100)
+    capped = [replace(result.devices[0], power_capped_fraction=share) for share in (0.04, None)]
+    assert power_caps(replace(result, devices=tuple(capped))) == []
+
+
+def test_ranks_of_one_machine_take_the_devices_in_turn():
+    whole = RunOptions(devices=("cuda:0", "cuda:1", "cuda:2"), processes=2, calls=100)
+    ranks = [whole.of_rank(4 + rank, 6, rank, 2) for rank in (0, 1)]
+    found = [own.device_of(process) for own in ranks for process in (0, 1)]
+    assert found == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
 
 
 ADVICE = "If reserved but unallocated memory is large try setting PYTORCH_CUDA_ALLOC_CONF"

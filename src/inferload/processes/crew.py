@@ -7,38 +7,29 @@ calls behind. Imports no torch: the model is in the other processes.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
 import pickle
 import shutil
 import tempfile
 import time
 from dataclasses import replace
 from itertools import zip_longest
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload import errors
-from inferload.budget import Budget
 from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation, places_of
 from inferload.log_file import LogFile
-from inferload.machine import usable_cores
 from inferload.memory import pss_bytes
 from inferload.outcome import Outcome
 from inferload.processes import assignment as say
-from inferload.processes.assignment import Assignment, Descriptor, SharedLog
-from inferload.processes.entry import main, nursery
-from inferload.processes.handles import Nursery
-from inferload.processes.process import CallersProcess, RunningLane, born_deaf
+from inferload.processes.process import RunningLane
+from inferload.processes.starting import started
 from inferload.signals import PutOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnContext
 
     from typing_extensions import Self
 
@@ -46,7 +37,8 @@ if TYPE_CHECKING:
     from inferload.loads import Schedule
     from inferload.model_source import ModelSource
     from inferload.placement import Place
-    from inferload.processes.handles import Handle
+    from inferload.processes.handles import Nursery
+    from inferload.processes.process import CallersProcess
     from inferload.run_options import RunOptions
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
@@ -119,7 +111,15 @@ class ProcessCrew:
         with PutOff():  # no process may be started that is not known here
             self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
             self._set_aside()
-            self._start_processes()
+            self._processes, self._nursery = started(
+                self._options,
+                self._source,
+                self._places,
+                self._logs,
+                scratch=self._folder,
+                from_here=self._hand is not None,
+                shares_calls=self._is_shared and self._schedules[0][0] is None,
+            )
         if self._hand is not None:
             for process in self._processes:
                 process.hand(self._hand(self._folder))
@@ -160,82 +160,6 @@ class ProcessCrew:
     def _is_shared(self) -> bool:
         """Whether there is more than one log."""
         return self._options.crew_size * len(self._options.callers_by_lane) > 1
-
-    def _start_processes(self) -> None:
-        options, count = self._options, self._options.crew_size
-        context = multiprocessing.get_context("spawn")
-        budget = None
-        if self._is_shared and options.calls is not None and self._schedules[0][0] is None:
-            budget = Budget.of(options.calls)
-        # who gives each process its model: this process, the first one, or its own words
-        gifts = [context.Pipe(duplex=False) for _ in range(count)]
-        from_here = self._hand is not None
-        resource_tracker.ensure_running()  # it would unblock the signals that are put off below
-        assignments = [
-            Assignment(
-                process=number,
-                processes=count,
-                options=replace(
-                    options,
-                    threads_per_call=options.threads_per_call or place.threads_per_call,
-                ),
-                source=self._source,
-                logs=[
-                    SharedLog(
-                        file=Descriptor(log.fileno),
-                        rows=log.rows,
-                        room=log.room,
-                        reserved_rows=log.reserved_rows,
-                    )
-                    for log in logs
-                ],
-                # one each: a descriptor goes along once only
-                budget=None if budget is None else Descriptor(os.dup(budget.fileno)),
-                handed=gifts[number][0] if from_here or number > 0 else None,
-                hands_to=() if from_here or number > 0 else [end for _, end in gifts[1:]],
-                cpus=place.cpus,
-                node=place.node,
-                first_node=self._places[0].node,
-                usable_cores=usable_cores(),
-                scratch=self._folder,
-            )
-            for number, (logs, place) in enumerate(zip(self._logs, self._places, strict=True))
-        ]
-        pipes = [context.Pipe() for _ in range(count)]
-        handles = self._started(
-            context, [(end, own) for (_, end), own in zip(pipes, assignments, strict=True)]
-        )
-        for number, ((own_end, its_end), handle) in enumerate(zip(pipes, handles, strict=True)):
-            its_end.close()
-            gift = gifts[number][1] if from_here else None
-            self._processes.append(CallersProcess(number, handle, own_end, gift))
-        for own in assignments:
-            if own.budget is not None:
-                os.close(own.budget.fileno)
-        for take, give in gifts:
-            take.close()  # so that whoever waits for a gift hears if its giver has died
-            if not from_here:
-                give.close()
-
-    def _started(
-        self, context: SpawnContext, children: list[tuple[Connection, Assignment]]
-    ) -> Sequence[Handle]:
-        """Start one process, or a nursery that forks as many as there are."""
-        if len(children) == 1:
-            (own,) = children
-            process = context.Process(target=main, args=(*own, os.getpid()), name="callers")
-            with born_deaf():
-                process.start()
-            return [process]
-        here, there = context.Pipe()
-        process = context.Process(
-            target=nursery, args=(there, children, os.getpid()), name="nursery"
-        )
-        with born_deaf():
-            process.start()
-        there.close()
-        self._nursery = Nursery(process, here, len(children))
-        return self._nursery.children
 
     def _until(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from inferload.device_figures import LEAST_SLOWED
 from inferload.units import bytes_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ def devices_table(result: RunResult) -> Table:
         ]
         table.add_row(*cells)
     return table
+
+
+def power_caps(result: RunResult) -> list[str]:
+    """A line for each device whose clocks its power limit held back, as is normal at full load."""
+    return [
+        f"{one.device}: clocks held to the power limit"
+        + ("" if one.power_limit_w is None else f" of {one.power_limit_w:.0f} W")
+        + f" in {one.power_capped_fraction:.0%} of the looks"
+        for one in result.devices
+        if (one.power_capped_fraction or 0.0) >= LEAST_SLOWED
+    ]
 
 
 def _or_dash(value: float | None, text: Callable[[float], str]) -> str:

@@ -12,7 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.distribution import QUOTED_QUANTILES, Estimate
-from inferload.report.devices import devices_table, diagnosis, energy_text, stages_table
+from inferload.report.devices import (
+    devices_table,
+    diagnosis,
+    energy_text,
+    power_caps,
+    stages_table,
+)
 from inferload.report.tables import layout_table, models_table, processes_table, ranks_table
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
@@ -59,6 +65,7 @@ def report(result: RunResult) -> RenderableType:
         parts += [Text(), stages_table(result), Text(diagnosis(result) or "", style="bold")]
     if result.devices:
         parts += [Text(), devices_table(result)]
+        parts += [Text(line, style="dim") for line in power_caps(result)]
     if result.models:
         parts += [Text(), models_table(result)]
     if result.ranks:
