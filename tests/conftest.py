@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from inferload.targets.forms import as_form
 
 # Doctests are looked for in every file: to import this one gives the process an accelerator.
 collect_ignore = ["simulated_models.py"]
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
 

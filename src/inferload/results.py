@@ -29,7 +29,7 @@ def result_of(done: Execution) -> RunResult:
     status = _status(done, spec)
     steady = stats.judged(done.log)
     # of a run that a process or a call has ended, what came before it is no warm-up
-    whole = spec.warmup != "auto" or status in {"crashed", "timed out"}
+    whole = spec.warmup != "auto" or status in {"failed", "crashed", "timed out"}
     from_s = 0.0 if whole else stats.cut_of(steady)
     made_calls = done.log.calls_made
     unfinished = max(done.due_calls - made_calls, 0)

@@ -47,6 +47,15 @@ def test_the_first_exception_ends_the_run_and_keeps_what_had_finished(executor):
     assert "negative input" in result.log.errors[0].message
 
 
+def test_nothing_is_cut_of_a_run_that_an_exception_has_ended(monkeypatch):
+    monkeypatch.setattr("inferload.results.stats.cut_of", lambda _: 30.0)  # after all of it
+    with pytest.raises(il.CallError) as error:
+        il.run(models.RaisesOnNegative(), [X] * 9 + [-X], duration_s=60.0, warmup_calls=0)
+    result = error.value.result
+    assert result.spec.warmup == "auto"
+    assert (result.summary.from_s, result.summary.failed_calls) == (0.0, 1)
+
+
 @pytest.mark.parametrize("executor", BOTH)
 def test_recorded_exceptions_are_logged_and_the_run_goes_on(executor):
     model = for_executor(models.RaisesOnNegative(), executor)
