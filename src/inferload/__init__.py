@@ -21,9 +21,11 @@ if TYPE_CHECKING:
         PlanError,
         ResultFormatError,
         RunInterrupted,
+        StudyInterrupted,
         TargetCrashed,
     )
     from inferload.inputs import CallInput
+    from inferload.limits import Judgement, Limit
     from inferload.loads import ClosedLoop, OpenLoop
     from inferload.mix import Mix
     from inferload.records import (
@@ -41,8 +43,19 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
+    from inferload.search import find_max_rate, sweep
     from inferload.stats import certificate
     from inferload.storage import load_result
+    from inferload.studies.files import load_study
+    from inferload.studies.records import (
+        MaxRate,
+        Probe,
+        Settings,
+        StudyRun,
+        Sweep,
+        SweepPoint,
+        UslFit,
+    )
     from inferload.targets.base import Target
 
 __version__ = "0.1.0"
@@ -57,9 +70,11 @@ _HOMES = {
         "PlanError",
         "ResultFormatError",
         "RunInterrupted",
+        "StudyInterrupted",
         "TargetCrashed",
     ),
     "inputs": ("CallInput",),
+    "limits": ("Judgement", "Limit"),
     "loads": ("ClosedLoop", "OpenLoop"),
     "mix": ("Mix",),
     "device_figures": ("DeviceFigures", "StageFigures"),
@@ -80,8 +95,19 @@ _HOMES = {
         "Summary",
         "Verification",
     ),
+    "search": ("find_max_rate", "sweep"),
     "stats": ("certificate",),
     "storage": ("load_result",),
+    "studies.files": ("load_study",),
+    "studies.records": (
+        "MaxRate",
+        "Probe",
+        "Settings",
+        "StudyRun",
+        "Sweep",
+        "SweepPoint",
+        "UslFit",
+    ),
     "targets.base": ("Target",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -101,6 +127,9 @@ __all__ = [
     "Estimate",
     "ExecutionStats",
     "InferloadError",
+    "Judgement",
+    "Limit",
+    "MaxRate",
     "MemoryUse",
     "Mix",
     "ModelFigures",
@@ -108,6 +137,7 @@ __all__ = [
     "NativeBuildError",
     "OpenLoop",
     "PlanError",
+    "Probe",
     "ProcessFigures",
     "ResultFormatError",
     "RunInterrupted",
@@ -115,17 +145,26 @@ __all__ = [
     "RunSpec",
     "RunWarning",
     "SetUp",
+    "Settings",
     "StageFigures",
     "SteadyState",
+    "StudyInterrupted",
+    "StudyRun",
     "Summary",
+    "Sweep",
+    "SweepPoint",
     "Target",
     "TargetCrashed",
     "ThroughputBenchmark",
+    "UslFit",
     "Verification",
     "certificate",
+    "find_max_rate",
     "format_time",
     "load_result",
+    "load_study",
     "run",
+    "sweep",
 ]
 
 

@@ -36,14 +36,25 @@ if TYPE_CHECKING:
     from inferload.targets.base import Target
 
 
-class _Logging:
+class Logging:
+    """An observer that tells the log of this package."""
+
     def stage(self, text: str) -> None:
+        """Log it."""
         # A build takes half a minute: it is said even where nobody set logging up.
         level = logging.WARNING if "compiling" in text else logging.INFO
         logging.getLogger("inferload").log(level, text)
 
     def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        pass
+        """Nothing."""
+
+    def begins(self, text: str) -> None:
+        """Log it."""
+        logging.getLogger("inferload").info(text)
+
+    def found(self, text: str) -> None:
+        """Log it."""
+        logging.getLogger("inferload").info(text)
 
 
 def run(
@@ -153,7 +164,7 @@ def run(
         processes=processes,
         threads_per_call=threads_per_call,
         timeout_s=timeout_s,
-        devices=_names_of(device),
+        devices=names_of_devices(device),
         streams=streams,
         completion=completion,
         transfers=transfers,
@@ -164,7 +175,19 @@ def run(
         verify=verify,
         trace=None if trace is None else Path(trace),
     ).checked()
-    observer = observer or _Logging()
+    return run_with(model, inputs, options, batch_size=batch_size, observer=observer)
+
+
+def run_with(
+    model: object,
+    inputs: object,
+    options: RunOptions,
+    *,
+    batch_size: int | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Run a model as checked options say; see :func:`run`."""
+    observer = observer or Logging()
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
         inputs = stacked(as_call_inputs(inputs), batch_size)
@@ -195,7 +218,7 @@ def run(
         return run_crew(elsewhere, options, observer)
 
 
-def _names_of(device: object) -> tuple[str, ...]:
+def names_of_devices(device: object) -> tuple[str, ...]:
     """The names of a device, given by its name or as an object, or of several.
 
     Raises:

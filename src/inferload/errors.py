@@ -10,7 +10,8 @@
         ├── NativeBuildError    the native callers could not be compiled or loaded
         └── ResultFormatError   a file is not a result this version can read
     KeyboardInterrupt
-    └── RunInterrupted          Ctrl-C or SIGTERM ended a run; carries the partial result
+    ├── RunInterrupted          Ctrl-C or SIGTERM ended a run; carries the partial result
+    └── StudyInterrupted        Ctrl-C or SIGTERM ended a study; carries what was done
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
+    from inferload.studies.records import MaxRate, Sweep
 
 
 class InferloadError(Exception):
@@ -83,3 +85,11 @@ class RunInterrupted(KeyboardInterrupt):
         super().__init__(message)
         self.result = result
         self.abandoned = abandoned
+
+
+class StudyInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM ended a sweep or a search; ``study`` holds every run that was finished."""
+
+    def __init__(self, message: str, *, study: Sweep | MaxRate) -> None:
+        super().__init__(message)
+        self.study = study

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
     from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
-    from inferload.stopping import StopByPrecision
+    from inferload.stopping import StopRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def execute(
     options: RunOptions,
     observer: Observer,
     signals: StopSignals,
-    rule: StopByPrecision | None = None,
+    rule: StopRule | None = None,
 ) -> Execution:
     """Run a crew that is prepared.
 

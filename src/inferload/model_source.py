@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What a model can be turned into.
+FORMS = ("eager", "compile", "script", "export", "aoti", "cudagraph")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSource:

@@ -15,6 +15,8 @@ from inferload.placement import Place, places, usable_cpus
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from inferload.limits import Limit
+
 EXECUTORS = ("auto", "threads", "native", "processes")
 STREAMS = ("per-caller", "shared")
 COMPLETIONS = ("event", "sync")
@@ -44,6 +46,7 @@ class RunOptions:
     ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
     ``rank``: which of the ``ranks`` of a cluster these are the options of, and ``local_rank`` which
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
+    ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
     """
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
@@ -75,6 +78,7 @@ class RunOptions:
     local_rank: int = 0
     local_ranks: int = 1
     calls_of_all: int | None = None
+    decide: tuple[Limit, ...] = ()
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.

@@ -12,7 +12,7 @@ from inferload.errors import CallError, RunInterrupted, TargetCrashed
 from inferload.execution import execute
 from inferload.results import result_of
 from inferload.signals import StopSignals
-from inferload.stopping import StopByPrecision
+from inferload.stopping import StopByLimits, StopByPrecision
 
 if TYPE_CHECKING:
     from inferload.crew import Crew, Observer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inferload.outcome import FirstFailure
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.stopping import StopRule
 
 # Summarizing so many takes a noticeable while.
 MANY_CALLS = 1_000_000
@@ -38,9 +39,12 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
         RunInterrupted: Ctrl-C or SIGTERM.
     """
     ready = crew.prepare(observer.stage)
-    rule = None
+    rule: StopRule | None = None
+    cut = options.warmup == "auto"
     if options.precision is not None:
-        rule = StopByPrecision(options.precision, options.quantile, cut=options.warmup == "auto")
+        rule = StopByPrecision(options.precision, options.quantile, cut=cut)
+    elif options.decide:
+        rule = StopByLimits(options.decide, getattr(options.load, "rate_per_s", 0.0), cut=cut)
     with StopSignals() as signals:
         done = execute(crew, ready, options, observer, signals, rule)
         if done.log.calls_made > MANY_CALLS:

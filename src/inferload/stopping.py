@@ -1,26 +1,62 @@
-"""When a run that goes on until its figures are precise may stop."""
+"""When a run that goes on until its figures are precise, or say enough, may stop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inferload.distribution import QUOTED_QUANTILES, half_width_fraction
 from inferload.intervals import calls_per_independent_one, more_calls_to_quote
+from inferload.limits import says_enough
 from inferload.samples import part_of
 from inferload.stats import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inferload.call_log import CallLog
+    from inferload.limits import Limit
     from inferload.samples import Durations
 
 
 # An interval is asked to be narrower than it must be: it still moves with the calls that come after
 # the decision to end.
 SHARE = 0.9
+# Fewer calls do not show how they are correlated.
+FEWEST_CALLS = 400
 
 
 # So many of the calls must suffice to quote the quantile: how they are correlated moves as well.
 QUOTED_SHARE = 0.75
+
+
+class StopRule(Protocol):
+    """Ends a run early."""
+
+    #: Not worth asking before so many calls.
+    next_calls: int
+
+    def enough(self, log: CallLog, finished: int) -> bool:
+        """Whether the calls so far suffice."""
+
+
+class StopByLimits:
+    """Stop when calls say whether limits are kept, or pile up so that they cannot be.
+
+    They are looked at no more often than every 10 % of the calls so far.
+    """
+
+    def __init__(self, limits: Sequence[Limit], rate_per_s: float, *, cut: bool) -> None:
+        self._limits = limits
+        self._rate_per_s = rate_per_s
+        self._cut = cut
+        #: Not worth asking before so many calls.
+        self.next_calls = FEWEST_CALLS
+
+    def enough(self, log: CallLog, finished: int) -> bool:
+        """Whether the calls so far suffice."""
+        self.next_calls = finished + max(finished // 10, 1)
+        from_s = cut_of(judged(log)) if self._cut else 0.0
+        return says_enough(log, self._limits, self._rate_per_s, from_s)
 
 
 class StopByPrecision:

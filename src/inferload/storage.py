@@ -164,7 +164,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite
+            path.read_text(encoding="utf-8"), parse_constant=finite, parse_float=finite
         )
     except OSError as error:
         raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
@@ -184,7 +184,8 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _finite(text: str) -> float:
+def finite(text: str) -> float:
+    """A number of a saved document; refused where none was saved."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is no number that was saved")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, PartReport
     from inferload.log_file import CallInFlight
-    from inferload.stopping import StopByPrecision
+    from inferload.stopping import StopRule
 
 POLL_S = 0.1
 # How often an open loop is looked at for Little's law: at random, from half of this to one and a
@@ -38,7 +38,7 @@ class Watcher:
     def __init__(
         self,
         crew: Crew,
-        rule: StopByPrecision | None,
+        rule: StopRule | None,
         drain_ns: int,
         limit_ns: int | None = None,
         also: Callable[[], None] | None = None,

@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The flags of ``inferload run``, as they were given."""
+    """The flags of ``inferload run``, as they were given or left out."""
 
     model: str
-    batch_sizes: str | None
-    callers: int
-    processes: int | None
-    calls: int | None
-    duration: str | None
-    precision: str | None
-    quantile: str
-    time_limit: str | None
-    rate: float | None
-    arrivals: str | None
-    warmup: str | None
-    inputs: list[str] | None
-    form: str | None
-    mode: str | None
-    device: str | None
-    streams: str
-    completion: str
-    transfers: bool
-    telemetry: bool
-    executor: str
-    threads_per_call: int | None
-    pin: str
-    autocast: str | None
-    seed: int
-    on_error: str
-    verify: bool
-    timeout: str | None
-    isolate: bool
-    json: Path | None
-    trace: Path | None
-    quiet: bool
+    batch_sizes: str | None = None
+    callers: int = 1
+    processes: int | None = None
+    calls: int | None = None
+    duration: str | None = None
+    precision: str | None = None
+    quantile: str = "p99"
+    time_limit: str | None = None
+    rate: float | None = None
+    arrivals: str | None = None
+    warmup: str | None = None
+    inputs: list[str] | None = None
+    form: str | None = None
+    mode: str | None = None
+    device: str | None = None
+    streams: str = "per-caller"
+    completion: str = "sync"
+    transfers: bool = False
+    telemetry: bool = True
+    executor: str = "auto"
+    threads_per_call: int | None = None
+    pin: str = "none"
+    autocast: str | None = None
+    seed: int = 0
+    on_error: str = "stop"
+    verify: bool = False
+    timeout: str | None = None
+    isolate: bool = True
+    json: Path | None = None
+    trace: Path | None = None
+    quiet: bool = False
     members: tuple[MemberSource, ...] = ()
     batch_size: int | None = None
 

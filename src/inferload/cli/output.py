@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.records import RunResult
+    from inferload.studies.records import MaxRate, Sweep
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
@@ -28,6 +29,17 @@ def print_report(result: RunResult) -> None:
         out.print(report(result), width=max(out.width, 80), crop=False)
     else:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
+
+
+def print_any(found: RunResult | Sweep | MaxRate) -> None:
+    """Draw the report of a run or of a study."""
+    from inferload.records import RunResult
+    from inferload.report.studies import study_report
+
+    if isinstance(found, RunResult):
+        print_report(found)
+    else:
+        print_drawn(study_report(found))
 
 
 def print_drawn(drawn: RenderableType) -> None:

@@ -37,7 +37,7 @@ def nursery(
     A process that imports torch by itself has 140 MB of memory that it shares with none; of one
     that is forked from where torch was imported all but some 5 MB are shared.
     """
-    _begin(parent)
+    begin(parent)
     import inferload.processes.worker  # noqa: F401 - for the children
 
     gc.collect()
@@ -70,11 +70,12 @@ def nursery(
 
 def main(connection: Connection, assignment: Assignment, parent: int) -> None:
     """Run the callers of one process, and end."""
-    _begin(parent)
+    begin(parent)
     _run(connection, assignment)
 
 
-def _begin(parent: int) -> None:
+def begin(parent: int) -> None:
+    """End with the starter, and leave signals to it."""
     _die_with(parent)
     # a Ctrl-C goes to the whole group: the starter hears it, and tells this process what to do
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -82,3 +82,39 @@ class Progress:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+class StudyProgress:
+    """Shows a study: what it found as lines that stay, the run it is at as a live line below.
+
+    Elsewhere than on a terminal a line for each run, and one for what it found.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Progress(console, None, None)
+        self._doing = ""
+
+    def begins(self, text: str) -> None:
+        """Show what the study does now."""
+        self._doing = text
+        self._live.stage(text)
+
+    def found(self, text: str) -> None:
+        """Show what came of it."""
+        self._live.close()
+        self._console.print(Text(text))
+
+    def stage(self, text: str) -> None:
+        """Show what a run is doing, where lines can be written over."""
+        if self._console.is_terminal:
+            self._live.stage(f"{self._doing}: {text}")
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """Show how far a run has come, where lines can be written over."""
+        if self._console.is_terminal:
+            self._live.stage(f"{self._doing}: {finished_calls:,} calls, {elapsed_s:.1f} s")
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._live.close()

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.distribution import QUOTED_QUANTILES, Estimate
+from inferload.report.bars import bar
 from inferload.report.devices import (
     devices_table,
     diagnosis,
@@ -33,7 +34,6 @@ BINS = 10
 BAR_WIDTH = 36
 # A trend with a smaller chance of being none is shown.
 SIGNIFICANT = 0.01
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LABELS = {"p999": "p99.9", "p9999": "p99.99"}
 _STATUS = {
     "failed": "the target raised: the figures cover the calls before",
@@ -342,7 +342,7 @@ def _histogram(distribution: Distribution) -> Table:
         share = count / max(counts.sum(), 1)
         table.add_row(
             f"{milliseconds_text(float(low))} - {milliseconds_text(float(high))}",
-            Text(_bar(count / max(counts.max(), 1)), style="cyan"),
+            Text(bar(count / max(counts.max(), 1), BAR_WIDTH), style="cyan"),
             f"{share:.2%}" if count else "0",
         )
     return table
@@ -355,13 +355,6 @@ def _edges(low: float, high: float) -> Floats:
     edges = np.geomspace(low, high, BINS + 1)
     edges[0], edges[-1] = low, high
     return edges
-
-
-def _bar(share: float) -> str:
-    eighths = round(share * BAR_WIDTH * 8)
-    if share > 0:
-        eighths = max(eighths, 1)
-    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def _warnings(result: RunResult) -> Table:

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from inferload.device_errors import in_short
 from inferload.errors import PlanError
 from inferload.inputs import owned, tensors_of
+from inferload.model_source import FORMS
 from inferload.records import RunWarning
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import AotiTarget, ExportedTarget, bound_to_program
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from inferload.inputs import CallInput
     from inferload.targets.base import Target
-
-FORMS = ("eager", "compile", "script", "export", "aoti", "cudagraph")
 
 
 def as_form(

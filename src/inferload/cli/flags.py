@@ -1,0 +1,152 @@
+"""The flags that several commands have, each with its words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="path/file.py:name, package.module:name, a TorchScript .pt, or a .pt2 (exported "
+        "program or AOTInductor package). NAME is a module or a function returning one "
+        "(default: model); the file may define inputs() too. Or a run file, mix.toml, with any "
+        "of these options and one model or several.",
+    ),
+]
+Callers = Annotated[int, typer.Option(help="Callers that call at once, in each process.")]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes with callers; they share the weights. 1 if not given.")
+]
+BatchSizes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,...", help="One run for each size, with inputs stacked to it along dimension 0."
+    ),
+]
+Calls = Annotated[
+    int | None, typer.Option(help="Calls in all; 1000 if --duration is not given either.")
+]
+Duration = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Instead: how long, as 10s, 500ms or 2m.")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FRACTION",
+        help="Instead: until the intervals of --quantile and throughput are within, as 2%.",
+    ),
+]
+Quantile = Annotated[
+    str, typer.Option(help="The quantile that --precision is about: p50 to p99.99.")
+]
+TimeLimit = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Ends --precision all the same; 60s.")
+]
+Rate = Annotated[
+    float | None, typer.Option(metavar="R", help="Open loop: calls due per second, come what may.")
+]
+Arrivals = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="poisson (with --rate), constant, gamma:SHAPE (bursts below 1), replay:FILE or "
+        "replay:FILE:2x (twice as fast).",
+    ),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Warm-up calls of each caller, and nothing is cut; auto (with --duration and "
+        "--precision): 10, and what comes before the steady state is cut.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE|SPEC",
+        help="An input as 8x3x224x224:float32 (commas between arguments, name=... for "
+        "keywords), or a file that torch.save wrote. May be given again for more inputs.",
+    ),
+]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        help="Turn an eager model into: eager, compile, script, export, aoti or cudagraph."
+    ),
+]
+Mode = Annotated[
+    str | None, typer.Option(help="Mode of --form compile, such as max-autotune-no-cudagraphs.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE,...",
+        help="Put the model and its inputs on cuda, cuda:1, ...; of several devices each has "
+        "processes in turn.",
+    ),
+]
+Streams = Annotated[
+    str, typer.Option(help="On a device: a stream per-caller, or one that is shared.")
+]
+Completion = Annotated[
+    str,
+    typer.Option(
+        help="How a caller waits for its call on a device: sync (spins, and is back soonest) "
+        "or event (sleeps, and leaves its core to others)."
+    ),
+]
+Transfers = Annotated[
+    bool,
+    typer.Option(
+        "--transfers",
+        help="Copy inputs from pinned host memory to the device, and outputs back, in each call.",
+    ),
+]
+Telemetry = Annotated[
+    bool,
+    typer.Option("--telemetry/--no-telemetry", help="Look at clocks, power and memory of GPUs."),
+]
+Executor = Annotated[
+    str, typer.Option(help="auto, threads or native; processes: one process a core.")
+]
+ThreadsPerCall = Annotated[int | None, typer.Option(help="Intra-op threads of each call.")]
+Pin = Annotated[
+    str,
+    typer.Option(
+        metavar="WHERE",
+        help="cores: each process, and each caller in it, has cores of its own; numa: each "
+        "process has a node, and its memory from there; none.",
+    ),
+]
+Autocast = Annotated[
+    str | None, typer.Option(metavar="DTYPE", help="Autocast to bfloat16 or float16.")
+]
+Seed = Annotated[int, typer.Option(help="Draws the order of inputs and their values.")]
+OnError = Annotated[str, typer.Option(help="stop at the first exception, or record it and go on.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Compare outputs under load with those made alone.")
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="A call that takes longer failed, and ends the run."),
+]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate/--no-isolate",
+        help="Run the model in a process of its own, whose crash loses no result; not so for "
+        "a debugger.",
+    ),
+]
+Json = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Save the result, its log beside it.")
+]
+Trace = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of the calls.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, only the report.")]

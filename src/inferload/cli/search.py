@@ -1,0 +1,98 @@
+"""``inferload search``: the highest rate that keeps limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inferload.cli import flags, output
+from inferload.cli.studies import asked_of, study, words_of
+
+OWN = {"limit", "resolution", "time_limit"}
+
+
+def search_command(
+    context: typer.Context,
+    model: flags.Model,
+    limit: Annotated[
+        list[str],
+        typer.Option(
+            metavar="LIMIT",
+            help="p99<=20ms, errors<=1%, or throughput>=200 (the least that will do). May be given "
+            "again for more limits.",
+        ),
+    ],
+    callers: flags.Callers = 1,
+    processes: flags.Processes = None,
+    threads_per_call: flags.ThreadsPerCall = None,
+    resolution: Annotated[
+        str,
+        typer.Option(
+            metavar="FRACTION",
+            help="How near the highest rate that is kept and the lowest that is not are to come.",
+        ),
+    ] = "1%",
+    time_limit: Annotated[
+        str, typer.Option(metavar="TIME", help="About how long the search may take.")
+    ] = "2m",
+    arrivals: flags.Arrivals = None,
+    warmup: flags.Warmup = None,
+    inputs: flags.Inputs = None,
+    form: flags.Form = None,
+    mode: flags.Mode = None,
+    device: flags.Device = None,
+    streams: flags.Streams = "per-caller",
+    completion: flags.Completion = "sync",
+    transfers: flags.Transfers = False,
+    telemetry: flags.Telemetry = True,
+    executor: flags.Executor = "auto",
+    pin: flags.Pin = "none",
+    autocast: flags.Autocast = None,
+    seed: flags.Seed = 0,
+    on_error: flags.OnError = "stop",
+    timeout: flags.Timeout = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the study after every run; the same command goes on with it.",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Find the highest rate of calls at which MODEL keeps its limits, and confirm it.
+
+    The rate is bisected below what the callers make without a pause. Each probe goes on until its
+    calls say whether the limits are kept; the answer is run once more, for nothing else.
+    """
+    from inferload import units
+    from inferload.limits import limits_from_texts
+    from inferload.studies.records import MaxRate
+    from inferload.studies.search import SearchPlan, run_search
+
+    limits = limits_from_texts(limit)
+    asked = asked_of(context, OWN)
+    if asked.arrivals is not None:
+        asked = replace(asked, rate=1.0)  # each probe has its own
+    words = words_of(asked, limits=[str(one) for one in limits], resolution=resolution)
+    plan = SearchPlan(
+        target=asked.model,
+        asked=words,
+        options=asked.options(),
+        limits=limits,
+        resolution=units.fraction(resolution),
+        time_limit_s=units.duration_s(time_limit),
+    )
+    found = study(
+        asked,
+        MaxRate,
+        words,
+        lambda bench, observer, done, keep: run_search(plan, bench, observer, done=done, keep=keep),
+    )
+    if found.status == "failed":
+        output.say(found.reason)
+    if not found.confirmed:
+        raise typer.Exit(output.EXIT_FAILED)

@@ -1,0 +1,99 @@
+"""Driving a study from the command line: asked, kept, shown, and its exit code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli.asked import Asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.studies.records import MaxRate, Sweep
+    from inferload.studies.settings import Bench, StudyObserver
+
+S = TypeVar("S", "Sweep", "MaxRate")
+# Where a study goes to, and what it shows, is not what it studies.
+_NOT_ASKED = {"json", "quiet", "isolate"}
+
+
+def asked_of(context: typer.Context, own: set[str]) -> Asked:
+    """What was asked of every run of a study; ``own`` names the flags that are the study's."""
+    given = set()
+    for name in context.params.keys() - own:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            given.add(name)
+    flags = {name: value for name, value in context.params.items() if name not in own}
+    # a study has a process of its own, in which runs without processes stay
+    return Asked.from_words(flags | {"isolate": False}, given)
+
+
+def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
+    """What makes two studies the same, as it is written into a file."""
+    plain = Asked(model=asked.model, isolate=False)
+    found = {
+        name: getattr(asked, name)
+        for name in Asked.__dataclass_fields__
+        if name not in _NOT_ASKED and getattr(asked, name) != getattr(plain, name)
+    }
+    if asked.members:
+        found["members"] = [str(one) for one in asked.members]
+    return {"model": asked.model} | found | more
+
+
+def study(
+    asked: Asked,
+    kind: type[S],
+    words: dict[str, Any],
+    run: Callable[[Bench, StudyObserver, S | None, Callable[[S], None]], S],
+) -> S:
+    """Make a study and show it.
+
+    Raises:
+        PlanError: it cannot be made.
+        typer.Exit: it was interrupted.
+    """
+    from inferload.errors import StudyInterrupted
+    from inferload.report.progress import StudyProgress
+    from inferload.studies.child import ChildBench
+    from inferload.studies.resuming import Keeper
+
+    keeper = Keeper(asked.json, kind, asked.model, words)
+    progress = StudyProgress(output.errors)
+    if keeper.done is not None and not asked.quiet:
+        progress.found(f"going on with {asked.json}, which was interrupted")
+    try:
+        with ChildBench(asked.source()) as bench:
+            found = run(bench, Silent() if asked.quiet else progress, keeper.done, keeper.keep)
+    except StudyInterrupted as interrupt:
+        progress.close()
+        output.print_any(interrupt.study)
+        again = "the same command goes on from here"
+        if asked.json is None:
+            again = "with --json FILE the same command would go on from here"
+        output.say(f"{interrupt}: {again}")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        progress.close()
+    output.print_any(found)
+    return found
+
+
+class Silent:
+    """An observer of a study who says nothing."""
+
+    def stage(self, text: str) -> None:
+        """Nothing."""
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """Nothing."""
+
+    def begins(self, text: str) -> None:
+        """Nothing."""
+
+    def found(self, text: str) -> None:
+        """Nothing."""

@@ -1,0 +1,108 @@
+"""``inferload sweep``: one or two settings, many values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inferload.cli import flags, output, values
+from inferload.cli.studies import asked_of, study, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OWN = {
+    "callers", "rates", "processes", "threads_per_call", "batch_sizes", "forms", "blocks",
+}  # fmt: skip
+DEFAULT_DURATION = "2s"
+
+
+def sweep_command(
+    context: typer.Context,
+    model: flags.Model,
+    callers: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Callers of each process, as 1..16 or 1,4.")
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(metavar="R,...", help="Open loops with so many calls due per second."),
+    ] = None,
+    processes: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Processes with callers.")
+    ] = None,
+    threads_per_call: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Intra-op threads of each call.")
+    ] = None,
+    batch_sizes: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Inputs stacked to so many items.")
+    ] = None,
+    forms: Annotated[
+        str | None, typer.Option(metavar="FORM,...", help="eager, compile, script, export, aoti.")
+    ] = None,
+    blocks: Annotated[int, typer.Option(help="How often each point is run.")] = 3,
+    calls: flags.Calls = None,
+    duration: flags.Duration = None,
+    arrivals: flags.Arrivals = None,
+    warmup: flags.Warmup = None,
+    inputs: flags.Inputs = None,
+    form: flags.Form = None,
+    mode: flags.Mode = None,
+    device: flags.Device = None,
+    streams: flags.Streams = "per-caller",
+    completion: flags.Completion = "sync",
+    transfers: flags.Transfers = False,
+    telemetry: flags.Telemetry = True,
+    executor: flags.Executor = "auto",
+    pin: flags.Pin = "none",
+    autocast: flags.Autocast = None,
+    seed: flags.Seed = 0,
+    on_error: flags.OnError = "stop",
+    timeout: flags.Timeout = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the study after every run; the same command goes on with it.",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Run MODEL with several values of one or two settings, and show what each brings.
+
+    Every point is a full run of --duration (2s) in each block; the order is shuffled within each
+    block, so that a drift of the machine is no trend over the points.
+    """
+    from inferload.options import check_count
+    from inferload.studies.records import Sweep
+    from inferload.studies.sweep import SweepPlan, run_sweep
+
+    check_count("blocks", blocks, at_least=1, at_most=1000)
+    read: dict[str, tuple[str, str | None, Callable[[str, str], tuple[Any, ...]]]] = {
+        "callers": ("callers", callers, values.counts),
+        "rate_per_s": ("rates", rates, values.numbers),
+        "processes": ("processes", processes, values.counts),
+        "threads_per_call": ("threads-per-call", threads_per_call, values.counts),
+        "batch_size": ("batch-sizes", batch_sizes, values.counts),
+        "form": ("forms", forms, values.words),
+    }
+    axes = {name: of(flag, text) for name, (flag, text, of) in read.items() if text is not None}
+    asked = asked_of(context, OWN)
+    if asked.duration is None and asked.calls is None:
+        asked = replace(asked, duration=DEFAULT_DURATION)
+    if rates is not None and asked.arrivals is not None:
+        asked = replace(asked, rate=1.0)  # each point has its own
+    words = words_of(asked, axes={name: list(own) for name, own in axes.items()}, blocks=blocks)
+    plan = SweepPlan(
+        target=asked.model, asked=words, options=asked.options(), axes=axes, blocks=blocks
+    )
+    found = study(
+        asked,
+        Sweep,
+        words,
+        lambda bench, observer, done, keep: run_sweep(plan, bench, observer, done=done, keep=keep),
+    )
+    if any(one.failure is not None for one in found.runs):
+        raise typer.Exit(output.EXIT_FAILED)

@@ -1,0 +1,323 @@
+"""What a service promises ("p99<=20ms"), and whether the calls of a run say that it is kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import special
+
+from inferload.distribution import QUOTED_QUANTILES, quantile_rank
+from inferload.errors import PlanError
+from inferload.intervals import (
+    CALLS_BEYOND,
+    CERTIFICATE_RISK,
+    calls_per_independent_one,
+    calls_to_certify,
+)
+from inferload.samples import part_of
+from inferload.stats import quantile_ms
+from inferload.steady_state import kendall_p
+from inferload.units import duration_s, fraction, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from inferload.call_log import CallLog
+    from inferload.samples import Durations
+
+#: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.
+Verdict = Literal["kept", "broken", "open"]
+
+# A run that says that limits are kept lasts so many times the longest of them.
+SPAN = 10
+_WORDS = re.compile(r"\s*([a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
+_NAMES = {"p99.9": "p999", "p99.99": "p9999"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A bound on one figure of a run.
+
+    ``figure`` is a quantile of the response time (``"p99"``; ``bound`` in milliseconds),
+    ``"errors"`` (the fraction of calls that failed or never finished) or ``"throughput"`` (calls
+    that returned per second; ``bound`` is the least).
+    """
+
+    figure: str
+    bound: float
+
+    @classmethod
+    def from_text(cls, text: str) -> Limit:
+        """Read ``"p99<=20ms"``, ``"errors<=1%"`` or ``"throughput>=200"``.
+
+        >>> Limit.from_text("p99.9 <= 20ms")
+        Limit(figure='p999', bound=20.0)
+
+        Raises:
+            PlanError: the text is no such limit.
+        """
+        found = _WORDS.fullmatch(text)
+        name = "" if found is None else _NAMES.get(found[1], found[1])
+        if found is None or name not in {*QUOTED_QUANTILES, "errors", "throughput"}:
+            raise PlanError(
+                f"limit {text!r} is not understood: write for example p99<=20ms, errors<=1% or "
+                "throughput>=200 (quantiles: p50 p90 p95 p99 p99.9 p99.99)"
+            )
+        if (name == "throughput") != found[2].startswith(">"):
+            least = "at least (>=)" if name == "throughput" else "at most (<=)"
+            raise PlanError(f"limit {text!r} points the wrong way: {found[1]} is to be {least}")
+        if name == "errors":
+            bound = 0.0 if found[3] in {"0", "0%"} else fraction(found[3])
+            if bound >= 1:
+                raise PlanError(f"limit {text!r} holds of any run: an error fraction is below 100%")
+        elif name == "throughput":
+            bound = _rate(text, found[3])
+        else:
+            if re.fullmatch(r"[\d.]+", found[3]):
+                raise PlanError(f"limit {text!r} has no unit: write for example {found[1]}<=20ms")
+            bound = duration_s(found[3]) * 1e3
+        return cls(figure=name, bound=bound)
+
+    @property
+    def quantile(self) -> float | None:
+        """The quantile that is bounded; ``None`` of another figure."""
+        return QUOTED_QUANTILES.get(self.figure)
+
+    @property
+    def name(self) -> str:
+        """The figure as it is written."""
+        return {value: key for key, value in _NAMES.items()}.get(self.figure, self.figure)
+
+    def __str__(self) -> str:
+        if self.figure == "throughput":
+            return f"throughput >= {rate_text(self.bound)}/s"
+        return f"{self.name} <= {self.text_of(self.bound)}"
+
+    def text_of(self, value: float) -> str:
+        """A value of the figure in words."""
+        if self.figure == "errors":
+            return f"{100 * value:.3g}%"
+        return f"{rate_text(value)}/s" if self.figure == "throughput" else milliseconds_text(value)
+
+
+def limits_from_texts(texts: Iterable[str]) -> tuple[Limit, ...]:
+    """Read limits, each alone or several with commas between them.
+
+    Raises:
+        PlanError: one is not understood, or two are of the same figure.
+    """
+    found = tuple(Limit.from_text(one) for text in texts for one in text.split(","))
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise PlanError(f"there are two limits of {name}: give one")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the calls of a run say of one limit.
+
+    ``value`` is the figure (``None`` where it lies among calls that did not finish), ``low`` and
+    ``high`` its 95 % interval, ``service`` the same quantile of calls without their queue,
+    ``calls_missing`` how many more calls like these it would take to
+    say that the limit is kept; ``None`` where none would.
+    """
+
+    limit: Limit
+    verdict: Verdict
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    service: float | None = None
+    calls_missing: int | None = None
+
+    @property
+    def room_fraction(self) -> float | None:
+        """How far the figure is from its limit, as a fraction of it: below 0 if it is beyond."""
+        if self.value is None or not self.limit.bound:
+            return None
+        room = 1 - self.value / self.limit.bound
+        return -room if self.limit.figure == "throughput" else room
+
+
+def judged_limits(
+    log: CallLog, limits: Sequence[Limit], from_s: float = 0.0, unfinished: int = 0
+) -> tuple[Judgement, ...]:
+    """Judge each limit by the calls that finished after ``from_s``.
+
+    Calls that failed, and the ``unfinished``, are over any limit of a duration. A quantile is kept
+    by MLPerf's early-stopping bound (``intervals.calls_to_certify``) and broken by the same bound
+    from the other side, both at a risk of 1 %, with calls divided by how many are worth an
+    independent one. A limit of the error fraction goes by the exact binomial bounds (Clopper &
+    Pearson 1934) at the same risk; one of no errors at all is kept where there are none. Throughput
+    is compared as it is.
+    """
+    part = part_of(log, from_s)
+    durations = part.durations("response_ns")
+    lost = part.failed + unfinished
+    returned = 0 if durations is None else durations.count
+    found = []
+    for limit in limits:
+        if limit.quantile is not None:
+            service = part.durations("service_ns")
+            found.append(_of_quantile(limit, limit.quantile, durations, service, lost))
+        elif limit.figure == "errors":
+            found.append(_of_errors(limit, lost, returned + lost))
+        else:
+            rate = returned / part.duration_s if part.duration_s > 0 else 0.0
+            kept = rate >= limit.bound
+            found.append(Judgement(limit=limit, verdict="kept" if kept else "broken", value=rate))
+    return tuple(found)
+
+
+def _of_quantile(
+    limit: Limit, q: float, durations: Durations | None, service: Durations | None, lost: int
+) -> Judgement:
+    if durations is None or service is None:
+        return Judgement(limit=limit, verdict="broken" if lost else "open", value=None)
+    total = durations.count + lost
+    late = int(durations.exceeding(limit.bound)[0].sum()) + lost
+    tau = _tau(durations, q, limit.bound)
+    needed = math.ceil(calls_to_certify(q, math.ceil(late / tau)) * tau)
+    estimate, _ = quantile_ms(durations, q, lost)
+    rank = quantile_rank(q, total)
+    value = durations.value_of_rank_ms(rank) if rank <= durations.count else None
+    verdict: Verdict = "open"
+    if total >= needed:
+        verdict = "kept"
+    elif _is_broken(late, total, tau, q):
+        verdict = "broken"
+    # with more over than the quantile allows, more calls like these never suffice
+    hopeless = late / total >= 1 - q
+    return Judgement(
+        limit=limit,
+        verdict=verdict,
+        value=value,
+        low=None if estimate is None else estimate.low,
+        high=None if estimate is None else estimate.high,
+        service=service.value_of_rank_ms(quantile_rank(q, service.count)),
+        calls_missing=None if hopeless else max(needed - total, 0),
+    )
+
+
+def _is_broken(late: int, calls: int, tau: float, q: float) -> bool:
+    """Whether so many over the limit would have a chance below 1 % if it were kept."""
+    if late / calls <= 1 - q:
+        return False
+    late, calls = math.floor(late / tau), math.floor(calls / tau)
+    # the chance of at least so many among the calls, I(1-q; late, calls - late + 1)
+    return (
+        late >= CALLS_BEYOND and special.betainc(late, calls - late + 1, 1 - q) <= CERTIFICATE_RISK
+    )
+
+
+def _tau(durations: Durations, q: float, bound_ms: float) -> float:
+    """How many calls are worth one independent call: at the limit, at the quantile and at p90.
+
+    The largest of these, and of batches as they are, of twice and of four times their length: of
+    few calls the shorter ones are not longer than what correlates them.
+    """
+    found = 1.0
+    ranks = [quantile_rank(other, durations.count) for other in (q, 0.9)]
+    for value_ms in (bound_ms, *map(durations.value_of_rank_ms, ranks)):
+        over, sizes = durations.exceeding(value_ms)
+        share = 1 - float(over.sum()) / durations.count
+        for length in (1, 2, 4):
+            starts = np.arange(0, len(over), length)
+            found = max(
+                found,
+                calls_per_independent_one(
+                    np.add.reduceat(over, starts), np.add.reduceat(sizes, starts), share
+                ),
+            )
+    return found
+
+
+def _of_errors(limit: Limit, failed: int, calls: int) -> Judgement:
+    if not calls:
+        return Judgement(limit=limit, verdict="open", value=None)
+    share = failed / calls
+    high = 1.0 if failed == calls else float(special.betaincinv(failed + 1, calls - failed, 0.99))
+    low = 0.0 if not failed else float(special.betaincinv(failed, calls - failed + 1, 0.01))
+    verdict: Verdict = "open"
+    if limit.bound == 0:
+        verdict = "broken" if failed else "kept"
+    elif high <= limit.bound:
+        verdict = "kept"
+    elif low > limit.bound:
+        verdict = "broken"
+    missing = None
+    if verdict == "kept":
+        missing = 0
+    elif share < limit.bound:
+        wanted = math.log(CERTIFICATE_RISK) / math.log1p(-limit.bound)
+        missing = max(math.ceil(wanted) - calls, 1)
+    return Judgement(
+        limit=limit, verdict=verdict, value=share, low=low, high=high, calls_missing=missing
+    )
+
+
+def together(judgements: Sequence[Judgement]) -> Verdict:
+    """Whether all limits are kept: broken if one is, open if one is and none is broken."""
+    verdicts = {one.verdict for one in judgements}
+    return "broken" if "broken" in verdicts else "open" if "open" in verdicts else "kept"
+
+
+def says_enough(
+    log: CallLog, limits: Sequence[Limit], rate_per_s: float, from_s: float = 0.0
+) -> bool:
+    """Whether the calls of an open loop so far say that limits are kept, or cannot be.
+
+    That they are kept needs a run of ten times the longest duration that they allow: a queue that
+    grows breaks its limit only later.
+    """
+    verdict = together(judged_limits(log, limits, from_s))
+    if verdict == "broken" or backlog_grows(log, rate_per_s, from_s):
+        return True
+    return verdict == "kept" and lasts_long_enough(log, limits, from_s)
+
+
+def lasts_long_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0) -> bool:
+    """Whether a run lasts ten times the longest duration that limits allow."""
+    longest_ms = max((one.bound for one in limits if one.quantile is not None), default=0.0)
+    span_ms = float(log.finished_ns.max(initial=0)) / 1e6 - from_s * 1e3
+    return span_ms >= SPAN * longest_ms
+
+
+def backlog_grows(log: CallLog, rate_per_s: float, from_s: float = 0.0) -> bool:
+    """Whether calls of an open loop pile up: more are due than are served, in the long run.
+
+    The number of calls that were due and had not finished is looked at in ten stretches of time.
+    It grows if it rises from one to the next (Kendall's test, one of a hundred equals) and the
+    last holds at least twice what the first half did in the mean, and 5 % of what was due in half
+    of the run: a stable queue that is long for a while does not.
+    """
+    due = np.sort(log.scheduled_ns) / 1e9
+    ended = np.sort(np.where(log.finished_ns > 0, log.finished_ns, np.iinfo(np.int64).max)) / 1e9
+    if len(due) < 100 or due[-1] <= from_s:
+        return False
+    places = np.linspace(from_s, due[-1], 201)[1:]
+    backlog = np.searchsorted(due, places, side="right") - np.searchsorted(
+        ended, places, side="right"
+    )
+    means = backlog.reshape(10, 20).mean(axis=1)
+    if log.tally is not None:  # its rows are a sample
+        means = means * log.tally.sampled_one_in
+    half = rate_per_s * (due[-1] - from_s) / 2
+    rises = kendall_p(means) < 0.01 and means[-1] > means[0]
+    return bool(rises and means[-1] > max(2 * means[:5].mean(), 0.05 * half))
+
+
+def _rate(text: str, number: str) -> float:
+    try:
+        value = float(number.removesuffix("/s"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise PlanError(f"limit {text!r} is not understood: write for example throughput>=200")
+    return value

@@ -1,0 +1,272 @@
+"""What a sweep or a search came to, as tables with bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from inferload.report.bars import bar
+from inferload.studies.records import MaxRate, Settings, Sweep, setting_text
+from inferload.studies.search import VERDICTS
+from inferload.units import duration_text, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from inferload.distribution import Estimate
+    from inferload.limits import Judgement
+    from inferload.records import RunWarning
+    from inferload.studies.records import Probe, SweepPoint, UslFit
+
+HEADINGS = {
+    "callers": "callers",
+    "rate_per_s": "due/s",
+    "processes": "processes",
+    "threads_per_call": "threads",
+    "batch_size": "batch",
+    "form": "form",
+}
+BAR_CELLS = 14
+
+
+def study_report(study: Sweep | MaxRate) -> RenderableType:
+    """The report of a study as something rich can print."""
+    return sweep_report(study) if isinstance(study, Sweep) else search_report(study)
+
+
+def sweep_report(sweep: Sweep) -> RenderableType:
+    """A line for each point with bars of throughput and p99, what is most, and how it grows."""
+    parts: list[RenderableType] = [_header(sweep, _runs_text(sweep)), Text(), _points_table(sweep)]
+    if sweep.peak is not None:
+        parts += [Text(), Text(_peak_text(sweep, sweep.peak), style="bold")]
+    if sweep.usl is not None:
+        parts += [Text(line) for line in _usl_texts(sweep.usl)]
+    elif sweep.no_usl is not None:
+        parts.append(Text(f"{sweep.no_usl[0].upper()}{sweep.no_usl[1:]}.", style="dim"))
+    parts.append(
+        Text(
+            "Each figure is the median of a point's runs, with the range of their intervals.",
+            style="dim",
+        )
+    )
+    return Group(*parts, *_warnings(sweep.warnings))
+
+
+def _header(study: Sweep | MaxRate, runs: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row("target", Text(study.target, style="bold cyan"))
+    grid.add_row("runs", runs)
+    found = study.environment
+    if found:
+        cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
+        devices = ", ".join(found.get("devices", []))
+        grid.add_row(
+            "machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else "")
+        )
+        grid.add_row("build", f"torch {found.get('torch')}, Python {found.get('python')}")
+    return grid
+
+
+def _runs_text(sweep: Sweep) -> str:
+    fixed = [
+        setting_text(name, values[0]) for name, values in sweep.axes.items() if len(values) == 1
+    ]
+    text = f"{len(sweep.points)} points x {sweep.blocks} blocks, shuffled within each"
+    if sweep.status != "complete":
+        text += f"; interrupted after {len(sweep.runs)} runs"
+    return text + "".join(f", {one}" for one in fixed)
+
+
+def _points_table(sweep: Sweep) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    varied = [name for name, values in sweep.axes.items() if len(values) > 1]
+    items = "batch_size" in varied
+    what = "items/s" if items else "calls/s"
+    per_core = any(one.efficiency_fraction is not None for one in sweep.points)
+    names = [*(HEADINGS[name] for name in varied), what, "from", "to", "", "p50", "p99"]
+    for name in [*names, *["per core"] * per_core]:
+        table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
+    most = max((_value(_throughput(one)) for one in sweep.points), default=0.0)
+    for one in sweep.points:
+        rate = _throughput(one)
+        cells = [str(_shown(getattr(one.settings, name))) for name in varied]
+        cells += [_rate(rate), _bound(rate, "low"), _bound(rate, "high")]
+        cells += [bar(_value(rate) / most, BAR_CELLS) if most else ""]
+        cells += [_ms(one.p50_ms), _ms(one.p99_ms)]
+        if per_core:
+            share = one.efficiency_fraction
+            cells.append("-" if share is None else f"{share:.0%}")
+        best = sweep.peak is not None and one.settings == sweep.peak.settings
+        table.add_row(*cells, style="bold" if best else None)
+        if rate is None and one.failure is not None:
+            table.caption = f"-  a point that failed: {one.failure}"
+    return table
+
+
+def _throughput(point: SweepPoint) -> Estimate | None:
+    batched = point.settings.batch_size is not None
+    return point.throughput_items_per_s if batched else point.throughput_calls_per_s
+
+
+def _shown(value: Any) -> str:
+    return rate_text(value) if isinstance(value, float) else f"{value}"
+
+
+def _value(estimate: Estimate | None) -> float:
+    return 0.0 if estimate is None else estimate.value
+
+
+def _rate(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else rate_text(estimate.value)
+
+
+def _bound(estimate: Estimate | None, which: str) -> str:
+    found = None if estimate is None else getattr(estimate, which)
+    return "-" if found is None else rate_text(found)
+
+
+def _ms(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else milliseconds_text(estimate.value)
+
+
+def _peak_text(sweep: Sweep, peak: SweepPoint) -> str:
+    varied = [name for name, values in sweep.axes.items() if len(values) > 1]
+    own = Settings(**{name: getattr(peak.settings, name) for name in varied})
+    rate = _throughput(peak)
+    what = "items/s" if "batch_size" in varied else "calls/s"
+    text = f"most: {_rate(rate)} {what} with {own}"
+    return text if peak.p99_ms is None else f"{text}, p99 {milliseconds_text(peak.p99_ms.value)}"
+
+
+def _usl_texts(fit: UslFit) -> list[str]:
+    lines = [
+        (
+            f"Universal Scalability Law: one makes {_rate(fit.rate_of_one_per_s)}/s, contention "
+            f"{_three(fit.contention)}, coherency {_three(fit.coherency)}; it fits within "
+            f"{fit.error_fraction:.1%} (rms)"
+        )
+    ]
+    if fit.peak_callers is not None:
+        lines.append(f"Its peak lies at {_three(fit.peak_callers)} callers.")
+    elif fit.no_peak is not None:
+        lines.append(f"{fit.no_peak[0].upper()}{fit.no_peak[1:]}.")
+    return lines
+
+
+def _three(estimate: Estimate) -> str:
+    low = "-" if estimate.low is None else f"{estimate.low:.3g}"
+    high = "-" if estimate.high is None else f"{estimate.high:.3g}"
+    return f"{estimate.value:.3g} ({low} to {high})"
+
+
+def search_report(search: MaxRate) -> RenderableType:
+    """The answer, how sure it is, what stopped it, and a line for each probe."""
+    limits = " and ".join(map(str, search.limits))
+    runs = f"{len(search.probes)} probes in {duration_text(search.took_s)}"
+    if search.status != "complete":
+        runs += f"; {search.status}"
+    parts: list[RenderableType] = [_header(search, runs), Text()]
+    parts += [Text(_answer_text(search, limits), style="bold")]
+    parts += [Text(line) for line in _answer_details(search)]
+    if search.probes:
+        parts += [Text(), _probes_table(search)]
+    return Group(*parts, *_warnings(search.warnings))
+
+
+def _answer_text(search: MaxRate, limits: str) -> str:
+    if search.rate_per_s is None:
+        reason = f": {search.reason}" if search.reason else ""
+        return f"no rate that keeps {limits}{reason}"
+    rate = rate_text(search.rate_per_s)
+    if search.confirmed:
+        return f"{rate} calls/s keep {limits}"
+    return f"{rate} calls/s may keep {limits}, which could not be confirmed"
+
+
+def _answer_details(search: MaxRate) -> list[str]:
+    lines = []
+    confirmation = search.confirmation
+    if confirmation is not None:
+        lines += [_judgement_text(one, confirmation) for one in confirmation.judgements]
+    if search.next_rate_per_s is not None and search.next_verdict is not None:
+        lines.append(
+            f"next above: {rate_text(search.next_rate_per_s)}/s, {VERDICTS[search.next_verdict]}"
+        )
+    if search.closed_loop_per_s is not None:
+        lines.append(f"without a pause (closed loop): {rate_text(search.closed_loop_per_s)}/s")
+    if search.rate_per_s is not None:
+        ended = {
+            "resolution": "the two rates came near enough to each other (--resolution)",
+            "time": "its time was over (--time-limit)",
+        }.get(search.reason, search.reason)
+        lines.append(f"the search ended when {ended}" if ended else "")
+    return [line for line in lines if line]
+
+
+def _judgement_text(one: Judgement, probe: Probe) -> str:
+    calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
+    if one.value is None:
+        return f"confirmation: {one.limit.name} lies among calls that did not finish"
+    text = f"confirmation: {one.limit.name} {one.limit.text_of(one.value)}"
+    if one.low is not None and one.high is not None:
+        text += f" ({one.limit.text_of(one.low)} to {one.limit.text_of(one.high)})"
+    if one.room_fraction is not None:
+        text += f", {abs(one.room_fraction):.0%} {'below' if one.room_fraction >= 0 else 'above'}"
+        text += " the limit"
+    text += f", in {calls:,} calls"
+    if one.verdict == "kept":
+        text += "; kept at a risk of 1 %"
+    elif one.calls_missing:
+        text += f"; a risk of 1 % takes {one.calls_missing:,} more calls"
+    return text
+
+
+def _probes_table(search: MaxRate) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    judged = [one for one in search.limits if one.figure != "throughput"]
+    for name in ["due/s", "calls", *(one.name for one in judged), "of limit", ""]:
+        table.add_column(
+            name, justify="left" if name in {"of limit", ""} else "right", no_wrap=True
+        )
+    for probe in sorted(search.probes, key=lambda one: (one.rate_per_s, one.confirms)):
+        summary = probe.run.summary
+        values = [
+            "-" if one.value is None else one.limit.text_of(one.value) for one in probe.judgements
+        ]
+        shares = [
+            1 - one.room_fraction for one in probe.judgements if one.room_fraction is not None
+        ]
+        share = max(shares, default=None)
+        # the bar of what is at its limit ends in the middle
+        drawn = "" if share is None else bar(share / 2, BAR_CELLS)
+        note = VERDICTS[probe.verdict] + (", to confirm" if probe.confirms else "")
+        mine = probe.confirms and probe.rate_per_s == search.rate_per_s
+        table.add_row(
+            rate_text(probe.rate_per_s),
+            f"{0 if summary is None else summary.completed_calls:,}",
+            *values,
+            drawn if share is None or share <= 2 else drawn + ">",
+            note,
+            style="bold" if mine else None,
+        )
+    table.caption = "a bar that ends in the middle is at the limit"
+    return table
+
+
+def _warnings(warnings: Sequence[RunWarning]) -> list[RenderableType]:
+    if not warnings:
+        return []
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="yellow", no_wrap=True)
+    grid.add_column()
+    for one in warnings:
+        grid.add_row("!", Text(f"{one.message} [{one.code}]", style="yellow"))
+        grid.add_row("", Text(f"-> {one.hint}"))
+    return [Text(), grid]

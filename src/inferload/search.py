@@ -1,0 +1,197 @@
+"""Studies of one model in this process: sweeps, and the highest rate that keeps limits."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferload.bench import Logging, names_of_devices
+from inferload.errors import PlanError
+from inferload.limits import Limit, limits_from_texts
+from inferload.loads import ClosedLoop, OpenLoop
+from inferload.options import check_count
+from inferload.run_options import RunOptions
+from inferload.studies.bench import LocalBench
+from inferload.studies.records import MaxRate, Sweep
+from inferload.studies.resuming import Keeper
+from inferload.studies.search import SearchPlan, run_search
+from inferload.studies.sweep import SweepPlan, run_sweep
+from inferload.targets.load import as_target
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from inferload.studies.settings import StudyObserver
+
+DEFAULT_POINT_S = 2.0
+# What a study sets itself.
+_NOT_ASKED = {
+    "load", "lanes", "decide", "devices", "trace", "rank", "ranks", "local_rank", "local_ranks",
+    "calls_of_all",
+}  # fmt: skip
+
+
+def sweep(
+    model: object,
+    inputs: object,
+    *,
+    callers: Iterable[int] | int = 1,
+    rates_per_s: Iterable[float] | float | None = None,
+    processes: Iterable[int] | int | None = None,
+    threads_per_call: Iterable[int] | int | None = None,
+    batch_sizes: Iterable[int] | int | None = None,
+    forms: Iterable[str] | str | None = None,
+    blocks: int = 3,
+    save: str | os.PathLike[str] | None = None,
+    observer: StudyObserver | None = None,
+    **options: Any,
+) -> Sweep:
+    """Run a model with several values of one or two settings.
+
+    Every point is a full run of ``duration_s`` (2 s if no end is given), once in each of the
+    ``blocks``, in an order shuffled within each block.
+
+    Args:
+        model: as for :func:`inferload.run`.
+        inputs: as for :func:`inferload.run`.
+        callers: how many callers, of each process.
+        rates_per_s: open loops with so many calls due per second; closed loops if not given.
+        processes: how many processes.
+        threads_per_call: intra-op threads of each call.
+        batch_sizes: the inputs stacked along dimension 0 to so many items.
+        forms: the forms that an eager model is turned into.
+        blocks: how often each point is run.
+        save: where to write the study after every run. If a sweep that was asked for in the same
+            words lies there and was interrupted, it goes on where it ended.
+        observer: is told of stages and progress.
+        options: further options of :func:`inferload.run`, such as ``duration_s``, ``executor``,
+            ``device``, ``pin``, ``seed``.
+
+    Raises:
+        PlanError: there is no such sweep, or none of its points can be run.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    check_count("blocks", blocks, at_least=1, at_most=1000)
+    given = {
+        "callers": callers,
+        "rate_per_s": rates_per_s,
+        "processes": processes,
+        "threads_per_call": threads_per_call,
+        "batch_size": batch_sizes,
+        "form": forms,
+    }
+    axes = {name: _values(value) for name, value in given.items() if value is not None}
+    if not {"calls", "duration_s", "precision"} & set(options):
+        options["duration_s"] = DEFAULT_POINT_S
+    base = _options(options, ClosedLoop())
+    target = as_target(model)
+    asked = {"axes": axes, "blocks": blocks, "options": _words(options)}
+    plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
+    keeper = Keeper(None if save is None else Path(save), Sweep, plan.target, asked)
+    return run_sweep(
+        plan,
+        LocalBench.of_model(target, inputs),
+        observer or Logging(),
+        done=keeper.done,
+        keep=keeper.keep,
+    )
+
+
+def find_max_rate(
+    model: object,
+    inputs: object,
+    limit: str | Limit | Iterable[str | Limit],
+    *,
+    load: ClosedLoop | OpenLoop | None = None,
+    resolution: float = 0.01,
+    time_limit_s: float = 120.0,
+    save: str | os.PathLike[str] | None = None,
+    observer: StudyObserver | None = None,
+    **options: Any,
+) -> MaxRate:
+    """Find the highest rate of calls at which limits are kept.
+
+    From what the callers make without a pause the rate is bisected; each probe goes on until its
+    calls say whether the limits are kept, and the answer is run once more to confirm it
+    (docs/studies.md).
+
+    Args:
+        model: as for :func:`inferload.run`.
+        inputs: as for :func:`inferload.run`.
+        limit: one or more, such as ``"p99<=20ms"``, ``"errors<=1%"``, ``"throughput>=200"``.
+        load: gives the number of callers and, of an open loop, the kind of arrivals; Poisson
+            arrivals and one caller if not given.
+        resolution: how near the highest rate that keeps the limits and the lowest that does not
+            are to come, as a fraction.
+        time_limit_s: about how long the search may take.
+        save: where to write the study after every probe; one that was interrupted goes on.
+        observer: is told of stages and progress.
+        options: further options of :func:`inferload.run`, such as ``executor`` and ``processes``.
+
+    Raises:
+        PlanError: there is no such search, or the model cannot be run.
+        CallError, TargetCrashed: the very first run failed.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    listed = [limit] if isinstance(limit, str | Limit) else list(limit)
+    limits = tuple(
+        own
+        for one in listed
+        for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
+    )
+    base = _options(options, load or ClosedLoop())
+    target = as_target(model)
+    asked = {
+        "limits": [str(one) for one in limits],
+        "callers": base.load.callers,
+        "arrivals": getattr(base.load, "arrivals", "poisson"),
+        "resolution": resolution,
+        "options": _words(options),
+    }
+    plan = SearchPlan(
+        target=target.name,
+        asked=asked,
+        options=base,
+        limits=limits,
+        resolution=resolution,
+        time_limit_s=time_limit_s,
+    )
+    keeper = Keeper(None if save is None else Path(save), MaxRate, plan.target, asked)
+    return run_search(
+        plan,
+        LocalBench.of_model(target, inputs),
+        observer or Logging(),
+        done=keeper.done,
+        keep=keeper.keep,
+    )
+
+
+def _values(value: object) -> tuple[Any, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return (value,)
+    return tuple(value)
+
+
+def _options(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptions:
+    """Options by the names that ``il.run`` has for them.
+
+    Raises:
+        PlanError: there is no such option.
+    """
+    known = {one.name for one in fields(RunOptions)} - _NOT_ASKED | {"device"}
+    for name in options:
+        if name not in known:
+            raise PlanError(f"there is no option {name!r}: choose of {', '.join(sorted(known))}")
+    own = dict(options)
+    devices = names_of_devices(own.pop("device", None))
+    return RunOptions(load=load, devices=devices, **own)
+
+
+def _words(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as they are written into a file."""
+    return {
+        name: value if isinstance(value, int | float | str | bool | None) else str(value)
+        for name, value in options.items()
+    }

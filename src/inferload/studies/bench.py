@@ -1,0 +1,82 @@
+"""What makes the runs of a study in this process: each form of a model is loaded once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload.batches import stacked
+from inferload.bench import run_with
+from inferload.inputs import as_call_inputs
+from inferload.loading import load as loaded
+from inferload.studies.settings import with_settings
+from inferload.targets.forms import as_form
+from inferload.targets.load import as_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.crew import Observer
+    from inferload.devices import Placement
+    from inferload.inputs import CallInput
+    from inferload.model_source import ModelSource
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Settings
+    from inferload.targets.base import Target
+
+
+class LocalBench:
+    """Runs in this process, or in processes that it starts where they are asked for."""
+
+    def __init__(
+        self, load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]]
+    ) -> None:
+        self._load = load
+        self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
+
+    @classmethod
+    def of_model(cls, model: object, inputs: object) -> LocalBench:
+        """Of a model, as ``il.run`` takes it.
+
+        Raises:
+            PlanError: it is no model, or has no inputs.
+        """
+        given = as_call_inputs(inputs)
+        first = as_target(model)
+
+        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+            own = given if size is None else stacked(given, size)
+            return (first if form is None else as_form(first, form, own)), own
+
+        return cls(load)
+
+    @classmethod
+    def of_source(
+        cls,
+        source: ModelSource,
+        placement: Placement,
+        announce: Callable[[str], None],
+        scratch: Path,
+    ) -> LocalBench:
+        """Of a model in words."""
+
+        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+            changed = replace(
+                source, form=form or source.form, batch_size=size or source.batch_size
+            )
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            found = loaded(changed, announce, folder, placement=placement)
+            return found.target, found.given
+
+        return cls(load)
+
+    def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        """One run with what the settings change."""
+        key = (settings.form, settings.batch_size)
+        if key not in self._loaded:  # a form is made of the inputs that it is to take
+            self._loaded[key] = self._load(*key)
+        target, given = self._loaded[key]
+        return run_with(target, given, with_settings(options, settings), observer=observer)

@@ -1,0 +1,146 @@
+"""The runs of a study in a process of its own, which loads the model once.
+
+A crash there ends one run and not the study: the next run has a new process. This side imports no
+torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferload import errors
+from inferload.processes.entry import begin
+from inferload.processes.process import born_deaf
+from inferload.storage import load_result
+from inferload.studies.words import DONE, FAILED, PROGRESS, STAGE
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from typing_extensions import Self
+
+    from inferload.crew import Observer
+    from inferload.model_source import ModelSource
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Settings
+
+
+class ChildBench:
+    """Runs in another process, one after another; a :class:`~inferload.studies.settings.Bench`."""
+
+    def __init__(self, source: ModelSource) -> None:
+        self._source = source
+        self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._runs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        """One run with what the settings change.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+        connection = self._started(observer)
+        self._runs += 1
+        path = self._scratch / f"{self._runs}.json"
+        with suppress(OSError):  # it has died: that is seen below
+            connection.send((settings, options, str(path)))
+        try:
+            return self._heard(connection, observer)
+        except BaseException:  # also Ctrl-C: what it is doing is of no use any more
+            self._end()
+            raise
+
+    def _started(self, observer: Observer) -> Connection:
+        if self._connection is None:
+            observer.stage("starting a process")
+            context = multiprocessing.get_context("spawn")
+            self._connection, there = context.Pipe()
+            self._process = context.Process(
+                target=serve,
+                args=(there, self._source, str(self._scratch), os.getpid()),
+                name="study",
+            )
+            with born_deaf():
+                self._process.start()
+            there.close()
+        return self._connection
+
+    def _heard(self, connection: Connection, observer: Observer) -> RunResult:
+        """What comes of the run that was asked for."""
+        while True:
+            wait([connection, self._process.sentinel])
+            try:
+                word, *rest = connection.recv() if connection.poll() else (None,)
+            except (EOFError, OSError):
+                word, rest = None, []
+            if word == STAGE:
+                observer.stage(*rest)
+            elif word == PROGRESS:
+                observer.progress(*rest)
+            elif word == DONE:
+                return self._read(Path(rest[0]))
+            elif word == FAILED:
+                raise self._error(*rest)
+            elif word is None:
+                self._process.join()
+                raise errors.TargetCrashed(f"the process of the run {self._ending()}")
+
+    def _read(self, path: Path) -> RunResult:
+        """A result that the child saved; its log stays readable without its file."""
+        result = load_result(path)
+        for file in self._scratch.glob(f"{path.stem}.*"):
+            file.unlink()
+        return result
+
+    def _error(self, kind: str, text: str, place: str | None, path: str | None) -> Exception:
+        result = None if path is None else self._read(Path(path))
+        if kind == "CallError":
+            return errors.CallError(text, result=result, place=place)
+        if kind == "TargetCrashed":
+            return errors.TargetCrashed(text, result=result)
+        for own in (errors.PlanError, errors.NativeBuildError):
+            if kind == own.__name__:
+                return own(text)
+        return errors.InferloadError(text)
+
+    def _ending(self) -> str:
+        code = self._process.exitcode or 0
+        if code >= 0:
+            return f"left by itself with exit code {code}"
+        return f"was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)})"
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+
+def serve(connection: Connection, source: ModelSource, scratch: str, parent: int) -> None:
+    """What the started process does."""
+    begin(parent)
+
+    from inferload.studies.serving import serve_runs
+
+    serve_runs(connection, source, Path(scratch))
+    os._exit(0)  # torch's own end takes most of a second

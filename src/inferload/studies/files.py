@@ -1,0 +1,100 @@
+"""Studies as files: versioned JSON with every run's figures inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from inferload.errors import ResultFormatError
+from inferload.files import replacing
+from inferload.storage import finite
+from inferload.studies.records import MaxRate, Sweep
+
+if TYPE_CHECKING:
+    import os
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class _SweepDocument(_Document):
+    format: Literal["inferload sweep"] = "inferload sweep"
+    study: Sweep
+
+
+class _SearchDocument(_Document):
+    format: Literal["inferload search"] = "inferload search"
+    study: MaxRate
+
+
+_KINDS: dict[str, type[_SweepDocument | _SearchDocument]] = {
+    "inferload sweep": _SweepDocument,
+    "inferload search": _SearchDocument,
+}
+
+
+def save_study(study: Sweep | MaxRate, path: str | os.PathLike[str]) -> None:
+    """Write a study, whole or not at all.
+
+    Raises:
+        OSError: the file could not be written; what stood there before is untouched.
+    """
+    document = (
+        _SweepDocument(study=study) if isinstance(study, Sweep) else _SearchDocument(study=study)
+    )
+    with replacing(Path(path)) as file:
+        file.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def is_study(content: Any) -> bool:
+    """Whether a JSON document is a study of any version."""
+    return isinstance(content, dict) and content.get("format") in _KINDS
+
+
+def load_study(path: str | os.PathLike[str]) -> Sweep | MaxRate:
+    """Read what ``save`` wrote of a sweep or a search.
+
+    Raises:
+        ResultFormatError: the file is missing, damaged, of another version, or no study.
+    """
+    path = Path(path)
+    content = json_of(path)
+    if not is_study(content):
+        raise ResultFormatError(f"{path} is no sweep and no search of inferload")
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ResultFormatError(
+            f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
+        )
+    try:
+        return _KINDS[content["format"]].model_validate(content).study
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ResultFormatError(
+            f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
+        ) from error
+
+
+def json_of(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ResultFormatError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=finite, parse_float=finite
+        )
+    except OSError as error:
+        raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ResultFormatError(f"{path} is not JSON, or it is truncated ({error})") from error

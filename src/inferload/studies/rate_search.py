@@ -1,0 +1,264 @@
+"""The highest rate that keeps limits: bracketed, bisected, each probe judged, the answer confirmed.
+
+A probe goes on until its calls say at a risk of 1 % whether the limits are kept there, or until
+its time is over: near the answer a figure such as p99 is uncertain for long, and a search that
+takes the best of many short probes reports too much. What the bisection comes to is therefore run
+once more, for longer and for nothing else, and given up for a little less where it does not hold.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from inferload.limits import backlog_grows, judged_limits, lasts_long_enough, together
+from inferload.studies.records import Probe, Settings, StudyRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferload.limits import Limit
+    from inferload.records import RunResult
+
+# Shares of the time that a search may take.
+CLOSED_LOOP_SHARE, PROBE_SHARE, CONFIRMATION_SHARE = 0.03, 0.08, 0.2
+# The first rate that is tried, of what a closed loop makes, and where it cannot be kept at last.
+FIRST_SHARE, BEYOND_SHARE = 0.7, 1.1
+# Below this share of what a closed loop makes no rate is tried any more.
+LEAST_SHARE = 1e-3
+# Callers are mostly free below this share: what a call takes then, it takes at any lower rate.
+IDLE_SHARE = 0.2
+MOST_CONFIRMATIONS = 5
+
+
+class Prober(Protocol):
+    """Makes the runs of a search."""
+
+    def closed_loop(self, duration_s: float) -> float:
+        """Calls per second of all callers without a pause."""
+
+    def probe(self, rate_per_s: float, duration_s: float, seed: int, *, decide: bool) -> RunResult:
+        """An open loop; with ``decide`` it ends when its calls say whether limits are kept."""
+
+    def has_probed(self, probe: Probe) -> None:
+        """Hear of a probe that was made."""
+
+
+@dataclass(slots=True)
+class Found:
+    """Where a search stands, and what it came to."""
+
+    rate_per_s: float | None = None
+    confirmed: bool = False
+    reason: str = ""
+    closed_loop_per_s: float | None = None
+    next_rate_per_s: float | None = None
+    next_verdict: str | None = None
+
+
+class RateSearch:
+    """One search.
+
+    ``resolution``: how near, as a fraction, the highest rate that is kept and the lowest that is
+    not are to come. ``probes`` is filled as they are made; ``done`` are those of the same search
+    before it was interrupted, which took ``spent_s`` and are not made again.
+    """
+
+    def __init__(
+        self,
+        prober: Prober,
+        limits: Sequence[Limit],
+        *,
+        resolution: float = 0.01,
+        time_limit_s: float = 120.0,
+        seed: int = 0,
+        closed_loop_per_s: float | None = None,
+        done: Sequence[Probe] = (),
+        spent_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._prober = prober
+        floors = [one.bound for one in limits if one.figure == "throughput"]
+        self._floor = floors[0] if floors else None
+        self._limits = [one for one in limits if one.figure != "throughput"]
+        self._resolution = resolution
+        self._time_limit_s = time_limit_s
+        self._seed = seed
+        self._clock = clock
+        self._began = clock() - spent_s
+        self._done = list(done)
+        self.probes: list[Probe] = []
+        self.found = Found(closed_loop_per_s=closed_loop_per_s)
+
+    def search(self) -> Found:
+        """Find the rate; what ends it early leaves ``found`` as it is."""
+        found = self.found
+        peak = found.closed_loop_per_s
+        if peak is None:
+            peak = self._prober.closed_loop(max(CLOSED_LOOP_SHARE * self._time_limit_s, 0.2))
+            found.closed_loop_per_s = peak
+        if peak <= 0:
+            found.reason = "no call returned in a closed loop"
+            return found
+        if self._floor is not None and not self._keeps_floor(peak, self._floor):
+            return found
+        found.next_rate_per_s, found.next_verdict = BEYOND_SHARE * peak, None
+        self._bracket(peak)
+        if found.rate_per_s is not None:
+            self._confirm()
+        return found
+
+    # ---- before the answer ----
+
+    def _keeps_floor(self, peak: float, floor: float) -> bool:
+        """Whether the rate that is the least to be had keeps the limits."""
+        found = self.found
+        if floor > BEYOND_SHARE * peak:
+            found.reason = (
+                f"the throughput asked for, {floor:,.4g}/s, is more than the callers make without "
+                f"a pause, {peak:,.4g}/s"
+            )
+            return False
+        probe = self._probed(floor)
+        if not is_within(probe):
+            found.next_rate_per_s, found.next_verdict = floor, probe.verdict
+            found.reason = f"the limits are not kept at the throughput asked for, {floor:,.4g}/s"
+            return False
+        found.rate_per_s = floor
+        return True
+
+    def _bracket(self, peak: float) -> None:
+        """Narrow down the highest rate that is kept and the lowest that is not."""
+        found = self.found
+        while True:
+            rate = self._next_rate(peak)
+            if rate is None:
+                found.reason = found.reason or "resolution"
+                return
+            if rate < LEAST_SHARE * peak:
+                found.reason = "none was found down to a thousandth of what the callers can make"
+                return
+            if self.left_s < 2 * CONFIRMATION_SHARE * self._time_limit_s and self.probes:
+                found.reason = "time"
+                return
+            probe = self._probed(rate)
+            if is_within(probe):
+                found.rate_per_s = rate
+            elif rate <= IDLE_SHARE * peak and (why := _too_slow_alone(probe)):
+                found.next_rate_per_s, found.next_verdict = rate, probe.verdict
+                found.reason = why
+                return
+            else:
+                found.next_rate_per_s, found.next_verdict = rate, probe.verdict
+
+    def _next_rate(self, peak: float) -> float | None:
+        """The rate to try next; ``None`` where the two are near enough."""
+        low, high = self.found.rate_per_s, self.found.next_rate_per_s
+        if high is None:
+            raise AssertionError("there is a rate that is not kept, found or taken for one")
+        if low is None:
+            return FIRST_SHARE * peak if self.found.next_verdict is None else high / 2
+        if high / low - 1 > self._resolution:
+            return (low + high) / 2
+        if self.found.next_verdict is not None:
+            return None
+        # a rate that was only taken for too high: the callers make more than a closed loop said
+        self.found.next_rate_per_s = 1.25 * high
+        return high
+
+    def _probed(self, rate_per_s: float) -> Probe:
+        cap_s = PROBE_SHARE * self._time_limit_s
+        cap_s = min(cap_s, max(self.left_s, 0.1 * cap_s))
+        return self._judged(rate_per_s, cap_s, decide=True)
+
+    def _judged(self, rate_per_s: float, duration_s: float, *, decide: bool) -> Probe:
+        probe = self._done_before(rate_per_s, confirms=not decide)
+        if probe is None:
+            seed = self._seed + len(self.probes)
+            result = self._prober.probe(rate_per_s, duration_s, seed, decide=decide)
+            probe = judged_probe(result, rate_per_s, self._limits, confirms=not decide)
+        self.probes.append(probe)
+        self._prober.has_probed(probe)
+        return probe
+
+    def _done_before(self, rate_per_s: float, *, confirms: bool) -> Probe | None:
+        """The probe that was made here before the search was interrupted."""
+        if not self._done:
+            return None
+        found = self._done.pop(0)
+        if found.confirms == confirms and math.isclose(found.rate_per_s, rate_per_s):
+            return found
+        self._done = []  # the search goes another way now
+        return None
+
+    @property
+    def took_s(self) -> float:
+        """How long the search has taken so far."""
+        return self._clock() - self._began
+
+    @property
+    def left_s(self) -> float:
+        """How much of the time is left."""
+        return self._time_limit_s - self.took_s
+
+    # ---- the answer ----
+
+    def _confirm(self) -> None:
+        """Run the answer once more; where it does not hold, a little less."""
+        found = self.found
+        least_s = CONFIRMATION_SHARE * self._time_limit_s / 2
+        for _ in range(MOST_CONFIRMATIONS):
+            rate = found.rate_per_s
+            if rate is None:
+                return
+            # half of what is left, so that there is time for another
+            probe = self._judged(rate, max(self.left_s / 2, least_s), decide=False)
+            if is_within(probe):
+                found.confirmed = True
+                return
+            found.next_rate_per_s, found.next_verdict = rate, probe.verdict
+            lower = rate / (1 + 2 * self._resolution)
+            if (self._floor is not None and lower < self._floor) or self.left_s < least_s:
+                return
+            found.rate_per_s = lower
+
+
+def judged_probe(
+    result: RunResult, rate_per_s: float, limits: Sequence[Limit], *, confirms: bool
+) -> Probe:
+    """What a run at a rate says of limits."""
+    summary = result.summary
+    judgements = judged_limits(result.log, limits, summary.from_s, summary.unfinished_calls)
+    verdict: str = together(judgements)
+    if verdict == "kept" and not lasts_long_enough(result.log, limits, summary.from_s):
+        verdict = "open"
+    if summary.unfinished_calls or backlog_grows(result.log, rate_per_s, summary.from_s):
+        verdict = "unstable"
+    return Probe(
+        rate_per_s=rate_per_s,
+        verdict=verdict,
+        judgements=judgements,
+        confirms=confirms,
+        run=StudyRun.of(Settings(rate_per_s=rate_per_s), result),
+    )
+
+
+def _too_slow_alone(probe: Probe) -> str | None:
+    """Why no lower rate would do either: a call takes too long whether it has queued or not."""
+    for one in probe.judgements:
+        if one.service is not None and one.service > one.limit.bound:
+            return (
+                f"a call takes too long by itself, {one.limit.name} "
+                f"{one.limit.text_of(one.service)} at {probe.rate_per_s:,.4g}/s without its queue"
+            )
+    return None
+
+
+def is_within(probe: Probe) -> bool:
+    """Whether limits are kept, or all figures lie within them and calls are too few to be sure."""
+    if probe.verdict != "open":
+        return probe.verdict == "kept"
+    rooms = [one.room_fraction for one in probe.judgements]
+    return all(room is not None and room >= 0 for room in rooms)

@@ -1,0 +1,51 @@
+"""A study that is written down as it goes, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from inferload.errors import PlanError
+from inferload.files import check_writable
+from inferload.studies.files import load_study, save_study
+from inferload.studies.records import MaxRate, Sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = TypeVar("T", Sweep, MaxRate)
+
+
+class Keeper(Generic[T]):
+    """Keeps a study in a file; ``done`` is what lies there of the same study, interrupted.
+
+    Raises:
+        PlanError: the file cannot be written, or holds an interrupted study of something else.
+        ResultFormatError: the file is no study of this version.
+    """
+
+    def __init__(
+        self, path: Path | None, kind: type[T], target: str, asked: dict[str, Any]
+    ) -> None:
+        self._path = path
+        self.done: T | None = None
+        if path is None:
+            return
+        check_writable(path)
+        if not path.exists():
+            return
+        found = load_study(path)
+        if found.status == "complete":
+            return  # it is made anew
+        same = json.loads(json.dumps(asked)) == json.loads(json.dumps(found.asked))
+        if not isinstance(found, kind) or found.target != target or not same:
+            raise PlanError(
+                f"{path} holds an interrupted study that was asked for in other words: name "
+                "another file, or remove it"
+            )
+        self.done = found
+
+    def keep(self, study: Sweep | MaxRate) -> None:
+        """Write down what there is so far."""
+        if self._path is not None:
+            save_study(study, self._path)

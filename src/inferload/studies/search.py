@@ -1,0 +1,222 @@
+"""A search for the highest rate, from its options to what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.loads import ClosedLoop, OpenLoop
+from inferload.options import check_positive
+from inferload.run_options import LONGEST_S
+from inferload.studies.rate_search import RateSearch
+from inferload.studies.records import MaxRate, Settings
+from inferload.studies.settings import check_settings
+from inferload.units import duration_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.limits import Limit
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Probe
+    from inferload.studies.settings import Bench, StudyObserver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """What a search looks for.
+
+    Raises:
+        PlanError: there is no limit of a latency or of errors, or an option cannot be.
+    """
+
+    target: str
+    asked: dict[str, Any]
+    options: RunOptions
+    limits: tuple[Limit, ...]
+    resolution: float = 0.01
+    time_limit_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        if not any(one.figure != "throughput" for one in self.limits):
+            raise PlanError(
+                "a search needs a limit that a higher rate breaks: give --limit p99<=20ms, or "
+                "errors<=1%"
+            )
+        check_positive("resolution", self.resolution, at_least=1e-4, at_most=0.5)
+        check_positive("time_limit_s", self.time_limit_s, at_least=1.0, at_most=LONGEST_S)
+        if getattr(self.options.load, "times_s", None) is not None:
+            raise PlanError("a search sets the rate itself, and a replay has its own: leave it out")
+        check_settings(self._at(1.0, 1.0, 0), Settings())
+
+    def closed_loop(self, duration_s: float) -> RunOptions:
+        """Options of the run that tells what callers make without a pause."""
+        callers = self.options.load.callers
+        return self._for(duration_s, load=ClosedLoop(callers=callers), warmup="auto")
+
+    def _at(self, rate_per_s: float, duration_s: float, seed: int) -> RunOptions:
+        load = self.options.load
+        if isinstance(load, OpenLoop):
+            load = replace(load, rate_per_s=rate_per_s, seed=seed)
+        else:
+            load = OpenLoop.poisson(rate_per_s, callers=load.callers, seed=seed)
+        return self._for(duration_s, load=replace(load, drain_s=self._drain_s), warmup="auto")
+
+    def probe(self, rate_per_s: float, duration_s: float, seed: int, *, decide: bool) -> RunOptions:
+        """Options of a run at a rate."""
+        judged = tuple(one for one in self.limits if one.figure != "throughput")
+        return replace(self._at(rate_per_s, duration_s, seed), decide=judged if decide else ())
+
+    def _for(self, duration_s: float, **changes: Any) -> RunOptions:
+        records = any(one.figure == "errors" for one in self.limits)
+        return replace(
+            self.options,
+            calls=None,
+            precision=None,
+            time_limit_s=None,
+            duration_s=duration_s,
+            on_error="record" if records else self.options.on_error,
+            **changes,
+        )
+
+    @property
+    def _drain_s(self) -> float:
+        """What is queued longer than this broke its limit long before."""
+        bounds_ms = [one.bound for one in self.limits if one.quantile is not None]
+        return max(4 * max(bounds_ms, default=0.0) / 1e3, 1.0)
+
+
+class _Prober:
+    def __init__(
+        self,
+        plan: SearchPlan,
+        bench: Bench,
+        observer: StudyObserver,
+        *,
+        left_s: Callable[[], float],
+        after: Callable[[], None],
+    ) -> None:
+        self._plan, self._bench, self._observer = plan, bench, observer
+        self._left_s, self._after = left_s, after
+        self.environment: dict[str, Any] = {}
+
+    def closed_loop(self, duration_s: float) -> float:
+        self._observer.begins("closed loop: what all callers make without a pause")
+        found = self._run(self._plan.closed_loop(duration_s))
+        rate = found.summary.throughput_calls_per_s.value
+        self._observer.found(f"closed loop: {rate_text(rate)} calls/s")
+        self._after()
+        return rate
+
+    def probe(self, rate_per_s: float, duration_s: float, seed: int, *, decide: bool) -> RunResult:
+        kind = "trying" if decide else "confirming"
+        left = duration_text(max(self._left_s(), 0.0))
+        self._observer.begins(f"{kind} {rate_text(rate_per_s)}/s, {left} left")
+        return self._run(self._plan.probe(rate_per_s, duration_s, seed, decide=decide))
+
+    def has_probed(self, probe: Probe) -> None:
+        self._observer.found(probe_text(probe))
+        self._after()
+
+    def _run(self, options: RunOptions) -> RunResult:
+        result = self._bench.run(Settings(), options, self._observer)
+        self.environment = self.environment or result.environment
+        return result
+
+
+def run_search(
+    plan: SearchPlan,
+    bench: Bench,
+    observer: StudyObserver,
+    *,
+    done: MaxRate | None = None,
+    keep: Callable[[MaxRate], None] = lambda _: None,
+) -> MaxRate:
+    """Search; ``keep`` is given what there is so far, and ``done`` is not made again.
+
+    Raises:
+        InferloadError: the first run failed: there is nothing to keep.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    prober = _Prober(
+        plan,
+        bench,
+        observer,
+        left_s=lambda: search.left_s,
+        after=lambda: keep(so_far("interrupted")),
+    )
+    prober.environment = {} if done is None else done.environment
+    search = RateSearch(
+        prober,
+        plan.limits,
+        resolution=plan.resolution,
+        time_limit_s=plan.time_limit_s,
+        seed=plan.options.seed,
+        closed_loop_per_s=None if done is None else done.closed_loop_per_s,
+        done=() if done is None else done.probes,
+        spent_s=0.0 if done is None else done.took_s,
+    )
+
+    def so_far(status: str, reason: str | None = None) -> MaxRate:
+        found = search.found
+        probes = tuple(search.probes)
+        confirmed = [one for one in probes if one.confirms and one.rate_per_s == found.rate_per_s]
+        return MaxRate(
+            target=plan.target,
+            asked=plan.asked,
+            status=status,
+            limits=plan.limits,
+            rate_per_s=found.rate_per_s,
+            confirmed=found.confirmed,
+            reason=reason or found.reason,
+            closed_loop_per_s=found.closed_loop_per_s,
+            next_rate_per_s=None if found.next_verdict is None else found.next_rate_per_s,
+            next_verdict=found.next_verdict,
+            probes=probes,
+            took_s=search.took_s,
+            warnings=confirmed[-1].run.warnings if confirmed else (),
+            environment=prober.environment,
+        )
+
+    try:
+        search.search()
+    except KeyboardInterrupt as interrupt:
+        study = so_far("interrupted")
+        keep(study)
+        raise StudyInterrupted(
+            f"interrupted after {len(search.probes)} probes", study=study
+        ) from interrupt
+    except InferloadError as error:
+        if not search.probes:
+            raise
+        study = so_far("failed", str(error))
+        keep(study)
+        return study
+    study = so_far("complete")
+    keep(study)
+    return study
+
+
+def probe_text(probe: Probe) -> str:
+    """One probe in a line."""
+    words = [
+        f"{one.limit.name} {'-' if one.value is None else one.limit.text_of(one.value)}"
+        for one in probe.judgements
+    ]
+    calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
+    kind = "confirmed at " if probe.confirms and probe.verdict in {"kept", "open"} else ""
+    return (
+        f"{kind}{rate_text(probe.rate_per_s)}/s: {', '.join(words)} in {calls:,} calls: "
+        f"{VERDICTS[probe.verdict]}"
+    )
+
+
+#: What a verdict is called in a report.
+VERDICTS = {
+    "kept": "kept",
+    "broken": "not kept",
+    "open": "not certain",
+    "unstable": "calls pile up",
+}

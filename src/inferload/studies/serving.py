@@ -1,0 +1,74 @@
+"""The process that makes the runs of a study: it loads the model once, and runs what it is told."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import torch
+
+from inferload.devices import Placement
+from inferload.errors import InferloadError
+from inferload.loading import calling_state
+from inferload.studies.bench import LocalBench
+from inferload.studies.words import DONE, FAILED, PROGRESS, STAGE
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from inferload.model_source import ModelSource
+    from inferload.run_options import RunOptions
+
+
+class _Telling:
+    """An observer in the child, who tells the other side."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def stage(self, text: str) -> None:
+        self._connection.send((STAGE, text))
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        self._connection.send((PROGRESS, finished_calls, elapsed_s))
+
+
+def serve_runs(connection: Connection, source: ModelSource, scratch: Path) -> None:
+    """Make the runs that are asked for, until nobody asks any more."""
+    telling = _Telling(connection)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
+        bench = None
+        while True:
+            settings, options, path = connection.recv()
+            try:
+                if bench is None:
+                    bench = _bench(source, options, telling, scratch, stack)
+                bench.run(settings, options, telling).save(path)
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except BaseException as error:  # noqa: BLE001 - also what a model's own exit raises
+                connection.send((FAILED, *_told(error, path)))
+            else:
+                connection.send((DONE, path))
+
+
+def _bench(
+    source: ModelSource, options: RunOptions, telling: _Telling, scratch: Path, stack: ExitStack
+) -> LocalBench:
+    stack.enter_context(calling_state(source.autocast))
+    stack.enter_context(torch.inference_mode())
+    placement = Placement(device=options.device_of(0), transfers=options.transfers)
+    return LocalBench.of_source(source, placement, telling.stage, scratch)
+
+
+def _told(error: BaseException, path: str) -> tuple[str, str, str | None, str | None]:
+    """An error in words, and where the result of what was made before it lies."""
+    result = getattr(error, "result", None)
+    if result is not None:
+        result.save(path)
+    text = str(error)
+    if not isinstance(error, InferloadError):
+        text = f"{type(error).__name__}: {error}"
+    place = getattr(error, "place", None)
+    return type(error).__name__, text, place, None if result is None else path

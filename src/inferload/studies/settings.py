@@ -1,0 +1,89 @@
+"""What a run of a study is made with: its options, changed by the settings of a point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from inferload.errors import PlanError
+from inferload.loads import ClosedLoop, OpenLoop
+from inferload.model_source import FORMS
+from inferload.options import check_count
+
+if TYPE_CHECKING:
+    from inferload.crew import Observer
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Settings
+
+
+class StudyObserver(Protocol):
+    """Is told how a study goes on, and as an observer of its runs how these do."""
+
+    def stage(self, text: str) -> None:
+        """What a run is doing now."""
+
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """How far the measured part of a run has come."""
+
+    def begins(self, text: str) -> None:
+        """What the study does now."""
+
+    def found(self, text: str) -> None:
+        """What came of it."""
+
+
+class Bench(Protocol):
+    """Makes runs of one model."""
+
+    def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        """One run with what the settings change.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+
+
+def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
+    """Options with what settings change, checked.
+
+    Raises:
+        PlanError: naming the option that cannot be run, and its value.
+    """
+    load = options.load
+    callers = load.callers if settings.callers is None else settings.callers
+    rate = settings.rate_per_s
+    if rate is None:
+        load = replace(load, callers=callers)
+    elif isinstance(load, OpenLoop):
+        load = replace(load, callers=callers, rate_per_s=rate)
+    else:
+        load = OpenLoop.poisson(rate, callers=callers, seed=options.seed)
+    return replace(
+        options,
+        load=load,
+        processes=options.processes if settings.processes is None else settings.processes,
+        threads_per_call=options.threads_per_call
+        if settings.threads_per_call is None
+        else settings.threads_per_call,
+    ).checked()
+
+
+def closed_loop_of(options: RunOptions) -> RunOptions:
+    """The same callers without a pause."""
+    return replace(options, load=ClosedLoop(callers=options.load.callers))
+
+
+def check_settings(options: RunOptions, settings: Settings) -> None:
+    """Refuse settings that cannot be run, before anything is.
+
+    Raises:
+        PlanError: naming the setting, and its value.
+    """
+    checked = with_settings(options, settings)
+    if settings.form is not None and settings.form not in FORMS:
+        raise PlanError(f"form {settings.form!r} is unknown: choose {', '.join(FORMS)}")
+    if settings.batch_size is not None:
+        check_count("batch_size", settings.batch_size, at_least=1, at_most=1_000_000)
+        if checked.lanes:
+            raise PlanError("batch sizes are of one model, and there are several")

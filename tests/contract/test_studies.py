@@ -1,0 +1,258 @@
+"""Sweeps and searches on real models: in this process, and from the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from virtual_time import VirtualClock
+
+import inferload as il
+import models
+from inferload.executors.threads import ThreadsExecutor
+
+FILE = """
+import os, time
+import torch
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.ones(4))
+    def forward(self, x):
+        return x @ self.weights
+class Sleeps(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.002)
+        return x
+class Dies(torch.nn.Module):
+    def forward(self, x):
+        if threading.active_count() > 8:
+            os.kill(os.getpid(), 11)
+        return x
+import threading
+def model():
+    return Model()
+def sleeps():
+    return Sleeps()
+def dies():
+    return Dies()
+def inputs():
+    return [torch.ones(2, 4), torch.ones(3, 4)]
+"""
+
+
+def test_a_sweep_over_callers_and_forms(tmp_path):
+    path = tmp_path / "s.json"
+    study = il.sweep(
+        models.mlp(),
+        [torch.randn(2, 8)],
+        callers=[1, 2],
+        forms=["eager", "script"],
+        calls=60,
+        threads_per_call=1,
+        blocks=2,
+        save=path,
+    )
+    assert study.status == "complete"
+    assert len(study.runs) == 8
+    assert {one.spec.form for one in study.runs} == {"eager", "script"}
+    assert all(one.spec.callers == one.settings.callers for one in study.runs)
+    assert all(one.summary.completed_calls == 60 for one in study.runs)
+    assert all(one.throughput_calls_per_s.value > 0 for one in study.points)
+    assert il.load_study(path).points == study.points
+
+
+@pytest.mark.multiprocess
+def test_a_sweep_over_batch_sizes_and_processes():
+    study = il.sweep(
+        models.mlp(), [torch.randn(1, 8)], batch_sizes=(1, 4), processes=(1, 2), calls=20, blocks=1
+    )
+    assert {(one.spec.processes, one.spec.items_per_input) for one in study.runs} == {
+        (1, (1,)), (1, (4,)), (2, (1,)), (2, (4,)),
+    }  # fmt: skip
+    assert study.peak.settings.batch_size == 4
+
+
+def test_a_sweep_over_rates_is_of_open_loops():
+    study = il.sweep(models.NoOp(), [torch.zeros(1)], rates_per_s=[200, 400], calls=40, blocks=1)
+    assert sorted(one.spec.rate_per_s for one in study.runs) == [200, 400]
+    assert all("poisson" in one.spec.load for one in study.runs)
+
+
+def test_an_option_that_is_none_is_refused_by_name():
+    with pytest.raises(il.PlanError, match="there is no option 'caller'"):
+        il.sweep(models.NoOp(), [torch.zeros(1)], callers=[1, 2], caller=3)
+    with pytest.raises(il.PlanError, match="needs a limit that a higher rate breaks"):
+        il.find_max_rate(models.NoOp(), [torch.zeros(1)], "throughput>=10")
+
+
+def test_the_highest_rate_of_a_server_in_virtual_time():
+    # one server of exactly 10 ms, constant arrivals: every rate below 100/s waits for nobody
+    clock = VirtualClock()
+    found = il.find_max_rate(
+        lambda _: clock.sleep(10_000_000),
+        [torch.zeros(1)],
+        "p90<=15ms",
+        load=il.OpenLoop.constant(1.0),
+        executor=ThreadsExecutor(clock),
+        warmup_calls=0,
+        time_limit_s=600,
+    )
+    assert found.closed_loop_per_s == pytest.approx(100)
+    assert found.confirmed
+    assert 98 < found.rate_per_s <= 100.5
+    assert found.next_rate_per_s / found.rate_per_s < 1.011
+    (judgement,) = found.confirmation.judgements
+    assert judgement.value == pytest.approx(10)
+    assert judgement.room_fraction == pytest.approx(1 / 3)
+
+
+def test_a_search_ends_with_what_failed(tmp_path):
+    calls = iter(range(10**9))
+
+    def fails_later(x):
+        if next(calls) > 4500:
+            raise ValueError("worn out")
+        time.sleep(0.0002)
+        return x
+
+    path = tmp_path / "m.json"
+    found = il.find_max_rate(
+        fails_later, [torch.zeros(1)], "p99<=50ms", time_limit_s=10, save=path, seed=1
+    )
+    assert (found.status, found.confirmed) == ("failed", False)
+    assert "worn out" in found.reason
+    assert il.load_study(path).reason == found.reason
+
+
+def inferload(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "inferload", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "80"},
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "m.py").write_text(FILE)
+    return tmp_path
+
+
+def test_the_command_line_sweeps_and_draws_it_again(folder: Path):
+    done = inferload(
+        "sweep", "m.py", "--callers", "1..2", "--calls", 200, "--blocks", 2, "--json", "s.json",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "run 4 of 4" in done.stderr
+    assert "2 points x 2 blocks" in done.stdout
+    study = il.load_study(folder / "s.json")
+    assert [one.runs for one in study.points] == [2, 2]
+    assert study.runs[0].spec.grad_mode == "inference"
+    assert study.asked["axes"] == {"callers": [1, 2]}
+    again = inferload("report", "s.json", cwd=folder)
+    assert again.stdout == done.stdout
+
+
+def test_the_command_line_searches(folder: Path):
+    done = inferload(
+        "search", "m.py:sleeps", "--limit", "p90<=50ms", "--limit", "throughput>=20",
+        "--time-limit", "6s", "--json", "m.json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "calls/s keep p90 <= 50.0 ms and throughput >= 20.0/s" in " ".join(done.stdout.split())
+    found = il.load_study(folder / "m.json")
+    assert found.confirmed
+    assert found.probes[0].rate_per_s == 20
+    assert found.rate_per_s < found.closed_loop_per_s * 1.1
+    assert inferload("report", "m.json", cwd=folder).stdout == done.stdout
+
+
+def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
+    done = inferload(
+        "search", "m.py:sleeps", "--limit", "p90<=1ms", "--time-limit", "20s", cwd=folder
+    )
+    assert done.returncode == 1
+    text = " ".join(done.stdout.split())
+    assert "no rate that keeps p90 <= 1.00 ms: a call takes too long by itself" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("sweep", "m.py"), "a sweep needs two points or more"),
+        (("sweep", "m.py", "--callers", "4"), "a sweep needs two points or more"),
+        (("sweep", "m.py", "--callers", "4..1"), "give a range that goes up"),
+        (("sweep", "m.py", "--callers", "a,b"), "--callers 'a,b' is not understood"),
+        (("sweep", "m.py", "--callers", "1..5000"), "more than 1000 values"),
+        (("sweep", "m.py", "--rates", "0,1"), "--rates '0,1' is not understood"),
+        (("sweep", "m.py", "--forms", "eager,"), "names an empty one"),
+        (("sweep", "m.py", "--forms", "eager,magic"), "form 'magic' is unknown"),
+        (("sweep", "none.py", "--callers", "1,2"), "there is no model file none.py"),
+        (("sweep", "m.py", "--callers", "1,2", "--blocks", "0"), "blocks is 0"),
+        (("sweep", "m.py", "--callers", "1,2", "--json", "no/s.json"), "folder no does not exist"),
+        (("search", "m.py", "--limit", "p99<=20"), "has no unit"),
+        (("search", "m.py", "--limit", "p99<=20ms", "--resolution", "0"), "fraction '0'"),
+        (
+            ("search", "m.py", "--limit", "p99<=20ms", "--time-limit", "1ms"),
+            "time_limit_s is 0.001",
+        ),
+        (("search", "m.py"), "--limit"),
+        (("report", "m.py"), "is not JSON"),
+    ],
+)
+def test_what_cannot_be_studied_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
+    done = inferload(*arguments, cwd=folder)
+    assert done.returncode == 2, done.stdout
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_point_that_kills_its_process_leaves_the_others(folder: Path):
+    done = inferload(
+        "sweep", "m.py:dies", "--callers", "1,12", "--calls", 100, "--blocks", 2, "--json",
+        "s.json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "was ended by SIGSEGV" in " ".join(done.stdout.split())
+    study = il.load_study(folder / "s.json")
+    assert [(one.runs, one.tried) for one in study.points] == [(2, 2), (0, 2)]
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder: Path):
+    words = [
+        sys.executable, "-m", "inferload", "sweep", "m.py:sleeps", "--callers", "1..3",
+        "--duration", "1s", "--blocks", "1", "--json", "s.json",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        next(line for line in started.stderr if line.startswith("run 2 of 3"))
+        time.sleep(0.2)
+        started.send_signal(signal.SIGINT)
+        shown, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "interrupted after 1 of 3 runs: the same command goes on from here" in said
+    assert "interrupted after 1 runs" in shown
+    before = il.load_study(folder / "s.json")
+    done = subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on with s.json" in done.stderr
+    after = il.load_study(folder / "s.json")
+    assert after.status == "complete"
+    assert after.runs[0] == before.runs[0]
+    assert np.array_equal([one.runs for one in after.points], [1, 1, 1])
