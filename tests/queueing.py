@@ -99,17 +99,17 @@ class SimulatedProber:
         service_s = drawn.exponential(1 / self.service_rate, count)
         log = simulated_queue(due_s, service_s, self.servers)
         if decide:
-            log = self._decided(log, rate_per_s)
+            log = self._decided(log)
         self.time_s += float(log.finished_ns.max()) / 1e9
         self.calls += len(log)
         return result_of(log)
 
-    def _decided(self, log: CallLog, rate_per_s: float) -> CallLog:
+    def _decided(self, log: CallLog) -> CallLog:
         """The calls until they say whether the limits are kept."""
-        count = 2000
+        count = 400
         while count < len(log):
             part = log.rows(np.arange(count))
-            if says_enough(part, self.limits, rate_per_s, cut_of(judged(part))):
+            if says_enough(part, self.limits, cut_of(judged(part))):
                 return part
             count = count * 3 // 2
         return log

@@ -34,6 +34,8 @@ Verdict = Literal["kept", "broken", "open"]
 
 # A run that says that limits are kept lasts so many times the longest of them.
 SPAN = 10
+# Of fewer calls nobody can say that they pile up.
+FEWEST_CALLS = 100
 _WORDS = re.compile(r"\s*([a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
 _NAMES = {"p99.9": "p999", "p99.99": "p9999"}
 
@@ -124,8 +126,9 @@ class Judgement:
 
     ``value`` is the figure (``None`` where it lies among calls that did not finish), ``low`` and
     ``high`` its 95 % interval, ``service`` the same quantile of calls without their queue,
-    ``calls_missing`` how many more calls like these it would take to
-    say that the limit is kept; ``None`` where none would.
+    ``over_fraction`` of the calls took longer than the limit, and all of them are worth so many
+    ``independent_calls``. ``calls_missing``: how many more calls like these it would take to say
+    that the limit is kept; ``None`` where none would.
     """
 
     limit: Limit
@@ -134,6 +137,8 @@ class Judgement:
     low: float | None = None
     high: float | None = None
     service: float | None = None
+    over_fraction: float | None = None
+    independent_calls: float | None = None
     calls_missing: int | None = None
 
     @property
@@ -201,6 +206,8 @@ def _of_quantile(
         low=None if estimate is None else estimate.low,
         high=None if estimate is None else estimate.high,
         service=service.value_of_rank_ms(quantile_rank(q, service.count)),
+        over_fraction=late / total,
+        independent_calls=total / tau,
         calls_missing=None if hopeless else max(needed - total, 0),
     )
 
@@ -268,16 +275,14 @@ def together(judgements: Sequence[Judgement]) -> Verdict:
     return "broken" if "broken" in verdicts else "open" if "open" in verdicts else "kept"
 
 
-def says_enough(
-    log: CallLog, limits: Sequence[Limit], rate_per_s: float, from_s: float = 0.0
-) -> bool:
+def says_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0) -> bool:
     """Whether the calls of an open loop so far say that limits are kept, or cannot be.
 
     That they are kept needs a run of ten times the longest duration that they allow: a queue that
     grows breaks its limit only later.
     """
     verdict = together(judged_limits(log, limits, from_s))
-    if verdict == "broken" or backlog_grows(log, rate_per_s, from_s):
+    if verdict == "broken" or backlog_grows(log, from_s):
         return True
     return verdict == "kept" and lasts_long_enough(log, limits, from_s)
 
@@ -289,17 +294,20 @@ def lasts_long_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0
     return span_ms >= SPAN * longest_ms
 
 
-def backlog_grows(log: CallLog, rate_per_s: float, from_s: float = 0.0) -> bool:
+def backlog_grows(log: CallLog, from_s: float = 0.0) -> bool:
     """Whether calls of an open loop pile up: more are due than are served, in the long run.
 
     The number of calls that were due and had not finished is looked at in ten stretches of time.
-    It grows if it rises from one to the next (Kendall's test, one of a hundred equals) and the
-    last holds at least twice what the first half did in the mean, and 5 % of what was due in half
-    of the run: a stable queue that is long for a while does not.
+    It grows if it rises from one to the next (Kendall's test, one of a hundred equals), and the
+    last holds at least twice what the first half did in the mean and more than chance would leave
+    behind: where calls come and are served at random and just as fast, the backlog after n calls
+    has a standard deviation of sqrt(2 n), and three of these are asked for. An overload of a
+    fraction x takes 18 / x^2 calls to be seen.
     """
     due = np.sort(log.scheduled_ns) / 1e9
     ended = np.sort(np.where(log.finished_ns > 0, log.finished_ns, np.iinfo(np.int64).max)) / 1e9
-    if len(due) < 100 or due[-1] <= from_s:
+    calls = len(due) - int(np.searchsorted(due, from_s))
+    if calls < FEWEST_CALLS:
         return False
     places = np.linspace(from_s, due[-1], 201)[1:]
     backlog = np.searchsorted(due, places, side="right") - np.searchsorted(
@@ -307,10 +315,9 @@ def backlog_grows(log: CallLog, rate_per_s: float, from_s: float = 0.0) -> bool:
     )
     means = backlog.reshape(10, 20).mean(axis=1)
     if log.tally is not None:  # its rows are a sample
-        means = means * log.tally.sampled_one_in
-    half = rate_per_s * (due[-1] - from_s) / 2
+        means, calls = means * log.tally.sampled_one_in, calls * log.tally.sampled_one_in
     rises = kendall_p(means) < 0.01 and means[-1] > means[0]
-    return bool(rises and means[-1] > max(2 * means[:5].mean(), 0.05 * half))
+    return bool(rises and means[-1] > max(2 * means[:5].mean(), 3 * math.sqrt(2 * calls)))
 
 
 def _rate(text: str, number: str) -> float:

@@ -44,7 +44,7 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
     if options.precision is not None:
         rule = StopByPrecision(options.precision, options.quantile, cut=cut)
     elif options.decide:
-        rule = StopByLimits(options.decide, getattr(options.load, "rate_per_s", 0.0), cut=cut)
+        rule = StopByLimits(options.decide, cut=cut)
     with StopSignals() as signals:
         done = execute(crew, ready, options, observer, signals, rule)
         if done.log.calls_made > MANY_CALLS:

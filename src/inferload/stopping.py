@@ -45,9 +45,8 @@ class StopByLimits:
     They are looked at no more often than every 10 % of the calls so far.
     """
 
-    def __init__(self, limits: Sequence[Limit], rate_per_s: float, *, cut: bool) -> None:
+    def __init__(self, limits: Sequence[Limit], *, cut: bool) -> None:
         self._limits = limits
-        self._rate_per_s = rate_per_s
         self._cut = cut
         #: Not worth asking before so many calls.
         self.next_calls = FEWEST_CALLS
@@ -56,7 +55,7 @@ class StopByLimits:
         """Whether the calls so far suffice."""
         self.next_calls = finished + max(finished // 10, 1)
         from_s = cut_of(judged(log)) if self._cut else 0.0
-        return says_enough(log, self._limits, self._rate_per_s, from_s)
+        return says_enough(log, self._limits, from_s)
 
 
 class StopByPrecision:

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from inferload.limits import backlog_grows, judged_limits, lasts_long_enough, together
 from inferload.studies.records import Probe, Settings, StudyRun
 
@@ -31,6 +33,9 @@ LEAST_SHARE = 1e-3
 # Callers are mostly free below this share: what a call takes then, it takes at any lower rate.
 IDLE_SHARE = 0.2
 MOST_CONFIRMATIONS = 5
+# Probes this far from the answer, as a fraction, count for a third in placing it; and by how much
+# the log odds of a call over its limit grow with the logarithm of the rate, where they do at all.
+NEAR, LEAST_SLOPE = 0.1, 1.0
 
 
 class Prober(Protocol):
@@ -107,6 +112,7 @@ class RateSearch:
         found.next_rate_per_s, found.next_verdict = BEYOND_SHARE * peak, None
         self._bracket(peak)
         if found.rate_per_s is not None:
+            found.rate_per_s = self._rate_to_confirm(found.rate_per_s)
             self._confirm()
         return found
 
@@ -205,6 +211,20 @@ class RateSearch:
 
     # ---- the answer ----
 
+    def _rate_to_confirm(self, highest: float) -> float:
+        """Where all probes together put the answer, between what is known of both sides.
+
+        The highest rate that was found within the limits is, of many short probes, the luckiest.
+        """
+        above = self.found.next_rate_per_s or math.inf
+        crossings = [crossing(self.probes, one, highest) for one in self._limits]
+        known = [one for one in crossings if one is not None]
+        if not known:
+            return highest
+        kept = [one.rate_per_s for one in self.probes if one.verdict == "kept"]
+        least = max((one for one in kept if one < above), default=0.0)
+        return max(min(*known, above / (1 + self._resolution)), least, self._floor or 0.0)
+
     def _confirm(self) -> None:
         """Run the answer once more; where it does not hold, a little less."""
         found = self.found
@@ -225,6 +245,40 @@ class RateSearch:
             found.rate_per_s = lower
 
 
+def crossing(probes: Sequence[Probe], limit: Limit, near: float) -> float | None:
+    """The rate at which so many calls take longer than a limit as its quantile allows.
+
+    By a line through the log odds of the calls over the limit against the logarithm of the rate,
+    weighted by what each probe knows and how near it is; ``None`` where there is no such line.
+    """
+    if limit.quantile is None:
+        return None
+    places, odds, weights = [], [], []
+    for probe in probes:
+        (one,) = [one for one in probe.judgements if one.limit == limit]
+        if probe.verdict == "unstable" or one.over_fraction is None or not one.independent_calls:
+            continue
+        calls = one.independent_calls
+        share = (one.over_fraction * calls + 0.5) / (calls + 1)
+        place = math.log(probe.rate_per_s / near)
+        places.append(place)
+        odds.append(math.log(share / (1 - share)))
+        weights.append(calls * share * (1 - share) * math.exp(-((place / NEAR) ** 2)))
+    total = sum(weights)
+    if len(places) < 2 or total <= 0:
+        return None
+    middle, level = np.average([places, odds], axis=1, weights=weights)
+    spread = np.average((np.array(places) - middle) ** 2, weights=weights)
+    if spread <= 0:
+        return None
+    together = np.average((np.array(places) - middle) * (np.array(odds) - level), weights=weights)
+    slope = together / spread
+    if slope < LEAST_SLOPE:
+        return None
+    wanted = math.log((1 - limit.quantile) / limit.quantile)
+    return float(near * math.exp(middle + (wanted - level) / slope))
+
+
 def judged_probe(
     result: RunResult, rate_per_s: float, limits: Sequence[Limit], *, confirms: bool
 ) -> Probe:
@@ -234,7 +288,7 @@ def judged_probe(
     verdict: str = together(judgements)
     if verdict == "kept" and not lasts_long_enough(result.log, limits, summary.from_s):
         verdict = "open"
-    if summary.unfinished_calls or backlog_grows(result.log, rate_per_s, summary.from_s):
+    if summary.unfinished_calls or backlog_grows(result.log, summary.from_s):
         verdict = "unstable"
     return Probe(
         rate_per_s=rate_per_s,
