@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.call_log import CallFailure, CallLog, CallTally
+    from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.device_figures import DeviceFigures, StageFigures
     from inferload.distribution import Distribution, Estimate
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from inferload.storage import load_result
     from inferload.studies.files import load_study
     from inferload.studies.records import (
+        Comparison,
+        Difference,
+        Gate,
         MaxRate,
         Probe,
         Settings,
@@ -62,6 +66,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "bench": ("run",),
+    "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": (
         "CallError",
@@ -100,6 +105,9 @@ _HOMES = {
     "storage": ("load_result",),
     "studies.files": ("load_study",),
     "studies.records": (
+        "Comparison",
+        "Difference",
+        "Gate",
         "MaxRate",
         "Probe",
         "Settings",
@@ -121,11 +129,14 @@ __all__ = [
     "CallTally",
     "Certificate",
     "ClosedLoop",
+    "Comparison",
     "DeviceFigures",
+    "Difference",
     "Distribution",
     "Ending",
     "Estimate",
     "ExecutionStats",
+    "Gate",
     "InferloadError",
     "Judgement",
     "Limit",
@@ -159,6 +170,7 @@ __all__ = [
     "UslFit",
     "Verification",
     "certificate",
+    "compare",
     "find_max_rate",
     "format_time",
     "load_result",

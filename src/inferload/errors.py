@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
-    from inferload.studies.records import MaxRate, Sweep
+    from inferload.studies.records import Comparison, MaxRate, Sweep
 
 
 class InferloadError(Exception):
@@ -88,8 +88,8 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class StudyInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a sweep or a search; ``study`` holds every run that was finished."""
+    """Ctrl-C or SIGTERM ended a study; ``study`` holds every run that was finished."""
 
-    def __init__(self, message: str, *, study: Sweep | MaxRate) -> None:
+    def __init__(self, message: str, *, study: Sweep | MaxRate | Comparison) -> None:
         super().__init__(message)
         self.study = study

@@ -63,6 +63,8 @@ def paired_ratio(a: ArrayLike, b: ArrayLike) -> Ratio:
     error = float(logs.std(ddof=1)) / math.sqrt(count)
     half = student_t(count - 1) * error
     equal = not logs.any()
+    # pairs that all have one ratio, as in simulated time, leave nothing to chance
+    certain = not equal and float(np.ptp(logs)) < 1e-9
     # power 80 %: the t of the test and the one-sided 80 % point of the same t
     power = float(stats.t.ppf(0.8, count - 1))
     return Ratio(
@@ -70,7 +72,7 @@ def paired_ratio(a: ArrayLike, b: ArrayLike) -> Ratio:
         value=math.exp(middle),
         low=math.exp(middle - half),
         high=math.exp(middle + half),
-        p_t=1.0 if equal else float(stats.ttest_1samp(logs, 0.0).pvalue),
+        p_t=1.0 if equal else 0.0 if certain else float(stats.ttest_1samp(logs, 0.0).pvalue),
         p_wilcoxon=1.0 if equal else float(stats.wilcoxon(logs).pvalue),
         detectable_fraction=math.expm1((student_t(count - 1) + power) * error),
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.bench import Logging, names_of_devices
-from inferload.errors import PlanError
+from inferload.bench import Logging
 from inferload.limits import Limit, limits_from_texts
 from inferload.loads import ClosedLoop, OpenLoop
 from inferload.options import check_count
-from inferload.run_options import RunOptions
 from inferload.studies.bench import LocalBench
+from inferload.studies.named import options_of, words_of
 from inferload.studies.records import MaxRate, Sweep
 from inferload.studies.resuming import Keeper
 from inferload.studies.search import SearchPlan, run_search
@@ -26,11 +24,6 @@ if TYPE_CHECKING:
     from inferload.studies.settings import StudyObserver
 
 DEFAULT_POINT_S = 2.0
-# What a study sets itself.
-_NOT_ASKED = {
-    "load", "lanes", "decide", "devices", "trace", "rank", "ranks", "local_rank", "local_ranks",
-    "calls_of_all",
-}  # fmt: skip
 
 
 def sweep(
@@ -85,11 +78,11 @@ def sweep(
     axes = {name: _values(value) for name, value in given.items() if value is not None}
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_POINT_S
-    base = _options(options, ClosedLoop())
+    base = options_of(options, ClosedLoop())
     target = as_target(model)
-    asked = {"axes": axes, "blocks": blocks, "options": _words(options)}
+    asked = {"model": target.name, "axes": axes, "blocks": blocks, "options": words_of(options)}
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
-    keeper = Keeper(None if save is None else Path(save), Sweep, plan.target, asked)
+    keeper = Keeper(None if save is None else Path(save), Sweep, asked)
     return run_sweep(
         plan,
         LocalBench.of_model(target, inputs),
@@ -141,14 +134,15 @@ def find_max_rate(
         for one in listed
         for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
     )
-    base = _options(options, load or ClosedLoop())
+    base = options_of(options, load or ClosedLoop())
     target = as_target(model)
     asked = {
+        "model": target.name,
         "limits": [str(one) for one in limits],
         "callers": base.load.callers,
         "arrivals": getattr(base.load, "arrivals", "poisson"),
         "resolution": resolution,
-        "options": _words(options),
+        "options": words_of(options),
     }
     plan = SearchPlan(
         target=target.name,
@@ -158,7 +152,7 @@ def find_max_rate(
         resolution=resolution,
         time_limit_s=time_limit_s,
     )
-    keeper = Keeper(None if save is None else Path(save), MaxRate, plan.target, asked)
+    keeper = Keeper(None if save is None else Path(save), MaxRate, asked)
     return run_search(
         plan,
         LocalBench.of_model(target, inputs),
@@ -172,26 +166,3 @@ def _values(value: object) -> tuple[Any, ...]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return (value,)
     return tuple(value)
-
-
-def _options(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptions:
-    """Options by the names that ``il.run`` has for them.
-
-    Raises:
-        PlanError: there is no such option.
-    """
-    known = {one.name for one in fields(RunOptions)} - _NOT_ASKED | {"device"}
-    for name in options:
-        if name not in known:
-            raise PlanError(f"there is no option {name!r}: choose of {', '.join(sorted(known))}")
-    own = dict(options)
-    devices = names_of_devices(own.pop("device", None))
-    return RunOptions(load=load, devices=devices, **own)
-
-
-def _words(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as they are written into a file."""
-    return {
-        name: value if isinstance(value, int | float | str | bool | None) else str(value)
-        for name, value in options.items()
-    }

@@ -256,3 +256,117 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder: Path):
     assert after.status == "complete"
     assert after.runs[0] == before.runs[0]
     assert np.array_equal([one.runs for one in after.points], [1, 1, 1])
+
+
+def test_two_callables_compared_in_virtual_time():
+    clock = VirtualClock()
+
+    def takes(duration_ns):
+        def target(x):
+            if clock._running:  # outside of callers, where outputs are compared, no time passes
+                clock.sleep(duration_ns)
+            return x
+
+        return target
+
+    found = il.compare(
+        takes(10_000_000),
+        takes(12_000_000),
+        [torch.zeros(1)],
+        executor=ThreadsExecutor(clock),
+        calls=400,
+        gates=["p50 +5%", "throughput -30%"],
+    )
+    assert {one.figure: one.ratio for one in found.differences} == pytest.approx(
+        {"throughput": 1 / 1.2, "p50": 1.2, "p90": 1.2, "p95": 1.2}
+    )
+    assert [what for _, what in found.gates] == ["crossed", "held"]
+    assert found.outputs == "the same on 1 input"
+
+
+@pytest.mark.multiprocess
+def test_models_of_their_own_processes_are_compared():
+    one, other = models.mlp(), models.mlp()
+    with torch.no_grad():
+        other[0].bias += 1
+    found = il.compare(one, other, [torch.randn(2, 8)], calls=20)
+    assert len(found.runs) == 20
+    assert all(one.spec.isolated for one in found.runs)
+    assert found.outputs.startswith("differ on input 0, by up to")
+
+
+def test_two_results_on_the_command_line(folder: Path):
+    for name in ("a", "b"):
+        done = inferload("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
+        assert done.returncode == 0
+    done = inferload(
+        "compare", "a.json", "b.json", "--gate", "throughput -99%", "--json", "c.json", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gate throughput -99%: held" in done.stdout
+    assert inferload("report", "c.json", cwd=folder).stdout == done.stdout
+    study = il.load_study(folder / "c.json")
+    one_way = inferload(
+        "compare", "a.json", "b.json", "--gate", "p50 +0.001%", "--gate", "throughput -0.001%",
+        cwd=folder,
+    )  # fmt: skip
+    # whichever was slower by more than its noise
+    slower = any(one.verdict == "slower" for one in study.differences[:2])
+    assert one_way.returncode == int(slower)
+
+
+def git(*words: str, cwd: Path) -> None:
+    settings = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    subprocess.run(["git", *settings, *words], cwd=cwd, check=True, capture_output=True)
+
+
+def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
+    git("init", "-q", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("commit", "-q", "-m", "first", cwd=folder)
+    text = (folder / "m.py").read_text()
+    (folder / "m.py").write_text(
+        text.replace("0.002", "0.004").replace("return x\n", "return -x\n")
+    )
+    git("commit", "-q", "-a", "-m", "slower", cwd=folder)
+    done = inferload(
+        "compare", "m.py:sleeps", "--revisions", "HEAD~1,HEAD", "--calls", 100, "--gate",
+        "p50 +50%", "--json", "c.json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "gate p50 +50%: crossed, beyond noise" in shown
+    assert "outputs differ on input 0, by up to 2" in shown
+    assert "A m.py:sleeps at HEAD~1" in shown
+    study = il.load_study(folder / "c.json")
+    (p50,) = [one for one in study.differences if one.figure == "p50"]
+    assert 1.6 < p50.ratio < 2.4
+    assert (
+        subprocess.run(
+            ["git", "worktree", "list"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.count("\n")
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("m.py",), "A is compared with one thing"),
+        (("m.py", "m.py:sleeps", "--forms", "eager,script"), "A is compared with one thing"),
+        (("m.py", "r.json"), "give two results, or two models"),
+        (("r.json", "s.json"), "r.json cannot be read"),
+        (("m.py", "--forms", "eager"), "are not two"),
+        (("m.py", "--forms", "eager,eager"), "are not two"),
+        (("m.py", "--forms", "eager,magic"), "form 'magic' is unknown"),
+        (("m.py", "--revisions", "a,b"), "git"),
+        (("m.py", "m.py:sleeps", "--pairs", "3"), "pairs is 3"),
+        (("m.py", "m.py:sleeps", "--gate", "p99 5%"), 'write for example "p99 +5%"'),
+        (("m.py", "none.py", "--calls", "10"), "there is no model file none.py"),
+    ],
+)
+def test_what_cannot_be_compared_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
+    done = inferload("compare", *arguments, cwd=folder)
+    assert done.returncode == 2, done.stdout
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

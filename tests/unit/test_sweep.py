@@ -176,31 +176,31 @@ def test_a_sweep_that_was_interrupted_goes_on_where_it_ended(result, tmp_path):
         return KeyboardInterrupt() if len(bench.made) == 5 else None
 
     bench = Bench(result, lambda s, _: 100.0 * s.callers, fails)
-    keeper = Keeper(path, il.Sweep, "m.py", ASKED)
+    keeper = Keeper(path, il.Sweep, ASKED)
     with pytest.raises(il.StudyInterrupted, match="after 4 of 9 runs") as caught:
         run_sweep(made, bench, Heard(), done=keeper.done, keep=keeper.keep)
     assert len(caught.value.study.runs) == 4
     assert "interrupted after 4 runs" in drawn(il.load_study(path))
 
-    keeper = Keeper(path, il.Sweep, "m.py", ASKED)
+    keeper = Keeper(path, il.Sweep, ASKED)
     rest = Bench(result, lambda s, _: 100.0 * s.callers)
     study = run_sweep(made, rest, Heard(), done=keeper.done, keep=keeper.keep)
     assert rest.made == [settings for _, settings in made.order[4:]]
     assert [one.runs for one in study.points] == [3, 3, 3]
     assert il.load_study(path).status == "complete"
     # one that is complete is made anew
-    assert Keeper(path, il.Sweep, "m.py", ASKED).done is None
+    assert Keeper(path, il.Sweep, ASKED).done is None
 
 
 def test_an_interrupted_study_of_something_else_is_not_written_over(result, tmp_path):
     path = tmp_path / "s.json"
     study = run_sweep(plan(), Bench(result, lambda *_: 1.0), Heard())
     save_study(replace(study, status="interrupted"), path)
-    for target, asked in (("other.py", ASKED), ("m.py", {"model": "m.py", "callers": 3})):
+    for asked in ({"model": "other.py"}, {"model": "m.py", "callers": 3}):
         with pytest.raises(il.PlanError, match="asked for in other words"):
-            Keeper(path, il.Sweep, target, asked)
+            Keeper(path, il.Sweep, asked)
     with pytest.raises(il.PlanError, match="asked for in other words"):
-        Keeper(path, il.MaxRate, "m.py", ASKED)
+        Keeper(path, il.MaxRate, ASKED)
 
 
 def drawn(study) -> str:
@@ -228,7 +228,10 @@ def test_a_study_is_the_same_when_it_is_read_again(result, tmp_path):
     ("change", "says"),
     [
         (lambda text: text[:100], "is not JSON, or it is truncated"),
-        (lambda text: text.replace("inferload sweep", "something"), "no sweep and no search"),
+        (
+            lambda text: text.replace("inferload sweep", "something"),
+            "no sweep, search or comparison",
+        ),
         (lambda text: text.replace('"schema_version":1', '"schema_version":9'), "version 9"),
         (lambda text: text.replace('"blocks":3', '"blocks":"x"'), r"damaged: study\.blocks"),
         (lambda text: text.replace('"blocks":3', '"blocks":NaN'), "is not JSON"),

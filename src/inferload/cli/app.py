@@ -12,6 +12,7 @@ from rich.console import Console
 
 from inferload import __version__
 from inferload.cli import output
+from inferload.cli.compare import compare_command
 from inferload.cli.doctor import doctor_command
 from inferload.cli.interrupts import until_command
 from inferload.cli.run import run_command
@@ -52,6 +53,7 @@ def _command(name: str, function: Callable[..., None]) -> None:
 _command("run", run_command)
 _command("sweep", sweep_command)
 _command("search", search_command)
+_command("compare", compare_command)
 _command("report", report_command)
 _command("doctor", doctor_command)
 

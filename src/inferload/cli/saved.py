@@ -12,10 +12,10 @@ from inferload.cli import output
 
 def report_command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The JSON of a saved run, sweep or search.")
+        Path, typer.Argument(metavar="FILE", help="The JSON of a saved run, or of a study.")
     ],
 ) -> None:
-    """Draw the report of a saved run, sweep or search again."""
+    """Draw the report of a saved run or study again."""
     from inferload.errors import ResultFormatError
     from inferload.storage import load_result
     from inferload.studies.files import is_study, json_of, load_study

@@ -70,6 +70,7 @@ def search_command(
     """
     from inferload import units
     from inferload.limits import limits_from_texts
+    from inferload.studies.child import ChildBench
     from inferload.studies.records import MaxRate
     from inferload.studies.search import SearchPlan, run_search
 
@@ -86,12 +87,13 @@ def search_command(
         resolution=units.fraction(resolution),
         time_limit_s=units.duration_s(time_limit),
     )
-    found = study(
-        asked,
-        MaxRate,
-        words,
-        lambda bench, observer, done, keep: run_search(plan, bench, observer, done=done, keep=keep),
-    )
+    with ChildBench(asked.source()) as bench:
+        found = study(
+            asked,
+            MaxRate,
+            words,
+            lambda observer, done, keep: run_search(plan, bench, observer, done=done, keep=keep),
+        )
     if found.status == "failed":
         output.say(found.reason)
     if not found.confirmed:

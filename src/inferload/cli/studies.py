@@ -12,15 +12,15 @@ from inferload.cli.asked import Asked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.studies.records import MaxRate, Sweep
-    from inferload.studies.settings import Bench, StudyObserver
+    from inferload.studies.records import Comparison, MaxRate, Sweep
+    from inferload.studies.settings import StudyObserver
 
-S = TypeVar("S", "Sweep", "MaxRate")
+S = TypeVar("S", "Sweep", "MaxRate", "Comparison")
 # Where a study goes to, and what it shows, is not what it studies.
 _NOT_ASKED = {"json", "quiet", "isolate"}
 
 
-def asked_of(context: typer.Context, own: set[str]) -> Asked:
+def asked_of(context: typer.Context, own: set[str], **more: Any) -> Asked:
     """What was asked of every run of a study; ``own`` names the flags that are the study's."""
     given = set()
     for name in context.params.keys() - own:
@@ -29,7 +29,7 @@ def asked_of(context: typer.Context, own: set[str]) -> Asked:
             given.add(name)
     flags = {name: value for name, value in context.params.items() if name not in own}
     # a study has a process of its own, in which runs without processes stay
-    return Asked.from_words(flags | {"isolate": False}, given)
+    return Asked.from_words(flags | {"isolate": False} | more, given)
 
 
 def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def study(
     asked: Asked,
     kind: type[S],
     words: dict[str, Any],
-    run: Callable[[Bench, StudyObserver, S | None, Callable[[S], None]], S],
+    run: Callable[[StudyObserver, S | None, Callable[[S], None]], S],
 ) -> S:
     """Make a study and show it.
 
@@ -59,16 +59,14 @@ def study(
     """
     from inferload.errors import StudyInterrupted
     from inferload.report.progress import StudyProgress
-    from inferload.studies.child import ChildBench
     from inferload.studies.resuming import Keeper
 
-    keeper = Keeper(asked.json, kind, asked.model, words)
+    keeper = Keeper(asked.json, kind, words)
     progress = StudyProgress(output.errors)
     if keeper.done is not None and not asked.quiet:
         progress.found(f"going on with {asked.json}, which was interrupted")
     try:
-        with ChildBench(asked.source()) as bench:
-            found = run(bench, Silent() if asked.quiet else progress, keeper.done, keeper.keep)
+        found = run(Silent() if asked.quiet else progress, keeper.done, keeper.keep)
     except StudyInterrupted as interrupt:
         progress.close()
         output.print_any(interrupt.study)

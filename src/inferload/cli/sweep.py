@@ -76,6 +76,7 @@ def sweep_command(
     block, so that a drift of the machine is no trend over the points.
     """
     from inferload.options import check_count
+    from inferload.studies.child import ChildBench
     from inferload.studies.records import Sweep
     from inferload.studies.sweep import SweepPlan, run_sweep
 
@@ -98,11 +99,12 @@ def sweep_command(
     plan = SweepPlan(
         target=asked.model, asked=words, options=asked.options(), axes=axes, blocks=blocks
     )
-    found = study(
-        asked,
-        Sweep,
-        words,
-        lambda bench, observer, done, keep: run_sweep(plan, bench, observer, done=done, keep=keep),
-    )
+    with ChildBench(asked.source()) as bench:
+        found = study(
+            asked,
+            Sweep,
+            words,
+            lambda observer, done, keep: run_sweep(plan, bench, observer, done=done, keep=keep),
+        )
     if any(one.failure is not None for one in found.runs):
         raise typer.Exit(output.EXIT_FAILED)

@@ -9,18 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.bars import bar
-from inferload.studies.records import MaxRate, Settings, Sweep, setting_text
+from inferload.report.comparison import comparison_report
+from inferload.report.parts import study_header, study_warnings
+from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
 from inferload.studies.search import VERDICTS
 from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import RenderableType
 
     from inferload.distribution import Estimate
     from inferload.limits import Judgement
-    from inferload.records import RunWarning
     from inferload.studies.records import Probe, SweepPoint, UslFit
 
 HEADINGS = {
@@ -34,14 +33,20 @@ HEADINGS = {
 BAR_CELLS = 14
 
 
-def study_report(study: Sweep | MaxRate) -> RenderableType:
+def study_report(study: Sweep | MaxRate | Comparison) -> RenderableType:
     """The report of a study as something rich can print."""
+    if isinstance(study, Comparison):
+        return comparison_report(study)
     return sweep_report(study) if isinstance(study, Sweep) else search_report(study)
 
 
 def sweep_report(sweep: Sweep) -> RenderableType:
     """A line for each point with bars of throughput and p99, what is most, and how it grows."""
-    parts: list[RenderableType] = [_header(sweep, _runs_text(sweep)), Text(), _points_table(sweep)]
+    parts: list[RenderableType] = [
+        study_header({"target": sweep.target, "runs": _runs_text(sweep)}, sweep.environment),
+        Text(),
+        _points_table(sweep),
+    ]
     if sweep.peak is not None:
         parts += [Text(), Text(_peak_text(sweep, sweep.peak), style="bold")]
     if sweep.usl is not None:
@@ -54,24 +59,7 @@ def sweep_report(sweep: Sweep) -> RenderableType:
             style="dim",
         )
     )
-    return Group(*parts, *_warnings(sweep.warnings))
-
-
-def _header(study: Sweep | MaxRate, runs: str) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row("target", Text(study.target, style="bold cyan"))
-    grid.add_row("runs", runs)
-    found = study.environment
-    if found:
-        cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
-        devices = ", ".join(found.get("devices", []))
-        grid.add_row(
-            "machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else "")
-        )
-        grid.add_row("build", f"torch {found.get('torch')}, Python {found.get('python')}")
-    return grid
+    return Group(*parts, *study_warnings(sweep.warnings))
 
 
 def _runs_text(sweep: Sweep) -> str:
@@ -172,12 +160,15 @@ def search_report(search: MaxRate) -> RenderableType:
     runs = f"{len(search.probes)} probes in {duration_text(search.took_s)}"
     if search.status != "complete":
         runs += f"; {search.status}"
-    parts: list[RenderableType] = [_header(search, runs), Text()]
+    parts: list[RenderableType] = [
+        study_header({"target": search.target, "runs": runs}, search.environment),
+        Text(),
+    ]
     parts += [Text(_answer_text(search, limits), style="bold")]
     parts += [Text(line) for line in _answer_details(search)]
     if search.probes:
         parts += [Text(), _probes_table(search)]
-    return Group(*parts, *_warnings(search.warnings))
+    return Group(*parts, *study_warnings(search.warnings))
 
 
 def _answer_text(search: MaxRate, limits: str) -> str:
@@ -258,15 +249,3 @@ def _probes_table(search: MaxRate) -> Table:
         )
     table.caption = "a bar that ends in the middle is at the limit"
     return table
-
-
-def _warnings(warnings: Sequence[RunWarning]) -> list[RenderableType]:
-    if not warnings:
-        return []
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="yellow", no_wrap=True)
-    grid.add_column()
-    for one in warnings:
-        grid.add_row("!", Text(f"{one.message} [{one.code}]", style="yellow"))
-        grid.add_row("", Text(f"-> {one.hint}"))
-    return [Text(), grid]

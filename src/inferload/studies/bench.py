@@ -11,6 +11,7 @@ from inferload.batches import stacked
 from inferload.bench import run_with
 from inferload.inputs import as_call_inputs
 from inferload.loading import load as loaded
+from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from inferload.model_source import ModelSource
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.studies.outputs import Outputs
     from inferload.studies.records import Settings
     from inferload.targets.base import Target
 
@@ -75,8 +77,14 @@ class LocalBench:
 
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
         """One run with what the settings change."""
-        key = (settings.form, settings.batch_size)
-        if key not in self._loaded:  # a form is made of the inputs that it is to take
-            self._loaded[key] = self._load(*key)
-        target, given = self._loaded[key]
+        target, given = self._target(settings.form, settings.batch_size)
         return run_with(target, given, with_settings(options, settings), observer=observer)
+
+    def outputs(self) -> Outputs:
+        """What the model computes of each input, called alone."""
+        return outputs_of(*self._target(None, None))
+
+    def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+        if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
+            self._loaded[form, size] = self._load(form, size)
+        return self._loaded[form, size]

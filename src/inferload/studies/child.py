@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from contextlib import suppress
 from multiprocessing.connection import wait
@@ -20,7 +21,7 @@ from inferload import errors
 from inferload.processes.entry import begin
 from inferload.processes.process import born_deaf
 from inferload.storage import load_result
-from inferload.studies.words import DONE, FAILED, PROGRESS, STAGE
+from inferload.studies.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -35,10 +36,18 @@ if TYPE_CHECKING:
 
 
 class ChildBench:
-    """Runs in another process, one after another; a :class:`~inferload.studies.settings.Bench`."""
+    """Runs in another process, one after another; a :class:`~inferload.studies.settings.Bench`.
 
-    def __init__(self, source: ModelSource) -> None:
+    ``fresh``: each run has a process of its own. ``folder``: where the process is, and finds its
+    model.
+    """
+
+    def __init__(
+        self, source: ModelSource, *, fresh: bool = False, folder: Path | None = None
+    ) -> None:
         self._source = source
+        self._fresh = fresh
+        self._folder = folder
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
         self._process: Any = None
         self._connection: Connection | None = None
@@ -57,16 +66,41 @@ class ChildBench:
         Raises:
             InferloadError: as ``il.run``.
         """
-        connection = self._started(observer)
         self._runs += 1
         path = self._scratch / f"{self._runs}.json"
+        return self._read(Path(self._asked(observer, RUN, options, settings, str(path))))
+
+    def outputs(self, options: RunOptions, observer: Observer) -> Path:
+        """Where the outputs of the model lie, for another bench to compare its own with.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+        path = str(self._scratch / "outputs")
+        return Path(self._asked(observer, OUTPUTS, options, None, path))
+
+    def told_apart(self, others: Path, options: RunOptions, observer: Observer) -> tuple[bool, str]:
+        """Whether the outputs of the model are those of another, and that in words.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+        same, text = self._asked(observer, OUTPUTS, options, str(others), "")
+        return same, text
+
+    def _asked(self, observer: Observer, *message: Any) -> Any:
+        """What comes of something that the process is asked for."""
+        connection = self._started(observer)
         with suppress(OSError):  # it has died: that is seen below
-            connection.send((settings, options, str(path)))
+            connection.send(message)
         try:
-            return self._heard(connection, observer)
+            found = self._heard(connection, observer)
         except BaseException:  # also Ctrl-C: what it is doing is of no use any more
             self._end()
             raise
+        if self._fresh:
+            self._end()
+        return found
 
     def _started(self, observer: Observer) -> Connection:
         if self._connection is None:
@@ -75,7 +109,7 @@ class ChildBench:
             self._connection, there = context.Pipe()
             self._process = context.Process(
                 target=serve,
-                args=(there, self._source, str(self._scratch), os.getpid()),
+                args=(there, self._source, str(self._scratch), self._folder, os.getpid()),
                 name="study",
             )
             with born_deaf():
@@ -83,8 +117,8 @@ class ChildBench:
             there.close()
         return self._connection
 
-    def _heard(self, connection: Connection, observer: Observer) -> RunResult:
-        """What comes of the run that was asked for."""
+    def _heard(self, connection: Connection, observer: Observer) -> Any:
+        """What the process says in the end."""
         while True:
             wait([connection, self._process.sentinel])
             try:
@@ -96,7 +130,7 @@ class ChildBench:
             elif word == PROGRESS:
                 observer.progress(*rest)
             elif word == DONE:
-                return self._read(Path(rest[0]))
+                return rest[0]
             elif word == FAILED:
                 raise self._error(*rest)
             elif word is None:
@@ -136,9 +170,14 @@ class ChildBench:
         self._process = self._connection = None
 
 
-def serve(connection: Connection, source: ModelSource, scratch: str, parent: int) -> None:
+def serve(
+    connection: Connection, source: ModelSource, scratch: str, folder: Path | None, parent: int
+) -> None:
     """What the started process does."""
     begin(parent)
+    if folder is not None:
+        os.chdir(folder)
+        sys.path.insert(0, str(folder))
 
     from inferload.studies.serving import serve_runs
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
 from inferload.storage import finite
-from inferload.studies.records import MaxRate, Sweep
+from inferload.studies.records import Comparison, MaxRate, Sweep
 
 if TYPE_CHECKING:
     import os
@@ -35,21 +35,32 @@ class _SearchDocument(_Document):
     study: MaxRate
 
 
-_KINDS: dict[str, type[_SweepDocument | _SearchDocument]] = {
+class _ComparisonDocument(_Document):
+    format: Literal["inferload comparison"] = "inferload comparison"
+    study: Comparison
+
+
+Study = Sweep | MaxRate | Comparison
+_KINDS: dict[str, type[_SweepDocument | _SearchDocument | _ComparisonDocument]] = {
     "inferload sweep": _SweepDocument,
     "inferload search": _SearchDocument,
+    "inferload comparison": _ComparisonDocument,
 }
 
 
-def save_study(study: Sweep | MaxRate, path: str | os.PathLike[str]) -> None:
+def save_study(study: Study, path: str | os.PathLike[str]) -> None:
     """Write a study, whole or not at all.
 
     Raises:
         OSError: the file could not be written; what stood there before is untouched.
     """
-    document = (
-        _SweepDocument(study=study) if isinstance(study, Sweep) else _SearchDocument(study=study)
-    )
+    document: _Document
+    if isinstance(study, Sweep):
+        document = _SweepDocument(study=study)
+    elif isinstance(study, MaxRate):
+        document = _SearchDocument(study=study)
+    else:
+        document = _ComparisonDocument(study=study)
     with replacing(Path(path)) as file:
         file.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -59,8 +70,8 @@ def is_study(content: Any) -> bool:
     return isinstance(content, dict) and content.get("format") in _KINDS
 
 
-def load_study(path: str | os.PathLike[str]) -> Sweep | MaxRate:
-    """Read what ``save`` wrote of a sweep or a search.
+def load_study(path: str | os.PathLike[str]) -> Study:
+    """Read what ``save`` wrote of a sweep, a search or a comparison.
 
     Raises:
         ResultFormatError: the file is missing, damaged, of another version, or no study.
@@ -68,7 +79,7 @@ def load_study(path: str | os.PathLike[str]) -> Sweep | MaxRate:
     path = Path(path)
     content = json_of(path)
     if not is_study(content):
-        raise ResultFormatError(f"{path} is no sweep and no search of inferload")
+        raise ResultFormatError(f"{path} is no sweep, search or comparison of inferload")
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ResultFormatError(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from inferload.errors import PlanError
 from inferload.files import check_writable
-from inferload.studies.files import load_study, save_study
-from inferload.studies.records import MaxRate, Sweep
+from inferload.studies.files import Study, load_study, save_study
+from inferload.studies.records import Comparison, MaxRate, Sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-T = TypeVar("T", Sweep, MaxRate)
+T = TypeVar("T", Sweep, MaxRate, Comparison)
 
 
 class Keeper(Generic[T]):
@@ -24,9 +24,7 @@ class Keeper(Generic[T]):
         ResultFormatError: the file is no study of this version.
     """
 
-    def __init__(
-        self, path: Path | None, kind: type[T], target: str, asked: dict[str, Any]
-    ) -> None:
+    def __init__(self, path: Path | None, kind: type[T], asked: dict[str, Any]) -> None:
         self._path = path
         self.done: T | None = None
         if path is None:
@@ -38,14 +36,14 @@ class Keeper(Generic[T]):
         if found.status == "complete":
             return  # it is made anew
         same = json.loads(json.dumps(asked)) == json.loads(json.dumps(found.asked))
-        if not isinstance(found, kind) or found.target != target or not same:
+        if not isinstance(found, kind) or not same:
             raise PlanError(
                 f"{path} holds an interrupted study that was asked for in other words: name "
                 "another file, or remove it"
             )
         self.done = found
 
-    def keep(self, study: Sweep | MaxRate) -> None:
+    def keep(self, study: Study) -> None:
         """Write down what there is so far."""
         if self._path is not None:
             save_study(study, self._path)

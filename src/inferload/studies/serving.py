@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,11 +13,11 @@ from inferload.devices import Placement
 from inferload.errors import InferloadError
 from inferload.loading import calling_state
 from inferload.studies.bench import LocalBench
-from inferload.studies.words import DONE, FAILED, PROGRESS, STAGE
+from inferload.studies.outputs import told_apart
+from inferload.studies.words import DONE, FAILED, PROGRESS, RUN, STAGE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     from inferload.model_source import ModelSource
     from inferload.run_options import RunOptions
@@ -40,17 +42,21 @@ def serve_runs(connection: Connection, source: ModelSource, scratch: Path) -> No
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
         bench = None
         while True:
-            settings, options, path = connection.recv()
+            word, options, what, path = connection.recv()
             try:
                 if bench is None:
                     bench = _bench(source, options, telling, scratch, stack)
-                bench.run(settings, options, telling).save(path)
+                found = path
+                if word == RUN:
+                    bench.run(what, options, telling).save(path)
+                else:
+                    found = _outputs(bench, what, path)
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except BaseException as error:  # noqa: BLE001 - also what a model's own exit raises
                 connection.send((FAILED, *_told(error, path)))
             else:
-                connection.send((DONE, path))
+                connection.send((DONE, found))
 
 
 def _bench(
@@ -60,6 +66,16 @@ def _bench(
     stack.enter_context(torch.inference_mode())
     placement = Placement(device=options.device_of(0), transfers=options.transfers)
     return LocalBench.of_source(source, placement, telling.stage, scratch)
+
+
+def _outputs(bench: LocalBench, other: str | None, path: str) -> Any:
+    """Keep the outputs of this side; or compare them with those of the other."""
+    own = bench.outputs()
+    if other is not None:
+        theirs = pickle.loads(Path(other).read_bytes())  # noqa: S301 - a process of our own
+        return told_apart(theirs, own)
+    Path(path).write_bytes(pickle.dumps(own))
+    return path
 
 
 def _told(error: BaseException, path: str) -> tuple[str, str, str | None, str | None]:

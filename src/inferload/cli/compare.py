@@ -1,0 +1,201 @@
+"""``inferload compare``: B against A, by saved results or by runs that alternate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inferload.cli import flags, output, values
+from inferload.cli.studies import asked_of, study, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+    from inferload.cli.asked import Asked
+    from inferload.studies.records import Comparison, Gate
+    from inferload.studies.settings import StudyObserver
+
+OWN = {"a", "b", "forms", "revisions", "pairs", "gate"}
+DEFAULT_DURATION = "3s"
+
+
+def compare_command(
+    context: typer.Context,
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A saved result (.json), or a MODEL as for inferload run."
+        ),
+    ],
+    b: Annotated[
+        str | None, typer.Argument(metavar="B", help="What is compared with it, of the same kind.")
+    ] = None,
+    forms: Annotated[
+        str | None, typer.Option(metavar="FORM,FORM", help="Instead of B: two forms of one MODEL.")
+    ] = None,
+    revisions: Annotated[
+        str | None,
+        typer.Option(metavar="REV,REV", help="Instead of B: MODEL at two revisions of git."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Runs of each side, in turn; 10 or more.")] = 10,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GATE",
+            help='Exit code 1 if B is worse beyond noise: "p99 +5%", "throughput -3%".',
+        ),
+    ] = None,
+    callers: flags.Callers = 1,
+    processes: flags.Processes = None,
+    calls: flags.Calls = None,
+    duration: flags.Duration = None,
+    rate: flags.Rate = None,
+    arrivals: flags.Arrivals = None,
+    threads_per_call: flags.ThreadsPerCall = None,
+    warmup: flags.Warmup = None,
+    inputs: flags.Inputs = None,
+    form: flags.Form = None,
+    mode: flags.Mode = None,
+    device: flags.Device = None,
+    streams: flags.Streams = "per-caller",
+    completion: flags.Completion = "sync",
+    transfers: flags.Transfers = False,
+    telemetry: flags.Telemetry = True,
+    executor: flags.Executor = "auto",
+    pin: flags.Pin = "none",
+    autocast: flags.Autocast = None,
+    seed: flags.Seed = 0,
+    on_error: flags.OnError = "stop",
+    timeout: flags.Timeout = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the study after every run; the same command goes on with it.",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Say whether B is faster or slower than A, and by how much.
+
+    Models are run in turn (A B B A ...), each run in a process of its own for --duration (3s), so
+    that what the machine does meanwhile meets both. Results are compared by their own intervals.
+    """
+    from inferload.errors import PlanError
+    from inferload.studies.comparison import gate_from_text
+
+    gates = tuple(map(gate_from_text, gate or ()))
+    saved = [one is not None and one.endswith(".json") for one in (a, b)]
+    if any(saved):
+        if not all(saved):
+            raise PlanError(f"{a} and {b} cannot be compared: give two results, or two models")
+        found = _results(a, b or "", gates)
+        if json is not None:
+            from inferload.studies.files import save_study
+
+            save_study(found, json)
+        output.print_any(found)
+    else:
+        found = _pairs(asked_of(context, OWN, model=a), b, forms, revisions, pairs, gates)
+    if found.crossed:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def _results(a: str, b: str, gates: tuple[Gate, ...]) -> Comparison:
+    from inferload.storage import load_result
+    from inferload.studies.compare import compared_results
+
+    return compared_results(load_result(a), load_result(b), (a, b), gates)
+
+
+def _pairs(
+    asked: Asked,
+    b: str | None,
+    forms: str | None,
+    revisions: str | None,
+    pairs: int,
+    gates: tuple[Gate, ...],
+) -> Comparison:
+    from contextlib import ExitStack
+
+    from inferload.errors import PlanError
+    from inferload.studies.child import ChildBench
+    from inferload.studies.compare import ComparePlan, run_pairs
+    from inferload.studies.records import Comparison
+
+    if sum(one is not None for one in (b, forms, revisions)) != 1:
+        raise PlanError(
+            "A is compared with one thing: give a second MODEL, --forms FORM,FORM or "
+            "--revisions REV,REV"
+        )
+    if asked.duration is None and asked.calls is None:
+        asked = replace(asked, duration=DEFAULT_DURATION)
+    with ExitStack() as stack:
+        sides = _sides(asked, b, forms, revisions, stack)
+        names = [side.name for side in sides]
+        words = words_of(asked, b=names[1], a=names[0], pairs=pairs, gates=list(map(str, gates)))
+        plan = ComparePlan(
+            a=names[0], b=names[1], asked=words, options=asked.options(), pairs=pairs, gates=gates
+        )
+        first, second = (
+            stack.enter_context(ChildBench(side.asked.source(), fresh=True, folder=side.folder))
+            for side in sides
+        )
+
+        def run(
+            observer: StudyObserver, done: Comparison | None, keep: Callable[[Comparison], None]
+        ) -> Comparison:
+            def outputs() -> tuple[bool, str]:
+                others = first.outputs(plan.options, observer)
+                return second.told_apart(others, plan.options, observer)
+
+            benches = {"a": first, "b": second}
+            return run_pairs(plan, benches, observer, outputs=outputs, done=done, keep=keep)
+
+        return study(asked, Comparison, words, run)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    name: str
+    asked: Asked
+    folder: Path | None = None
+
+
+def _sides(
+    asked: Asked, b: str | None, forms: str | None, revisions: str | None, stack: ExitStack
+) -> list[_Side]:
+    """The two sides: two models, two forms of one, or one at two revisions."""
+    from inferload.cli.revisions import checked_out
+    from inferload.errors import PlanError
+    from inferload.model_source import FORMS
+
+    if b is not None:
+        return [_Side(name=model, asked=replace(asked, model=model)) for model in (asked.model, b)]
+    flag, text = ("forms", forms) if forms is not None else ("revisions", revisions or "")
+    both = values.words(flag, text or "")
+    if len(both) != 2 or both[0] == both[1]:
+        raise PlanError(f"--{flag} {text!r} are not two: give two {flag} with a comma between them")
+    if forms is not None:
+        for form in both:
+            if form not in FORMS:
+                raise PlanError(f"form {form!r} is unknown: choose {', '.join(FORMS)}")
+        return [
+            _Side(name=f"{asked.model} ({form})", asked=replace(asked, form=form)) for form in both
+        ]
+    if Path(asked.model).is_absolute():
+        raise PlanError(
+            f"{asked.model} is the same file at any revision: name it from within the repository"
+        )
+    return [
+        _Side(
+            name=f"{asked.model} at {one}",
+            asked=asked,
+            folder=stack.enter_context(checked_out(one)),
+        )
+        for one in both
+    ]

@@ -1,0 +1,52 @@
+"""Git revisions side by side, each in a folder of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def checked_out(revision: str) -> Iterator[Path]:
+    """A revision of the repository around the present folder; the same folder in it.
+
+    Raises:
+        PlanError: there is no repository, or no such revision or folder in it.
+    """
+    root = Path(_git("rev-parse", "--show-toplevel"))
+    inside = Path.cwd().resolve().relative_to(root.resolve())
+    commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", said=revision)
+    with tempfile.TemporaryDirectory(prefix="inferload-") as folder:
+        place = Path(folder) / "tree"
+        _git("worktree", "add", "--detach", str(place), commit)
+        try:
+            if not (place / inside).is_dir():
+                raise PlanError(f"revision {revision} has no folder {inside}")
+            yield place / inside
+        finally:
+            _git("worktree", "remove", "--force", str(place))
+
+
+def _git(*words: str, said: str | None = None) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - git, and words that are not run by a shell
+            ["git", *words],  # noqa: S607 - whichever git the user has
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise PlanError(f"git cannot be run, which revisions need: {error.strerror}") from error
+    if done.returncode:
+        what = f"there is no revision {said!r}" if said else f"git {' '.join(words[:2])} failed"
+        why = f": {done.stderr.strip().splitlines()[-1]}" if done.stderr.strip() else ""
+        raise PlanError(f"{what}{why}")
+    return done.stdout.strip()

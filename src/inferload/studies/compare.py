@@ -1,0 +1,230 @@
+"""Two sides compared: two results that were saved, or runs of both that alternate.
+
+Two runs one after the other differ by whatever the machine did meanwhile. Runs that alternate, A B
+B A, each in a process of its own, share it, and what processes differ by is noise between them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import PlanError, StudyInterrupted
+from inferload.options import check_count
+from inferload.pairs import FEWEST_PAIRS
+from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
+from inferload.studies.records import Comparison, Settings, StudyRun
+from inferload.units import duration_text, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from inferload.records import RunResult, RunSpec, RunWarning, Summary
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Gate
+    from inferload.studies.settings import Bench, StudyObserver
+
+MOST_PAIRS = 1000
+# What is told where it differs between two sides.
+_SPEC = (
+    "form", "executor", "load", "callers", "processes", "ranks", "rate_per_s", "threads_per_call",
+    "items_per_input", "autocast", "grad_mode", "pin", "devices", "streams", "completion",
+    "transfers", "share_inputs",
+)  # fmt: skip
+_ENVIRONMENT = (
+    "cpu", "cores", "usable_cores", "devices", "torch", "python", "cpu_capability", "allocator",
+    "variables", "governor", "turbo",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparePlan:
+    """What is compared in pairs.
+
+    Raises:
+        PlanError: there are fewer than ten pairs.
+    """
+
+    a: str
+    b: str
+    asked: dict[str, Any]
+    options: RunOptions
+    pairs: int = FEWEST_PAIRS
+    gates: tuple[Gate, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count("pairs", self.pairs, at_least=FEWEST_PAIRS, at_most=MOST_PAIRS)
+
+    @property
+    def order(self) -> list[str]:
+        """Which side is run when: A B, B A, A B, ..."""
+        return [side for pair in range(self.pairs) for side in ("ab" if pair % 2 == 0 else "ba")]
+
+
+def run_pairs(
+    plan: ComparePlan,
+    benches: Mapping[str, Bench],
+    observer: StudyObserver,
+    *,
+    outputs: Callable[[], tuple[bool, str]],
+    done: Comparison | None = None,
+    keep: Callable[[Comparison], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Comparison:
+    """Make the runs of both sides that are not ``done`` yet, and compare them.
+
+    ``outputs`` says whether both sides compute the same, and that in words; it is asked first.
+
+    Raises:
+        InferloadError: a run failed: there is no comparison without it.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    runs = [] if done is None else list(done.runs)
+    environment = {} if done is None else done.environment
+    order = plan.order
+    same = (True, "") if done is None else (done.outputs_alike, done.outputs)
+    try:
+        if not same[1]:
+            observer.begins("comparing outputs")
+            same = outputs()
+            observer.found(f"outputs: {same[1]}")
+        skipped, began = len(runs), clock()
+        for place in range(len(runs), len(order)):
+            side = order[place]
+            left = ""
+            if place > skipped:
+                each_s = (clock() - began) / (place - skipped)
+                left = f", {duration_text(each_s * (len(order) - place))} left"
+            name = plan.a if side == "a" else plan.b
+            observer.begins(f"run {place + 1} of {len(order)}{left}: {side.upper()}, {name}")
+            result = benches[side].run(Settings(), plan.options, observer)
+            environment = environment or result.environment
+            runs.append(StudyRun.of(Settings(), result, block=place // 2))
+            observer.found(f"{side.upper()}: {_figures_text(result.summary)}")
+            keep(_compared(plan, runs, "interrupted", environment, same))
+    except KeyboardInterrupt as interrupt:
+        study = _compared(plan, runs, "interrupted", environment, same)
+        keep(study)
+        raise StudyInterrupted(
+            f"interrupted after {len(runs)} of {len(order)} runs", study=study
+        ) from interrupt
+    study = _compared(plan, runs, "complete", environment, same)
+    keep(study)
+    return study
+
+
+def _figures_text(summary: Summary) -> str:
+    text = f"{rate_text(summary.throughput_calls_per_s.value)} calls/s"
+    p50 = None if summary.response_ms is None else summary.response_ms.p50
+    return text if p50 is None else f"{text}, p50 {milliseconds_text(p50.value)}"
+
+
+def _compared(
+    plan: ComparePlan,
+    runs: Sequence[StudyRun],
+    status: str,
+    environment: dict[str, Any],
+    same: tuple[bool, str],
+) -> Comparison:
+    sides = tuple(plan.order[: len(runs)])
+    by_side: dict[str, list[StudyRun]] = {"a": [], "b": []}
+    for side, run in zip(sides, runs, strict=True):
+        by_side[side].append(run)
+    whole = min(map(len, by_side.values()))
+    summaries = {
+        side: [one.summary for one in own[:whole] if one.summary is not None]
+        for side, own in by_side.items()
+    }
+    differences = of_pairs(summaries["a"], summaries["b"]) if whole >= FEWEST_PAIRS else ()
+    unlike: tuple[str, ...] = ()
+    if by_side["a"] and by_side["b"]:
+        unlike = _unlike_specs(by_side["a"][0].spec, by_side["b"][0].spec)
+    return Comparison(
+        a=plan.a,
+        b=plan.b,
+        asked=plan.asked,
+        status=status,
+        differences=differences,
+        gates=tuple((gate, judged_gate(gate, differences)) for gate in plan.gates),
+        unlike=unlike,
+        sides=sides,
+        runs=tuple(runs),
+        outputs=same[1],
+        outputs_alike=same[0],
+        environment=environment,
+    )
+
+
+def compared_results(
+    a: RunResult, b: RunResult, names: tuple[str, str], gates: Sequence[Gate] = ()
+) -> Comparison:
+    """Compare two results by their own intervals.
+
+    Raises:
+        PlanError: they are of different models, inputs or loads, or one did not come to its end.
+    """
+    for result, name in zip((a, b), names, strict=True):
+        if result.status != "complete":
+            raise PlanError(f"{name} is a run that {result.status}: run it again")
+    if a.spec.target != b.spec.target:
+        raise PlanError(
+            f"{names[0]} is of {a.spec.target} and {names[1]} of {b.spec.target}: results of "
+            "different models cannot be compared"
+        )
+    for what, one, other in (
+        ("inputs", a.spec.inputs, b.spec.inputs),
+        ("models", [m.name for m in a.spec.models], [m.name for m in b.spec.models]),
+        ("kind of load", _kind(a.spec), _kind(b.spec)),
+        ("rate", a.spec.rate_per_s, b.spec.rate_per_s),
+    ):
+        if one != other:
+            raise PlanError(
+                f"{names[0]} and {names[1]} cannot be compared: their {what} differ ({one} and "
+                f"{other})"
+            )
+    differences = of_summaries(a.summary, b.summary)
+    environment = [
+        f"{name}: {a.environment.get(name)} -> {b.environment.get(name)}"
+        for name in _ENVIRONMENT
+        if a.environment.get(name) != b.environment.get(name)
+    ]
+    warnings: dict[str, RunWarning] = {}
+    for result in (a, b):
+        warnings |= {one.code: one for one in result.warnings if one.code in _SPOILS}
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        asked={"results": [a.run_id, b.run_id]},
+        status="complete",
+        differences=differences,
+        gates=tuple((gate, judged_gate(gate, differences)) for gate in gates),
+        unlike=(*environment, *_unlike_specs(a.spec, b.spec)),
+        sides=("a", "b"),
+        runs=tuple(StudyRun.of(Settings(), one) for one in (a, b)),
+        environment=b.environment,
+        warnings=tuple(warnings.values()),
+    )
+
+
+# Warnings of a run that make a comparison of it doubtful.
+_SPOILS = {
+    "unsteady", "unfinished", "failed-calls", "steal", "throttled", "gpu-throttled", "recompiled",
+    "outputs-differ",
+}  # fmt: skip
+
+
+def _kind(spec: RunSpec) -> str:
+    return "closed loop" if spec.drain_s is None else "open loop"
+
+
+def _unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
+    """How the settings of two runs differ, one of them in a sentence each."""
+    if a is None or b is None:
+        return ()
+    known = {one.name for one in fields(a)}
+    return tuple(
+        f"{name.replace('_', ' ')}: {getattr(a, name)} -> {getattr(b, name)}"
+        for name in _SPEC
+        if name in known and getattr(a, name) != getattr(b, name)
+    )

@@ -1,0 +1,235 @@
+"""What is claimed of two sides, gates, and what cannot be compared."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+import inferload as il
+from inferload.distribution import Estimate
+from inferload.report.studies import study_report
+from inferload.run_options import RunOptions
+from inferload.studies.compare import ComparePlan, run_pairs
+from inferload.studies.comparison import gate_from_text, judged_gate, of_estimates
+from inferload.studies.files import load_study, save_study
+from inferload.studies.records import Difference
+from inferload.studies.resuming import Keeper
+
+
+def estimate(value: float, half: float | None = 0.02) -> Estimate:
+    if half is None:
+        return Estimate(value=value, method="")
+    return Estimate(value=value, low=value * (1 - half), high=value * (1 + half), method="")
+
+
+def difference(figure: str, ratio: float, half: float = 0.02) -> Difference:
+    return Difference(
+        figure=figure, a=1.0, b=ratio, ratio=ratio, low=ratio - half, high=ratio + half,
+        detectable_fraction=half,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "figure", "fraction", "shown"),
+    [
+        ("p99 +5%", "p99", 0.05, "p99 +5%"),
+        ("throughput -3%", "throughput", -0.03, "throughput -3%"),
+        ("p99.9+0.5", "p999", 0.5, "p99.9 +50%"),
+        ("p50 +2.5%", "p50", 0.025, "p50 +2.5%"),
+    ],
+)
+def test_gates_are_read_and_written(text, figure, fraction, shown):
+    gate = gate_from_text(text)
+    assert (gate.figure, gate.fraction, str(gate)) == (figure, fraction, shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("p99", "write for example"),
+        ("p98 +5%", "write for example"),
+        ("mean +5%", "write for example"),
+        ("p99 -5%", r"about getting better: give how much worse p99 may become, such as p99 \+5%"),
+        ("throughput +3%", "such as throughput -3%"),
+        ("throughput -100%", "allows any throughput"),
+        ("p99 +0%", "fraction '0%' is not understood"),
+        ("p99 +x", "fraction 'x' is not understood"),
+    ],
+)
+def test_what_is_no_gate_is_refused_with_an_example(text, says):
+    with pytest.raises(il.PlanError, match=says):
+        gate_from_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "figure", "ratio", "outcome"),
+    [
+        ("p99 +5%", "p99", 1.10, "crossed"),
+        ("p99 +5%", "p99", 1.06, "open"),
+        ("p99 +5%", "p99", 1.04, "open"),
+        ("p99 +5%", "p99", 1.02, "held"),
+        ("throughput -3%", "throughput", 0.90, "crossed"),
+        ("throughput -3%", "throughput", 0.96, "open"),
+        ("throughput -3%", "throughput", 1.00, "held"),
+        ("p99 +5%", "p50", 2.00, "open"),  # p99 was not quoted
+    ],
+)
+def test_a_gate_is_crossed_with_the_whole_interval(text, figure, ratio, outcome):
+    assert judged_gate(gate_from_text(text), [difference(figure, ratio)]) == outcome
+
+
+def test_a_claim_needs_an_interval_that_excludes_equality_and_more_than_a_percent():
+    assert difference("p99", 1.03).verdict == "slower"
+    assert difference("p99", 0.97).verdict == "faster"
+    assert difference("throughput", 1.03).verdict == "faster"
+    assert difference("throughput", 0.97).verdict == "slower"
+    assert difference("p99", 1.015).verdict == "no difference found"
+    assert difference("p99", 1.008, half=0.001).verdict == "no difference found"
+
+
+def test_the_interval_of_a_ratio_comes_from_those_of_both():
+    found = of_estimates("p99", estimate(10.0, 0.03), estimate(11.0, 0.04))
+    assert found.ratio == pytest.approx(1.1)
+    assert found.high / found.ratio == pytest.approx(1.0513, rel=1e-3)  # hypot(3 %, 4 %) of logs
+    assert of_estimates("p99", None, estimate(1.0)) is None
+    unknown = of_estimates("p99", estimate(10.0, None), estimate(20.0))
+    assert (unknown.low, unknown.verdict) == (None, "no difference found")
+
+
+@pytest.fixture(scope="module")
+def result() -> il.RunResult:
+    return il.run(lambda x: x, [torch.zeros(1)], calls=1000)
+
+
+def test_results_of_different_models_inputs_or_loads_are_refused(result):
+    spec = result.spec
+    for change, says in (
+        ({"target": "Other"}, "results of different models cannot be compared"),
+        ({"inputs": ("5:float32",)}, "their inputs differ"),
+        ({"drain_s": 30.0, "rate_per_s": 5.0}, "their kind of load differ"),
+    ):
+        other = replace(result, spec=replace(spec, **change))
+        with pytest.raises(il.PlanError, match=says):
+            il.compare(result, other)
+    open_loop = replace(result, spec=replace(spec, drain_s=30.0, rate_per_s=5.0))
+    faster = replace(result, spec=replace(spec, drain_s=30.0, rate_per_s=6.0))
+    with pytest.raises(il.PlanError, match=r"their rate differ \(5.0 and 6.0\)"):
+        il.compare(open_loop, faster)
+    with pytest.raises(il.PlanError, match="B is a run that interrupted: run it again"):
+        il.compare(result, replace(result, status="interrupted"))
+    with pytest.raises(il.PlanError, match="a result and a model"):
+        il.compare(result, lambda x: x)
+    with pytest.raises(il.PlanError, match="leave them out"):
+        il.compare(result, result, [torch.zeros(1)])
+
+
+def test_what_else_differs_is_told_first(result):
+    environment = result.environment | {"cpu": "Another CPU", "torch": "2.6.0"}
+    other = replace(result, environment=environment, spec=replace(result.spec, threads_per_call=7))
+    found = il.compare(result, other, gates=["p50 +5%", "throughput -3%"])
+    assert found.unlike[0].endswith("-> Another CPU")
+    assert any(one.endswith("-> 2.6.0") for one in found.unlike)
+    assert found.unlike[-1] == f"threads per call: {result.spec.threads_per_call} -> 7"
+    assert {one.verdict for one in found.differences} == {"no difference found"}
+    assert found.differences[0].ratio == 1
+    text = drawn(found)
+    assert text.index("What else is different") < text.index("detectable")
+    assert "What the machine did between the two runs is in no interval" in text
+
+
+def test_a_summary_that_is_slower_crosses_its_gate(result, tmp_path):
+    response = result.summary.response_ms
+    slower = replace(response, p50=estimate(response.p50.value * 1.5))
+    base = replace(response, p50=estimate(response.p50.value))
+    sides = [
+        replace(result, summary=replace(result.summary, response_ms=one)) for one in (base, slower)
+    ]
+    found = il.compare(*sides, gates=["p50 +5%"], save=tmp_path / "c.json")
+    assert [gate.figure for gate in found.crossed] == ["p50"]
+    (p50,) = [one for one in found.differences if one.figure == "p50"]
+    assert p50.verdict == "slower"
+    assert load_study(tmp_path / "c.json").differences == found.differences
+    assert "gate p50 +5%: crossed, beyond noise" in drawn(found)
+
+
+class Bench:
+    """Always the same result, with a median of its own."""
+
+    def __init__(self, result: il.RunResult, p50: float, noise) -> None:
+        self.result, self.p50, self.noise, self.made = result, p50, noise, 0
+        self.fails = lambda: None
+
+    def run(self, settings, options, observer) -> il.RunResult:
+        if (error := self.fails()) is not None:
+            raise error
+        self.made += 1
+        response = replace(
+            self.result.summary.response_ms, p50=estimate(self.p50 * self.noise(self.made))
+        )
+        return replace(self.result, summary=replace(self.result.summary, response_ms=response))
+
+
+class Quiet:
+    def stage(self, text):
+        pass
+
+    progress = begins = found = stage
+
+
+def plan(**options) -> ComparePlan:
+    return ComparePlan(a="A", b="B", asked={"a": 1}, options=RunOptions(calls=10), **options)
+
+
+def test_sides_alternate_and_the_machine_s_drift_is_no_difference(result):
+    made = plan()
+    assert made.order[:8] == list("abbaabba")
+    # the machine is 3 % slower with every run; B takes 10 % longer
+    drift = iter(1.03**n for n in range(100))
+    a, b = Bench(result, 1.0, lambda _: next(drift)), Bench(result, 1.1, lambda _: next(drift))
+    found = run_pairs(made, {"a": a, "b": b}, Quiet(), outputs=lambda: (False, "differ"))
+    (p50,) = [one for one in found.differences if one.figure == "p50"]
+    assert (p50.pairs, p50.verdict) == (10, "slower")
+    assert p50.low < 1.1 < p50.high
+    assert (found.outputs, found.outputs_alike) == ("differ", False)
+    assert (a.made, b.made) == (10, 10)
+    text = drawn(found)
+    assert "outputs differ" in text
+    assert "B is slower: p50 +10.0%" in text
+
+
+def test_fewer_than_ten_pairs_are_refused():
+    with pytest.raises(il.PlanError, match="pairs is 9"):
+        plan(pairs=9)
+
+
+def test_a_comparison_that_was_interrupted_goes_on(result, tmp_path):
+    path = tmp_path / "c.json"
+    a, b = Bench(result, 1.0, lambda _: 1.0), Bench(result, 1.0, lambda _: 1.0)
+    a.fails = lambda: KeyboardInterrupt() if a.made == 5 else None
+    keeper = Keeper(path, il.Comparison, {"a": 1})
+    with pytest.raises(il.StudyInterrupted, match="after 11 of 20 runs"):
+        run_pairs(
+            plan(), {"a": a, "b": b}, Quiet(), outputs=lambda: (True, "the same"), keep=keeper.keep
+        )
+    assert "no figures to compare yet" in drawn(load_study(path))
+    keeper = Keeper(path, il.Comparison, {"a": 1})
+    a.fails = lambda: None
+    found = run_pairs(
+        plan(), {"a": a, "b": b}, Quiet(), outputs=lambda: 1 / 0, done=keeper.done, keep=keeper.keep
+    )
+    assert (a.made, b.made) == (10, 10)
+    assert (found.status, found.outputs) == ("complete", "the same")
+    save_study(found, path)
+    assert drawn(load_study(path)) == drawn(found)
+
+
+def drawn(study) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(study_report(study))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    return " ".join(text.split())
