@@ -89,10 +89,10 @@ def student_t(degrees: int) -> float:
     return float(special.stdtrit(max(degrees, 1), (1 + CONFIDENCE) / 2))
 
 
-def calls_to_certify(q: float, over: int) -> int:
+def calls_to_certify(q: float, over: int, risk: float = CERTIFICATE_RISK) -> int:
     """How many calls, ``over`` of them above a limit, certify that the q-quantile is under it.
 
-    The risk is 1 %: h + over calls for the smallest h with I(q; h, over + 1) <= 0.01, I the
+    That is h + over calls for the smallest h with I(q; h, over + 1) <= the risk, I the
     regularised incomplete beta function (MLPerf LoadGen, early stopping). Calls are taken for
     independent: divide both numbers by tau first where they are not.
 
@@ -102,11 +102,11 @@ def calls_to_certify(q: float, over: int) -> int:
     [64, 662, 6636]
     """
     low, high = 0, 1
-    while special.betainc(high, over + 1, q) > CERTIFICATE_RISK:
+    while special.betainc(high, over + 1, q) > risk:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if special.betainc(middle, over + 1, q) > CERTIFICATE_RISK:
+        if special.betainc(middle, over + 1, q) > risk:
             low = middle
         else:
             high = middle

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.
 Verdict = Literal["kept", "broken", "open"]
 
+MOST = 1e12
+# Some 50 looks at this risk err in 1 of 100 runs in all.
+RISK_OF_A_LOOK = 0.001
 # A run that says that limits are kept lasts so many times the longest of them.
 SPAN = 10
 # Of fewer calls nobody can say that they pile up.
@@ -51,6 +54,19 @@ class Limit:
 
     figure: str
     bound: float
+
+    def __post_init__(self) -> None:
+        if self.figure not in {*QUOTED_QUANTILES, "errors", "throughput"}:
+            raise PlanError(
+                f"figure {self.figure!r} cannot be limited: choose {', '.join(QUOTED_QUANTILES)}, "
+                "errors or throughput"
+            )
+        least = 0.0 if self.figure == "errors" else 1e-9
+        if not least <= self.bound <= MOST:
+            raise PlanError(
+                f"the limit of {self.name} is {self.bound!r}: it must be {least:g} or more, and "
+                f"at most {MOST:g}"
+            )
 
     @classmethod
     def from_text(cls, text: str) -> Limit:
@@ -81,7 +97,10 @@ class Limit:
         else:
             if re.fullmatch(r"[\d.]+", found[3]):
                 raise PlanError(f"limit {text!r} has no unit: write for example {found[1]}<=20ms")
-            bound = duration_s(found[3]) * 1e3
+            try:
+                bound = duration_s(found[3]) * 1e3
+            except PlanError as error:
+                raise PlanError(f"limit {text!r} is not understood: {error}") from error
         return cls(figure=name, bound=bound)
 
     @property
@@ -151,7 +170,11 @@ class Judgement:
 
 
 def judged_limits(
-    log: CallLog, limits: Sequence[Limit], from_s: float = 0.0, unfinished: int = 0
+    log: CallLog,
+    limits: Sequence[Limit],
+    from_s: float = 0.0,
+    unfinished: int = 0,
+    risk: float = CERTIFICATE_RISK,
 ) -> tuple[Judgement, ...]:
     """Judge each limit by the calls that finished after ``from_s``.
 
@@ -170,9 +193,9 @@ def judged_limits(
     for limit in limits:
         if limit.quantile is not None:
             service = part.durations("service_ns")
-            found.append(_of_quantile(limit, limit.quantile, durations, service, lost))
+            found.append(_of_quantile(limit, limit.quantile, durations, service, lost, risk))
         elif limit.figure == "errors":
-            found.append(_of_errors(limit, lost, returned + lost))
+            found.append(_of_errors(limit, lost, returned + lost, risk))
         else:
             rate = returned / part.duration_s if part.duration_s > 0 else 0.0
             kept = rate >= limit.bound
@@ -181,21 +204,26 @@ def judged_limits(
 
 
 def _of_quantile(
-    limit: Limit, q: float, durations: Durations | None, service: Durations | None, lost: int
+    limit: Limit,
+    q: float,
+    durations: Durations | None,
+    service: Durations | None,
+    lost: int,
+    risk: float,
 ) -> Judgement:
     if durations is None or service is None:
         return Judgement(limit=limit, verdict="broken" if lost else "open", value=None)
     total = durations.count + lost
     late = int(durations.exceeding(limit.bound)[0].sum()) + lost
     tau = _tau(durations, q, limit.bound)
-    needed = math.ceil(calls_to_certify(q, math.ceil(late / tau)) * tau)
+    needed = math.ceil(calls_to_certify(q, math.ceil(late / tau), risk) * tau)
     estimate, _ = quantile_ms(durations, q, lost)
     rank = quantile_rank(q, total)
     value = durations.value_of_rank_ms(rank) if rank <= durations.count else None
     verdict: Verdict = "open"
     if total >= needed:
         verdict = "kept"
-    elif _is_broken(late, total, tau, q):
+    elif _is_broken(late, total, tau, q, risk):
         verdict = "broken"
     # with more over than the quantile allows, more calls like these never suffice
     hopeless = late / total >= 1 - q
@@ -212,15 +240,13 @@ def _of_quantile(
     )
 
 
-def _is_broken(late: int, calls: int, tau: float, q: float) -> bool:
-    """Whether so many over the limit would have a chance below 1 % if it were kept."""
+def _is_broken(late: int, calls: int, tau: float, q: float, risk: float) -> bool:
+    """Whether so many over the limit would have a chance below the risk if it were kept."""
     if late / calls <= 1 - q:
         return False
     late, calls = math.floor(late / tau), math.floor(calls / tau)
     # the chance of at least so many among the calls, I(1-q; late, calls - late + 1)
-    return (
-        late >= CALLS_BEYOND and special.betainc(late, calls - late + 1, 1 - q) <= CERTIFICATE_RISK
-    )
+    return late >= CALLS_BEYOND and special.betainc(late, calls - late + 1, 1 - q) <= risk
 
 
 def _tau(durations: Durations, q: float, bound_ms: float) -> float:
@@ -245,12 +271,14 @@ def _tau(durations: Durations, q: float, bound_ms: float) -> float:
     return found
 
 
-def _of_errors(limit: Limit, failed: int, calls: int) -> Judgement:
+def _of_errors(limit: Limit, failed: int, calls: int, risk: float) -> Judgement:
     if not calls:
         return Judgement(limit=limit, verdict="open", value=None)
     share = failed / calls
-    high = 1.0 if failed == calls else float(special.betaincinv(failed + 1, calls - failed, 0.99))
-    low = 0.0 if not failed else float(special.betaincinv(failed, calls - failed + 1, 0.01))
+    high = (
+        1.0 if failed == calls else float(special.betaincinv(failed + 1, calls - failed, 1 - risk))
+    )
+    low = 0.0 if not failed else float(special.betaincinv(failed, calls - failed + 1, risk))
     verdict: Verdict = "open"
     if limit.bound == 0:
         verdict = "broken" if failed else "kept"
@@ -262,7 +290,7 @@ def _of_errors(limit: Limit, failed: int, calls: int) -> Judgement:
     if verdict == "kept":
         missing = 0
     elif share < limit.bound:
-        wanted = math.log(CERTIFICATE_RISK) / math.log1p(-limit.bound)
+        wanted = math.log(risk) / math.log1p(-limit.bound)
         missing = max(math.ceil(wanted) - calls, 1)
     return Judgement(
         limit=limit, verdict=verdict, value=share, low=low, high=high, calls_missing=missing
@@ -278,10 +306,11 @@ def together(judgements: Sequence[Judgement]) -> Verdict:
 def says_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0) -> bool:
     """Whether the calls of an open loop so far say that limits are kept, or cannot be.
 
-    That they are kept needs a run of ten times the longest duration that they allow: a queue that
-    grows breaks its limit only later.
+    It is asked again and again, so each time at a tenth of the risk. That they are kept needs a run
+    of ten times the longest duration that they allow: a queue that grows breaks its limit only
+    later.
     """
-    verdict = together(judged_limits(log, limits, from_s))
+    verdict = together(judged_limits(log, limits, from_s, risk=RISK_OF_A_LOOK))
     if verdict == "broken" or backlog_grows(log, from_s):
         return True
     return verdict == "kept" and lasts_long_enough(log, limits, from_s)

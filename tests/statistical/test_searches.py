@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from queueing import SimulatedProber, highest_rate, mmc_response_over, simulated_queue
+from queueing import (
+    SimulatedProber,
+    highest_rate,
+    mmc_response_over,
+    result_of,
+    simulated_queue,
+)
 
 from inferload.limits import Limit
 from inferload.studies.rate_search import RateSearch, judged_probe
@@ -66,10 +72,26 @@ def test_a_floor_that_is_out_of_reach_is_said_at_once():
     near, search, _ = searched([P99, Limit.from_text("throughput>=390")], time_limit_s=300)
     assert near.rate_per_s is None
     assert near.reason == "the limits are not kept at the throughput asked for, 390/s"
-    assert len(search.probes) == 1
+    assert search.probes[0].rate_per_s == 390
     well, _, _ = searched([P99, Limit.from_text("throughput>=200")], time_limit_s=300)
-    assert well.confirmed
     assert well.rate_per_s > 300
+
+
+def test_a_floor_counts_calls_that_returned():
+    limit = Limit.from_text("errors<=60%")
+    prober = SimulatedProber([limit], 100, 4, seed=0)
+    result = prober.probe(300, 20, 0, decide=False)
+    result.log.error[::2] = 0
+    half = result_of(result.log)
+    assert judged_probe(half, 300, [limit], confirms=False, floor=140).verdict == "kept"
+    assert judged_probe(half, 300, [limit], confirms=False, floor=160).verdict == "broken"
+
+
+def test_a_confirmation_of_too_few_calls_confirms_nothing():
+    found, search, _ = searched([Limit.from_text("p99.99<=10s")], time_limit_s=20)
+    assert search.probes[-1].confirms
+    assert search.probes[-1].verdict == "open"
+    assert not found.confirmed
 
 
 def test_overload_is_unstable_whatever_its_latency():
@@ -95,8 +117,8 @@ def test_a_search_keeps_to_its_time_and_says_that_it_was_over():
 
 
 def test_a_search_that_was_interrupted_makes_no_probe_twice():
-    whole, search, prober = searched([P99], time_limit_s=3000)
-    again = SimulatedProber([P99], 100, 4, seed=0)
+    whole, search, prober = searched([P99], seed=2, time_limit_s=3000)
+    again = SimulatedProber([P99], 100, 4, seed=2)
     second = RateSearch(
         again,
         [P99],
@@ -106,6 +128,20 @@ def test_a_search_that_was_interrupted_makes_no_probe_twice():
         time_limit_s=3000,
         clock=again.clock,
     )
+    # however much of the time is gone
+    late = RateSearch(
+        again,
+        [P99],
+        closed_loop_per_s=400.0,
+        done=search.probes,
+        spent_s=2990.0,
+        time_limit_s=3000,
+        clock=again.clock,
+    )
+    kept = late.search()
+    assert (kept.rate_per_s, kept.confirmed) == (whole.rate_per_s, whole.confirmed)
+    assert late.probes == search.probes
+    assert again.calls == 0
     found = second.search()
     assert second.probes[:5] == search.probes[:5]
     assert again.calls < prober.calls

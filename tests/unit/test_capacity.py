@@ -37,13 +37,22 @@ def test_a_peak_that_the_sweep_did_not_reach_is_not_told():
         law = (100, 0.02, 0.98 / 44**2)
         found = fitted_usl(*measured(range(1, 17), law, seed=seed))
         assert found.peak_callers is None
-        assert "no peak" in found.no_peak or "a sweep must go to" in found.no_peak
+        assert "do not show a peak" in found.no_peak or "not go far enough" in found.no_peak
 
 
 def test_a_law_without_a_peak_says_so():
     found = fitted_usl(*measured(range(1, 17), (100, 0.2, 0.0), noise=0.0))
-    assert found.no_peak == "the fitted law has no peak: throughput only levels off"
+    assert "do not show a peak: throughput levels off" in found.no_peak
     assert found.contention.value == pytest.approx(0.2, rel=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_throughput_that_is_flat_over_callers_has_no_peak(noise):
+    # as of a model that holds the GIL: contention 1, coherency 0
+    found = fitted_usl(*measured(range(1, 7), (100, 1.0, 0.0), noise=noise))
+    assert found.peak_callers is None
+    for one in (found.rate_of_one_per_s, found.contention, found.coherency):
+        assert one.low - 1e-6 <= one.value <= one.high + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,43 @@ def test_points_are_medians_of_blocks_with_the_range_of_their_intervals(result):
     assert len(observer.said) == 9
 
 
+def test_runs_that_failed_before_an_interruption_are_made_again(result):
+    def fails(settings):
+        return il.CallError("typo") if settings.callers == 2 else None
+
+    broken = run_sweep(plan(), Bench(result, lambda *_: 100.0, fails), Heard())
+    mended = Bench(result, lambda *_: 200.0)
+    study = run_sweep(plan(), mended, Heard(), done=replace(broken, status="interrupted"))
+    assert [one.callers for one in mended.made] == [2, 2, 2]
+    assert [one.runs for one in study.points] == [3, 3, 3]
+    assert [one.block for one in study.runs] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert not study.warnings
+
+
+def test_a_law_of_open_loops_is_not_fitted(result):
+    axes = {"callers": (1, 2, 3, 4, 5, 6), "rate_per_s": (100.0,)}
+    study = run_sweep(plan(axes), Bench(result, lambda *_: 100.0), Heard())
+    assert (study.usl, study.no_usl) == (None, None)
+
+
+def test_a_file_that_cannot_be_written_loses_no_study(result, tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    keeper = Keeper(folder / "s.json", il.Sweep, ASKED)
+    folder.rmdir()
+    study = run_sweep(plan(), Bench(result, lambda *_: 1.0), Heard(), keep=keeper.keep)
+    assert study.status == "complete"
+    assert keeper.trouble == f"{folder / 's.json'} could not be written: No such file or directory"
+
+
+def test_large_figures_and_two_axes_fit_the_width(result):
+    axes = {"callers": (1, 12), "batch_size": (1, 1024)}
+    study = run_sweep(plan(axes), Bench(result, lambda *_: 12_345_678.0), Heard())
+    text = drawn(study)
+    assert "12,345,678" in text
+    assert "…" not in text
+
+
 def test_the_median_of_an_even_number_is_one_that_was_measured():
     values = [Estimate(value=v, method="") for v in (4.0, 1.0, 3.0, 2.0)]
     assert middle(values).value == 2
@@ -197,9 +234,9 @@ def test_an_interrupted_study_of_something_else_is_not_written_over(result, tmp_
     study = run_sweep(plan(), Bench(result, lambda *_: 1.0), Heard())
     save_study(replace(study, status="interrupted"), path)
     for asked in ({"model": "other.py"}, {"model": "m.py", "callers": 3}):
-        with pytest.raises(il.PlanError, match="asked for in other words"):
+        with pytest.raises(il.PlanError, match="interrupted study of something else"):
             Keeper(path, il.Sweep, asked)
-    with pytest.raises(il.PlanError, match="asked for in other words"):
+    with pytest.raises(il.PlanError, match="interrupted study of something else"):
         Keeper(path, il.MaxRate, ASKED)
 
 

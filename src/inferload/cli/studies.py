@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.asked import Asked
+from inferload.machine import cpu_model, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +46,16 @@ def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
     }
     if asked.members:
         found["members"] = [str(one) for one in asked.members]
-    return {"model": asked.model} | found | more
+    if (content := _content_of(asked.model)) is not None:
+        found["content"] = content
+    machine = {"cpu": cpu_model(), "cores": usable_cores(), "torch": version("torch")}
+    return {"model": asked.model} | found | more | {"machine": machine}
+
+
+def _content_of(model: str) -> str | None:
+    """What tells one state of a model's file from another; ``None`` of a module's name."""
+    path = Path(model.rsplit(":", 1)[0] if ":" in model else model)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
 def study(
@@ -73,11 +86,16 @@ def study(
         again = "the same command goes on from here"
         if asked.json is None:
             again = "with --json FILE the same command would go on from here"
+        if keeper.trouble is not None:
+            again = keeper.trouble
         output.say(f"{interrupt}: {again}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         progress.close()
     output.print_any(found)
+    if keeper.trouble is not None:
+        output.say(keeper.trouble)
+        raise typer.Exit(output.EXIT_FAILED)
     return found
 
 

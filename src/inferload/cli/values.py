@@ -79,8 +79,8 @@ def _values(flag: str, text: str, read: Callable[[str], T], example: str) -> tup
             ) from None
         if step <= 0 or last < first:
             raise PlanError(f"--{flag} {one!r} has no value: give a range that goes up")
-        count = int((last - first) / step + 1e-9) + 1
+        count = min((last - first) / step + 1e-9, MOST_VALUES) + 1  # the step may be next to none
         if len(found) + count > MOST_VALUES:
             raise PlanError(f"--{flag} {text!r} names more than {MOST_VALUES} values: give fewer")
-        found += [first + number * step for number in range(count)]
+        found += [first + number * step for number in range(int(count))]
     return tuple(found)

@@ -12,7 +12,7 @@ from inferload.report.bars import bar
 from inferload.report.comparison import comparison_report
 from inferload.report.parts import study_header, study_warnings
 from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
-from inferload.studies.search import VERDICTS
+from inferload.studies.search import VERDICTS, value_text
 from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -82,11 +82,13 @@ def _points_table(sweep: Sweep) -> Table:
     for name in [*names, *["per core"] * per_core]:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
     most = max((_value(_throughput(one)) for one in sweep.points), default=0.0)
+    # what has more columns, or wider ones, has shorter bars
+    cells_of_bar = BAR_CELLS if len(varied) == 1 and most < 1e5 else 4
     for one in sweep.points:
         rate = _throughput(one)
         cells = [str(_shown(getattr(one.settings, name))) for name in varied]
         cells += [_rate(rate), _bound(rate, "low"), _bound(rate, "high")]
-        cells += [bar(_value(rate) / most, BAR_CELLS) if most else ""]
+        cells += [bar(_value(rate) / most, cells_of_bar) if most else ""]
         cells += [_ms(one.p50_ms), _ms(one.p99_ms)]
         if per_core:
             share = one.efficiency_fraction
@@ -173,12 +175,16 @@ def search_report(search: MaxRate) -> RenderableType:
 
 def _answer_text(search: MaxRate, limits: str) -> str:
     if search.rate_per_s is None:
+        if search.reason == "time":
+            return f"the time was over before a rate was found that keeps {limits} (--time-limit)"
         reason = f": {search.reason}" if search.reason else ""
         return f"no rate that keeps {limits}{reason}"
     rate = rate_text(search.rate_per_s)
-    if search.confirmed:
+    if not search.confirmed:
+        return f"{rate} calls/s may keep {limits}, which could not be confirmed"
+    if search.confirmation is not None and search.confirmation.verdict == "kept":
         return f"{rate} calls/s keep {limits}"
-    return f"{rate} calls/s may keep {limits}, which could not be confirmed"
+    return f"{rate} calls/s stayed within {limits}; more calls would make it certain"
 
 
 def _answer_details(search: MaxRate) -> list[str]:
@@ -205,7 +211,7 @@ def _judgement_text(one: Judgement, probe: Probe) -> str:
     calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
     if one.value is None:
         return f"confirmation: {one.limit.name} lies among calls that did not finish"
-    text = f"confirmation: {one.limit.name} {one.limit.text_of(one.value)}"
+    text = f"confirmation: {one.limit.name} {value_text(one)}"
     if one.low is not None and one.high is not None:
         text += f" ({one.limit.text_of(one.low)} to {one.limit.text_of(one.high)})"
     if one.room_fraction is not None:
@@ -228,9 +234,7 @@ def _probes_table(search: MaxRate) -> Table:
         )
     for probe in sorted(search.probes, key=lambda one: (one.rate_per_s, one.confirms)):
         summary = probe.run.summary
-        values = [
-            "-" if one.value is None else one.limit.text_of(one.value) for one in probe.judgements
-        ]
+        values = [value_text(one) for one in probe.judgements]
         shares = [
             1 - one.room_fraction for one in probe.judgements if one.room_fraction is not None
         ]
@@ -247,5 +251,5 @@ def _probes_table(search: MaxRate) -> Table:
             note,
             style="bold" if mine else None,
         )
-    table.caption = "a bar that ends in the middle is at the limit"
+    table.caption = "a bar that ends in the middle is at the limit; ~ of too few calls to quote"
     return table

@@ -11,6 +11,8 @@ from inferload.batches import stacked
 from inferload.bench import run_with
 from inferload.inputs import as_call_inputs
 from inferload.loading import load as loaded
+from inferload.processes.crew import ProcessCrew
+from inferload.runs import run_crew
 from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
 from inferload.targets.forms import as_form
@@ -34,9 +36,13 @@ class LocalBench:
     """Runs in this process, or in processes that it starts where they are asked for."""
 
     def __init__(
-        self, load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]]
+        self,
+        load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]],
+        source: ModelSource | None = None,
     ) -> None:
         self._load = load
+        #: Of a model in words, which other processes load by themselves.
+        self._source = source
         self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
 
     @classmethod
@@ -66,19 +72,21 @@ class LocalBench:
         """Of a model in words."""
 
         def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
-            changed = replace(
-                source, form=form or source.form, batch_size=size or source.batch_size
-            )
             folder = Path(tempfile.mkdtemp(dir=scratch))
-            found = loaded(changed, announce, folder, placement=placement)
+            found = loaded(_changed(source, form, size), announce, folder, placement=placement)
             return found.target, found.given
 
-        return cls(load)
+        return cls(load, source)
 
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
         """One run with what the settings change."""
+        checked = with_settings(options, settings)
+        if checked.processes is not None and self._source is not None:
+            source = _changed(self._source, settings.form, settings.batch_size)
+            with ProcessCrew(checked, source=source) as crew:
+                return run_crew(crew, checked, observer)
         target, given = self._target(settings.form, settings.batch_size)
-        return run_with(target, given, with_settings(options, settings), observer=observer)
+        return run_with(target, given, checked, observer=observer)
 
     def outputs(self) -> Outputs:
         """What the model computes of each input, called alone."""
@@ -88,3 +96,7 @@ class LocalBench:
         if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
             self._loaded[form, size] = self._load(form, size)
         return self._loaded[form, size]
+
+
+def _changed(source: ModelSource, form: str | None, size: int | None) -> ModelSource:
+    return replace(source, form=form or source.form, batch_size=size or source.batch_size)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 FEWEST_POINTS = 6
 # A law that misses the measured rates by more, in the root mean square, says nothing about them.
 FITS = 0.1
+# Coherency is told from none at all where the lower end of its interval is above this.
+LEAST_COHERENCY = 1e-5
+# A peak whose interval reaches over more than this factor is not told.
+WIDEST = 3
 #: The peak of the law is only told where the sweep went so far beyond it: fitted to 16 callers, a
 #: true peak at 44 comes back as anything from 26 to 31,059.
 BEYOND_PEAK = 1.2
@@ -76,15 +80,17 @@ def fitted_usl(
     peak, reached = _peak(*best), float(counts.max())
     told: Estimate | None = None
     why: str | None = None
-    if not math.isfinite(peak):
-        why = "the fitted law has no peak: throughput only levels off"
+    if not math.isfinite(peak) or float(np.quantile(again[:, 2], 0.025)) < LEAST_COHERENCY:
+        why = "these rates do not show a peak: throughput levels off, as far as can be seen"
     elif reached < BEYOND_PEAK * peak:
-        why = (
-            f"the fitted peak is not told: it would lie at {peak:.3g} callers, and a sweep must go "
-            f"to {math.ceil(BEYOND_PEAK * peak):,} for it to mean anything"
-        )
+        why = "where throughput is highest is not told: the sweep does not go far enough beyond it"
     else:
         told = _estimate(peak, peaks)
+        if not told.low or told.high is None or told.high > WIDEST * told.low:
+            told, why = (
+                None,
+                "where throughput is highest cannot be told: the rates scatter too much",
+            )
     return UslFit(
         rate_of_one_per_s=_estimate(best[0], again[:, 0]),
         contention=_estimate(best[1], again[:, 1]),
@@ -102,12 +108,20 @@ def _fit(counts: Floats, rates: Floats) -> tuple[float, float, float]:
         return np.asarray(usl(counts, *parameters) / rates - 1, np.float64)
 
     first = max(float((rates / counts).max()), 1e-12)
-    found = optimize.least_squares(
-        residuals,
-        x0=[first, 0.1, 0.001],
-        bounds=([0.0, 0.0, 0.0], [np.inf, 1.0, np.inf]),
-        x_scale=[first, 0.1, 0.01],
-    )
+    # from inside and from where callers only wait for each other, as the optimum may lie there
+    fits = [
+        optimize.least_squares(
+            residuals,
+            x0=[first, *start],
+            bounds=([0.0, 0.0, 0.0], [np.inf, 1.0, np.inf]),
+            x_scale=[first, 0.1, 0.01],
+            ftol=1e-12,
+            xtol=1e-12,
+            gtol=1e-12,
+        )
+        for start in ((0.1, 1e-3), (0.999, 1e-6))
+    ]
+    found = min(fits, key=lambda one: float(one.cost))
     rate, contention, coherency = (float(one) for one in found.x)
     return rate, contention, coherency
 

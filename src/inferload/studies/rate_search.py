@@ -33,6 +33,8 @@ LEAST_SHARE = 1e-3
 # Callers are mostly free below this share: what a call takes then, it takes at any lower rate.
 IDLE_SHARE = 0.2
 MOST_CONFIRMATIONS = 5
+# A probe lasts until so many calls were due, however short its share of the time.
+FEWEST_DUE = 20
 # Probes this far from the answer, as a fraction, count for a third in placing it; and by how much
 # the log odds of a call over its limit grow with the logarithm of the rate, where they do at all.
 NEAR, LEAST_SLOPE = 0.1, 1.0
@@ -93,7 +95,8 @@ class RateSearch:
         self._seed = seed
         self._clock = clock
         self._began = clock() - spent_s
-        self._done = list(done)
+        #: Probes that were made before and are still to be gone through again.
+        self.to_repeat = list(done)
         self.probes: list[Probe] = []
         self.found = Found(closed_loop_per_s=closed_loop_per_s)
 
@@ -102,8 +105,11 @@ class RateSearch:
         found = self.found
         peak = found.closed_loop_per_s
         if peak is None:
-            peak = self._prober.closed_loop(max(CLOSED_LOOP_SHARE * self._time_limit_s, 0.2))
+            duration_s = max(CLOSED_LOOP_SHARE * self._time_limit_s, 0.2)
+            peak = self._prober.closed_loop(duration_s)
             found.closed_loop_per_s = peak
+            # loading and compiling the model is no part of the search
+            self._began = max(self._began, self._clock() - duration_s)
         if peak <= 0:
             found.reason = "no call returned in a closed loop"
             return found
@@ -130,7 +136,7 @@ class RateSearch:
         probe = self._probed(floor)
         if not is_within(probe):
             found.next_rate_per_s, found.next_verdict = floor, probe.verdict
-            found.reason = f"the limits are not kept at the throughput asked for, {floor:,.4g}/s"
+            found.reason = _floor_text(floor)
             return False
         found.rate_per_s = floor
         return True
@@ -146,7 +152,8 @@ class RateSearch:
             if rate < LEAST_SHARE * peak:
                 found.reason = "none was found down to a thousandth of what the callers can make"
                 return
-            if self.left_s < 2 * CONFIRMATION_SHARE * self._time_limit_s and self.probes:
+            over = self.left_s < 2 * CONFIRMATION_SHARE * self._time_limit_s
+            if over and self.probes and not self.to_repeat:
                 found.reason = "time"
                 return
             probe = self._probed(rate)
@@ -176,7 +183,7 @@ class RateSearch:
 
     def _probed(self, rate_per_s: float) -> Probe:
         cap_s = PROBE_SHARE * self._time_limit_s
-        cap_s = min(cap_s, max(self.left_s, 0.1 * cap_s))
+        cap_s = max(min(cap_s, max(self.left_s, 0.1 * cap_s)), FEWEST_DUE / rate_per_s)
         return self._judged(rate_per_s, cap_s, decide=True)
 
     def _judged(self, rate_per_s: float, duration_s: float, *, decide: bool) -> Probe:
@@ -184,19 +191,21 @@ class RateSearch:
         if probe is None:
             seed = self._seed + len(self.probes)
             result = self._prober.probe(rate_per_s, duration_s, seed, decide=decide)
-            probe = judged_probe(result, rate_per_s, self._limits, confirms=not decide)
+            probe = judged_probe(
+                result, rate_per_s, self._limits, confirms=not decide, floor=self._floor
+            )
         self.probes.append(probe)
         self._prober.has_probed(probe)
         return probe
 
     def _done_before(self, rate_per_s: float, *, confirms: bool) -> Probe | None:
         """The probe that was made here before the search was interrupted."""
-        if not self._done:
+        if not self.to_repeat:
             return None
-        found = self._done.pop(0)
+        found = self.to_repeat.pop(0)
         if found.confirms == confirms and math.isclose(found.rate_per_s, rate_per_s):
             return found
-        self._done = []  # the search goes another way now
+        self.to_repeat = []  # the search goes another way now
         return None
 
     @property
@@ -234,15 +243,25 @@ class RateSearch:
             if rate is None:
                 return
             # half of what is left, so that there is time for another
-            probe = self._judged(rate, max(self.left_s / 2, least_s), decide=False)
+            duration_s = max(self.left_s / 2, least_s, FEWEST_DUE / rate)
+            probe = self._judged(rate, duration_s, decide=False)
             if is_within(probe):
-                found.confirmed = True
+                found.confirmed = says_something(probe)
                 return
             found.next_rate_per_s, found.next_verdict = rate, probe.verdict
-            lower = rate / (1 + 2 * self._resolution)
-            if (self._floor is not None and lower < self._floor) or self.left_s < least_s:
+            # what the run that failed says counts as well
+            lower = min(rate / (1 + 2 * self._resolution), self._rate_to_confirm(rate))
+            if self._floor is not None and lower < self._floor:
+                if probe.verdict != "open":
+                    found.rate_per_s, found.reason = None, _floor_text(self._floor)
+                return
+            if self.left_s < least_s and not self.to_repeat:
                 return
             found.rate_per_s = lower
+
+
+def _floor_text(floor: float) -> str:
+    return f"the limits are not kept at the throughput asked for, {floor:,.4g}/s"
 
 
 def crossing(probes: Sequence[Probe], limit: Limit, near: float) -> float | None:
@@ -280,9 +299,14 @@ def crossing(probes: Sequence[Probe], limit: Limit, near: float) -> float | None
 
 
 def judged_probe(
-    result: RunResult, rate_per_s: float, limits: Sequence[Limit], *, confirms: bool
+    result: RunResult,
+    rate_per_s: float,
+    limits: Sequence[Limit],
+    *,
+    confirms: bool,
+    floor: float | None = None,
 ) -> Probe:
-    """What a run at a rate says of limits."""
+    """What a run at a rate says of limits; ``floor``: so many calls must return per second."""
     summary = result.summary
     judgements = judged_limits(result.log, limits, summary.from_s, summary.unfinished_calls)
     verdict: str = together(judgements)
@@ -290,6 +314,9 @@ def judged_probe(
         verdict = "open"
     if summary.unfinished_calls or backlog_grows(result.log, summary.from_s):
         verdict = "unstable"
+    made = summary.completed_calls + summary.failed_calls + summary.unfinished_calls
+    if floor is not None and summary.completed_calls * rate_per_s < floor * made * (1 - 1e-9):
+        verdict = "broken"
     return Probe(
         rate_per_s=rate_per_s,
         verdict=verdict,
@@ -308,6 +335,16 @@ def _too_slow_alone(probe: Probe) -> str | None:
                 f"{one.limit.text_of(one.service)} at {probe.rate_per_s:,.4g}/s without its queue"
             )
     return None
+
+
+def says_something(probe: Probe) -> bool:
+    """Whether a run has the calls to quote the figures that are limited."""
+    return probe.verdict == "kept" or all(
+        one.low is not None
+        and one.high is not None
+        and (one.limit.figure != "errors" or one.high <= 4 * one.limit.bound)
+        for one in probe.judgements
+    )
 
 
 def is_within(probe: Probe) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from inferload.errors import PlanError
@@ -27,6 +28,8 @@ class Keeper(Generic[T]):
     def __init__(self, path: Path | None, kind: type[T], asked: dict[str, Any]) -> None:
         self._path = path
         self.done: T | None = None
+        #: Why the study could not be written down the last time.
+        self.trouble: str | None = None
         if path is None:
             return
         check_writable(path)
@@ -38,12 +41,19 @@ class Keeper(Generic[T]):
         same = json.loads(json.dumps(asked)) == json.loads(json.dumps(found.asked))
         if not isinstance(found, kind) or not same:
             raise PlanError(
-                f"{path} holds an interrupted study that was asked for in other words: name "
-                "another file, or remove it"
+                f"{path} holds an interrupted study of something else, asked for in other words or "
+                "made on another machine: name another file, or remove it"
             )
         self.done = found
 
     def keep(self, study: Study) -> None:
-        """Write down what there is so far."""
-        if self._path is not None:
+        """Write down what there is so far; where that fails, ``trouble`` says why."""
+        if self._path is None:
+            return
+        try:
             save_study(study, self._path)
+        except OSError as error:
+            self.trouble = f"{self._path} could not be written: {error.strerror}"
+            logging.getLogger("inferload").warning(self.trouble)
+        else:
+            self.trouble = None

@@ -9,7 +9,7 @@ from inferload.errors import InferloadError, PlanError, StudyInterrupted
 from inferload.loads import ClosedLoop, OpenLoop
 from inferload.options import check_positive
 from inferload.run_options import LONGEST_S
-from inferload.studies.rate_search import RateSearch
+from inferload.studies.rate_search import RateSearch, is_within, says_something
 from inferload.studies.records import MaxRate, Settings
 from inferload.studies.settings import check_settings
 from inferload.units import duration_text, rate_text
@@ -17,7 +17,7 @@ from inferload.units import duration_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.limits import Limit
+    from inferload.limits import Judgement, Limit
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Probe
@@ -40,6 +40,10 @@ class SearchPlan:
     time_limit_s: float = 120.0
 
     def __post_init__(self) -> None:
+        names = [one.name for one in self.limits]
+        for name in names:
+            if names.count(name) > 1:
+                raise PlanError(f"there are two limits of {name}: give one")
         if not any(one.figure != "throughput" for one in self.limits):
             raise PlanError(
                 "a search needs a limit that a higher rate breaks: give --limit p99<=20ms, or "
@@ -161,7 +165,7 @@ def run_search(
 
     def so_far(status: str, reason: str | None = None) -> MaxRate:
         found = search.found
-        probes = tuple(search.probes)
+        probes = (*search.probes, *search.to_repeat)
         confirmed = [one for one in probes if one.confirms and one.rate_per_s == found.rate_per_s]
         return MaxRate(
             target=plan.target,
@@ -199,14 +203,21 @@ def run_search(
     return study
 
 
+def value_text(one: Judgement) -> str:
+    """A judged figure; with a ~ where its calls are too few to quote it."""
+    if one.value is None:
+        return "-"
+    return ("" if one.low is not None else "~") + one.limit.text_of(one.value)
+
+
 def probe_text(probe: Probe) -> str:
     """One probe in a line."""
-    words = [
-        f"{one.limit.name} {'-' if one.value is None else one.limit.text_of(one.value)}"
-        for one in probe.judgements
-    ]
+    words = [f"{one.limit.name} {value_text(one)}" for one in probe.judgements]
     calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
-    kind = "confirmed at " if probe.confirms and probe.verdict in {"kept", "open"} else ""
+    kind = ""
+    if probe.confirms:
+        well = is_within(probe) and says_something(probe)
+        kind = "confirmed at " if well else "not confirmed at "
     return (
         f"{kind}{rate_text(probe.rate_per_s)}/s: {', '.join(words)} in {calls:,} calls: "
         f"{VERDICTS[probe.verdict]}"

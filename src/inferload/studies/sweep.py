@@ -16,6 +16,7 @@ import numpy as np
 
 from inferload.distribution import Estimate
 from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.loads import ClosedLoop
 from inferload.records import RunWarning
 from inferload.studies.capacity import fitted_usl
 from inferload.studies.records import Settings, StudyRun, Sweep, SweepPoint
@@ -111,23 +112,26 @@ def run_sweep(
     first_error: InferloadError | None = None
     try:
         for place, (block, settings) in enumerate(plan.order):
-            if place < len(runs):
+            if place < len(runs) and runs[place].failure is None:
                 continue
             left = _left_text(clock() - began, place - skipped, len(plan.order) - place)
             observer.begins(f"run {place + 1} of {len(plan.order)}{left}: {settings}")
             try:
                 result = bench.run(settings, plan.options, observer)
-                runs.append(StudyRun.of(settings, result, block=block))
-                observer.found(f"{settings}: {_figures_text(runs[-1])}")
+                run = StudyRun.of(settings, result, block=block)
+                observer.found(f"{settings}: {_figures_text(run)}")
                 environment = environment or result.environment
             except InferloadError as error:
                 first_error = first_error or error
                 partial = getattr(error, "result", None)
-                runs.append(StudyRun.of(settings, partial, block=block, failure=str(error)))
+                run = StudyRun.of(settings, partial, block=block, failure=str(error))
                 observer.found(f"{settings}: {error}")
-            if place + 1 == len(plan.points) and all(one.failure for one in runs):
+            runs[place : place + 1] = [run]  # one that failed before an interruption is replaced
+            failed = all(one.failure for one in runs)
+            if place + 1 == len(plan.points) and failed:
                 raise first_error or InferloadError("no point of the sweep could be run")
-            keep(sweep_of(plan, runs, "interrupted", environment))
+            if not failed:
+                keep(sweep_of(plan, runs, "interrupted", environment))
     except KeyboardInterrupt as interrupt:
         study = sweep_of(plan, runs, "interrupted", environment)
         keep(study)
@@ -258,6 +262,8 @@ def _usl(plan: SweepPlan, runs: Sequence[StudyRun]) -> tuple[Any, str | None]:
     varied = [name for name, values in plan.axes.items() if len(values) > 1]
     if varied not in (["callers"], ["processes"]):
         return None, None
+    if "rate_per_s" in plan.axes or not isinstance(plan.options.load, ClosedLoop):
+        return None, None  # how much is made is then set by what is due
     known = [
         (one.spec.callers, one.summary.throughput_calls_per_s.value)
         for one in runs
