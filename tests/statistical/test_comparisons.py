@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from queueing import result_of, simulated_queue
 
+from inferload.pairs import paired_ratio
 from inferload.studies.comparison import of_pairs, of_summaries
 
 
@@ -64,3 +65,15 @@ def test_pairs_find_what_is_there_and_rarely_what_is_not(
         b = [noisy(one_run, generator, noise, factor * one) for one in drift]
         found.append(verdict(of_pairs(a, b), "p50") != "no difference found")
     assert least <= np.mean(found) <= most
+
+
+def test_intervals_that_exclude_a_percent_would_miss_more():
+    generator = np.random.default_rng(0)
+    strict, claimed = 0, 0
+    for _ in range(1000):
+        a, b = np.exp(0.02 * generator.standard_normal((2, 20)))
+        found = paired_ratio(a, 1.03 * b)
+        strict += found.differs
+        claimed += not found.low <= 1 <= found.high and abs(found.value - 1) > 0.01
+    assert strict < 870
+    assert claimed > 970
