@@ -261,6 +261,45 @@ def test_a_model_that_changed_is_not_gone_on_with(folder: Path):
     assert "holds an interrupted study of something else" in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("compare", "m.py:fails", "m.py"), 1, "ValueError: worn out"),
+        (("compare", "m.py", "m.py:killed"), 3, "was ended by SIGKILL"),
+        (("search", "m.py:fails", "--limit", "p99<=1s"), 1, "ValueError: worn out"),
+        (("search", "m.py:killed", "--limit", "p99<=1s"), 3, "was ended by SIGKILL"),
+        (("sweep", "m.py:fails", "--callers", "1,2", "--blocks", "1"), 1, "ValueError: worn out"),
+    ],
+)
+def test_a_run_that_fails_ends_a_study_with_the_exit_code_of_a_run(
+    folder: Path, arguments, code, says
+):
+    text = (folder / "m.py").read_text()
+    (folder / "m.py").write_text(f"""{text}
+class Fails(torch.nn.Module):
+    calls = 0
+    def forward(self, x):
+        Fails.calls += 1
+        if Fails.calls > 30:
+            raise ValueError("worn out")
+        return x
+class Killed(torch.nn.Module):
+    def forward(self, x):
+        if threading.current_thread() is not threading.main_thread():
+            os.kill(os.getpid(), 9)
+        return x
+def fails():
+    return Fails()
+def killed():
+    return Killed()
+""")
+    more = () if "search" in arguments else ("--calls", "100")
+    done = inferload(*arguments, *more, "--json", "x.json", cwd=folder)
+    assert done.returncode == code, done.stderr
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder: Path):
     words = [
         sys.executable, "-m", "inferload", "sweep", "m.py:sleeps", "--callers", "1..3",

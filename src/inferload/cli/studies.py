@@ -68,9 +68,9 @@ def study(
 
     Raises:
         PlanError: it cannot be made.
-        typer.Exit: it was interrupted.
+        typer.Exit: it was interrupted, or ended by a call that failed or a crash.
     """
-    from inferload.errors import StudyInterrupted
+    from inferload.errors import CallError, StudyInterrupted, TargetCrashed
     from inferload.report.progress import StudyProgress
     from inferload.studies.resuming import Keeper
 
@@ -90,6 +90,13 @@ def study(
             again = keeper.trouble
         output.say(f"{interrupt}: {again}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (CallError, TargetCrashed) as error:
+        progress.close()
+        output.say(output.with_place(error))
+        if keeper.kept:
+            output.say(f"the runs before it are kept in {asked.json}, and the same command goes on")
+        crashed = isinstance(error, TargetCrashed)
+        raise typer.Exit(output.EXIT_CRASHED if crashed else output.EXIT_FAILED) from None
     finally:
         progress.close()
     output.print_any(found)

@@ -13,7 +13,7 @@ from inferload.report.comparison import comparison_report
 from inferload.report.parts import study_header, study_warnings
 from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
 from inferload.studies.search import VERDICTS, value_text
-from inferload.units import duration_text, milliseconds_text, rate_text
+from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +66,8 @@ def _runs_text(sweep: Sweep) -> str:
     fixed = [
         setting_text(name, values[0]) for name, values in sweep.axes.items() if len(values) == 1
     ]
-    text = f"{len(sweep.points)} points x {sweep.blocks} blocks, shuffled within each"
+    blocks = count_text(sweep.blocks, "block")
+    text = f"{len(sweep.points)} points x {blocks}, shuffled within each"
     if sweep.status != "complete":
         text += f"; interrupted after {len(sweep.runs)} runs"
     return text + "".join(f", {one}" for one in fixed)

@@ -30,6 +30,8 @@ class Keeper(Generic[T]):
         self.done: T | None = None
         #: Why the study could not be written down the last time.
         self.trouble: str | None = None
+        #: Whether something was written down.
+        self.kept = False
         if path is None:
             return
         check_writable(path)
@@ -56,4 +58,4 @@ class Keeper(Generic[T]):
             self.trouble = f"{self._path} could not be written: {error.strerror}"
             logging.getLogger("inferload").warning(self.trouble)
         else:
-            self.trouble = None
+            self.trouble, self.kept = None, True

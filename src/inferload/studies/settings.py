@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.errors import PlanError
-from inferload.loads import ClosedLoop, OpenLoop
+from inferload.loads import OpenLoop
 from inferload.model_source import FORMS
 from inferload.options import check_count
 
@@ -67,11 +67,6 @@ def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
         if settings.threads_per_call is None
         else settings.threads_per_call,
     ).checked()
-
-
-def closed_loop_of(options: RunOptions) -> RunOptions:
-    """The same callers without a pause."""
-    return replace(options, load=ClosedLoop(callers=options.load.callers))
 
 
 def check_settings(options: RunOptions, settings: Settings) -> None:
