@@ -82,10 +82,17 @@ def test_a_model_that_waits_for_the_device_is_no_graph():
     assert run(linears(), inputs()).summary.completed_calls == 400  # and the device still works
 
 
+@pytest.fixture(scope="module")
+def package() -> object:
+    """Compiled once: that takes most of a minute."""
+    return as_form(linears(), "aoti", [il.CallInput((x,)) for x in inputs()])
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("completion", ["event", "sync"])
-def test_packages_and_scripts_run_on_the_callers_streams(executor: str, completion: str):
-    package = as_form(linears(), "aoti", [il.CallInput((x,)) for x in inputs()])
+def test_packages_and_scripts_run_on_the_callers_streams(
+    executor: str, completion: str, package: object
+):
     for model in (package, torch.jit.script(linears())):
         result = run(model, inputs(), executor=executor, completion=completion, verify=True)
         assert not result.verification.differing
@@ -105,6 +112,8 @@ def test_service_is_the_device_s_time_where_calls_are_long():
     assert "bound by the device" in " ".join(str(result).split())
 
 
+# the compiler's hint that linear layers could compute with fewer digits
+@pytest.mark.filterwarnings("ignore:TensorFloat32")
 def test_compile_modes_that_replay_graphs_are_refused_and_others_run():
     for mode in ("reduce-overhead", "max-autotune"):
         with pytest.raises(il.PlanError, match="--form cudagraph has a graph for each caller"):

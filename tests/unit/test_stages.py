@@ -12,7 +12,7 @@ from conftest import result_of
 import inferload as il
 from inferload import merging
 from inferload.call_log import COLUMNS, STAGES, CallLog
-from inferload.device_figures import StageFigures
+from inferload.device_figures import DeviceFigures, StageFigures
 from inferload.log_file import LogFile
 from inferload.merging import LogPlace
 from inferload.report.devices import diagnosis
@@ -166,6 +166,20 @@ def result_with(*, issue: float, wait: float, queue: float = 0.0, device: float 
 )
 def test_one_sentence_says_what_bounds_the_calls(result: dict, says: str):
     assert says in diagnosis(result_with(**result))
+
+
+@pytest.mark.parametrize(
+    ("busy", "bound"),
+    [((0.99, 0.98), "bound by the device: it was busy for 98% of the run"),
+     ((0.99, 0.5), "bound by issue time"), ((0.99, None), "bound by issue time")],
+)  # fmt: skip
+def test_a_device_that_is_always_busy_is_the_bound_even_if_launches_wait_for_it(busy, bound):
+    result = result_with(issue=1.75, wait=0.52, device=1.76, executor="native")
+    devices = [
+        DeviceFigures(device=f"cuda:{at}", name="a", utilization_fraction=one)
+        for at, one in enumerate(busy)
+    ]
+    assert diagnosis(replace(result, devices=devices)).startswith(bound)
 
 
 def test_of_calls_on_the_cpu_there_is_nothing_to_say():

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from inferload.device_figures import DeviceFigures, StageFigures
     from inferload.records import RunResult, RunSpec
 
+#: A device that is busy for so much of a run is its bound, wherever callers wait: with more than it
+#: can serve they stand in the driver's queue for launches, which looks like issue time.
+BUSY_ALL_THE_TIME = 0.97
 LABELS = {
     "issue": "issue (host)",
     "wait": "wait for device",
@@ -132,6 +135,12 @@ def diagnosis(result: RunResult) -> str | None:
         return (
             f"bound by its queue: {share} is waiting for a free caller; add callers, or call less"
         )
+    if largest == "issue" and _least_busy(result) >= BUSY_ALL_THE_TIME:
+        return (
+            f"bound by the device: it was busy for {_least_busy(result):.0%} of the run, and the "
+            f"CPU, which launches kernels for {share}, waits for it there; larger batches, lower "
+            "precision or another device help, more callers do not"
+        )
     if largest == "issue":
         said = f"bound by issue time: {share} is the CPU launching kernels; try"
         if spec.form == "cudagraph":
@@ -143,6 +152,11 @@ def diagnosis(result: RunResult) -> str | None:
             "device itself, by .item() or .cpu()?)"
         )
     return f"bound by {_bound_by_device(stages, share, spec)}"
+
+
+def _least_busy(result: RunResult) -> float:
+    """Of how much of the run the least busy device had work; 0 if that is not known of all."""
+    return min((one.utilization_fraction or 0.0 for one in result.devices), default=0.0)
 
 
 def _why_it_waits(spec: RunSpec) -> str:

@@ -73,8 +73,7 @@ class AotiTarget(Target):
 
     Given a path, the package is loaded when the number of callers is known. Given an object, its
     runners are those it was loaded with. ``program`` is what it was compiled from, if known: the
-    package itself does not say which shapes it takes. ``folder`` is kept for as long as the target
-    lives: a temporary folder that holds the package.
+    package itself does not say which shapes it takes.
     """
 
     form = "aoti"
@@ -85,7 +84,6 @@ class AotiTarget(Target):
         name: str | None = None,
         *,
         program: ExportedProgram | None = None,
-        folder: object = None,
     ) -> None:
         self._path = Path(package) if isinstance(package, str | Path) else None
         super().__init__(name or (self._path.name if self._path else "AOTInductor package"))
@@ -93,7 +91,6 @@ class AotiTarget(Target):
         #: How many runners were loaded; ``None`` of an object, which does not say.
         self.runners: int | None = None
         self._program = program
-        self._folder = folder
         #: Which of several devices of its kind it is loaded to; -1: the current one.
         self._device_index = -1
 

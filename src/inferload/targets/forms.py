@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import tempfile
 import time
 import warnings
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,9 +178,11 @@ def _aoti(
     program = _program(module, inputs)
     for number, one in enumerate(inputs):
         bound_to_program(program, number, one)
-    folder = tempfile.TemporaryDirectory(prefix="inferload-aoti-", dir=within)
-    path = aoti_compile_and_package(program, package_path=str(Path(folder.name) / "model.pt2"))
-    return AotiTarget(path, name, program=program, folder=folder)
+    folder = tempfile.mkdtemp(prefix="inferload-aoti-", dir=within)
+    path = aoti_compile_and_package(program, package_path=str(Path(folder) / "model.pt2"))
+    target = AotiTarget(path, name, program=program)
+    weakref.finalize(target, shutil.rmtree, folder, ignore_errors=True)
+    return target
 
 
 _CONVERTERS: dict[str, Callable[[torch.nn.Module, Sequence[CallInput], str], Target]] = {
