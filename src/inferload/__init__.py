@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
-    from inferload.search import find_max_rate, sweep
+    from inferload.search import find_max_rate, sweep, tune
     from inferload.stats import certificate
     from inferload.storage import load_result
     from inferload.studies.files import load_study
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         SweepPoint,
         UslFit,
     )
+    from inferload.studies.tune_records import Confirmation, Trial, Tuning
     from inferload.targets.base import Target
 
 __version__ = "0.1.0"
@@ -100,7 +101,7 @@ _HOMES = {
         "Summary",
         "Verification",
     ),
-    "search": ("find_max_rate", "sweep"),
+    "search": ("find_max_rate", "sweep", "tune"),
     "stats": ("certificate",),
     "storage": ("load_result",),
     "studies.files": ("load_study",),
@@ -116,6 +117,7 @@ _HOMES = {
         "SweepPoint",
         "UslFit",
     ),
+    "studies.tune_records": ("Confirmation", "Trial", "Tuning"),
     "targets.base": ("Target",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -130,6 +132,7 @@ __all__ = [
     "Certificate",
     "ClosedLoop",
     "Comparison",
+    "Confirmation",
     "DeviceFigures",
     "Difference",
     "Distribution",
@@ -167,6 +170,8 @@ __all__ = [
     "Target",
     "TargetCrashed",
     "ThroughputBenchmark",
+    "Trial",
+    "Tuning",
     "UslFit",
     "Verification",
     "certificate",
@@ -177,6 +182,7 @@ __all__ = [
     "load_study",
     "run",
     "sweep",
+    "tune",
 ]
 
 

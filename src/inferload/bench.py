@@ -14,6 +14,7 @@ from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
+from inferload.loading import load as load_source
 from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
 from inferload.mix import Mix
@@ -23,6 +24,7 @@ from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
 from inferload.run_options import RunOptions
 from inferload.runs import run_crew
+from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, is_spec
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def run(
     inputs: object = None,
     *,
     load: ClosedLoop | OpenLoop | None = None,
+    form: str | None = None,
     batch_size: int | None = None,
     calls: int | None = None,
     duration_s: float | None = None,
@@ -94,10 +97,14 @@ def run(
             ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, or a
             ``Target``.
             An ``il.Mix`` of several models has inputs of its own.
-        inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args) or
-            dict (kwargs); each call takes one of them, drawn with ``seed``.
+        inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args), dict
+            (kwargs), or texts as ``"1x8:float32"`` and ``"inputs.pt"``; each call takes one of
+            them, drawn with ``seed``. Of a spec string those of its file's ``inputs()`` if not
+            given.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
             given.
+        form: turn an eager model into ``"compile"``, ``"script"``, ``"export"``, ``"aoti"`` or
+            ``"cudagraph"`` first.
         batch_size: stack the inputs along dimension 0 to batches of so many items.
         calls: calls in all, over all callers, met exactly. If no end is given, 1,000; a replay
             then goes to its end.
@@ -175,7 +182,7 @@ def run(
         verify=verify,
         trace=None if trace is None else Path(trace),
     ).checked()
-    return run_with(model, inputs, options, batch_size=batch_size, observer=observer)
+    return run_with(model, inputs, options, form=form, batch_size=batch_size, observer=observer)
 
 
 def run_with(
@@ -183,6 +190,7 @@ def run_with(
     inputs: object,
     options: RunOptions,
     *,
+    form: str | None = None,
     batch_size: int | None = None,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -190,22 +198,27 @@ def run_with(
     observer = observer or Logging()
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
-        inputs = stacked(as_call_inputs(inputs), batch_size)
-    if options.processes is not None and isinstance(model, str) and is_spec(model):
-        return _run_by_spec(model, as_call_inputs(inputs), options, observer)
+    if isinstance(model, str) and is_spec(model):
+        source = ModelSource(spec=model, form=form, batch_size=batch_size, seed=options.seed)
+        given = None if inputs is None else as_call_inputs(inputs, options.seed)
+        return _run_by_spec(source, given, options, observer)
+    if batch_size is not None:
+        inputs = stacked(as_call_inputs(inputs, options.seed), batch_size)
     began = time.perf_counter()
     if isinstance(model, Mix):
-        if inputs is not None:
-            raise PlanError("a mix has inputs of its own: leave inputs out")
+        if inputs is not None or form is not None:
+            raise PlanError("a mix has inputs of its own, and forms: leave inputs and form out")
         mixed = model.target()
         target: Target
         target, given = mixed, mixed.given
     else:
-        target, given = as_target(model), as_call_inputs(inputs)
+        target, given = as_target(model), as_call_inputs(inputs, options.seed)
     if options.processes is None:
         placement = Placement(device=options.device_of(0), transfers=options.transfers)
         target, given = placed(target, given, placement)
     load_s = time.perf_counter() - began
+    if form is not None:
+        target = as_form(target, form, given)
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:
             return run_crew(crew, options, observer)
@@ -236,10 +249,21 @@ def names_of_devices(device: object) -> tuple[str, ...]:
 
 
 def _run_by_spec(
-    spec: str, given: tuple[CallInput, ...], options: RunOptions, observer: Observer
+    source: ModelSource,
+    given: tuple[CallInput, ...] | None,
+    options: RunOptions,
+    observer: Observer,
 ) -> RunResult:
-    """Run a model that only the processes load."""
+    """Run a model that its spec string names; of processes only these load it."""
+    if options.processes is None:
+        placement = Placement(device=options.device_of(0), transfers=options.transfers)
+        found = load_source(source, observer.stage, given=given, placement=placement)
+        with LocalCrew(found.target, found.given, options, load_s=found.load_s) as local:
+            return run_crew(local, options, observer)
     state = ThreadState.of_this_thread().portable
-    source = ModelSource(spec=spec)
-    with ProcessCrew(options, source=source, hand=lambda _: handed_by_spec(given, state)) as crew:
+
+    def hand(_: Path) -> bytes:
+        return handed_by_spec(given or (), state)
+
+    with ProcessCrew(options, source=source, hand=hand) as crew:
         return run_crew(crew, options, observer)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
 from inferload.errors import PlanError
+from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop
 from inferload.pairs import FEWEST_PAIRS
 from inferload.records import RunResult
@@ -15,15 +16,14 @@ from inferload.studies.bench import LocalBench
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs
 from inferload.studies.comparison import gate_from_text
 from inferload.studies.files import save_study
-from inferload.studies.named import options_of, words_of
+from inferload.studies.named import fingerprint, options_of, words_of
 from inferload.studies.outputs import told_apart
-from inferload.studies.records import Comparison, Gate
-from inferload.studies.resuming import Keeper
-from inferload.targets.load import as_target
+from inferload.studies.records import Comparison, Gate, Settings
+from inferload.studies.resuming import Keeper, check_kind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from inferload.loads import OpenLoop
     from inferload.studies.settings import StudyObserver
@@ -33,10 +33,11 @@ DEFAULT_RUN_S = 3.0
 
 def compare(
     a: object,
-    b: object,
+    b: object = None,
     inputs: object = None,
     *,
-    gates: Iterable[str | Gate] = (),
+    forms: Sequence[str] | None = None,
+    gates: str | Gate | Iterable[str | Gate] = (),
     pairs: int = FEWEST_PAIRS,
     load: ClosedLoop | OpenLoop | None = None,
     save: str | os.PathLike[str] | None = None,
@@ -51,6 +52,7 @@ def compare(
     Args:
         a: a result, or a model as for :func:`inferload.run`.
         b: what is compared with it, of the same kind.
+        forms: in place of ``b``, two forms of one model.
         inputs: of models: as for :func:`inferload.run`.
         gates: how much worse B may be, such as ``"p99 +5%"`` or ``"throughput -3%"``.
         pairs: of models: how often each is run; 10 or more.
@@ -66,48 +68,78 @@ def compare(
         CallError, TargetCrashed: a run failed.
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
-    read = tuple(one if isinstance(one, Gate) else gate_from_text(one) for one in gates)
-    both = [_result_of(one) for one in (a, b)]
+    read = _gates(gates)
+    _check_sides(b, forms)
+    both = [_result_of(a), None if forms is not None else _result_of(b)]
     if both[0] is not None and both[1] is not None:
         if inputs is not None or options:
             raise PlanError("results have inputs and options already: leave them out")
-        names = (_name_of(a, "A"), _name_of(b, "B"))
-        found = compared_results(both[0], both[1], names, read)
+        titles = (_name_of(a, "A"), _name_of(b, "B"))
+        found = compared_results(both[0], both[1], titles, read)
         if save is not None:
+            if Path(save).exists():
+                check_kind(Path(save), Comparison)
             save_study(found, save)
         return found
-    if both != [None, None]:
+    if both != [None, None] or (forms is not None and both[0] is not None):
         raise PlanError("a result and a model cannot be compared: give two of a kind")
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_RUN_S
     if options.get("executor", "auto") in {"auto", "threads", "native"}:
         options.setdefault("processes", 1)
-    targets = {"a": as_target(a), "b": as_target(b)}
+    models = {"a": a, "b": a if forms is not None else b}
+    settings = {side: Settings() for side in models}
+    if forms is not None:
+        settings = {side: Settings(form=form) for side, form in zip("ab", forms, strict=True)}
+    known = {side: target_and_inputs(model, inputs) for side, model in models.items()}
+    names = {
+        side: f"{target.name} ({settings[side].form or target.form})"
+        for side, (target, _) in known.items()
+    }
     asked = {
-        "a": targets["a"].name,
-        "b": targets["b"].name,
+        "a": [names["a"], *fingerprint(*known["a"])],
+        "b": [names["b"], *fingerprint(*known["b"])],
         "pairs": pairs,
         "gates": list(map(str, read)),
+        "load": str(load or ClosedLoop()),
         "options": words_of(options),
     }
     plan = ComparePlan(
-        a=f"{targets['a'].name} ({targets['a'].form})",
-        b=f"{targets['b'].name} ({targets['b'].form})",
+        a=names["a"],
+        b=names["b"],
         asked=asked,
         options=options_of(options, load or ClosedLoop()),
         pairs=pairs,
         gates=read,
+        settings=settings,
     )
     keeper = Keeper(None if save is None else Path(save), Comparison, asked)
-    benches = {side: LocalBench.of_model(target, inputs) for side, target in targets.items()}
+    benches = {
+        side: LocalBench.of_model(
+            model if isinstance(model, str) else known[side][0], known[side][1]
+        )
+        for side, model in models.items()
+    }
     return run_pairs(
         plan,
         benches,
         observer or Logging(),
-        outputs=lambda: told_apart(benches["a"].outputs(), benches["b"].outputs()),
+        outputs=lambda: told_apart(*(benches[side].outputs(settings[side].form) for side in "ab")),
         done=keeper.done,
         keep=keeper.keep,
     )
+
+
+def _gates(gates: str | Gate | Iterable[str | Gate]) -> tuple[Gate, ...]:
+    listed = [gates] if isinstance(gates, str | Gate) else gates
+    return tuple(one if isinstance(one, Gate) else gate_from_text(one) for one in listed)
+
+
+def _check_sides(b: object, forms: Sequence[str] | None) -> None:
+    if (b is None) == (forms is None):
+        raise PlanError("A is compared with one thing: give b, or forms=('eager', 'script')")
+    if forms is not None and (len(forms) != 2 or forms[0] == forms[1]):
+        raise PlanError(f"forms {forms!r} are not two: give two, such as ('eager', 'script')")
 
 
 def _result_of(one: object) -> RunResult | None:

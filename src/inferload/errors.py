@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
-    from inferload.studies.records import Comparison, MaxRate, Sweep
+    from inferload.studies.files import Study
 
 
 class InferloadError(Exception):
@@ -90,6 +90,6 @@ class RunInterrupted(KeyboardInterrupt):
 class StudyInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended a study; ``study`` holds every run that was finished."""
 
-    def __init__(self, message: str, *, study: Sweep | MaxRate | Comparison) -> None:
+    def __init__(self, message: str, *, study: Study) -> None:
         super().__init__(message)
         self.study = study

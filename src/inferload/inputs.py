@@ -31,8 +31,10 @@ class CallInput:
     items: int = 1
 
 
-def as_call_inputs(inputs: object) -> tuple[CallInput, ...]:
+def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
     """Read a sequence of ``CallInput``, tensor (one positional), tuple (args) or dict (kwargs).
+
+    Of strings it is what ``--inputs`` of the command line makes of them, drawn with ``seed``.
 
     Raises:
         PlanError: there are none, or one is none of these.
@@ -48,6 +50,8 @@ def as_call_inputs(inputs: object) -> tuple[CallInput, ...]:
         raise PlanError(
             f"inputs must be a sequence of inputs, not {type(inputs).__name__}"
         ) from None
+    if listed and all(isinstance(one, str) for one in listed):
+        return inputs_from_text(listed, seed)
     if not listed:
         raise PlanError("there are no inputs: give at least one, for example [torch.zeros(1, 8)]")
     return tuple(_as_call_input(number, one) for number, one in enumerate(listed))

@@ -12,10 +12,10 @@ import torch
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
 from inferload.errors import PlanError
-from inferload.inputs import inputs_from_text
-from inferload.model_source import MemberSource
+from inferload.inputs import as_call_inputs, inputs_from_text
+from inferload.model_source import MemberSource, ModelSource
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target, model_from_spec
+from inferload.targets.load import as_target, is_spec, model_from_spec
 from inferload.targets.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.inputs import CallInput
-    from inferload.model_source import ModelSource
     from inferload.targets.base import Target
 
 
@@ -98,8 +97,8 @@ def _loaded(
     given = given or own_inputs
     if given is None:
         raise PlanError(
-            f"there are no inputs for {source.spec}: give --inputs 1x3x224x224:float32, or define "
-            "inputs() in the model's file"
+            f"there are no inputs for {source.spec}: give some (--inputs 1x3x224x224:float32), or "
+            "define inputs() in the model's file"
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         found.eval()
@@ -111,6 +110,19 @@ def _loaded(
         announce(f"turning the model into the form {source.form}")
     target = as_form(found, source.form, given, folder=scratch, mode=source.mode)
     return Loaded(target=target, given=given, load_s=load_s)
+
+
+def target_and_inputs(model: object, inputs: object) -> tuple[Target, tuple[CallInput, ...]]:
+    """A model and its inputs as ``il.run`` takes them; of a spec string those of its file.
+
+    Raises:
+        PlanError: it is no model, or there are no inputs.
+    """
+    if isinstance(model, str) and is_spec(model):
+        given = None if inputs is None else as_call_inputs(inputs)
+        found = load(ModelSource(spec=model), lambda _: None, given=given)
+        return found.target, found.given
+    return as_target(model), as_call_inputs(inputs)
 
 
 @contextmanager

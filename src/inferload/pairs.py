@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FEWEST_PAIRS = 10
 #: A difference within this is no difference worth a claim.
 NEGLIGIBLE_FRACTION = 0.01
+LEAST_CLAIM_LOG = math.log1p(NEGLIGIBLE_FRACTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,8 @@ class Ratio:
     """B over A: the geometric mean of the pairs' ratios, with its 95 % interval.
 
     ``p_t`` and ``p_wilcoxon``: the chance of such a difference between equals, by Student's t test
-    and by the signed-rank test. ``detectable_fraction``: the smallest difference that so many pairs
-    would have found in four of five cases.
+    and by the signed-rank test. ``detectable_log``: the logarithm of the smallest ratio of which so
+    many pairs would have claimed a difference in four of five cases.
     """
 
     pairs: int
@@ -37,7 +38,7 @@ class Ratio:
     high: float
     p_t: float
     p_wilcoxon: float
-    detectable_fraction: float
+    detectable_log: float
 
     @property
     def differs(self) -> bool:
@@ -74,5 +75,6 @@ def paired_ratio(a: ArrayLike, b: ArrayLike) -> Ratio:
         high=math.exp(middle + half),
         p_t=1.0 if equal else 0.0 if certain else float(stats.ttest_1samp(logs, 0.0).pvalue),
         p_wilcoxon=1.0 if equal else float(stats.wilcoxon(logs).pvalue),
-        detectable_fraction=math.expm1((student_t(count - 1) + power) * error),
+        # what is within 1 % is no claim either
+        detectable_log=(max(student_t(count - 1) * error, LEAST_CLAIM_LOG) + power * error),
     )

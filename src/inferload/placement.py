@@ -108,6 +108,11 @@ def usable_cpus(folder: Path = _CPUS) -> list[Cpu]:
     ]
 
 
+def memory_nodes() -> int:
+    """How many NUMA nodes the usable cores belong to; 1 where the system does not say."""
+    return len({cpu.node for cpu in usable_cpus()}) if hasattr(os, "sched_getaffinity") else 1
+
+
 def _core(folder: Path, number: int) -> tuple[int, int]:
     topology = folder / f"cpu{number}" / "topology"
     try:

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
 from inferload.limits import Limit, limits_from_texts
+from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop, OpenLoop
+from inferload.machine import usable_cores
 from inferload.options import check_count
+from inferload.placement import memory_nodes
 from inferload.studies.bench import LocalBench
-from inferload.studies.named import options_of, words_of
+from inferload.studies.candidates import candidates, forms_of
+from inferload.studies.named import fingerprint, options_of, words_of
 from inferload.studies.records import MaxRate, Sweep
 from inferload.studies.resuming import Keeper
 from inferload.studies.search import SearchPlan, run_search
 from inferload.studies.sweep import SweepPlan, run_sweep
-from inferload.targets.load import as_target
+from inferload.studies.tune import FULL_S, TunePlan, run_tune
+from inferload.studies.tune_records import Tuning
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +33,7 @@ DEFAULT_POINT_S = 2.0
 
 def sweep(
     model: object,
-    inputs: object,
+    inputs: object = None,
     *,
     callers: Iterable[int] | int = 1,
     rates_per_s: Iterable[float] | float | None = None,
@@ -79,13 +84,18 @@ def sweep(
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_POINT_S
     base = options_of(options, ClosedLoop())
-    target = as_target(model)
-    asked = {"model": target.name, "axes": axes, "blocks": blocks, "options": words_of(options)}
+    target, own_inputs = target_and_inputs(model, inputs)
+    asked = {
+        "model": [target.name, *fingerprint(target, own_inputs)],
+        "axes": axes,
+        "blocks": blocks,
+        "options": words_of(options),
+    }
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
     keeper = Keeper(None if save is None else Path(save), Sweep, asked)
     return run_sweep(
         plan,
-        LocalBench.of_model(target, inputs),
+        LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),
         observer or Logging(),
         done=keeper.done,
         keep=keeper.keep,
@@ -128,16 +138,11 @@ def find_max_rate(
         CallError, TargetCrashed: the very first run failed.
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
-    listed = [limit] if isinstance(limit, str | Limit) else list(limit)
-    limits = tuple(
-        own
-        for one in listed
-        for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
-    )
+    limits = _limits(limit)
     base = options_of(options, load or ClosedLoop())
-    target = as_target(model)
+    target, own_inputs = target_and_inputs(model, inputs)
     asked = {
-        "model": target.name,
+        "model": [target.name, *fingerprint(target, own_inputs)],
         "limits": [str(one) for one in limits],
         "callers": base.load.callers,
         "arrivals": getattr(base.load, "arrivals", "poisson"),
@@ -155,10 +160,111 @@ def find_max_rate(
     keeper = Keeper(None if save is None else Path(save), MaxRate, asked)
     return run_search(
         plan,
-        LocalBench.of_model(target, inputs),
+        LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),
         observer or Logging(),
         done=keeper.done,
         keep=keeper.keep,
+    )
+
+
+def tune(
+    model: object,
+    inputs: object = None,
+    *,
+    limit: str | Limit | Iterable[str | Limit] = (),
+    callers: Iterable[int] | int | None = None,
+    threads_per_call: Iterable[int] | int | None = None,
+    processes: Iterable[int] | int | None = None,
+    forms: Iterable[str | None] | str | None = None,
+    batch_sizes: Iterable[int] | int | None = None,
+    cores: int | None = None,
+    duration_s: float = FULL_S,
+    save: str | os.PathLike[str] | None = None,
+    observer: StudyObserver | None = None,
+    **options: Any,
+) -> Tuning:
+    """Find the configuration that makes the most of a model within the machine's cores.
+
+    All are measured briefly, the best third of them for three times as long, and so on; what is
+    left is run in turn with the default, in ten pairs (docs/studies.md).
+
+    Args:
+        model: as for :func:`inferload.run`.
+        inputs: as for :func:`inferload.run`.
+        limit: what the best must keep, such as ``"p99<=20ms"``.
+        callers: of each process, to try; powers of 2 up to the cores if not given.
+        threads_per_call: intra-op threads of each call, to try; likewise.
+        processes: to try; likewise.
+        forms: the forms to try; all that an eager model can be turned into if not given. ``None``
+            is the model as it is.
+        batch_sizes: the inputs stacked to so many items, to try; as they are if not given.
+        cores: how many cores callers x threads x processes may take; those of the machine if not
+            given.
+        duration_s: how long a configuration is measured in full, as the best one is in the end.
+        save: where to write the study after every run; one that was interrupted goes on.
+        observer: is told of stages and progress.
+        options: further options of :func:`inferload.run`, such as ``executor`` and ``device``.
+
+    Raises:
+        PlanError: there is nothing to try, or it cannot be run.
+        CallError, TargetCrashed: nothing could be run; what the first failed with.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    given = {
+        "callers": callers,
+        "threads_per_call": threads_per_call,
+        "processes": processes,
+        "form": forms,
+        "batch_size": batch_sizes,
+    }
+    axes = {name: _values(value) for name, value in given.items() if value is not None}
+    limits = _limits(limit)
+    on_device = options.get("device") is not None
+    target, own_inputs = target_and_inputs(model, inputs)
+    tried = dict(axes)
+    if target.form == "eager" and hasattr(target, "module"):
+        tried.setdefault("form", forms_of("", on_device=on_device))
+    if on_device:
+        tried.setdefault("threads_per_call", (1,))
+    asked = {
+        "model": [target.name, *fingerprint(target, own_inputs)],
+        "axes": axes,
+        "limits": list(map(str, limits)),
+        "cores": cores,
+        "duration_s": duration_s,
+        "options": words_of(options),
+    }
+    named = isinstance(model, str)
+    plan = TunePlan(
+        target=target.name,
+        asked=asked,
+        options=options_of(options, ClosedLoop()),
+        candidates=candidates(
+            tried,
+            cores or max(int(usable_cores()), 1),
+            all_sizes=bool(limits) or on_device,
+            nodes=memory_nodes(),
+        ),
+        limits=limits,
+        full_s=duration_s,
+        words=(f'"{model}"' if named else "model", *["inputs"] * (inputs is not None)),
+    )
+    keeper = Keeper(None if save is None else Path(save), Tuning, asked)
+    return run_tune(
+        plan,
+        LocalBench.of_model(model if named else target, own_inputs),
+        observer or Logging(),
+        done=keeper.done,
+        keep=keeper.keep,
+    )
+
+
+def _limits(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
+    listed = [limit] if isinstance(limit, str | Limit) else list(limit)
+    return tuple(
+        own
+        for one in listed
+        for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
     )
 
 

@@ -17,6 +17,7 @@ from virtual_time import VirtualClock
 import inferload as il
 import models
 from inferload.executors.threads import ThreadsExecutor
+from inferload.placement import memory_nodes
 
 FILE = """
 import os, time
@@ -45,6 +46,14 @@ def dies():
     return Dies()
 def inputs():
     return [torch.ones(2, 4), torch.ones(3, 4)]
+"""
+OTHERS = """
+from m import Model
+def model():
+    return Model()
+def inputs():
+    return [torch.ones(5, 4)]
+import torch
 """
 
 
@@ -132,13 +141,13 @@ def test_a_search_ends_with_what_failed(tmp_path):
     assert il.load_study(path).reason == found.reason
 
 
-def inferload(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+def inferload(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "inferload", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"},
+        env=os.environ | {"COLUMNS": "80"} | variables,
         timeout=300,
         check=False,
     )
@@ -147,6 +156,7 @@ def inferload(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "m.py").write_text(FILE)
+    (tmp_path / "others.py").write_text(OTHERS)
     return tmp_path
 
 
@@ -190,6 +200,62 @@ def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
     assert "no rate that keeps p90 <= 1.00 ms: a call takes too long by itself" in text
 
 
+@pytest.mark.multiprocess
+def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
+    done = inferload(
+        "tune", "m.py", "--forms", "eager,script", "--duration", "1s", "--cores", 2, "--limit",
+        "errors<=1%", "--json", "t.json", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = il.load_study(folder / "t.json")
+    assert len(found.candidates) == 8 - (memory_nodes() == 1)
+    assert {one.run.settings for one in found.trials} == set(found.candidates)
+    best = found.latest(found.best).run.spec
+    assert inferload("report", "t.json", cwd=folder).stdout == done.stdout
+    (folder / "snippet.py").write_text(
+        found.code.replace("duration_s=10", "calls=40").replace(
+            "print(result)", "result.save('code.json')"
+        )
+    )
+    subprocess.run([sys.executable, "snippet.py"], cwd=folder, check=True, timeout=200)
+    words = found.command.split()[1:-2]
+    again = inferload(*words, "--calls", 40, "--json", "command.json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    for name in ("code.json", "command.json"):
+        spec = il.load_result(folder / name).spec
+        for one in ("callers", "threads_per_call", "form", "grad_mode", "executor", "inputs"):
+            assert getattr(spec, one) == getattr(best, one), one
+
+
+def test_tuning_in_this_process_keeps_limits():
+    found = il.tune(
+        models.mlp(),
+        [torch.randn(2, 8)],
+        limit="p50<=10s",
+        callers=(1, 2),
+        threads_per_call=1,
+        processes=1,
+        forms=(None, "script"),
+        cores=2,
+        duration_s=1.0,
+    )
+    assert found.best in found.candidates
+    assert found.margin is not None
+    assert "il.run(" in found.code
+    assert found.command == ""
+
+
+def test_a_model_by_its_words_brings_its_inputs(folder: Path):
+    spec = f"{folder / 'm.py'}:model"
+    result = il.run(spec, form="script", calls=20)
+    assert (result.spec.form, result.spec.inputs) == ("script", ("2x4:float32", "3x4:float32"))
+    assert il.run(spec, ["5x4:float32"], calls=20).spec.inputs == ("5x4:float32",)
+    with pytest.raises(il.PlanError, match="there are no inputs for"):
+        il.run("models:mlp", calls=20)
+    study = il.sweep(spec, callers=(1, 2), calls=20, blocks=1)
+    assert study.status == "complete"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -211,6 +277,10 @@ def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
             "time_limit_s is 0.001",
         ),
         (("search", "m.py"), "--limit"),
+        (("tune", "m.py", "--callers", "8", "--cores", "4"), "no combination of callers 8 fits 4"),
+        (("tune", "m.py", "--forms", "magic"), "form 'magic' is unknown"),
+        (("tune", "m.py", "--form", "script", "--forms", "eager,aoti"), "give one of the two"),
+        (("tune", "m.py", "--duration", "soon"), "'soon'"),
         (("report", "m.py"), "is not JSON"),
     ],
 )
@@ -379,6 +449,16 @@ def test_two_results_on_the_command_line(folder: Path):
         "compare", "a.json", "b.json", "--gate", "p50 +0.001%", "--gate", "throughput -0.001%",
         cwd=folder,
     )  # fmt: skip
+    for more, says in (
+        (("--json", "a.json"), "--json a.json is one of the results"),
+        (("--json", "m.py"), "is not JSON"),
+        (("--pairs", 20), "--pairs is of runs to be made"),
+        (("--json", "no/c.json"), "folder no does not exist"),
+    ):
+        refused = inferload("compare", "a.json", "b.json", *more, cwd=folder)
+        assert (refused.returncode, says in " ".join(refused.stderr.split())) == (2, True)
+    same = inferload("compare", "a.json", "a.json", cwd=folder)
+    assert "are one and the same run" in same.stderr
     # whichever was slower by more than its noise
     slower = any(one.verdict == "slower" for one in study.differences[:2])
     assert one_way.returncode == int(slower)
@@ -390,23 +470,28 @@ def git(*words: str, cwd: Path) -> None:
 
 
 def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
+    # what differs is a module that the environment finds in the repository itself
+    (folder / "lib").mkdir()
+    (folder / "lib" / "pk.py").write_text("DELAY_S, SIGN = 0.002, 1\n")
+    (folder / "m.py").write_text(
+        FILE.replace("0.002", "pk.DELAY_S").replace("return x\n", "return pk.SIGN * x\n")
+        + "import pk\n"
+    )
     git("init", "-q", cwd=folder)
     git("add", ".", cwd=folder)
     git("commit", "-q", "-m", "first", cwd=folder)
-    text = (folder / "m.py").read_text()
-    (folder / "m.py").write_text(
-        text.replace("0.002", "0.004").replace("return x\n", "return -x\n")
-    )
+    (folder / "lib" / "pk.py").write_text("DELAY_S, SIGN = 0.004, -1\n")
     git("commit", "-q", "-a", "-m", "slower", cwd=folder)
     done = inferload(
         "compare", "m.py:sleeps", "--revisions", "HEAD~1,HEAD", "--calls", 100, "--gate",
         "p50 +50%", "--json", "c.json", cwd=folder,
+        PYTHONPATH=os.pathsep.join([str(folder / "lib"), os.environ.get("PYTHONPATH", "")]),
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     shown = " ".join(done.stdout.split())
     assert "gate p50 +50%: crossed, beyond noise" in shown
     assert "outputs differ on input 0, by up to 2" in shown
-    assert "A m.py:sleeps at HEAD~1" in shown
+    assert "A m.py:sleeps at HEAD~1 (" in shown
     study = il.load_study(folder / "c.json")
     (p50,) = [one for one in study.differences if one.figure == "p50"]
     assert 1.6 < p50.ratio < 2.4
@@ -431,7 +516,10 @@ def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
         (("m.py", "--revisions", "a,b"), "git"),
         (("m.py", "m.py:sleeps", "--pairs", "3"), "pairs is 3"),
         (("m.py", "m.py:sleeps", "--gate", "p99 5%"), 'write for example "p99 +5%"'),
-        (("m.py", "none.py", "--calls", "10"), "there is no model file none.py"),
+        (("m.py", "none.py", "--calls", "10"), "B, none.py: there is no model file none.py"),
+        (("m.py", "others.py", "--calls", "10"), "A has 2 inputs and B 1"),
+        (("r.json",), "r.json is a result: give another one"),
+        (("m.py", "--form", "script", "--forms", "eager,aoti"), "give one of the two"),
     ],
 )
 def test_what_cannot_be_compared_is_wrong_use_in_one_sentence(folder: Path, arguments, says):

@@ -19,6 +19,7 @@ from inferload.cli.run import run_command
 from inferload.cli.saved import report_command
 from inferload.cli.search import search_command
 from inferload.cli.sweep import sweep_command
+from inferload.cli.tune import tune_command
 from inferload.errors import InferloadError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _command(name: str, function: Callable[..., None]) -> None:
 _command("run", run_command)
 _command("sweep", sweep_command)
 _command("search", search_command)
+_command("tune", tune_command)
 _command("compare", compare_command)
 _command("report", report_command)
 _command("doctor", doctor_command)

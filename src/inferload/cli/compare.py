@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inferload.cli import flags, output, values
-from inferload.cli.studies import asked_of, study, words_of
+from inferload.cli.studies import asked_of, content_of, study, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inferload.cli.asked import Asked
     from inferload.studies.records import Comparison, Gate
     from inferload.studies.settings import StudyObserver
+    from inferload.studies.tree import Tree
 
 OWN = {"a", "b", "forms", "revisions", "pairs", "gate"}
 DEFAULT_DURATION = "3s"
@@ -39,7 +40,10 @@ def compare_command(
     ] = None,
     revisions: Annotated[
         str | None,
-        typer.Option(metavar="REV,REV", help="Instead of B: MODEL at two revisions of git."),
+        typer.Option(
+            metavar="REV,REV",
+            help="Instead of B: MODEL at two revisions of git; . is the working tree.",
+        ),
     ] = None,
     pairs: Annotated[int, typer.Option(help="Runs of each side, in turn; 10 or more.")] = 10,
     gate: Annotated[
@@ -91,9 +95,14 @@ def compare_command(
     gates = tuple(map(gate_from_text, gate or ()))
     saved = [one is not None and one.endswith(".json") for one in (a, b)]
     if any(saved):
+        if b is None:
+            raise PlanError(f"{a} is a result: give another one to compare with it")
         if not all(saved):
             raise PlanError(f"{a} and {b} cannot be compared: give two results, or two models")
-        found = _results(a, b or "", gates)
+        _check_alone(context)
+        if json is not None:
+            _check_target(json, (a, b))
+        found = _results(a, b, gates)
         if json is not None:
             from inferload.studies.files import save_study
 
@@ -101,8 +110,35 @@ def compare_command(
         output.print_any(found)
     else:
         found = _pairs(asked_of(context, OWN, model=a), b, forms, revisions, pairs, gates)
-    if found.crossed:
+    if found.crossed or (gates and found.fails_more):
         raise typer.Exit(output.EXIT_FAILED)
+
+
+def _check_alone(context: typer.Context) -> None:
+    """Refuse flags that are of runs: results have been run."""
+    from inferload.errors import PlanError
+
+    for name in context.params.keys() - {"a", "b", "gate", "json", "quiet"}:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise PlanError(
+                f"--{name.replace('_', '-')} is of runs to be made, and two results are compared: "
+                "leave it out"
+            )
+
+
+def _check_target(path: Path, inputs: tuple[str, ...]) -> None:
+    """Refuse to write a comparison over what it compares, or over something else."""
+    from inferload.errors import PlanError
+    from inferload.files import check_writable
+    from inferload.studies.records import Comparison
+    from inferload.studies.resuming import check_kind
+
+    check_writable(path)
+    if any(path.resolve() == Path(one).resolve() for one in inputs):
+        raise PlanError(f"--json {path} is one of the results: name another file")
+    if path.exists():
+        check_kind(path, Comparison)
 
 
 def _results(a: str, b: str, gates: tuple[Gate, ...]) -> Comparison:
@@ -124,7 +160,7 @@ def _pairs(
 
     from inferload.errors import PlanError
     from inferload.studies.child import ChildBench
-    from inferload.studies.compare import ComparePlan, run_pairs
+    from inferload.studies.compare import ComparePlan, run_pairs, said_of
     from inferload.studies.records import Comparison
 
     if sum(one is not None for one in (b, forms, revisions)) != 1:
@@ -138,11 +174,12 @@ def _pairs(
         sides = _sides(asked, b, forms, revisions, stack)
         names = [side.name for side in sides]
         words = words_of(asked, b=names[1], a=names[0], pairs=pairs, gates=list(map(str, gates)))
+        words["content"] = [side.content for side in sides]
         plan = ComparePlan(
             a=names[0], b=names[1], asked=words, options=asked.options(), pairs=pairs, gates=gates
         )
         first, second = (
-            stack.enter_context(ChildBench(side.asked.source(), fresh=True, folder=side.folder))
+            stack.enter_context(ChildBench(side.asked.source(), fresh=True, tree=side.tree))
             for side in sides
         )
 
@@ -150,8 +187,10 @@ def _pairs(
             observer: StudyObserver, done: Comparison | None, keep: Callable[[Comparison], None]
         ) -> Comparison:
             def outputs() -> tuple[bool, str]:
-                others = first.outputs(plan.options, observer)
-                return second.told_apart(others, plan.options, observer)
+                with said_of(f"A, {plan.a}"):
+                    others = first.outputs(plan.options, observer)
+                with said_of(f"B, {plan.b}"):
+                    return second.told_apart(others, plan.options, observer)
 
             benches = {"a": first, "b": second}
             return run_pairs(plan, benches, observer, outputs=outputs, done=done, keep=keep)
@@ -163,19 +202,24 @@ def _pairs(
 class _Side:
     name: str
     asked: Asked
-    folder: Path | None = None
+    tree: Tree | None = None
+    #: What tells one state of it from another.
+    content: str | None = None
 
 
 def _sides(
     asked: Asked, b: str | None, forms: str | None, revisions: str | None, stack: ExitStack
 ) -> list[_Side]:
     """The two sides: two models, two forms of one, or one at two revisions."""
-    from inferload.cli.revisions import checked_out
+    from inferload.cli.revisions import WORKING_TREE, checked_out, commit_of
     from inferload.errors import PlanError
     from inferload.model_source import FORMS
 
     if b is not None:
-        return [_Side(name=model, asked=replace(asked, model=model)) for model in (asked.model, b)]
+        return [
+            _Side(name=one, asked=replace(asked, model=one), content=content_of(one))
+            for one in (asked.model, b)
+        ]
     flag, text = ("forms", forms) if forms is not None else ("revisions", revisions or "")
     both = values.words(flag, text or "")
     if len(both) != 2 or both[0] == both[1]:
@@ -184,18 +228,32 @@ def _sides(
         for form in both:
             if form not in FORMS:
                 raise PlanError(f"form {form!r} is unknown: choose {', '.join(FORMS)}")
+        if asked.form is not None:
+            raise PlanError("--form and --forms name forms: give one of the two")
+        content = content_of(asked.model)
         return [
-            _Side(name=f"{asked.model} ({form})", asked=replace(asked, form=form)) for form in both
+            _Side(name=f"{asked.model} ({form})", asked=replace(asked, form=form), content=content)
+            for form in both
         ]
     if Path(asked.model).is_absolute():
         raise PlanError(
             f"{asked.model} is the same file at any revision: name it from within the repository"
         )
+    commits = [commit_of(one) for one in both]
+    if commits[0] == commits[1]:
+        raise PlanError(f"{both[0]} and {both[1]} are the same revision, {commits[0][:10]}")
     return [
         _Side(
-            name=f"{asked.model} at {one}",
+            name=f"{asked.model} at {_revision_text(one, commit)}",
             asked=asked,
-            folder=stack.enter_context(checked_out(one)),
+            tree=stack.enter_context(checked_out(one)),
+            content=content_of(asked.model) if one == WORKING_TREE else commit,
         )
-        for one in both
+        for one, commit in zip(both, commits, strict=True)
     ]
+
+
+def _revision_text(revision: str, commit: str) -> str:
+    if revision == commit:
+        return "the working tree" if revision == "." else revision
+    return f"{revision} ({commit[:10]})"

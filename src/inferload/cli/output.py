@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.records import RunResult
-    from inferload.studies.records import Comparison, MaxRate, Sweep
+    from inferload.studies.files import Study
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
@@ -31,7 +31,7 @@ def print_report(result: RunResult) -> None:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
 
 
-def print_any(found: RunResult | Sweep | MaxRate | Comparison) -> None:
+def print_any(found: RunResult | Study) -> None:
     """Draw the report of a run or of a study."""
     from inferload.records import RunResult
     from inferload.report.studies import study_report

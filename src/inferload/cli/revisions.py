@@ -9,28 +9,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
+from inferload.studies.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What stands for the working tree, with whatever is not committed.
+WORKING_TREE = "."
+
+
+def commit_of(revision: str) -> str:
+    """The commit that a revision names; ``"."`` of the working tree.
+
+    Raises:
+        PlanError: there is no repository, or no such revision in it.
+    """
+    if revision == WORKING_TREE:
+        return revision
+    return _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", said=revision)
+
+
 @contextmanager
-def checked_out(revision: str) -> Iterator[Path]:
-    """A revision of the repository around the present folder; the same folder in it.
+def checked_out(revision: str) -> Iterator[Tree]:
+    """A revision of the repository around the present folder.
 
     Raises:
         PlanError: there is no repository, or no such revision or folder in it.
     """
-    root = Path(_git("rev-parse", "--show-toplevel"))
-    inside = Path.cwd().resolve().relative_to(root.resolve())
-    commit = _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", said=revision)
+    root = Path(_git("rev-parse", "--show-toplevel")).resolve()
+    if revision == WORKING_TREE:
+        yield Tree(root=root, checkout=root, folder=Path.cwd())
+        return
+    inside = Path.cwd().resolve().relative_to(root)
+    commit = commit_of(revision)
     with tempfile.TemporaryDirectory(prefix="inferload-") as folder:
         place = Path(folder) / "tree"
         _git("worktree", "add", "--detach", str(place), commit)
         try:
             if not (place / inside).is_dir():
                 raise PlanError(f"revision {revision} has no folder {inside}")
-            yield place / inside
+            yield Tree(root=root, checkout=place, folder=place / inside)
         finally:
             _git("worktree", "remove", "--force", str(place))
 

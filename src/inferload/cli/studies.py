@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from inferload.studies.records import Comparison, MaxRate, Sweep
     from inferload.studies.settings import StudyObserver
+    from inferload.studies.tune_records import Tuning
 
-S = TypeVar("S", "Sweep", "MaxRate", "Comparison")
+S = TypeVar("S", "Sweep", "MaxRate", "Comparison", "Tuning")
 # Where a study goes to, and what it shows, is not what it studies.
 _NOT_ASKED = {"json", "quiet", "isolate"}
 
@@ -46,13 +47,13 @@ def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
     }
     if asked.members:
         found["members"] = [str(one) for one in asked.members]
-    if (content := _content_of(asked.model)) is not None:
+    if (content := content_of(asked.model)) is not None:
         found["content"] = content
     machine = {"cpu": cpu_model(), "cores": usable_cores(), "torch": version("torch")}
     return {"model": asked.model} | found | more | {"machine": machine}
 
 
-def _content_of(model: str) -> str | None:
+def content_of(model: str) -> str | None:
     """What tells one state of a model's file from another; ``None`` of a module's name."""
     path = Path(model.rsplit(":", 1)[0] if ":" in model else model)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None

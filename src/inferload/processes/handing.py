@@ -146,7 +146,7 @@ def _file_of(target: ScriptTarget | ExportedTarget | AotiTarget, scratch: Path) 
     if isinstance(target, AotiTarget):
         return Path(target.path or "")
     file: Path | None = getattr(target, "saved_as", None)
-    if file is None:
+    if file is None or not file.exists():  # it went with the folder of an earlier run
         suffix = ".pt" if isinstance(target, ScriptTarget) else ".pt2"
         file = scratch / f"model-{next(_numbers)}{suffix}"
         if isinstance(target, ScriptTarget):

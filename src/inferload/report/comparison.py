@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -9,26 +10,27 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.parts import study_header, study_warnings
+from inferload.studies.comparison import QUANTILES
 from inferload.units import milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.studies.records import Comparison, Difference
+    from inferload.studies.records import Comparison, Difference, Gate
 
 NAMES = {"p999": "p99.9", "p9999": "p99.99"}
+SIGNED_RANK = 0.05
 STYLES = {"faster": "green", "slower": "red"}
-GATES = {
-    "held": "held",
-    "crossed": "crossed, beyond noise",
-    "open": "not certain: its interval has parts on both sides, or the figure was not quoted",
-}
+GATES = {"held": "held", "crossed": "crossed, beyond noise"}
+# A chart of so many cells shows each interval, from the worst to the best of all.
+CHART_CELLS = 41
+MOST_SHOWN = 4.0
 
 
 def comparison_report(found: Comparison) -> RenderableType:
     """What differs beside the figures first, then each figure, then gates."""
     runs = "two saved results, by their own intervals"
-    if len(found.runs) != 2:
+    if not found.is_of_results:
         runs = f"{len(found.runs) // 2} pairs, A B B A, each run in a process of its own"
     if found.status != "complete":
         runs += f"; {found.status} after {len(found.runs)} runs"
@@ -37,30 +39,134 @@ def comparison_report(found: Comparison) -> RenderableType:
     if found.outputs:
         style = "" if found.outputs_alike else "bold red"
         parts.append(Text(f"outputs  {found.outputs}", style=style))
+    if any(found.failed_fractions):
+        a, b = found.failed_fractions
+        parts.append(
+            Text(
+                f"failed   {a:.2%} of A's calls and {b:.2%} of B's; figures are of those that "
+                "returned",
+                style="bold red",
+            )
+        )
     if found.unlike:
         parts += [Text(), Text("What else is different (A -> B):", style="bold")]
         parts += [Text(f"  {line}", style="yellow") for line in found.unlike]
-    parts += [Text(), _table(found) if found.differences else Text("no figures to compare yet")]
-    parts += [Text(), *_verdicts(found)] if found.differences else []
-    parts.append(
-        Text(
-            "B over A with its 95 % interval: each line by itself errs in 5 of 100. A detectable "
-            "difference would have been found in 4 of 5 such comparisons.",
-            style="dim",
-        )
-    )
-    if len(found.runs) == 2:
-        parts.append(
-            Text(
-                "What the machine did between the two runs is in no interval: models compared "
-                "together, in pairs, say more.",
-                style="dim",
-            )
-        )
-    for gate, what in found.gates:
-        style = "bold red" if what == "crossed" else "bold" if what == "held" else "yellow"
-        parts.append(Text(f"gate {gate}: {GATES[what]}", style=style))
+    if not found.differences:
+        return Group(*parts, Text(), Text("no figures to compare yet"))
+    parts += [Text(), _table(found), Text(), *_chart(found), Text(), *_verdicts(found)]
+    parts += [Text(line, style="dim") for line in _notes(found)]
+    parts += [_gate_text(found, gate, what) for gate, what in found.gates]
     return Group(*parts, *study_warnings(found.warnings))
+
+
+def _notes(found: Comparison) -> list[str]:
+    """How the figures are to be read."""
+    lines = [
+        (
+            "B over A with its 95 % interval: each line by itself errs in 5 of 100. A change for "
+            "the worse as large as detectable would have been found in 4 of 5 such comparisons."
+        )
+    ]
+    if found.is_of_results:
+        lines.append(
+            "What the machine did between the two runs is in no interval: equals run one after the "
+            "other often differ. Models compared together, in pairs, say more."
+        )
+    else:
+        lines.append("A and B are geometric means over the runs of each; B / A is of the pairs.")
+    for one in found.differences:
+        claimed = one.verdict != "no difference found"
+        if one.p_signed_rank is not None and (one.p_signed_rank <= SIGNED_RANK) != claimed:
+            lines.append(
+                f"{_name(one.figure)}: by signed ranks (Wilcoxon, p = {one.p_signed_rank:.2g}) "
+                + ("this could be chance" if claimed else "there may be a difference")
+                + "; a run that was disturbed moves the interval more. More pairs help."
+            )
+    lines += [
+        f"{_name(figure)} is left out: quoted in {quoted} of {len(found.runs)} runs; longer runs "
+        "have the calls"
+        for figure, quoted in _left_out(found)
+    ]
+    return lines
+
+
+def _left_out(found: Comparison) -> list[tuple[str, int]]:
+    """Figures that some of the runs quote, or that a gate is of, and that were not compared."""
+    there = {one.figure for one in found.differences}
+    gated = {gate.figure for gate, _ in found.gates}
+    lines = []
+    for figure in QUANTILES:
+        quoted = sum(
+            getattr(one.summary.response_ms, figure, None) is not None
+            for one in found.runs
+            if one.summary is not None
+        )
+        if figure not in there and (quoted or figure in gated):
+            lines.append((figure, quoted))
+    return lines
+
+
+def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
+    """A gate, what came of it, and where that is nothing, why."""
+    mine = [one for one in found.differences if one.figure == gate.figure and one.low is not None]
+    if what == "open" and found.fails_more:
+        said = "not held: more of B's calls fail"
+    elif what == "open" and not mine:
+        said = f"not certain: {_name(gate.figure)} was not quoted; longer runs have the calls"
+    elif what == "open":
+        one = mine[0]
+        said = f"not certain: {_change(one.low)} to {_change(one.high)} has parts on both sides"
+    elif what == "crossed" and found.is_of_results:
+        said = "crossed, by the two runs' own intervals"
+    else:
+        said = GATES[what]
+    failed = what == "crossed" or (what == "open" and found.fails_more)
+    style = "bold red" if failed else "bold" if what == "held" else "yellow"
+    return Text(f"gate {gate}: {said}", style=style)
+
+
+def _name(figure: str) -> str:
+    return NAMES.get(figure, figure)
+
+
+def _change(ratio: float | None) -> str:
+    """A ratio as a change; as a factor where that reads better.
+
+    >>> _change(1.05), _change(12.0), _change(0.02)
+    ('+5.0%', 'x12', 'x0.02')
+    """
+    if ratio is None:
+        return "-"
+    return f"{ratio - 1:+.1%}" if 1 / MOST_SHOWN < ratio < MOST_SHOWN else f"x{ratio:.3g}"
+
+
+def _chart(found: Comparison) -> list[Text]:
+    """A line for each figure: its interval, beside the middle where A and B are equal."""
+    known = [one for one in found.differences if one.low is not None and one.high is not None]
+    if not known:
+        return []
+    ends = [abs(math.log(value)) for one in known for value in (one.low, one.high) if value]
+    span = min(max([*ends, math.log(1.02)]), math.log(MOST_SHOWN))
+    middle = CHART_CELLS // 2
+
+    def cell(ratio: float) -> int:
+        return middle + round(max(-1.0, min(math.log(ratio) / span, 1.0)) * middle)
+
+    lines = []
+    for one in known:
+        cells = [" "] * CHART_CELLS
+        cells[middle] = "│"
+        low, high = cell(one.low or 1e-9), cell(one.high or 1e9)
+        for place in range(low, high + 1):
+            cells[place] = "─"
+        cells[low], cells[high] = "├", "┤"
+        cells[cell(one.ratio)] = "●"
+        lines.append(
+            Text(f"{_name(one.figure):>10}  {''.join(cells)}", style=STYLES.get(one.verdict, ""))
+        )
+    left, right = _change(math.exp(-span)), _change(math.exp(span))
+    scale = f"{left}{'equal':^{CHART_CELLS - len(left) - len(right)}}{right}"
+    return [*lines, Text(f"{'':>10}  {scale}", style="dim")]
 
 
 def _verdicts(found: Comparison) -> list[Text]:
@@ -68,7 +174,7 @@ def _verdicts(found: Comparison) -> list[Text]:
     lines = []
     for verdict in ("slower", "faster", "no difference found"):
         names = [
-            f"{NAMES.get(one.figure, one.figure)} {one.ratio - 1:+.1%}"
+            f"{_name(one.figure)} {_change(one.ratio)}"
             for one in found.differences
             if one.verdict == verdict
         ]
@@ -85,12 +191,12 @@ def _table(found: Comparison) -> Table:
         table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=True)
     for one in found.differences:
         table.add_row(
-            NAMES.get(one.figure, one.figure),
+            _name(one.figure),
             _value(one, one.a),
             _value(one, one.b),
-            f"{one.ratio - 1:+.1%}",
-            "-" if one.low is None else f"{one.low - 1:+.1%}",
-            "-" if one.high is None else f"{one.high - 1:+.1%}",
+            _change(one.ratio),
+            _change(one.low),
+            _change(one.high),
             "-" if one.detectable_fraction is None else f"{one.detectable_fraction:.1%}",
             style=STYLES.get(one.verdict),
         )

@@ -11,8 +11,10 @@ from rich.text import Text
 from inferload.report.bars import bar
 from inferload.report.comparison import comparison_report
 from inferload.report.parts import study_header, study_warnings
+from inferload.report.tuning import tuning_report
 from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
 from inferload.studies.search import VERDICTS, value_text
+from inferload.studies.tune_records import Tuning
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from inferload.distribution import Estimate
     from inferload.limits import Judgement
+    from inferload.studies.files import Study
     from inferload.studies.records import Probe, SweepPoint, UslFit
 
 HEADINGS = {
@@ -33,8 +36,10 @@ HEADINGS = {
 BAR_CELLS = 14
 
 
-def study_report(study: Sweep | MaxRate | Comparison) -> RenderableType:
+def study_report(study: Study) -> RenderableType:
     """The report of a study as something rich can print."""
+    if isinstance(study, Tuning):
+        return tuning_report(study)
     if isinstance(study, Comparison):
         return comparison_report(study)
     return sweep_report(study) if isinstance(study, Sweep) else search_report(study)

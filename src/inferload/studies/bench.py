@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 from inferload.batches import stacked
 from inferload.bench import run_with
-from inferload.inputs import as_call_inputs
+from inferload.errors import PlanError
+from inferload.executors.thread_state import ThreadState
 from inferload.loading import load as loaded
+from inferload.loading import target_and_inputs
+from inferload.model_source import ModelSource
 from inferload.processes.crew import ProcessCrew
+from inferload.processes.handing import handed
 from inferload.runs import run_crew
 from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target
+from inferload.targets.load import is_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.devices import Placement
     from inferload.inputs import CallInput
-    from inferload.model_source import ModelSource
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.outputs import Outputs
@@ -44,6 +47,8 @@ class LocalBench:
         #: Of a model in words, which other processes load by themselves.
         self._source = source
         self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
+        #: What cannot be made is not tried again: that would take as long each time.
+        self._refused: dict[tuple[str | None, int | None], PlanError] = {}
 
     @classmethod
     def of_model(cls, model: object, inputs: object) -> LocalBench:
@@ -52,14 +57,14 @@ class LocalBench:
         Raises:
             PlanError: it is no model, or has no inputs.
         """
-        given = as_call_inputs(inputs)
-        first = as_target(model)
+        first, given = target_and_inputs(model, inputs)
 
         def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
             own = given if size is None else stacked(given, size)
             return (first if form is None else as_form(first, form, own)), own
 
-        return cls(load)
+        named = isinstance(model, str) and is_spec(model)
+        return cls(load, ModelSource(spec=str(model)) if named else None)
 
     @classmethod
     def of_source(
@@ -83,18 +88,31 @@ class LocalBench:
         checked = with_settings(options, settings)
         if checked.processes is not None and self._source is not None:
             source = _changed(self._source, settings.form, settings.batch_size)
-            with ProcessCrew(checked, source=source) as crew:
+            hand = None if checked.devices or source.members else self._hand(settings, source)
+            with ProcessCrew(checked, source=source, hand=hand) as crew:
                 return run_crew(crew, checked, observer)
         target, given = self._target(settings.form, settings.batch_size)
         return run_with(target, given, checked, observer=observer)
 
-    def outputs(self) -> Outputs:
+    def _hand(self, settings: Settings, source: ModelSource) -> Callable[[Path], bytes]:
+        """How each process gets the form that was made here; on a device it makes its own."""
+        target, given = self._target(settings.form, settings.batch_size)
+        state = ThreadState.of_this_thread().portable
+        return lambda scratch: handed(target, given, state, spec=source.spec, scratch=scratch)
+
+    def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""
-        return outputs_of(*self._target(None, None))
+        return outputs_of(*self._target(form, None))
 
     def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+        if (form, size) in self._refused:
+            raise self._refused[form, size]
         if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
-            self._loaded[form, size] = self._load(form, size)
+            try:
+                self._loaded[form, size] = self._load(form, size)
+            except PlanError as error:
+                self._refused[form, size] = error
+                raise
         return self._loaded[form, size]
 
 

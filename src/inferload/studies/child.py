@@ -6,13 +6,14 @@ torch.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from contextlib import suppress
+from multiprocessing import util
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,21 +34,25 @@ if TYPE_CHECKING:
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
+    from inferload.studies.tree import Tree
+
+
+# How long a process may take to end by itself.
+END_S = 2.0
 
 
 class ChildBench:
     """Runs in another process, one after another; a :class:`~inferload.studies.settings.Bench`.
 
-    ``fresh``: each run has a process of its own. ``folder``: where the process is, and finds its
-    model.
+    ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
     """
 
     def __init__(
-        self, source: ModelSource, *, fresh: bool = False, folder: Path | None = None
+        self, source: ModelSource, *, fresh: bool = False, tree: Tree | None = None
     ) -> None:
         self._source = source
         self._fresh = fresh
-        self._folder = folder
+        self._tree = tree
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
         self._process: Any = None
         self._connection: Connection | None = None
@@ -56,8 +61,8 @@ class ChildBench:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._end(END_S if kind is None else 0.0)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
@@ -95,11 +100,15 @@ class ChildBench:
             connection.send(message)
         try:
             found = self._heard(connection, observer)
+        except errors.PlanError:  # refused: nothing was run, and what is loaded is as it was
+            if self._fresh:
+                self._end()
+            raise
         except BaseException:  # also Ctrl-C: what it is doing is of no use any more
             self._end()
             raise
         if self._fresh:
-            self._end()
+            self._end(END_S)
         return found
 
     def _started(self, observer: Observer) -> Connection:
@@ -109,7 +118,7 @@ class ChildBench:
             self._connection, there = context.Pipe()
             self._process = context.Process(
                 target=serve,
-                args=(there, self._source, str(self._scratch), self._folder, os.getpid()),
+                args=(there, self._source, str(self._scratch), self._tree, os.getpid()),
                 name="study",
             )
             with born_deaf():
@@ -161,25 +170,28 @@ class ChildBench:
             return f"left by itself with exit code {code}"
         return f"was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)})"
 
-    def _end(self) -> None:
+    def _end(self, patience_s: float = 0.0) -> None:
+        if self._connection is not None:
+            self._connection.close()  # nobody asks any more: it ends by itself, if it listens
         if self._process is not None:
+            self._process.join(patience_s)
             self._process.kill()
             self._process.join()
-        if self._connection is not None:
-            self._connection.close()
         self._process = self._connection = None
 
 
 def serve(
-    connection: Connection, source: ModelSource, scratch: str, folder: Path | None, parent: int
+    connection: Connection, source: ModelSource, scratch: str, tree: Tree | None, parent: int
 ) -> None:
     """What the started process does."""
     begin(parent)
-    if folder is not None:
-        os.chdir(folder)
-        sys.path.insert(0, str(folder))
+    if tree is not None:
+        tree.enter()
 
     from inferload.studies.serving import serve_runs
 
-    serve_runs(connection, source, Path(scratch))
-    os._exit(0)  # torch's own end takes most of a second
+    serve_runs(connection, source, Path(scratch), tree)
+    # torch's own end takes most of a second; exit handlers, and those of multiprocessing, do not
+    atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
+    util._exit_function()  # type: ignore[attr-defined] # noqa: SLF001 - it gives locks back
+    os._exit(0)

@@ -7,22 +7,24 @@ B A, each in a process of its own, share it, and what processes differ by is noi
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import PlanError, StudyInterrupted
+from inferload.errors import InferloadError, PlanError, StudyInterrupted
 from inferload.options import check_count
 from inferload.pairs import FEWEST_PAIRS
 from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
 from inferload.studies.records import Comparison, Settings, StudyRun
+from inferload.studies.spoiled import CODES, spoiled
 from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferload.records import RunResult, RunSpec, RunWarning, Summary
     from inferload.run_options import RunOptions
-    from inferload.studies.records import Gate
+    from inferload.studies.records import Difference, Gate
     from inferload.studies.settings import Bench, StudyObserver
 
 MOST_PAIRS = 1000
@@ -52,6 +54,8 @@ class ComparePlan:
     options: RunOptions
     pairs: int = FEWEST_PAIRS
     gates: tuple[Gate, ...] = ()
+    #: What runs of a side are made with, where both have one bench.
+    settings: Mapping[str, Settings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_count("pairs", self.pairs, at_least=FEWEST_PAIRS, at_most=MOST_PAIRS)
@@ -89,19 +93,26 @@ def run_pairs(
             observer.begins("comparing outputs")
             same = outputs()
             observer.found(f"outputs: {same[1]}")
-        skipped, began = len(runs), clock()
+        skipped = len(runs)
+        took_s = {"a": 0.0, "b": 0.0}
         for place in range(len(runs), len(order)):
             side = order[place]
             left = ""
             if place > skipped:
-                each_s = (clock() - began) / (place - skipped)
-                left = f", {duration_text(each_s * (len(order) - place))} left"
+                left = f", {_left_text(took_s, order[place:], order[skipped:place])} left"
             name = plan.a if side == "a" else plan.b
             observer.begins(f"run {place + 1} of {len(order)}{left}: {side.upper()}, {name}")
-            result = benches[side].run(Settings(), plan.options, observer)
+            settings = plan.settings.get(side, Settings())
+            began = clock()
+            with said_of(f"{side.upper()}, {name}"):
+                result = benches[side].run(settings, plan.options, observer)
+                if not result.summary.completed_calls:
+                    raise InferloadError("every call failed")
             environment = environment or result.environment
-            runs.append(StudyRun.of(Settings(), result, block=place // 2))
-            observer.found(f"{side.upper()}: {_figures_text(result.summary)}")
+            runs.append(StudyRun.of(settings, result, block=place // 2))
+            check_alike(runs)
+            observer.found(f"{side.upper()}: {figures_text(result.summary)}")
+            took_s[side] += clock() - began
             keep(_compared(plan, runs, "interrupted", environment, same))
     except KeyboardInterrupt as interrupt:
         study = _compared(plan, runs, "interrupted", environment, same)
@@ -114,7 +125,40 @@ def run_pairs(
     return study
 
 
-def _figures_text(summary: Summary) -> str:
+@contextmanager
+def said_of(side: str) -> Iterator[None]:
+    """Let whatever fails say whose failure it is."""
+    try:
+        yield
+    except InferloadError as error:
+        error.args = (f"{side}: {error}", *error.args[1:])
+        raise
+
+
+def _left_text(took_s: Mapping[str, float], to_come: list[str], made: list[str]) -> str:
+    """How long the runs to come take, each side as its runs took so far."""
+    each = {side: took_s[side] / max(made.count(side), 1) for side in "ab"}
+    longest = max(each.values())
+    return duration_text(sum(each[side] or longest for side in to_come))
+
+
+def check_alike(runs: Sequence[StudyRun]) -> None:
+    """Refuse two sides that are called with different inputs.
+
+    Raises:
+        PlanError: saying what differs.
+    """
+    given = {None if one.spec is None else one.spec.inputs for one in runs[:2]}
+    batched = any(one.settings.batch_size is not None for one in runs[:2])
+    if len(given) > 1 and not batched:
+        first, second = (" and ".join(one or ()) or "none" for one in list(given)[:2])
+        raise PlanError(
+            f"A and B are called with different inputs ({first}; {second}): give the same to both"
+        )
+
+
+def figures_text(summary: Summary) -> str:
+    """The figures of a run in a few words."""
     text = f"{rate_text(summary.throughput_calls_per_s.value)} calls/s"
     p50 = None if summary.response_ms is None else summary.response_ms.p50
     return text if p50 is None else f"{text}, p50 {milliseconds_text(p50.value)}"
@@ -137,6 +181,7 @@ def _compared(
         for side, own in by_side.items()
     }
     differences = of_pairs(summaries["a"], summaries["b"]) if whole >= FEWEST_PAIRS else ()
+    failed = (_failed_fraction(by_side["a"]), _failed_fraction(by_side["b"]))
     unlike: tuple[str, ...] = ()
     if by_side["a"] and by_side["b"]:
         unlike = _unlike_specs(by_side["a"][0].spec, by_side["b"][0].spec)
@@ -146,13 +191,15 @@ def _compared(
         asked=plan.asked,
         status=status,
         differences=differences,
-        gates=tuple((gate, judged_gate(gate, differences)) for gate in plan.gates),
+        gates=_judged(plan.gates, differences, failed),
         unlike=unlike,
         sides=sides,
         runs=tuple(runs),
         outputs=same[1],
         outputs_alike=same[0],
+        failed_fractions=failed,
         environment=environment,
+        warnings=spoiled(runs),
     )
 
 
@@ -164,6 +211,8 @@ def compared_results(
     Raises:
         PlanError: they are of different models, inputs or loads, or one did not come to its end.
     """
+    if a.run_id == b.run_id:
+        raise PlanError(f"{names[0]} and {names[1]} are one and the same run")
     for result, name in zip((a, b), names, strict=True):
         if result.status != "complete":
             raise PlanError(f"{name} is a run that {result.status}: run it again")
@@ -189,29 +238,41 @@ def compared_results(
         for name in _ENVIRONMENT
         if a.environment.get(name) != b.environment.get(name)
     ]
+    runs = tuple(StudyRun.of(Settings(), one) for one in (a, b))
+    failed = (_failed_fraction(runs[:1]), _failed_fraction(runs[1:]))
     warnings: dict[str, RunWarning] = {}
     for result in (a, b):
-        warnings |= {one.code: one for one in result.warnings if one.code in _SPOILS}
+        warnings |= {one.code: one for one in result.warnings if one.code in CODES}
     return Comparison(
         a=names[0],
         b=names[1],
         asked={"results": [a.run_id, b.run_id]},
         status="complete",
         differences=differences,
-        gates=tuple((gate, judged_gate(gate, differences)) for gate in gates),
+        gates=_judged(gates, differences, failed),
         unlike=(*environment, *_unlike_specs(a.spec, b.spec)),
         sides=("a", "b"),
-        runs=tuple(StudyRun.of(Settings(), one) for one in (a, b)),
-        environment=b.environment,
+        runs=runs,
+        failed_fractions=failed,
+        environment={} if environment else b.environment,
         warnings=tuple(warnings.values()),
     )
 
 
-# Warnings of a run that make a comparison of it doubtful.
-_SPOILS = {
-    "unsteady", "unfinished", "failed-calls", "steal", "throttled", "gpu-throttled", "recompiled",
-    "outputs-differ",
-}  # fmt: skip
+def _failed_fraction(runs: Sequence[StudyRun]) -> float:
+    summaries = [one.summary for one in runs if one.summary is not None]
+    failed = sum(one.failed_calls + one.unfinished_calls for one in summaries)
+    return failed / max(failed + sum(one.completed_calls for one in summaries), 1)
+
+
+def _judged(
+    gates: Sequence[Gate], differences: Sequence[Difference], failed: tuple[float, float]
+) -> tuple[tuple[Gate, str], ...]:
+    """Each gate, and what came of it; none is held by a B that fails more calls than A."""
+    found = [(gate, judged_gate(gate, differences)) for gate in gates]
+    if failed[1] > failed[0]:
+        found = [(gate, "open" if what == "held" else what) for gate, what in found]
+    return tuple(found)
 
 
 def _kind(spec: RunSpec) -> str:

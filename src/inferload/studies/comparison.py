@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.pairs import paired_ratio
+from inferload.pairs import LEAST_CLAIM_LOG, paired_ratio
 from inferload.studies.records import Difference, Gate
 from inferload.units import fraction
 
@@ -48,8 +48,13 @@ def of_estimates(figure: str, a: Estimate | None, b: Estimate | None) -> Differe
         ratio=ratio,
         low=ratio * math.exp(-half),
         high=ratio * math.exp(half),
-        detectable_fraction=math.expm1(half * (1 + POWER_Z / 1.96)),
+        detectable_fraction=_detectable(figure, max(half, LEAST_CLAIM_LOG) + half * POWER_Z / 1.96),
     )
+
+
+def _detectable(figure: str, logarithm: float) -> float:
+    """The smallest change for the worse that is found; of throughput it is a loss."""
+    return -math.expm1(-logarithm) if figure == "throughput" else math.expm1(logarithm)
 
 
 def _half(estimate: Estimate) -> float | None:
@@ -76,9 +81,8 @@ def _quoted(summary: Summary, name: str) -> Estimate | None:
 
 def of_pairs(a: Sequence[Summary], b: Sequence[Summary]) -> tuple[Difference, ...]:
     """The same figures, of ten or more runs of each side that alternated."""
-    columns = {
-        "throughput": [[one.throughput_items_per_s.value for one in side] for side in (a, b)]
-    }
+    rates = [[one.throughput_items_per_s.value for one in side] for side in (a, b)]
+    columns = {"throughput": rates} if min(map(min, rates)) > 0 else {}
     for name in QUANTILES:
         quoted = [[_quoted(one, name) for one in side] for side in (a, b)]
         known = [[one.value for one in side if one is not None] for side in quoted]
@@ -95,8 +99,9 @@ def of_pairs(a: Sequence[Summary], b: Sequence[Summary]) -> tuple[Difference, ..
                 ratio=ratio.value,
                 low=ratio.low,
                 high=ratio.high,
-                detectable_fraction=ratio.detectable_fraction,
+                detectable_fraction=_detectable(figure, ratio.detectable_log),
                 pairs=ratio.pairs,
+                p_signed_rank=ratio.p_wilcoxon,
             )
         )
     return tuple(found)
@@ -117,7 +122,11 @@ def gate_from_text(text: str) -> Gate:
         raise PlanError(
             f'gate {text!r} is not understood: write for example "p99 +5%" or "throughput -3%"'
         )
-    share = fraction(found[3])
+    share = 0.0 if re.fullmatch(r"0+(\.0+)?%?", found[3]) else fraction(found[3])
+    if share >= 1 and not found[3].endswith("%"):
+        raise PlanError(
+            f"gate {text!r} allows {100 * share:g}%: write for example {found[1]} {found[2]}5%"
+        )
     if (name == "throughput") != (found[2] == "-"):
         raise PlanError(
             f"gate {text!r} is about getting better: give how much worse {found[1]} may "
@@ -137,7 +146,7 @@ def judged_gate(gate: Gate, differences: Iterable[Difference]) -> str:
     for one in differences:
         if one.figure != gate.figure or one.low is None or one.high is None:
             continue
-        if gate.fraction > 0:
+        if gate.figure != "throughput":
             return "crossed" if one.low > edge else "held" if one.high <= edge else "open"
         return "crossed" if one.high < edge else "held" if one.low >= edge else "open"
     return "open"

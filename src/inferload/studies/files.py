@@ -12,6 +12,7 @@ from inferload.errors import ResultFormatError
 from inferload.files import replacing
 from inferload.storage import finite
 from inferload.studies.records import Comparison, MaxRate, Sweep
+from inferload.studies.tune_records import Tuning
 
 if TYPE_CHECKING:
     import os
@@ -40,9 +41,17 @@ class _ComparisonDocument(_Document):
     study: Comparison
 
 
-Study = Sweep | MaxRate | Comparison
-_KINDS: dict[str, type[_SweepDocument | _SearchDocument | _ComparisonDocument]] = {
+class _TuningDocument(_Document):
+    format: Literal["inferload tuning"] = "inferload tuning"
+    study: Tuning
+
+
+Study = Sweep | MaxRate | Comparison | Tuning
+_KINDS: dict[
+    str, type[_SweepDocument | _SearchDocument | _ComparisonDocument | _TuningDocument]
+] = {
     "inferload sweep": _SweepDocument,
+    "inferload tuning": _TuningDocument,
     "inferload search": _SearchDocument,
     "inferload comparison": _ComparisonDocument,
 }
@@ -59,6 +68,8 @@ def save_study(study: Study, path: str | os.PathLike[str]) -> None:
         document = _SweepDocument(study=study)
     elif isinstance(study, MaxRate):
         document = _SearchDocument(study=study)
+    elif isinstance(study, Tuning):
+        document = _TuningDocument(study=study)
     else:
         document = _ComparisonDocument(study=study)
     with replacing(Path(path)) as file:
@@ -71,7 +82,7 @@ def is_study(content: Any) -> bool:
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
-    """Read what ``save`` wrote of a sweep, a search or a comparison.
+    """Read what ``save`` wrote of a sweep, a search, a tuning or a comparison.
 
     Raises:
         ResultFormatError: the file is missing, damaged, of another version, or no study.
@@ -79,7 +90,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     path = Path(path)
     content = json_of(path)
     if not is_study(content):
-        raise ResultFormatError(f"{path} is no sweep, search or comparison of inferload")
+        raise ResultFormatError(f"{path} is no sweep, search, tuning or comparison of inferload")
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ResultFormatError(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
 
 from inferload.bench import names_of_devices
 from inferload.errors import PlanError
 from inferload.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.inputs import CallInput
     from inferload.loads import ClosedLoop, OpenLoop
+    from inferload.targets.base import Target
 
 # What a study sets itself.
 _NOT_ASKED = {
@@ -32,6 +40,25 @@ def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptio
     own = dict(options)
     devices = names_of_devices(own.pop("device", None))
     return RunOptions(load=load, devices=devices, **own)
+
+
+def fingerprint(target: Target, given: Sequence[CallInput]) -> list[str]:
+    """What tells one state of a model and its inputs from another, as far as it is quick to see.
+
+    Of weights the names and shapes, of inputs what they hold.
+    """
+    weights, content = hashlib.sha256(), hashlib.sha256()
+    for module in target.modules():
+        for name, tensor in module.state_dict().items():
+            if isinstance(tensor, torch.Tensor):
+                weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+    for one in given:
+        for leaf in pytree.tree_leaves((one.args, dict(one.kwargs))):
+            text = str(leaf)
+            if isinstance(leaf, torch.Tensor):
+                text = f"{tuple(leaf.shape)} {leaf.dtype} {float(leaf.detach().double().sum())}"
+            content.update(f"{text};".encode())
+    return [weights.hexdigest()[:16], content.hexdigest()[:16]]
 
 
 def words_of(options: dict[str, Any]) -> dict[str, Any]:

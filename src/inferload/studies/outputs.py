@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inferload.errors import PlanError
 from inferload.verification import difference, reference_outputs
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def told_apart(a: Outputs, b: Outputs) -> tuple[bool, str]:
     """Whether outputs are the same by ``torch.testing``'s tolerances, and that in words."""
     for side, own in (("A", a), ("B", b)):
         if isinstance(own, str):
-            return True, f"not compared: {side} {own}"
+            return True, f"not compared, of {side}: {own}"
+    if len(a) != len(b):
+        raise PlanError(f"A has {len(a)} inputs and B {len(b)}: give both the same, to be compared")
     for number, (one, other) in enumerate(zip(a, b, strict=True)):
         found = difference(one, other)
         if found is not None:

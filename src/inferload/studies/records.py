@@ -197,8 +197,10 @@ def _value(estimate: Estimate | None) -> float:
 class Difference:
     """One figure of B over that of A, with its 95 % interval; ``None`` where it has none.
 
-    ``detectable_fraction``: the smallest difference that would have been found in four of five
-    cases. ``pairs`` alternated; ``None``: two runs, each with its own interval.
+    ``detectable_fraction``: the smallest change for the worse that would have been found in four of
+    five cases. ``pairs`` alternated; ``None``: two runs, each with its own interval.
+    ``p_signed_rank``: of the pairs, the chance of it between equals by Wilcoxon's test, which one
+    disturbed run moves less.
     """
 
     figure: str
@@ -209,6 +211,7 @@ class Difference:
     high: float | None
     detectable_fraction: float | None
     pairs: int | None = None
+    p_signed_rank: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -245,6 +248,8 @@ class Comparison:
     ``unlike``: what else is different between the two, such as the machine or the number of
     callers. ``runs`` are A's and B's in the order they were made, in ``sides``. ``outputs`` says
     whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
+    ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
+    is held.
     """
 
     a: str
@@ -258,8 +263,20 @@ class Comparison:
     runs: tuple[StudyRun, ...]
     outputs: str = ""
     outputs_alike: bool = True
+    failed_fractions: tuple[float, float] = (0.0, 0.0)
     environment: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[RunWarning, ...] = ()
+
+    @property
+    def is_of_results(self) -> bool:
+        """Whether two saved results were compared, and nothing was run."""
+        return "results" in self.asked
+
+    @property
+    def fails_more(self) -> bool:
+        """Whether more of B's calls fail than of A's."""
+        a, b = self.failed_fractions
+        return b > a
 
     @property
     def crossed(self) -> tuple[Gate, ...]:

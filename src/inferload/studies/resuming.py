@@ -10,11 +10,25 @@ from inferload.errors import PlanError
 from inferload.files import check_writable
 from inferload.studies.files import Study, load_study, save_study
 from inferload.studies.records import Comparison, MaxRate, Sweep
+from inferload.studies.tune_records import Tuning
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-T = TypeVar("T", Sweep, MaxRate, Comparison)
+T = TypeVar("T", Sweep, MaxRate, Comparison, Tuning)
+
+
+def check_kind(path: Path, kind: type[T]) -> T:
+    """The study that lies in a file, of the kind that is to be written there.
+
+    Raises:
+        PlanError: it is one of another kind.
+        ResultFormatError: the file is no study of this version.
+    """
+    found = load_study(path)
+    if not isinstance(found, kind):
+        raise PlanError(f"{path} holds a study of another kind: name another file, or remove it")
+    return found
 
 
 class Keeper(Generic[T]):
@@ -37,11 +51,11 @@ class Keeper(Generic[T]):
         check_writable(path)
         if not path.exists():
             return
-        found = load_study(path)
+        found = check_kind(path, kind)
         if found.status == "complete":
             return  # it is made anew
         same = json.loads(json.dumps(asked)) == json.loads(json.dumps(found.asked))
-        if not isinstance(found, kind) or not same:
+        if not same:
             raise PlanError(
                 f"{path} holds an interrupted study of something else, asked for in other words or "
                 "made on another machine: name another file, or remove it"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from inferload.model_source import ModelSource
     from inferload.run_options import RunOptions
+    from inferload.studies.tree import Tree
 
 
 class _Telling:
@@ -36,7 +37,9 @@ class _Telling:
         self._connection.send((PROGRESS, finished_calls, elapsed_s))
 
 
-def serve_runs(connection: Connection, source: ModelSource, scratch: Path) -> None:
+def serve_runs(
+    connection: Connection, source: ModelSource, scratch: Path, tree: Tree | None = None
+) -> None:
     """Make the runs that are asked for, until nobody asks any more."""
     telling = _Telling(connection)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
@@ -48,9 +51,12 @@ def serve_runs(connection: Connection, source: ModelSource, scratch: Path) -> No
                     bench = _bench(source, options, telling, scratch, stack)
                 found = path
                 if word == RUN:
-                    bench.run(what, options, telling).save(path)
+                    result = bench.run(what, options, telling)
+                    result.save(path)
                 else:
                     found = _outputs(bench, what, path)
+                if tree is not None:
+                    tree.check()
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except BaseException as error:  # noqa: BLE001 - also what a model's own exit raises

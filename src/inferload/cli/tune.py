@@ -1,0 +1,174 @@
+"""``inferload tune``: the configuration that makes the most of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inferload.cli import flags, output, values
+from inferload.cli.studies import asked_of, study, words_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.cli.asked import Asked
+
+OWN = {
+    "callers", "processes", "threads_per_call", "forms", "batch_sizes", "cores", "limit",
+}  # fmt: skip
+DEFAULT_DURATION = "30s"
+
+
+def tune_command(
+    context: typer.Context,
+    model: flags.Model,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT",
+            help="What the best must keep: p99<=20ms, errors<=1%, or throughput>=200. May be given "
+            "again for more limits.",
+        ),
+    ] = None,
+    callers: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Callers of each process to try, as 1..16 or 1,4."),
+    ] = None,
+    threads_per_call: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Intra-op threads of each call to try.")
+    ] = None,
+    processes: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Processes with callers to try.")
+    ] = None,
+    forms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM,...",
+            help="Forms to try: eager, script, export, compile, aoti, cudagraph. All that the "
+            "model can be turned into, if not given.",
+        ),
+    ] = None,
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Inputs stacked to so many items, to try."),
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="How many cores callers x threads x processes may take; those of the machine if "
+            "not given.",
+        ),
+    ] = None,
+    duration: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="How long a configuration is measured in full, as the best one is in the end.",
+        ),
+    ] = DEFAULT_DURATION,
+    warmup: flags.Warmup = None,
+    inputs: flags.Inputs = None,
+    form: flags.Form = None,
+    device: flags.Device = None,
+    streams: flags.Streams = "per-caller",
+    completion: flags.Completion = "sync",
+    transfers: flags.Transfers = False,
+    telemetry: flags.Telemetry = True,
+    executor: flags.Executor = "auto",
+    pin: flags.Pin = "none",
+    autocast: flags.Autocast = None,
+    seed: flags.Seed = 0,
+    on_error: flags.OnError = "stop",
+    timeout: flags.Timeout = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the study after every run; the same command goes on with it.",
+        ),
+    ] = None,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Find the configuration that makes the most of MODEL within the machine's cores.
+
+    Callers x threads a call x processes x form (x batch) are tried by successive halving: all of
+    them briefly, the best third for three times as long, and so on. What is left is run in turn
+    with the default, in ten pairs, and its margin comes from these alone.
+    """
+    from inferload import units
+    from inferload.limits import limits_from_texts
+    from inferload.machine import usable_cores
+    from inferload.placement import memory_nodes
+    from inferload.studies.candidates import candidates
+    from inferload.studies.child import ChildBench
+    from inferload.studies.tune import TunePlan, run_tune
+    from inferload.studies.tune_records import Tuning
+
+    limits = limits_from_texts(limit or ())
+    full_s = units.duration_s(duration)
+    asked = asked_of(context, OWN)
+    given: dict[str, tuple[str, str | None, Callable[[str, str], tuple[Any, ...]]]] = {
+        "callers": ("callers", callers, values.counts),
+        "threads_per_call": ("threads-per-call", threads_per_call, values.counts),
+        "processes": ("processes", processes, values.counts),
+        "form": ("forms", forms, values.words),
+        "batch_size": ("batch-sizes", batch_sizes, values.counts),
+    }
+    axes = {name: of(flag, text) for name, (flag, text, of) in given.items() if text is not None}
+    words = words_of(
+        replace(asked, duration=duration),
+        axes={name: list(own) for name, own in axes.items()},
+        limits=list(map(str, limits)),
+        cores=cores,
+    )
+    plan = TunePlan(
+        target=asked.model,
+        asked=words,
+        options=replace(asked, duration=duration).options(),
+        candidates=candidates(
+            _with_defaults(asked, axes),
+            cores or max(int(usable_cores()), 1),
+            all_sizes=bool(limits) or asked.device is not None,
+            nodes=memory_nodes(),
+        ),
+        limits=limits,
+        full_s=full_s,
+        words=_words(asked),
+        is_named=True,
+    )
+    with ChildBench(asked.source()) as bench:
+        found = study(
+            asked,
+            Tuning,
+            words,
+            lambda observer, done, keep: run_tune(plan, bench, observer, done=done, keep=keep),
+        )
+    if found.best is None:
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def _with_defaults(asked: Asked, axes: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    from inferload.errors import PlanError
+    from inferload.studies.candidates import forms_of
+
+    if asked.members and {"form", "batch_size"} & axes.keys():
+        raise PlanError("--forms and --batch-sizes are of one model, and there are several")
+    if asked.form is not None and "form" in axes:
+        raise PlanError("--form and --forms name forms: give one of the two")
+    found = dict(axes)
+    if asked.form is None and not asked.members:
+        found.setdefault("form", forms_of(asked.model, on_device=asked.device is not None))
+    if asked.device is not None:  # calls wait for the device; their host threads do little
+        found.setdefault("threads_per_call", (1,))
+    return found
+
+
+def _words(asked: Asked) -> tuple[str, ...]:
+    model = f'"{asked.model}"'
+    if not asked.inputs:
+        return (model,)
+    return (model, "[" + ", ".join(f'"{one}"' for one in asked.inputs) + "]")

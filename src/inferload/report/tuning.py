@@ -1,0 +1,188 @@
+"""What tuning came to: the best configuration, its margin, how to run it, and what was tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from inferload.report.bars import bar
+from inferload.report.parts import study_header, study_warnings
+from inferload.studies.halving import is_within
+from inferload.units import count_text, duration_text, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from inferload.limits import Limit
+    from inferload.studies.records import Difference, Settings
+    from inferload.studies.tune_records import Trial, Tuning
+
+BAR_CELLS = 10
+# Of more candidates the rest is counted.
+MOST_LINES = 20
+_NAMES = {"p999": "p99.9", "p9999": "p99.99"}
+
+
+def tuning_report(found: Tuning) -> RenderableType:
+    """The answer first, then how to run it, then a line for each candidate."""
+    rounds = ", then ".join(f"{n} for {duration_text(s)}" for n, s in found.rounds)
+    runs = f"{count_text(len(found.candidates), 'configuration')} in {duration_text(found.took_s)}"
+    if found.status != "complete":
+        runs += f"; {found.status} after {len(found.trials)} runs"
+    rows = {"target": found.target, "runs": runs, "rounds": f"{rounds} each"}
+    if found.limits:
+        rows["limits"] = " and ".join(map(str, found.limits))
+    parts: list[RenderableType] = [study_header(rows, found.environment), Text()]
+    parts += _answer(found)
+    if found.code:
+        parts += [Text(), Text("In Python:", style="bold"), *_indented(found.code)]
+    if found.command:
+        parts += [Text(), Text("On the command line:", style="bold"), *_indented(found.command)]
+    if found.trials:
+        parts += [Text(), _table(found)]
+    parts += [Text(line, style="dim") for line in _failures(found)]
+    if all(one.batch_size is None for one in found.candidates):
+        parts.append(
+            Text("Batches are as the inputs are; --batch-sizes 1,4,16 tries others.", style="dim")
+        )
+    return Group(*parts, *study_warnings(found.warnings))
+
+
+def _answer(found: Tuning) -> list[RenderableType]:
+    if found.best is None:
+        if found.status != "complete":
+            return [Text("interrupted before there was an answer", style="bold")]
+        return [Text(f"no configuration: {found.reason}", style="bold red")]
+    trial, margin = found.latest(found.best), found.margin
+    lines: list[RenderableType] = [Text(f"best: {_words(found.best)}", style="bold green")]
+    if margin is None:
+        lines.append(Text(found.reason))
+    elif margin.differences:
+        throughput, *others = margin.differences
+        lines.append(Text(_margin_text(throughput)))
+        if others:
+            lines.append(Text("response time: " + ", ".join(map(_short, others))))
+        if throughput.verdict != "faster":
+            lines.append(Text("nothing that was tried makes more than the default", style="bold"))
+        lines.append(
+            Text(
+                f"Margins come from {throughput.pairs} pairs of runs in turn (A B B A), made for "
+                "nothing else, with 95 % intervals.",
+                style="dim",
+            )
+        )
+    confirmations = [one for one in found.confirmations if one.settings == found.best]
+    if found.limits and confirmations:
+        lines += _limits(found, len(confirmations[-1].judgements))
+    elif found.limits and trial is not None:
+        lines += [
+            Text(f"{one.limit.name} {_judged(one.value, one.limit)}") for one in trial.judgements
+        ]
+    return lines
+
+
+def _limits(found: Tuning, runs: int) -> list[Text]:
+    """Each limit, and in how many of the runs of the pairs it was kept."""
+    own = [one for one in found.confirmations if one.settings == found.best][-1].judgements
+    lines = []
+    for which, limit in enumerate(found.limits):
+        values = sorted(one[which].value or 0.0 for one in own if one[which].value is not None)
+        within = sum(is_within([one[which]]) for one in own)
+        text = f"{limit}: within it in {within} of {runs} runs"
+        if values:
+            text += (
+                f", {limit.name} {limit.text_of(values[len(values) // 2])} in the middle one "
+                f"({limit.text_of(values[0])} to {limit.text_of(values[-1])})"
+            )
+        lines.append(Text(text))
+    return lines
+
+
+def _judged(value: float | None, limit: Limit) -> str:
+    return "-" if value is None else limit.text_of(value)
+
+
+def _words(settings: Settings) -> str:
+    return str(settings) + ("" if settings.form is not None else ", as it is")
+
+
+def _margin_text(one: Difference) -> str:
+    text = f"{rate_text(one.b)}/s, default {rate_text(one.a)}/s: {one.ratio - 1:+.1%}"
+    if one.low is not None and one.high is not None:
+        text += f" ({one.low - 1:+.1%} to {one.high - 1:+.1%})"
+    return f"throughput: {text}"
+
+
+def _short(one: Difference) -> str:
+    name = _NAMES.get(one.figure, one.figure)
+    text = f"{name} {milliseconds_text(one.b)}, {one.ratio - 1:+.0%}"
+    if one.low is not None and one.high is not None:
+        text += f" ({one.low - 1:+.0%} to {one.high - 1:+.0%})"
+    return text
+
+
+def _indented(text: str) -> list[Text]:
+    return [Text(f"  {line}") for line in text.rstrip().splitlines()]
+
+
+def _table(found: Tuning) -> Table:
+    """The latest run of each candidate, those that came farthest first."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    batched = any(one.batch_size is not None for one in found.candidates)
+    what = "items/s" if batched else "calls/s"
+    names = ["form", "callers", "procs", "threads", *["batch"] * batched, "run", what, "", "p50"]
+    judged = [one for one in found.limits if one.figure != "throughput"]
+    names += [one.name for one in judged if one.figure != "p50"]
+    for name in names:
+        table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
+    latest = [one for one in map(found.latest, found.candidates) if one is not None]
+    good = [one for one in latest if one.run.failure is None]
+    good.sort(key=lambda one: (-one.round, not is_within(one.judgements), -_rate(one)))
+    most = max(map(_rate, good), default=0.0)
+    for one in good[:MOST_LINES]:
+        own = one.run.settings
+        median = None if one.run.summary is None else one.run.summary.response_ms
+        cells = [
+            own.form or "as it is", str(own.callers), str(own.processes or 1),
+            str(own.threads_per_call),
+            *[str(own.batch_size)] * batched,
+            duration_text(found.rounds[one.round][1]),
+            rate_text(_rate(one)),
+            bar(_rate(one) / most, BAR_CELLS) if most else "",
+            "-" if median is None or median.p50 is None else milliseconds_text(median.p50.value),
+        ]  # fmt: skip
+        for judgement in one.judgements:
+            if judgement.limit in judged and judgement.limit.figure != "p50":
+                text = _judged(judgement.value, judgement.limit)
+                cells.append(("" if judgement.low is not None else "~") + text)
+        beyond = not is_within(one.judgements)
+        table.add_row(*cells, style="bold" if own == found.best else "dim" if beyond else None)
+    notes = []
+    if len(good) > MOST_LINES:
+        notes.append(f"{len(good) - MOST_LINES} more fell out before")
+    if judged:
+        notes.append("~ of too few calls to quote; what is beyond a limit is dim")
+    table.caption = "; ".join(notes) or None
+    return table
+
+
+def _rate(trial: Trial) -> float:
+    summary = trial.run.summary
+    return 0.0 if summary is None else summary.throughput_items_per_s.value
+
+
+def _failures(found: Tuning) -> list[str]:
+    """What could not be run, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for one in map(found.latest, found.candidates):
+        if one is not None and one.run.failure is not None:
+            form = one.run.settings.form or "as it is"
+            size = one.run.settings.batch_size
+            name = form if size is None else f"{form}, batch {size}"
+            reasons.setdefault(one.run.failure, []).append(name)
+    return [
+        f"not run: {', '.join(dict.fromkeys(names))}: {reason}" for reason, names in reasons.items()
+    ]

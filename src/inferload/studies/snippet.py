@@ -1,0 +1,101 @@
+"""A configuration as Python code and as a command, that run exactly that."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from inferload.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inferload.studies.records import Settings
+
+SECONDS = 10
+# Options that a run of a study has of its own.
+_OF_THE_STUDY = {
+    "load", "calls", "duration_s", "precision", "time_limit_s", "decide", "devices",
+}  # fmt: skip
+_NOT_FLAGS = {"model", "content", "machine", "limits", "axes", "cores", "duration", "members"}
+
+
+def code_of(
+    settings: Settings,
+    options: RunOptions,
+    words: Sequence[str],
+    *,
+    of_command_line: bool,
+    autocast: str | None = None,
+) -> str:
+    """Python that runs a configuration.
+
+    ``words``: the model and, if they are not its file's, its inputs, as they are written.
+    ``of_command_line``: it runs in inference mode, and cast to ``autocast`` if that is given.
+    """
+    load = f"il.ClosedLoop(callers={settings.callers or 1})"
+    given = [*words, f"load={load}"]
+    own = {
+        name: value
+        for name, value in settings.given.items()
+        if name in {"form", "batch_size", "processes", "threads_per_call"}
+    }
+    plain = RunOptions()
+    for one in fields(RunOptions):
+        value = getattr(options, one.name)
+        if one.name == "warmup" and value in {None, "auto"}:  # as it is by itself
+            continue
+        if one.name not in _OF_THE_STUDY and value != getattr(plain, one.name):
+            own.setdefault(one.name, value)
+    if options.devices:
+        own["device"] = list(options.devices) if len(options.devices) > 1 else options.devices[0]
+    own["duration_s"] = SECONDS
+    given += [f"{name}={_written(value)}" for name, value in own.items()]
+    lines = ["result = il.run(", *(f"    {one}," for one in given), ")", "print(result)"]
+    imports = ["import inferload as il"]
+    if of_command_line:  # which computes no gradients
+        imports = ["import torch", "", *imports]
+        states = ["torch.inference_mode()"]
+        if autocast is not None:
+            device = (options.devices or ("cpu",))[0].split(":")[0]
+            states.append(f'torch.autocast("{device}", torch.{autocast})')
+        lines = [f"with {', '.join(states)}:", *_indented(lines)]
+    if settings.processes is not None or len(options.devices) > 1:  # they import this module too
+        lines = ['if __name__ == "__main__":', *_indented(lines)]
+    return "\n".join([*imports, "", *lines]) + "\n"
+
+
+def command_of(settings: Settings, asked: Mapping[str, Any]) -> str:
+    """The command that runs a configuration; ``asked``: the flags that its study was given."""
+    own: dict[str, Any] = {
+        name: value
+        for name, value in asked.items()
+        if name not in _NOT_FLAGS and name != "processes"
+    }
+    sizes = own.pop("batch_size", None) if settings.batch_size is None else settings.batch_size
+    own |= {name: value for name, value in settings.given.items() if name != "batch_size"}
+    if sizes is not None:
+        own["batch_sizes"] = sizes
+    own["duration"] = f"{SECONDS}s"
+    words = ["inferload", "run", str(asked["model"])]
+    for name, value in own.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(one)]
+    return shlex.join(words)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str | int | float | bool | None):
+        return repr(value).replace("'", '"')
+    if isinstance(value, list | tuple):
+        return repr(list(value)).replace("'", '"')
+    return type(value).__name__.lower()  # an object of the caller's, by a name to be filled in
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

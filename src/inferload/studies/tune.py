@@ -1,0 +1,407 @@
+"""Tuning: the configuration that makes the most of a model, found by successive halving.
+
+Many short runs favour the lucky one among them. So what is left is measured anew in the end, in
+turn with the default, and its margin comes from these runs alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.limits import judged_limits
+from inferload.options import check_positive
+from inferload.pairs import FEWEST_PAIRS
+from inferload.records import RunWarning
+from inferload.studies.compare import ComparePlan, figures_text, run_pairs
+from inferload.studies.halving import ETA, blocks_of, is_within, rank_of, rounds_of
+from inferload.studies.records import Settings, StudyRun
+from inferload.studies.settings import check_settings
+from inferload.studies.snippet import code_of, command_of
+from inferload.studies.tune_records import Confirmation, Trial, Tuning
+from inferload.units import duration_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.crew import Observer
+    from inferload.limits import Judgement, Limit
+    from inferload.records import RunResult
+    from inferload.run_options import RunOptions
+    from inferload.studies.records import Comparison
+    from inferload.studies.settings import Bench, StudyObserver
+
+MOST_CONFIRMATIONS = 3
+FULL_S = 30.0
+REFUSED = "refused"
+DEFAULT_IS_BEST = "it is what a run does by itself"
+# Of fewer calls a run says little.
+FEWEST_CALLS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunePlan:
+    """What is tried, and for how long a configuration is measured in full.
+
+    Raises:
+        PlanError: naming what cannot be run.
+    """
+
+    target: str
+    asked: dict[str, Any]
+    options: RunOptions
+    candidates: tuple[Settings, ...]
+    limits: tuple[Limit, ...] = ()
+    full_s: float = FULL_S
+    #: The model and its inputs as they are written in the code that comes out.
+    words: tuple[str, ...] = ("model", "inputs")
+    #: Whether ``asked`` are flags of the command line.
+    is_named: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive("duration_s", self.full_s, at_least=0.1, at_most=86_400.0)
+        for one in self.candidates:
+            check_settings(self.options, one)
+        if len(self.candidates) < 2:
+            raise PlanError(
+                "tuning needs two configurations or more, and there is one "
+                f"({', '.join(map(str, self.candidates))}): give more values, such as "
+                "--forms eager,script"
+            )
+
+    @property
+    def default(self) -> Settings:
+        """What a run does that is asked for nothing."""
+        return Settings(callers=self.options.load.callers)
+
+    def for_(self, duration_s: float) -> RunOptions:
+        """Options of a run of so many seconds."""
+        records = any(one.figure == "errors" for one in self.limits)
+        return replace(
+            self.options,
+            calls=None,
+            precision=None,
+            time_limit_s=None,
+            duration_s=duration_s,
+            on_error="record" if records else self.options.on_error,
+        )
+
+    def is_default(self, settings: Settings, environment: dict[str, Any]) -> bool:
+        """Whether settings are what a run does by itself."""
+        threads = self.options.threads_per_call or environment.get("torch_intra_op_threads")
+        own = replace(settings, form=None) if settings.form == "eager" else settings
+        return own == replace(self.default, threads_per_call=threads)
+
+
+def run_tune(
+    plan: TunePlan,
+    bench: Bench,
+    observer: StudyObserver,
+    *,
+    done: Tuning | None = None,
+    keep: Callable[[Tuning], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Tuning:
+    """Tune; ``keep`` is given what there is so far, and what is ``done`` is not made again.
+
+    A candidate that fails falls out; so do all of a form that cannot be made.
+
+    Raises:
+        InferloadError: nothing could be run; what the first failed with.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    tuner = _Tuner(plan, bench, observer, done=done, keep=keep, clock=clock)
+    try:
+        tuner.halve()
+        tuner.confirm()
+    except KeyboardInterrupt as interrupt:
+        study = tuner.so_far("interrupted")
+        keep(study)
+        raise StudyInterrupted(
+            f"interrupted after {len(tuner.trials)} runs", study=study
+        ) from interrupt
+    study = tuner.so_far("complete")
+    keep(study)
+    return study
+
+
+class _Tuner:
+    def __init__(
+        self,
+        plan: TunePlan,
+        bench: Bench,
+        observer: StudyObserver,
+        *,
+        done: Tuning | None,
+        keep: Callable[[Tuning], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._plan, self._bench, self._observer = plan, bench, observer
+        self._keep, self._clock, self._began = keep, clock, clock()
+        self._rounds = rounds_of(len(plan.candidates), plan.full_s)
+        self._spent_s = 0.0 if done is None else done.took_s
+        self._environment = {} if done is None else done.environment
+        self._first_error: InferloadError | None = None
+        self._done = [] if done is None else list(done.trials)
+        self._best: Settings | None = None
+        self._reason = ""
+        self.trials: list[Trial] = []
+        self.confirmations = [] if done is None else list(done.confirmations)
+
+    # ---- rounds ----
+
+    def halve(self) -> None:
+        """Measure all briefly, the best of them longer, until one is left."""
+        left = list(self._plan.candidates)
+        for place, (_, duration_s) in enumerate(self._rounds):
+            blocks = blocks_of(duration_s)
+            generator = np.random.default_rng([self._plan.options.seed, place])
+            order = [one for _ in range(blocks) for one in generator.permutation(len(left))]
+            began = self._clock()
+            for number, which in enumerate(order):
+                self._try(place, number, len(order), left[which], duration_s / blocks, began)
+            good = self._ranked(place)
+            if not good:
+                raise self._first_error or InferloadError("no configuration could be run")
+            left = [one.run.settings for one in good[: -(-len(left) // ETA)]]
+
+    def _try(
+        self, place: int, number: int, count: int, settings: Settings, full_s: float, began: float
+    ) -> None:
+        if self._done:  # made before an interruption, in this order
+            self.trials.append(self._done.pop(0))
+            return
+        failed = self._unmakeable(settings)
+        if failed is not None:
+            run = StudyRun.of(settings, None, block=place, failure=failed)
+            self.trials.append(Trial(round=place, run=replace(run, status=REFUSED)))
+            return
+        self._observer.begins(
+            f"round {place + 1} of {len(self._rounds)}, run {number + 1} of {count}"
+            f"{self._left_text(place, number, count, began)}: {settings}"
+        )
+        judgements: tuple[Judgement, ...] = ()
+        try:
+            result = self._bench.run(settings, self._plan.for_(full_s), self._observer)
+            run = StudyRun.of(settings, result, block=place)
+            judgements = self._judged(result)
+            self._environment = self._environment or result.environment
+            self._observer.found(f"{settings}: {figures_text(result.summary)}")
+        except InferloadError as error:
+            self._first_error = self._first_error or error
+            partial = getattr(error, "result", None)
+            run = StudyRun.of(settings, partial, block=place, failure=str(error))
+            if isinstance(error, PlanError):
+                run = replace(run, status=REFUSED)
+            self._observer.found(f"{settings}: {error}")
+        self.trials.append(Trial(round=place, run=run, judgements=judgements))
+        if any(one.run.failure is None for one in self.trials):
+            self._keep(self.so_far("interrupted"))
+
+    def _unmakeable(self, settings: Settings) -> str | None:
+        """Why a form cannot be had, if that is known from another candidate of it."""
+        for one in self.trials:
+            same = (one.run.settings.form, one.run.settings.batch_size) == (
+                settings.form, settings.batch_size,
+            )  # fmt: skip
+            if same and one.run.status == REFUSED:
+                return one.run.failure
+        return None
+
+    def _judged(self, result: RunResult) -> tuple[Judgement, ...]:
+        summary = result.summary
+        return judged_limits(
+            result.log, self._plan.limits, summary.from_s, summary.unfinished_calls
+        )
+
+    def _left_text(self, place: int, number: int, count: int, began: float) -> str:
+        """About how long it still takes: runs as they are known so far, and the pairs."""
+        if not number:
+            return ""
+        own_s = (self._clock() - began) / number
+        duration_s = self._rounds[place][1]
+        extra_s = max(own_s - duration_s / blocks_of(duration_s), 0.0)
+        later = sum(n * (s + extra_s) for n, s in self._rounds[place + 1 :])
+        left_s = own_s * (count - number) + later + 2 * self._plan.full_s + 20 * extra_s
+        return f", about {duration_text(left_s)} left"
+
+    def _ranked(self, place: int) -> list[Trial]:
+        """The middle run of each candidate that came to the end of a round, the best first."""
+        runs: dict[Settings, list[Trial]] = {}
+        for one in self.trials:
+            if one.round == place:
+                runs.setdefault(one.run.settings, []).append(one)
+        whole = [own for own in runs.values() if all(one.run.failure is None for one in own)]
+        return sorted((sorted(own, key=_rank)[len(own) // 2] for own in whole), key=_rank)
+
+    # ---- what is left ----
+
+    def confirm(self) -> None:
+        """Run what is left in turn with the default; where it breaks a limit, the next."""
+        for _ in range(MOST_CONFIRMATIONS):
+            made = [one for one in self.confirmations if one.margin.status == "complete"]
+            tried = {one.settings for one in made}
+            following = [one for one in self._order() if one.run.settings not in tried]
+            good = [one.settings for one in made if _keeps(one)]
+            if good:
+                self._best = good[-1]
+                return
+            if not following or not is_within(following[0].judgements):
+                break
+            settings = following[0].run.settings
+            if self._plan.is_default(settings, self._environment):
+                self._best, self._reason = settings, DEFAULT_IS_BEST
+                return
+            self._pairs(settings)
+            if _keeps(self.confirmations[-1]):
+                self._best = settings
+                return
+        self._reason = self._why_none()
+
+    def _order(self) -> list[Trial]:
+        """The latest trial of each candidate: those within the limits first, then those that came
+        farther, then by rank.
+        """  # noqa: D205 - the sentence is too long for a line
+        latest: dict[Settings, Trial] = {}
+        for place in range(len(self._rounds)):
+            latest |= {one.run.settings: one for one in self._ranked(place)}
+        return sorted(
+            latest.values(), key=lambda one: (not is_within(one.judgements), -one.round, _rank(one))
+        )
+
+    def _pairs(self, settings: Settings) -> None:
+        plan = self._plan
+        half_made = [
+            one
+            for one in self.confirmations
+            if one.settings == settings and one.margin.status != "complete"
+        ]
+        done = half_made[-1] if half_made else None
+        self.confirmations = [one for one in self.confirmations if one is not done]
+        judged = [] if done is None else list(done.judgements)
+        ours = _Judging(self._bench, lambda result: judged.append(self._judged(result)))
+
+        def keep(margin: Comparison) -> None:
+            mine = Confirmation(settings=settings, margin=margin, judgements=tuple(judged))
+            self.confirmations = [one for one in self.confirmations if one.settings != settings] + [
+                mine
+            ]
+            self._keep(self.so_far("interrupted"))
+
+        pairs = ComparePlan(
+            a=f"default ({plan.default})",
+            b=str(settings),
+            asked={},
+            options=plan.for_(max(plan.full_s / FEWEST_PAIRS, 0.1)),
+            pairs=FEWEST_PAIRS,
+            settings={"a": plan.default, "b": settings},
+        )
+        try:
+            run_pairs(
+                pairs,
+                {"a": self._bench, "b": ours},
+                self._observer,
+                outputs=lambda: (True, "compared when the form was made"),
+                done=None if done is None else done.margin,
+                keep=keep,
+                clock=self._clock,
+            )
+        except StudyInterrupted as interrupt:
+            raise KeyboardInterrupt from interrupt
+
+    def _why_none(self) -> str:
+        order = self._order()
+        limits = " and ".join(map(str, self._plan.limits))
+        if not order or is_within(order[0].judgements):
+            return f"what seemed to keep {limits} did not when it was run again"
+        nearest = order[0]
+        figures = ", ".join(
+            f"{one.limit.name} {'-' if one.value is None else one.limit.text_of(one.value)}"
+            for one in nearest.judgements
+        )
+        return f"none keeps {limits}; nearest is {nearest.run.settings}: {figures}"
+
+    # ---- what it comes to ----
+
+    def so_far(self, status: str) -> Tuning:
+        """What is known now."""
+        plan, best = self._plan, self._best
+        return Tuning(
+            target=plan.target,
+            asked=plan.asked,
+            status=status,
+            limits=plan.limits,
+            default=plan.default,
+            candidates=plan.candidates,
+            rounds=self._rounds,
+            trials=tuple(self.trials),
+            best=best,
+            reason=self._reason,
+            confirmations=tuple(self.confirmations),
+            command="" if best is None or not plan.is_named else command_of(best, plan.asked),
+            code=""
+            if best is None
+            else code_of(
+                best,
+                plan.options,
+                plan.words,
+                of_command_line=plan.is_named,
+                autocast=plan.asked.get("autocast"),
+            ),
+            took_s=self._spent_s + self._clock() - self._began,
+            warnings=self._warnings(),
+            environment=self._environment,
+        )
+
+    def _warnings(self) -> tuple[RunWarning, ...]:
+        found = [] if not self.confirmations else list(self.confirmations[-1].margin.warnings)
+        counts = [
+            one.run.summary.completed_calls for one in self.trials if one.run.summary is not None
+        ]
+        few = [count for count in counts if count < FEWEST_CALLS]
+        if few:
+            found.append(
+                RunWarning(
+                    code="few-calls",
+                    message=f"{len(few)} of {len(counts)} runs made fewer than {FEWEST_CALLS} "
+                    "calls, so that chance decided which configurations went on",
+                    hint=f"a longer --duration (now {duration_text(self._plan.full_s)})",
+                )
+            )
+        return tuple(found)
+
+
+class _Judging:
+    """A bench that shows the results of its runs."""
+
+    def __init__(self, bench: Bench, show: Callable[[RunResult], None]) -> None:
+        self._bench, self._show = bench, show
+
+    def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        result = self._bench.run(settings, options, observer)
+        self._show(result)
+        return result
+
+
+def _rank(trial: Trial) -> tuple[float, float]:
+    summary = trial.run.summary
+    rate = 0.0 if summary is None else summary.throughput_items_per_s.value
+    return rank_of(rate, trial.judgements)
+
+
+def _keeps(one: Confirmation) -> bool:
+    """Whether the median run of a configuration is within each limit."""
+    for own in zip(*one.judgements, strict=True):
+        values = sorted(math.inf if j.value is None else j.value for j in own)
+        limit = own[0].limit
+        middle = values[
+            (len(values) - 1) // 2 if limit.figure == "throughput" else len(values) // 2
+        ]
+        if (middle < limit.bound) if limit.figure == "throughput" else (middle > limit.bound):
+            return False
+    return True

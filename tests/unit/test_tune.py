@@ -1,0 +1,328 @@
+"""Which configurations are tried, which one is found, and what is left of failures and limits."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from queueing import log_of, result_of
+from rich.console import Console
+
+import inferload as il
+from inferload.distribution import Estimate
+from inferload.limits import Limit
+from inferload.report.studies import study_report
+from inferload.run_options import RunOptions
+from inferload.studies.candidates import candidates, forms_of
+from inferload.studies.files import load_study, save_study
+from inferload.studies.halving import rounds_of
+from inferload.studies.records import Settings
+from inferload.studies.resuming import Keeper
+from inferload.studies.tune import TunePlan, run_tune
+
+FORMS = (None, "script", "aoti")
+ASKED = {"model": "m.py"}
+
+
+def fast_log(latency_s: float, calls: int = 40):
+    began = np.arange(calls) * latency_s
+    return log_of(began, began, began + latency_s)
+
+
+class Bench:
+    """Results with a rate of their settings, off by chance as short runs are; in counted time."""
+
+    def __init__(self, rate, *, noise=0.0, fails=lambda _: None, latency_s=lambda _: 0.01, seed=0):
+        self.rate, self.noise, self.fails, self.latency_s = rate, noise, fails, latency_s
+        self.generator = np.random.default_rng(seed)
+        self.made: list[Settings] = []
+        self.now = 0.0
+
+    def clock(self) -> float:
+        return self.now
+
+    def run(self, settings, options, observer) -> il.RunResult:
+        self.made.append(settings)
+        if (error := self.fails(settings)) is not None:
+            raise error
+        self.now += options.duration_s
+        off = self.noise / math.sqrt(options.duration_s) * self.generator.standard_normal()
+        value = self.rate(settings) * math.exp(off)
+        result = result_of(fast_log(self.latency_s(settings)))
+        rate = Estimate(value=value, low=0.9 * value, high=1.1 * value, method="made up")
+        result.summary = replace(
+            result.summary, throughput_calls_per_s=rate, throughput_items_per_s=rate
+        )
+        result.environment = {"torch_intra_op_threads": 2, "usable_cores": 2, "cores": 2}
+        return result
+
+
+class Quiet:
+    def stage(self, text):
+        pass
+
+    progress = begins = found = stage
+
+
+def plan(cores=2, forms=FORMS, full_s=27.0, **options) -> TunePlan:
+    return TunePlan(
+        target="m.py",
+        asked=ASKED,
+        options=RunOptions(duration_s=1.0, warmup="auto"),
+        candidates=candidates({"form": forms}, cores, all_sizes=True, nodes=2),
+        full_s=full_s,
+        words=('"m.py"',),
+        is_named=True,
+        **options,
+    )
+
+
+def tuned(made: TunePlan, bench: Bench, **more) -> il.Tuning:
+    return run_tune(made, bench, Quiet(), clock=bench.clock, **more)
+
+
+def drawn(study, width=80) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(study_report(study))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    return " ".join(text.split())
+
+
+def rate(settings: Settings) -> float:
+    """Callers and threads that share cores well, best as a package with two callers."""
+    form = {None: 1.0, "script": 1.3, "aoti": 1.6}[settings.form]
+    threads = settings.threads_per_call or 2  # what a run does that is not told
+    cores = settings.callers * (settings.processes or 1) * threads
+    lost = 0.97 ** (settings.callers - 1) * 0.95 ** ((settings.processes or 1) - 1)
+    return 100 * form * cores * lost * 0.8 ** (threads - 1)
+
+
+# ---- candidates ----
+
+
+def test_what_is_tried_fits_the_cores():
+    found = candidates({}, 4, all_sizes=True)
+    sizes = [(s.callers, s.processes or 1, s.threads_per_call) for s in found]
+    assert all(math.prod(one) <= 4 for one in sizes)
+    assert len(sizes) == len(set(sizes)) == 10
+    # what leaves half of the cores idle makes fewer calls than the same with more callers
+    full = candidates({}, 4, all_sizes=False)
+    assert {math.prod((s.callers, s.processes or 1, s.threads_per_call)) for s in full} == {4}
+
+
+def test_processes_are_tried_where_they_have_something_of_their_own():
+    def forms(**more):
+        found = candidates({"form": FORMS, **more}, 2, all_sizes=True, nodes=1)
+        return {one.form for one in found if one.processes == 2}
+
+    assert forms() == {None}  # the others have no GIL to be free of
+    assert forms(processes=(1, 2)) == set(FORMS)
+    found = candidates({"form": FORMS}, 2, all_sizes=True, nodes=2)
+    assert {one.form for one in found if one.processes == 2} == set(FORMS)
+
+
+def test_values_that_are_given_are_all_that_is_tried():
+    found = candidates(
+        {"callers": (3,), "threads_per_call": (1,), "processes": (1,), "batch_size": (1, 8)},
+        4,
+        all_sizes=False,
+    )
+    assert found == tuple(
+        Settings(callers=3, threads_per_call=1, batch_size=size) for size in (1, 8)
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "cores", "says"),
+    [
+        ({"callers": (8,)}, 2, r"no combination of callers 8 fits 2 cores: give smaller values"),
+        ({"callers": (0,)}, 2, "callers is 0"),
+        ({}, 0, "cores is 0"),
+        ({"callers": tuple(range(1, 900)), "form": FORMS}, 10_000, "are too many"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(axes, cores, says):
+    with pytest.raises(il.PlanError, match=says):
+        candidates(axes, cores, all_sizes=True)
+
+
+def test_a_file_has_its_form_already():
+    assert forms_of("m.pt2", on_device=False) == (None,)
+    assert "cudagraph" in forms_of("m.py:model", on_device=True)
+    assert "cudagraph" not in forms_of("m.py:model", on_device=False)
+
+
+def test_one_configuration_is_no_choice():
+    with pytest.raises(il.PlanError, match="two configurations or more, and there is one"):
+        plan(cores=1, forms=("script",))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 10, 27, 300])
+def test_every_round_takes_about_as_long_and_the_best_is_measured_in_full(count):
+    rounds = rounds_of(count, 81.0)
+    assert rounds[0][0] == count
+    assert rounds[-1][1] == pytest.approx(27)
+    assert all(b[0] == math.ceil(a[0] / 3) for a, b in itertools.pairwise(rounds))
+    whole = sum(n * s for n, s in rounds)
+    assert whole <= count * 81 * 0.7
+
+
+# ---- what is found ----
+
+
+@pytest.mark.parametrize(("cores", "noise_of_a_second"), [(2, 0.05), (8, 0.03)])
+def test_the_best_is_found_in_a_third_of_the_time_of_the_grid(cores, noise_of_a_second):
+    near = 0
+    for seed in range(100):
+        made = plan(cores=cores)
+        bench = Bench(rate, noise=noise_of_a_second, seed=seed)
+        found = tuned(made, bench)
+        near += rate(found.best) >= 0.97 * max(map(rate, made.candidates))
+        assert bench.now <= len(made.candidates) * made.full_s / 3
+    assert near >= 95
+
+
+def test_the_margin_comes_from_pairs_alone():
+    bench = Bench(rate, noise=0.02)
+    found = tuned(plan(), bench)
+    assert found.best == Settings(callers=2, threads_per_call=1, form="aoti")
+    (throughput, *_) = found.margin.differences
+    true = rate(found.best) / rate(Settings(callers=1))
+    assert throughput.low < true * 1.01
+    assert throughput.high > true * 0.99
+    assert throughput.pairs == 10
+    assert found.margin.sides[:4] == ("a", "b", "b", "a")
+    assert [one.settings for one in found.margin.runs[:2]] == [Settings(callers=1), found.best]
+    # each of the ten runs lasts a tenth of a measurement in full
+    assert bench.made[-20:].count(found.best) == 10
+
+
+@pytest.mark.parametrize("form", [None, "eager"])
+def test_where_the_default_is_best_it_is_said_and_nothing_is_compared(form):
+    default = Settings(callers=1, threads_per_call=2, form=form)
+    bench = Bench(lambda s: 100.0 if s == default else 50.0)
+    found = tuned(plan(forms=(form, "script")), bench)
+    assert found.best == default
+    assert found.margin is None
+    assert "it is what a run does by itself" in drawn(found)
+
+
+def test_a_form_that_cannot_be_made_is_tried_once_and_a_crash_takes_one_candidate():
+    def fails(settings):
+        if settings.form == "script":
+            return il.PlanError("it cannot be scripted")
+        if settings.form == "aoti" and settings.processes == 2:
+            return il.TargetCrashed("was ended by SIGSEGV")
+        return None
+
+    bench = Bench(rate, fails=fails)
+    found = tuned(plan(), bench)
+    assert [one.form for one in bench.made].count("script") == 1
+    assert found.best == Settings(callers=2, threads_per_call=1, form="aoti")
+    text = drawn(found)
+    assert "not run: script: it cannot be scripted" in text
+    assert "not run: aoti: was ended by SIGSEGV" in text
+
+
+def test_where_nothing_runs_the_first_failure_is_raised():
+    bench = Bench(rate, fails=lambda _: il.CallError("worn out"))
+    with pytest.raises(il.CallError, match="worn out"):
+        tuned(plan(), bench)
+
+
+# ---- limits ----
+
+
+def test_limits_come_before_throughput():
+    # two callers make more, and each call takes 30 ms
+    limits = (Limit.from_text("p50<=20ms"),)
+    bench = Bench(rate, latency_s=lambda s: 0.03 if s.callers == 2 else 0.01)
+    found = tuned(plan(limits=limits), bench)
+    assert found.best == Settings(callers=1, processes=2, threads_per_call=1, form="aoti")
+    assert "within it in 10 of 10 runs" in drawn(found)
+
+
+def test_what_breaks_a_limit_when_it_is_run_again_is_not_the_answer():
+    limits = (Limit.from_text("p50<=20ms"),)
+    runs: list[Settings] = []
+
+    def latency_s(settings):
+        runs.append(settings)
+        lucky = runs.count(settings) <= 7  # once in the first round, three times in two others
+        return 0.01 if lucky or settings.callers == 1 else 0.03
+
+    found = tuned(plan(limits=limits), Bench(rate, latency_s=latency_s))
+    assert found.best == Settings(callers=1, processes=2, threads_per_call=1, form="aoti")
+    assert [one.settings.callers for one in found.confirmations] == [2, 1]
+
+
+def test_where_none_keeps_a_limit_the_nearest_is_named():
+    limits = (Limit.from_text("p50<=5ms"),)
+    found = tuned(plan(limits=limits), Bench(rate, latency_s=lambda s: 0.01 * s.callers))
+    assert found.best is None
+    assert found.confirmations == ()
+    assert "none keeps p50 <= 5.00 ms; nearest is 1 caller" in drawn(found)
+    assert "p50 10.0 ms" in drawn(found)
+
+
+# ---- kept, shown, gone on with ----
+
+
+def test_one_that_was_interrupted_goes_on_where_it_was(tmp_path):
+    whole = tuned(plan(), Bench(rate))
+    for at in (1, 7, 13, 20, 30):
+        path = tmp_path / f"t{at}.json"
+        bench = Bench(rate)
+        bench.fails = lambda _, bench=bench, at=at: (
+            KeyboardInterrupt() if len(bench.made) == at else None
+        )
+        keeper = Keeper(path, il.Tuning, ASKED)
+        with pytest.raises(il.StudyInterrupted) as raised:
+            tuned(plan(), bench, keep=keeper.keep)
+        assert raised.value.study.status == "interrupted"
+        drawn(raised.value.study)
+        again = Bench(rate)
+        keeper = Keeper(path, il.Tuning, ASKED)
+        found = tuned(plan(), again, done=keeper.done, keep=keeper.keep)
+        assert len(again.made) + len(bench.made) - 1 == len(whole.trials) + 20
+        assert found.best == whole.best
+        assert [one.run.settings for one in found.trials] == [
+            one.run.settings for one in whole.trials
+        ]
+
+
+def test_what_is_saved_is_what_is_read_and_drawn(tmp_path):
+    found = tuned(plan(limits=(Limit.from_text("p99<=20ms"),)), Bench(rate, noise=0.02))
+    save_study(found, tmp_path / "t.json")
+    again = load_study(tmp_path / "t.json")
+    assert again == found
+    assert drawn(again) == drawn(found)
+    text = drawn(found, 120)
+    assert "best: 2 callers, 1 thread a call, form aoti" in text
+    assert "inferload run m.py --callers 2 --threads-per-call 1 --form aoti" in text
+    assert "--batch-sizes 1,4,16 tries others" in text
+
+
+def test_runs_of_few_calls_are_told(monkeypatch):
+    monkeypatch.setitem(globals(), "fast_log", lambda s: log_of(*[np.ones(3)] * 2, np.ones(3) + s))
+    found = tuned(plan(), Bench(rate))
+    assert "made fewer than 10 calls" in drawn(found)
+
+
+def test_the_code_sets_what_was_found(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(il, "run", lambda *args, **options: asked.update(options, args=args))
+    found = tuned(plan(), Bench(lambda s: 200.0 if s.processes == 2 else 100.0))
+    code = compile(found.code, "snippet.py", "exec")
+    exec(code, {"__name__": "__main__"})  # noqa: S102 - it is ours
+    assert asked["args"] == ("m.py",)
+    assert asked["load"] == il.ClosedLoop(callers=1)
+    assert {name: asked.get(name) for name in ("processes", "threads_per_call", "form")} == {
+        "processes": 2, "threads_per_call": 1, "form": found.best.form,
+    }  # fmt: skip
+    assert "torch.inference_mode()" in found.code
