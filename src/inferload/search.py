@@ -200,7 +200,8 @@ def tune(
         batch_sizes: the inputs stacked to so many items, to try; as they are if not given.
         cores: how many cores callers x threads x processes may take; those of the machine if not
             given.
-        duration_s: how long a configuration is measured in full, as the best one is in the end.
+        duration_s: how long a configuration would be measured in full: rounds take a third, a ninth
+            and so on of it for each, and the pairs with the default take so long in all.
         save: where to write the study after every run; one that was interrupted goes on.
         observer: is told of stages and progress.
         options: further options of :func:`inferload.run`, such as ``executor`` and ``device``.

@@ -67,7 +67,8 @@ def tune_command(
         str,
         typer.Option(
             metavar="TIME",
-            help="How long a configuration is measured in full, as the best one is in the end.",
+            help="How long a configuration would be measured in full: the first round takes a "
+            "fraction of it for each, and the pairs with the default take so long in all.",
         ),
     ] = DEFAULT_DURATION,
     warmup: flags.Warmup = None,
@@ -168,6 +169,8 @@ def _with_defaults(asked: Asked, axes: dict[str, tuple[Any, ...]]) -> dict[str, 
 
 
 def _words(asked: Asked) -> tuple[str, ...]:
+    if asked.members:  # a run file is of the command line alone
+        return ()
     model = f'"{asked.model}"'
     if not asked.inputs:
         return (model,)

@@ -75,11 +75,13 @@ def _notes(found: Comparison) -> list[str]:
     else:
         lines.append("A and B are geometric means over the runs of each; B / A is of the pairs.")
     for one in found.differences:
-        claimed = one.verdict != "no difference found"
-        if one.p_signed_rank is not None and (one.p_signed_rank <= SIGNED_RANK) != claimed:
+        if one.p_signed_rank is None or one.low is None or one.high is None:
+            continue
+        excludes = not one.low <= 1 <= one.high
+        if (one.p_signed_rank <= SIGNED_RANK) != excludes:
             lines.append(
                 f"{_name(one.figure)}: by signed ranks (Wilcoxon, p = {one.p_signed_rank:.2g}) "
-                + ("this could be chance" if claimed else "there may be a difference")
+                + ("this could be chance" if excludes else "there may be a difference")
                 + "; a run that was disturbed moves the interval more. More pairs help."
             )
     lines += [

@@ -65,7 +65,7 @@ def _answer(found: Tuning) -> list[RenderableType]:
         lines.append(Text(_margin_text(throughput)))
         if others:
             lines.append(Text("response time: " + ", ".join(map(_short, others))))
-        if throughput.verdict != "faster":
+        if throughput.verdict != "faster" and not found.limits:
             lines.append(Text("nothing that was tried makes more than the default", style="bold"))
         lines.append(
             Text(

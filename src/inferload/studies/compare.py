@@ -148,10 +148,11 @@ def check_alike(runs: Sequence[StudyRun]) -> None:
     Raises:
         PlanError: saying what differs.
     """
-    given = {None if one.spec is None else one.spec.inputs for one in runs[:2]}
+    specs = [one.spec for one in runs[:2] if one.spec is not None]
     batched = any(one.settings.batch_size is not None for one in runs[:2])
-    if len(given) > 1 and not batched:
-        first, second = (" and ".join(one or ()) or "none" for one in list(given)[:2])
+    given = [", ".join(one.inputs) for one in specs]
+    if len(set(given)) > 1 and not batched:
+        first, second = given
         raise PlanError(
             f"A and B are called with different inputs ({first}; {second}): give the same to both"
         )

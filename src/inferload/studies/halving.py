@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ETA = 3
 # Runs shorter than this say little of anything.
 SHORTEST_S = 0.2
-BLOCKS, SHORTEST_OF_A_BLOCK_S = 3, 1.0
+BLOCKS, SHORTEST_OF_A_BLOCK_S = 3, 2.0
 
 
 def rounds_of(count: int, full_s: float) -> tuple[tuple[int, float], ...]:

@@ -164,7 +164,8 @@ def sweep_of(
     points = [_point([one for one in runs if one.settings == p], p, cores) for p in plan.points]
     best = max((_per_core(one) or 0.0 for one in points), default=0.0)
     points = [_with_efficiency(one, best) for one in points]
-    usl, no_usl = _usl(plan, runs)
+    # its bootstrap takes a second, and it is asked for after every run
+    usl, no_usl = _usl(plan, runs) if status == "complete" else (None, None)
     drift = _drift([one for one in runs if one.failure is None], plan.blocks)
     warnings = []
     if drift is not None and abs(drift) > DRIFT_FRACTION:

@@ -46,7 +46,7 @@ FEWEST_CALLS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TunePlan:
-    """What is tried, and for how long a configuration is measured in full.
+    """What is tried, and for how long a configuration would be measured in full.
 
     Raises:
         PlanError: naming what cannot be run.
@@ -169,6 +169,8 @@ class _Tuner:
             if not good:
                 raise self._first_error or InferloadError("no configuration could be run")
             left = [one.run.settings for one in good[: -(-len(left) // ETA)]]
+        self.trials += self._done  # what failed as it was confirmed
+        self._done = []
 
     def _try(
         self, place: int, number: int, count: int, settings: Settings, full_s: float, began: float
@@ -227,7 +229,7 @@ class _Tuner:
         duration_s = self._rounds[place][1]
         extra_s = max(own_s - duration_s / blocks_of(duration_s), 0.0)
         later = sum(n * (s + extra_s) for n, s in self._rounds[place + 1 :])
-        left_s = own_s * (count - number) + later + 2 * self._plan.full_s + 20 * extra_s
+        left_s = own_s * (count - number) + later + self._plan.full_s + 2 * FEWEST_PAIRS * extra_s
         return f", about {duration_text(left_s)} left"
 
     def _ranked(self, place: int) -> list[Trial]:
@@ -257,10 +259,15 @@ class _Tuner:
             if self._plan.is_default(settings, self._environment):
                 self._best, self._reason = settings, DEFAULT_IS_BEST
                 return
-            self._pairs(settings)
-            if _keeps(self.confirmations[-1]):
-                self._best = settings
-                return
+            try:
+                self._pairs(settings)
+            except InferloadError as error:
+                if str(error).startswith("A, "):  # that of the default
+                    self._best, self._reason = settings, f"it has no margin: {error}"
+                    return
+                run = StudyRun.of(settings, None, block=len(self._rounds) - 1, failure=str(error))
+                self.trials.append(Trial(round=len(self._rounds) - 1, run=run))
+                self._observer.found(str(error))
         self._reason = self._why_none()
 
     def _order(self) -> list[Trial]:
@@ -297,7 +304,7 @@ class _Tuner:
             a=f"default ({plan.default})",
             b=str(settings),
             asked={},
-            options=plan.for_(max(plan.full_s / FEWEST_PAIRS, 0.1)),
+            options=plan.for_(max(plan.full_s / (2 * FEWEST_PAIRS), 0.1)),
             pairs=FEWEST_PAIRS,
             settings={"a": plan.default, "b": settings},
         )
@@ -345,7 +352,7 @@ class _Tuner:
             confirmations=tuple(self.confirmations),
             command="" if best is None or not plan.is_named else command_of(best, plan.asked),
             code=""
-            if best is None
+            if best is None or not plan.words
             else code_of(
                 best,
                 plan.options,

@@ -1,0 +1,36 @@
+"""Files of studies that an earlier inferload of this schema version wrote are still read."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import inferload as il
+from inferload.report.studies import study_report
+from inferload.studies.files import save_study
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("sweep", il.Sweep, "most: 190 calls/s with 2 callers"),
+        ("search", il.MaxRate, "100 calls/s keep p90 <= 15.0 ms"),
+        ("comparison", il.Comparison, "gate p50 +5%: crossed"),
+        ("tuning", il.Tuning, "best: 2 callers, 1 thread a call, form aoti"),
+    ],
+)
+def test_studies_of_version_1_are_read_drawn_and_written_as_they_were(tmp_path, name, kind, says):
+    path = GOLDEN / f"{name}_v1.json"
+    study = il.load_study(path)
+    assert isinstance(study, kind)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(study_report(study))
+    assert says in console.export_text()
+    save_study(study, tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(path.read_text())
