@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -434,6 +435,21 @@ def test_models_of_their_own_processes_are_compared():
     assert found.outputs.startswith("differ on input 0, by up to")
 
 
+def test_two_forms_of_one_model_are_compared():
+    found = il.compare(
+        models.mlp(),
+        inputs=[torch.randn(2, 8)],
+        forms=("eager", "script"),
+        calls=20,
+        executor=ThreadsExecutor(),
+    )
+    assert [one.spec.form for one in found.runs[:4]] == ["eager", "script", "script", "eager"]
+    assert found.outputs == "the same on 1 input"
+    for forms in (("eager",), ("eager", "eager")):
+        with pytest.raises(il.PlanError, match="are not two"):
+            il.compare(models.mlp(), inputs=[torch.randn(2, 8)], forms=forms)
+
+
 def test_two_results_on_the_command_line(folder: Path):
     for name in ("a", "b"):
         done = inferload("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
@@ -467,6 +483,31 @@ def test_two_results_on_the_command_line(folder: Path):
 def git(*words: str, cwd: Path) -> None:
     settings = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
     subprocess.run(["git", *settings, *words], cwd=cwd, check=True, capture_output=True)
+
+
+def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Path, monkeypatch):
+    from inferload.cli.revisions import checked_out, commit_of
+
+    git("init", "-q", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("commit", "-q", "-m", "first", cwd=folder)
+    monkeypatch.chdir(folder)
+    with checked_out(".") as tree:
+        assert tree.folder.samefile(folder)
+        tree.check()
+    with checked_out("HEAD") as tree:
+        assert not tree.folder.samefile(folder)
+        assert (tree.folder / "m.py").read_text() == FILE
+        # what was imported from the repository itself is not of that revision
+        module = types.ModuleType("of_the_repository")
+        module.__file__ = str(folder.resolve() / "of_the_repository.py")
+        monkeypatch.setitem(sys.modules, "of_the_repository", module)
+        with pytest.raises(il.PlanError, match="which is the same at any revision"):
+            tree.check()
+    assert commit_of(".") == "."
+    done = inferload("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
+    assert done.returncode == 2
+    assert "are the same revision" in " ".join(done.stderr.split())
 
 
 def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):

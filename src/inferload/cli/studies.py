@@ -33,6 +33,8 @@ def asked_of(context: typer.Context, own: set[str], **more: Any) -> Asked:
         if source is not None and source.name == "COMMANDLINE":
             given.add(name)
     flags = {name: value for name, value in context.params.items() if name not in own}
+    if flags["json"] is not None:
+        flags["json"] = Path(flags["json"])  # some versions of typer keep a text there
     # a study has a process of its own, in which runs without processes stay
     return Asked.from_words(flags | {"isolate": False} | more, given)
 

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.parts import study_header, study_warnings
+from inferload.report.parts import LARGEST_PERCENT, change_text, study_header, study_warnings
 from inferload.studies.comparison import QUANTILES
 from inferload.units import milliseconds_text, rate_text
 
@@ -24,7 +24,6 @@ STYLES = {"faster": "green", "slower": "red"}
 GATES = {"held": "held", "crossed": "crossed, beyond noise"}
 # A chart of so many cells shows each interval, from the worst to the best of all.
 CHART_CELLS = 41
-MOST_SHOWN = 4.0
 
 
 def comparison_report(found: Comparison) -> RenderableType:
@@ -117,7 +116,7 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
         said = f"not certain: {_name(gate.figure)} was not quoted; longer runs have the calls"
     elif what == "open":
         one = mine[0]
-        said = f"not certain: {_change(one.low)} to {_change(one.high)} has parts on both sides"
+        said = f"not certain: {change_text(one.low)} to {change_text(one.high)} has parts on both sides"
     elif what == "crossed" and found.is_of_results:
         said = "crossed, by the two runs' own intervals"
     else:
@@ -131,24 +130,13 @@ def _name(figure: str) -> str:
     return NAMES.get(figure, figure)
 
 
-def _change(ratio: float | None) -> str:
-    """A ratio as a change; as a factor where that reads better.
-
-    >>> _change(1.05), _change(12.0), _change(0.02)
-    ('+5.0%', 'x12', 'x0.02')
-    """
-    if ratio is None:
-        return "-"
-    return f"{ratio - 1:+.1%}" if 1 / MOST_SHOWN < ratio < MOST_SHOWN else f"x{ratio:.3g}"
-
-
 def _chart(found: Comparison) -> list[Text]:
     """A line for each figure: its interval, beside the middle where A and B are equal."""
     known = [one for one in found.differences if one.low is not None and one.high is not None]
     if not known:
         return []
     ends = [abs(math.log(value)) for one in known for value in (one.low, one.high) if value]
-    span = min(max([*ends, math.log(1.02)]), math.log(MOST_SHOWN))
+    span = min(max([*ends, math.log(1.02)]), math.log(LARGEST_PERCENT))
     middle = CHART_CELLS // 2
 
     def cell(ratio: float) -> int:
@@ -166,7 +154,7 @@ def _chart(found: Comparison) -> list[Text]:
         lines.append(
             Text(f"{_name(one.figure):>10}  {''.join(cells)}", style=STYLES.get(one.verdict, ""))
         )
-    left, right = _change(math.exp(-span)), _change(math.exp(span))
+    left, right = change_text(math.exp(-span)), change_text(math.exp(span))
     scale = f"{left}{'equal':^{CHART_CELLS - len(left) - len(right)}}{right}"
     return [*lines, Text(f"{'':>10}  {scale}", style="dim")]
 
@@ -176,7 +164,7 @@ def _verdicts(found: Comparison) -> list[Text]:
     lines = []
     for verdict in ("slower", "faster", "no difference found"):
         names = [
-            f"{_name(one.figure)} {_change(one.ratio)}"
+            f"{_name(one.figure)} {change_text(one.ratio)}"
             for one in found.differences
             if one.verdict == verdict
         ]
@@ -196,9 +184,9 @@ def _table(found: Comparison) -> Table:
             _name(one.figure),
             _value(one, one.a),
             _value(one, one.b),
-            _change(one.ratio),
-            _change(one.low),
-            _change(one.high),
+            change_text(one.ratio),
+            change_text(one.low),
+            change_text(one.high),
             "-" if one.detectable_fraction is None else f"{one.detectable_fraction:.1%}",
             style=STYLES.get(one.verdict),
         )

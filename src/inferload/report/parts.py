@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from inferload.records import RunWarning
 
 
+#: A ratio beyond it, or below its inverse, is told as a factor.
+LARGEST_PERCENT = 4.0
+
+
+def change_text(ratio: float | None) -> str:
+    """A ratio as a change; as a factor where that reads better.
+
+    >>> change_text(1.05), change_text(12.0), change_text(0.02)
+    ('+5.0%', 'x12', 'x0.02')
+    """
+    if ratio is None:
+        return "-"
+    return f"{ratio - 1:+.1%}" if 1 / LARGEST_PERCENT < ratio < LARGEST_PERCENT else f"x{ratio:.3g}"
+
+
 def study_header(rows: dict[str, str], environment: dict[str, Any]) -> Table:
     """What was run, and on what."""
     grid = Table.grid(padding=(0, 2))

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.bars import bar
-from inferload.report.parts import study_header, study_warnings
+from inferload.report.parts import change_text, study_header, study_warnings
 from inferload.studies.halving import is_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
@@ -110,17 +110,17 @@ def _words(settings: Settings) -> str:
 
 
 def _margin_text(one: Difference) -> str:
-    text = f"{rate_text(one.b)}/s, default {rate_text(one.a)}/s: {one.ratio - 1:+.1%}"
+    text = f"{rate_text(one.b)}/s, default {rate_text(one.a)}/s: {change_text(one.ratio)}"
     if one.low is not None and one.high is not None:
-        text += f" ({one.low - 1:+.1%} to {one.high - 1:+.1%})"
+        text += f" ({change_text(one.low)} to {change_text(one.high)})"
     return f"throughput: {text}"
 
 
 def _short(one: Difference) -> str:
     name = _NAMES.get(one.figure, one.figure)
-    text = f"{name} {milliseconds_text(one.b)}, {one.ratio - 1:+.0%}"
+    text = f"{name} {milliseconds_text(one.b)}, {change_text(one.ratio)}"
     if one.low is not None and one.high is not None:
-        text += f" ({one.low - 1:+.0%} to {one.high - 1:+.0%})"
+        text += f" ({change_text(one.low)} to {change_text(one.high)})"
     return text
 
 
