@@ -168,6 +168,12 @@ def test_a_file_that_cannot_be_written_loses_no_study(result, tmp_path):
 
 def test_large_figures_and_two_axes_fit_the_width(result):
     axes = {"callers": (1, 12), "batch_size": (1, 1024)}
+    response = replace(
+        result.summary.response_ms,
+        p50=Estimate(value=0.000123, method=""),
+        p99=Estimate(value=123.4, method=""),
+    )
+    result = replace(result, summary=replace(result.summary, response_ms=response))
     study = run_sweep(plan(axes), Bench(result, lambda *_: 12_345_678.0), Heard())
     text = drawn(study)
     assert "12,345,678" in text

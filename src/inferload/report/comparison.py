@@ -116,7 +116,8 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
         said = f"not certain: {_name(gate.figure)} was not quoted; longer runs have the calls"
     elif what == "open":
         one = mine[0]
-        said = f"not certain: {change_text(one.low)} to {change_text(one.high)} has parts on both sides"
+        between = f"{change_text(one.low)} to {change_text(one.high)}"
+        said = f"not certain: {between} has parts on both sides"
     elif what == "crossed" and found.is_of_results:
         said = "crossed, by the two runs' own intervals"
     else:

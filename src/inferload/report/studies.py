@@ -84,17 +84,19 @@ def _points_table(sweep: Sweep) -> Table:
     items = "batch_size" in varied
     what = "items/s" if items else "calls/s"
     per_core = any(one.efficiency_fraction is not None for one in sweep.points)
-    names = [*(HEADINGS[name] for name in varied), what, "from", "to", "", "p50", "p99"]
+    most = max((_value(_throughput(one)) for one in sweep.points), default=0.0)
+    # what has more columns, or wider ones, has shorter bars, or none
+    cells_of_bar = BAR_CELLS if len(varied) == 1 and most < 1e5 else 4 if most < 1e6 else 0
+    drawn = [""] if cells_of_bar else []
+    names = [*(HEADINGS[name] for name in varied), what, "from", "to", *drawn, "p50", "p99"]
     for name in [*names, *["per core"] * per_core]:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
-    most = max((_value(_throughput(one)) for one in sweep.points), default=0.0)
-    # what has more columns, or wider ones, has shorter bars
-    cells_of_bar = BAR_CELLS if len(varied) == 1 and most < 1e5 else 4
     for one in sweep.points:
         rate = _throughput(one)
         cells = [str(_shown(getattr(one.settings, name))) for name in varied]
         cells += [_rate(rate), _bound(rate, "low"), _bound(rate, "high")]
-        cells += [bar(_value(rate) / most, cells_of_bar) if most else ""]
+        if cells_of_bar:
+            cells.append(bar(_value(rate) / most, cells_of_bar) if most else "")
         cells += [_ms(one.p50_ms), _ms(one.p99_ms)]
         if per_core:
             share = one.efficiency_fraction
