@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
+from inferload.errors import PlanError
 from inferload.limits import Limit, limits_from_texts
 from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop, OpenLoop
@@ -219,6 +220,8 @@ def tune(
         "batch_size": batch_sizes,
     }
     axes = {name: _values(value) for name, value in given.items() if value is not None}
+    for name in {"calls", "precision", "time_limit_s"} & options.keys():
+        raise PlanError(f"{name} is no option of tuning: give duration_s")
     limits = _limits(limit)
     on_device = options.get("device") is not None
     target, own_inputs = target_and_inputs(model, inputs)
@@ -242,7 +245,7 @@ def tune(
         options=options_of(options, ClosedLoop()),
         candidates=candidates(
             tried,
-            cores or max(int(usable_cores()), 1),
+            max(int(usable_cores()), 1) if cores is None else cores,
             all_sizes=bool(limits) or on_device,
             nodes=memory_nodes(),
         ),

@@ -210,7 +210,7 @@ def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
     assert done.returncode == 0, done.stderr
     found = il.load_study(folder / "t.json")
     assert len(found.candidates) == 8 - (memory_nodes() == 1)
-    assert {one.run.settings for one in found.trials} == set(found.candidates)
+    assert {one.run.settings for one in found.trials} == {found.default, *found.candidates}
     best = found.latest(found.best).run.spec
     assert inferload("report", "t.json", cwd=folder).stdout == done.stdout
     (folder / "snippet.py").write_text(
@@ -240,8 +240,8 @@ def test_tuning_in_this_process_keeps_limits():
         cores=2,
         duration_s=1.0,
     )
-    assert found.best in found.candidates
-    assert found.margin is not None
+    assert found.best in {found.default, *found.candidates}
+    assert (found.margin is None) == (found.best == found.default)
     assert "il.run(" in found.code
     assert found.command == ""
 

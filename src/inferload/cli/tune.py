@@ -132,13 +132,14 @@ def tune_command(
         options=replace(asked, duration=duration).options(),
         candidates=candidates(
             _with_defaults(asked, axes),
-            cores or max(int(usable_cores()), 1),
+            max(int(usable_cores()), 1) if cores is None else cores,
             all_sizes=bool(limits) or asked.device is not None,
             nodes=memory_nodes(),
         ),
         limits=limits,
         full_s=full_s,
         words=_words(asked),
+        form=asked.form,
         is_named=True,
     )
     with ChildBench(asked.source()) as bench:

@@ -31,7 +31,7 @@ def tuning_report(found: Tuning) -> RenderableType:
     rounds = ", then ".join(f"{n} for {duration_text(s)}" for n, s in found.rounds)
     runs = f"{count_text(len(found.candidates), 'configuration')} in {duration_text(found.took_s)}"
     if found.status != "complete":
-        runs += f"; {found.status} after {len(found.trials)} runs"
+        runs += f"; {found.status} after {found.runs_made} runs"
     rows = {"target": found.target, "runs": runs, "rounds": f"{rounds} each"}
     if found.limits:
         rows["limits"] = " and ".join(map(str, found.limits))
@@ -54,10 +54,16 @@ def tuning_report(found: Tuning) -> RenderableType:
 def _answer(found: Tuning) -> list[RenderableType]:
     if found.best is None:
         if found.status != "complete":
-            return [Text("interrupted before there was an answer", style="bold")]
+            text = "interrupted before there was an answer"
+            if found.confirmations:
+                text = (
+                    f"interrupted while {found.confirmations[-1].settings} was run in turn with "
+                    "the default"
+                )
+            return [Text(text, style="bold")]
         return [Text(f"no configuration: {found.reason}", style="bold red")]
     trial, margin = found.latest(found.best), found.margin
-    lines: list[RenderableType] = [Text(f"best: {_words(found.best)}", style="bold green")]
+    lines: list[RenderableType] = [Text(f"best: {_words(found, found.best)}", style="bold green")]
     if margin is None:
         lines.append(Text(found.reason))
     elif margin.differences:
@@ -65,8 +71,6 @@ def _answer(found: Tuning) -> list[RenderableType]:
         lines.append(Text(_margin_text(throughput)))
         if others:
             lines.append(Text("response time: " + ", ".join(map(_short, others))))
-        if throughput.verdict != "faster" and not found.limits:
-            lines.append(Text("nothing that was tried makes more than the default", style="bold"))
         lines.append(
             Text(
                 f"Margins come from {throughput.pairs} pairs of runs in turn (A B B A), made for "
@@ -93,10 +97,13 @@ def _limits(found: Tuning, runs: int) -> list[Text]:
         within = sum(is_within([one[which]]) for one in own)
         text = f"{limit}: within it in {within} of {runs} runs"
         if values:
+            quoted = all(one[which].low is not None for one in own)
+            few = "" if quoted or limit.quantile is None else "~"
             text += (
-                f", {limit.name} {limit.text_of(values[len(values) // 2])} in the middle one "
+                f", {limit.name} {few}{limit.text_of(values[len(values) // 2])} in the middle one "
                 f"({limit.text_of(values[0])} to {limit.text_of(values[-1])})"
             )
+            text += "; ~ of too few calls to quote, a longer --duration has them" if few else ""
         lines.append(Text(text))
     return lines
 
@@ -105,12 +112,17 @@ def _judged(value: float | None, limit: Limit) -> str:
     return "-" if value is None else limit.text_of(value)
 
 
-def _words(settings: Settings) -> str:
-    return str(settings) + ("" if settings.form is not None else ", as it is")
+def _words(found: Tuning, settings: Settings) -> str:
+    text = str(settings) if settings.form is not None else f"{settings}, {_form(found, settings)}"
+    return f"{text} (the default)" if settings == found.default else text
+
+
+def _form(found: Tuning, settings: Settings) -> str:
+    return str(settings.form or found.asked.get("form") or "as it is")
 
 
 def _margin_text(one: Difference) -> str:
-    text = f"{rate_text(one.b)}/s, default {rate_text(one.a)}/s: {change_text(one.ratio)}"
+    text = f"{rate_text(one.b)} items/s, default {rate_text(one.a)}: {change_text(one.ratio)}"
     if one.low is not None and one.high is not None:
         text += f" ({change_text(one.low)} to {change_text(one.high)})"
     return f"throughput: {text}"
@@ -138,7 +150,7 @@ def _table(found: Tuning) -> Table:
     names += [one.name for one in judged if one.figure != "p50"]
     for name in names:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
-    latest = [one for one in map(found.latest, found.candidates) if one is not None]
+    latest = [one for one in map(found.latest, _tried(found)) if one is not None]
     good = [one for one in latest if one.run.failure is None]
     good.sort(key=lambda one: (-one.round, not is_within(one.judgements), -_rate(one)))
     most = max(map(_rate, good), default=0.0)
@@ -146,8 +158,7 @@ def _table(found: Tuning) -> Table:
         own = one.run.settings
         median = None if one.run.summary is None else one.run.summary.response_ms
         cells = [
-            own.form or "as it is", str(own.callers), str(own.processes or 1),
-            str(own.threads_per_call),
+            _form(found, own), str(own.callers), str(own.processes or 1), _threads(one),
             *[str(own.batch_size)] * batched,
             duration_text(found.rounds[one.round][1]),
             rate_text(_rate(one)),
@@ -169,6 +180,17 @@ def _table(found: Tuning) -> Table:
     return table
 
 
+def _tried(found: Tuning) -> list[Settings]:
+    return list(dict.fromkeys([found.default, *found.candidates]))
+
+
+def _threads(trial: Trial) -> str:
+    spec, settings = trial.run.spec, trial.run.settings
+    if settings.threads_per_call is None and spec is not None:
+        return str(spec.threads_per_call)
+    return str(settings.threads_per_call or "-")
+
+
 def _rate(trial: Trial) -> float:
     summary = trial.run.summary
     return 0.0 if summary is None else summary.throughput_items_per_s.value
@@ -176,13 +198,20 @@ def _rate(trial: Trial) -> float:
 
 def _failures(found: Tuning) -> list[str]:
     """What could not be run, each reason once."""
-    reasons: dict[str, list[str]] = {}
-    for one in map(found.latest, found.candidates):
-        if one is not None and one.run.failure is not None:
-            form = one.run.settings.form or "as it is"
-            size = one.run.settings.batch_size
-            name = form if size is None else f"{form}, batch {size}"
-            reasons.setdefault(one.run.failure, []).append(name)
+    reasons: dict[str, list[Settings]] = {}
+    latest = [one for one in map(found.latest, _tried(found)) if one is not None]
+    good = {one.run.settings.form for one in latest if one.run.failure is None}
+    for one in latest:
+        if one.run.failure is not None:
+            reasons.setdefault(one.run.failure, []).append(one.run.settings)
     return [
-        f"not run: {', '.join(dict.fromkeys(names))}: {reason}" for reason, names in reasons.items()
+        "failed: "
+        + "; ".join(
+            dict.fromkeys(
+                _words(found, one) if one.form in good else f"form {_form(found, one)}"
+                for one in failed
+            )
+        )
+        + f": {reason}"
+        for reason, failed in reasons.items()
     ]

@@ -89,4 +89,4 @@ def candidates(
         )
     if len(found) > MOST_CANDIDATES:
         raise PlanError(f"{len(found):,} configurations are too many: give fewer values")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))

@@ -7,6 +7,7 @@ turn with the default, and its margin comes from these runs alone.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from inferload.studies.tune_records import Confirmation, Trial, Tuning
 from inferload.units import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inferload.crew import Observer
     from inferload.limits import Judgement, Limit
@@ -62,6 +63,8 @@ class TunePlan:
     words: tuple[str, ...] = ("model", "inputs")
     #: Whether ``asked`` are flags of the command line.
     is_named: bool = False
+    #: The form that the model has been turned into, whatever the candidates say.
+    form: str | None = None
 
     def __post_init__(self) -> None:
         check_positive("duration_s", self.full_s, at_least=0.1, at_most=86_400.0)
@@ -91,11 +94,10 @@ class TunePlan:
             on_error="record" if records else self.options.on_error,
         )
 
-    def is_default(self, settings: Settings, environment: dict[str, Any]) -> bool:
-        """Whether settings are what a run does by itself."""
-        threads = self.options.threads_per_call or environment.get("torch_intra_op_threads")
-        own = replace(settings, form=None) if settings.form == "eager" else settings
-        return own == replace(self.default, threads_per_call=threads)
+    @property
+    def tried(self) -> tuple[Settings, ...]:
+        """The default, and every candidate."""
+        return (self.default, *(one for one in self.candidates if one != self.default))
 
 
 def run_tune(
@@ -123,7 +125,7 @@ def run_tune(
         study = tuner.so_far("interrupted")
         keep(study)
         raise StudyInterrupted(
-            f"interrupted after {len(tuner.trials)} runs", study=study
+            f"interrupted after {study.runs_made} runs", study=study
         ) from interrupt
     study = tuner.so_far("complete")
     keep(study)
@@ -143,7 +145,9 @@ class _Tuner:
     ) -> None:
         self._plan, self._bench, self._observer = plan, bench, observer
         self._keep, self._clock, self._began = keep, clock, clock()
-        self._rounds = rounds_of(len(plan.candidates), plan.full_s)
+        self._rounds = rounds_of(len(plan.tried), plan.full_s)
+        #: What runs made now took beside their duration.
+        self._extras_s: list[float] = []
         self._spent_s = 0.0 if done is None else done.took_s
         self._environment = {} if done is None else done.environment
         self._first_error: InferloadError | None = None
@@ -157,24 +161,22 @@ class _Tuner:
 
     def halve(self) -> None:
         """Measure all briefly, the best of them longer, until one is left."""
-        left = list(self._plan.candidates)
+        left = list(self._plan.tried)
         for place, (_, duration_s) in enumerate(self._rounds):
             blocks = blocks_of(duration_s)
             generator = np.random.default_rng([self._plan.options.seed, place])
             order = [one for _ in range(blocks) for one in generator.permutation(len(left))]
-            began = self._clock()
             for number, which in enumerate(order):
-                self._try(place, number, len(order), left[which], duration_s / blocks, began)
+                self._try(place, number, len(order), left[which], duration_s / blocks)
             good = self._ranked(place)
             if not good:
                 raise self._first_error or InferloadError("no configuration could be run")
-            left = [one.run.settings for one in good[: -(-len(left) // ETA)]]
+            going_on = good[: -(-len(left) // ETA)]
+            left = [one.run.settings for one in going_on if not self._is_default_again(one)]
         self.trials += self._done  # what failed as it was confirmed
         self._done = []
 
-    def _try(
-        self, place: int, number: int, count: int, settings: Settings, full_s: float, began: float
-    ) -> None:
+    def _try(self, place: int, number: int, count: int, settings: Settings, run_s: float) -> None:
         if self._done:  # made before an interruption, in this order
             self.trials.append(self._done.pop(0))
             return
@@ -185,14 +187,16 @@ class _Tuner:
             return
         self._observer.begins(
             f"round {place + 1} of {len(self._rounds)}, run {number + 1} of {count}"
-            f"{self._left_text(place, number, count, began)}: {settings}"
+            f"{self._left_text(place, number, count)}: {settings}"
         )
+        began = self._clock()
         judgements: tuple[Judgement, ...] = ()
         try:
-            result = self._bench.run(settings, self._plan.for_(full_s), self._observer)
+            result = self._bench.run(settings, self._plan.for_(run_s), self._observer)
             run = StudyRun.of(settings, result, block=place)
             judgements = self._judged(result)
             self._environment = self._environment or result.environment
+            self._extras_s.append(max(self._clock() - began - run_s, 0.0))
             self._observer.found(f"{settings}: {figures_text(result.summary)}")
         except InferloadError as error:
             self._first_error = self._first_error or error
@@ -221,16 +225,28 @@ class _Tuner:
             result.log, self._plan.limits, summary.from_s, summary.unfinished_calls
         )
 
-    def _left_text(self, place: int, number: int, count: int, began: float) -> str:
+    def _left_text(self, place: int, number: int, count: int) -> str:
         """About how long it still takes: runs as they are known so far, and the pairs."""
-        if not number:
+        if not self._extras_s:
             return ""
-        own_s = (self._clock() - began) / number
+        extra_s = statistics.median(self._extras_s)
         duration_s = self._rounds[place][1]
-        extra_s = max(own_s - duration_s / blocks_of(duration_s), 0.0)
-        later = sum(n * (s + extra_s) for n, s in self._rounds[place + 1 :])
-        left_s = own_s * (count - number) + later + self._plan.full_s + 2 * FEWEST_PAIRS * extra_s
+        left_s = (count - number) * (duration_s / blocks_of(duration_s) + extra_s)
+        for n, later_s in self._rounds[place + 1 :]:
+            left_s += n * (later_s + blocks_of(later_s) * extra_s)
+        left_s += self._plan.full_s + 2 * FEWEST_PAIRS * extra_s
         return f", about {duration_text(left_s)} left"
+
+    def _is_default_again(self, trial: Trial) -> bool:
+        """Whether a candidate says in words what the default does by itself."""
+        mine = [one.run.spec for one in self.trials if one.run.settings == self._plan.default]
+        default, own = (mine[0] if mine else None), trial.run.spec
+        if default is None or own is None or trial.run.settings == self._plan.default:
+            return False
+        return all(
+            getattr(default, name) == getattr(own, name)
+            for name in ("callers", "processes", "threads_per_call", "form", "items_per_input")
+        )
 
     def _ranked(self, place: int) -> list[Trial]:
         """The middle run of each candidate that came to the end of a round, the best first."""
@@ -245,19 +261,21 @@ class _Tuner:
 
     def confirm(self) -> None:
         """Run what is left in turn with the default; where it breaks a limit, the next."""
-        for _ in range(MOST_CONFIRMATIONS):
+        for _ in range(MOST_CONFIRMATIONS + 1):  # the last time round it is only looked at
             made = [one for one in self.confirmations if one.margin.status == "complete"]
             tried = {one.settings for one in made}
             following = [one for one in self._order() if one.run.settings not in tried]
-            good = [one.settings for one in made if _keeps(one)]
+            good = [one for one in made if _keeps(one.judgements)]
             if good:
-                self._best = good[-1]
+                self._choose(good[-1])
                 return
+            if len(made) == MOST_CONFIRMATIONS:
+                break
             if not following or not is_within(following[0].judgements):
                 break
             settings = following[0].run.settings
-            if self._plan.is_default(settings, self._environment):
-                self._best, self._reason = settings, DEFAULT_IS_BEST
+            if settings == self._plan.default or self._is_default_again(following[0]):
+                self._best, self._reason = self._plan.default, DEFAULT_IS_BEST
                 return
             try:
                 self._pairs(settings)
@@ -269,6 +287,19 @@ class _Tuner:
                 self.trials.append(Trial(round=len(self._rounds) - 1, run=run))
                 self._observer.found(str(error))
         self._reason = self._why_none()
+
+    def _choose(self, made: Confirmation) -> None:
+        """Take what was confirmed, unless it makes no more than a default that keeps limits too."""
+        margin = made.margin.differences[0]
+        self._best = made.settings
+        if margin.verdict != "faster" and _keeps(made.default_judgements):
+            self._best = self._plan.default
+            self._reason = (
+                f"nothing that was tried makes more beyond noise; {made.settings}: "
+                f"{margin.ratio - 1:+.1%}"
+            )
+            if margin.low is not None and margin.high is not None:
+                self._reason += f" ({margin.low - 1:+.1%} to {margin.high - 1:+.1%})"
 
     def _order(self) -> list[Trial]:
         """The latest trial of each candidate: those within the limits first, then those that came
@@ -291,10 +322,17 @@ class _Tuner:
         done = half_made[-1] if half_made else None
         self.confirmations = [one for one in self.confirmations if one is not done]
         judged = [] if done is None else list(done.judgements)
+        judged_default = [] if done is None else list(done.default_judgements)
         ours = _Judging(self._bench, lambda result: judged.append(self._judged(result)))
+        default = _Judging(self._bench, lambda result: judged_default.append(self._judged(result)))
 
         def keep(margin: Comparison) -> None:
-            mine = Confirmation(settings=settings, margin=margin, judgements=tuple(judged))
+            mine = Confirmation(
+                settings=settings,
+                margin=margin,
+                judgements=tuple(judged),
+                default_judgements=tuple(judged_default),
+            )
             self.confirmations = [one for one in self.confirmations if one.settings != settings] + [
                 mine
             ]
@@ -311,7 +349,7 @@ class _Tuner:
         try:
             run_pairs(
                 pairs,
-                {"a": self._bench, "b": ours},
+                {"a": default, "b": ours},
                 self._observer,
                 outputs=lambda: (True, "compared when the form was made"),
                 done=None if done is None else done.margin,
@@ -350,12 +388,14 @@ class _Tuner:
             best=best,
             reason=self._reason,
             confirmations=tuple(self.confirmations),
-            command="" if best is None or not plan.is_named else command_of(best, plan.asked),
+            command="" if best is None or not plan.is_named else command_of(best, self._flags),
             code=""
             if best is None or not plan.words
             else code_of(
-                best,
-                plan.options,
+                best
+                if plan.form is None or best.form is not None
+                else replace(best, form=plan.form),
+                plan.for_(1.0),
                 plan.words,
                 of_command_line=plan.is_named,
                 autocast=plan.asked.get("autocast"),
@@ -365,10 +405,19 @@ class _Tuner:
             environment=self._environment,
         )
 
+    @property
+    def _flags(self) -> dict[str, Any]:
+        on_error = self._plan.for_(1.0).on_error
+        return self._plan.asked | ({} if on_error == "stop" else {"on_error": on_error})
+
     def _warnings(self) -> tuple[RunWarning, ...]:
         found = [] if not self.confirmations else list(self.confirmations[-1].margin.warnings)
+        runs = [one.run for one in self.trials]
+        runs += [run for one in self.confirmations for run in one.margin.runs]
         counts = [
-            one.run.summary.completed_calls for one in self.trials if one.run.summary is not None
+            one.summary.completed_calls
+            for one in runs
+            if one.summary is not None and one.failure is None
         ]
         few = [count for count in counts if count < FEWEST_CALLS]
         if few:
@@ -376,7 +425,7 @@ class _Tuner:
                 RunWarning(
                     code="few-calls",
                     message=f"{len(few)} of {len(counts)} runs made fewer than {FEWEST_CALLS} "
-                    "calls, so that chance decided which configurations went on",
+                    "calls, which leaves much to chance",
                     hint=f"a longer --duration (now {duration_text(self._plan.full_s)})",
                 )
             )
@@ -401,9 +450,9 @@ def _rank(trial: Trial) -> tuple[float, float]:
     return rank_of(rate, trial.judgements)
 
 
-def _keeps(one: Confirmation) -> bool:
-    """Whether the median run of a configuration is within each limit."""
-    for own in zip(*one.judgements, strict=True):
+def _keeps(judgements: Sequence[tuple[Judgement, ...]]) -> bool:
+    """Whether the median run is within each limit."""
+    for own in zip(*judgements, strict=True):
         values = sorted(math.inf if j.value is None else j.value for j in own)
         limit = own[0].limit
         middle = values[

@@ -23,12 +23,14 @@ class Trial:
 class Confirmation:
     """The candidate that was left, run in turn with the default: ``margin`` is it over the default.
 
-    ``judgements``: of each of its runs in the pairs, what the calls said of each limit.
+    ``judgements``: of each of its runs in the pairs, what the calls said of each limit;
+    ``default_judgements``: of those of the default.
     """
 
     settings: Settings
     margin: Comparison
     judgements: tuple[tuple[Judgement, ...], ...] = ()
+    default_judgements: tuple[tuple[Judgement, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,11 @@ class Tuning:
     took_s: float = 0.0
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs_made(self) -> int:
+        """How many runs there were, those of the pairs too."""
+        return len(self.trials) + sum(len(one.margin.runs) for one in self.confirmations)
 
     @property
     def margin(self) -> Comparison | None:
