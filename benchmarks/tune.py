@@ -21,7 +21,8 @@ from inferload.run_options import RunOptions
 from inferload.studies.candidates import FORMS_OF_A_MODEL, candidates, powers_up_to
 from inferload.studies.child import ChildBench
 from inferload.studies.records import Settings
-from inferload.studies.tune import TunePlan, run_tune
+from inferload.studies.tune import run_tune
+from inferload.studies.tune_plan import TunePlan
 from measuring import Row, print_rows
 
 MODEL = Path(__file__).parents[1] / "examples" / "minilm.py"

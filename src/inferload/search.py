@@ -20,7 +20,8 @@ from inferload.studies.records import MaxRate, Sweep
 from inferload.studies.resuming import Keeper
 from inferload.studies.search import SearchPlan, run_search
 from inferload.studies.sweep import SweepPlan, run_sweep
-from inferload.studies.tune import FULL_S, TunePlan, run_tune
+from inferload.studies.tune import run_tune
+from inferload.studies.tune_plan import FULL_S, TunePlan
 from inferload.studies.tune_records import Tuning
 
 if TYPE_CHECKING:

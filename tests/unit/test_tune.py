@@ -23,7 +23,8 @@ from inferload.studies.files import load_study, save_study
 from inferload.studies.halving import rounds_of
 from inferload.studies.records import Settings
 from inferload.studies.resuming import Keeper
-from inferload.studies.tune import TunePlan, run_tune
+from inferload.studies.tune import run_tune
+from inferload.studies.tune_plan import TunePlan
 
 FORMS = (None, "script", "aoti")
 ASKED = {"model": "m.py"}

@@ -106,7 +106,8 @@ def tune_command(
     from inferload.placement import memory_nodes
     from inferload.studies.candidates import candidates
     from inferload.studies.child import ChildBench
-    from inferload.studies.tune import TunePlan, run_tune
+    from inferload.studies.tune import run_tune
+    from inferload.studies.tune_plan import TunePlan
     from inferload.studies.tune_records import Tuning
 
     limits = limits_from_texts(limit or ())

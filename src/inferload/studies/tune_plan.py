@@ -1,0 +1,72 @@
+"""What is tuned: the candidates, the default beside them, and how long runs last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import PlanError
+from inferload.options import check_positive
+from inferload.studies.records import Settings
+from inferload.studies.settings import check_settings
+
+if TYPE_CHECKING:
+    from inferload.limits import Limit
+    from inferload.run_options import RunOptions
+
+FULL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunePlan:
+    """What is tried, and for how long a configuration would be measured in full.
+
+    Raises:
+        PlanError: naming what cannot be run.
+    """
+
+    target: str
+    asked: dict[str, Any]
+    options: RunOptions
+    candidates: tuple[Settings, ...]
+    limits: tuple[Limit, ...] = ()
+    full_s: float = FULL_S
+    #: The model and its inputs as they are written in the code that comes out.
+    words: tuple[str, ...] = ("model", "inputs")
+    #: Whether ``asked`` are flags of the command line.
+    is_named: bool = False
+    #: The form that the model has been turned into, whatever the candidates say.
+    form: str | None = None
+
+    def __post_init__(self) -> None:
+        check_positive("duration_s", self.full_s, at_least=0.1, at_most=86_400.0)
+        for one in self.candidates:
+            check_settings(self.options, one)
+        if len(self.candidates) < 2:
+            raise PlanError(
+                "tuning needs two configurations or more, and there is one "
+                f"({', '.join(map(str, self.candidates))}): give more values, such as "
+                "--forms eager,script"
+            )
+
+    @property
+    def default(self) -> Settings:
+        """What a run does that is asked for nothing."""
+        return Settings(callers=self.options.load.callers)
+
+    def for_(self, duration_s: float) -> RunOptions:
+        """Options of a run of so many seconds."""
+        records = any(one.figure == "errors" for one in self.limits)
+        return replace(
+            self.options,
+            calls=None,
+            precision=None,
+            time_limit_s=None,
+            duration_s=duration_s,
+            on_error="record" if records else self.options.on_error,
+        )
+
+    @property
+    def tried(self) -> tuple[Settings, ...]:
+        """The default, and every candidate."""
+        return (self.default, *(one for one in self.candidates if one != self.default))
