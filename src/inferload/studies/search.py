@@ -11,7 +11,7 @@ from inferload.options import check_positive
 from inferload.run_options import LONGEST_S
 from inferload.studies.rate_search import RateSearch, is_within, says_something
 from inferload.studies.records import MaxRate, Settings
-from inferload.studies.settings import check_settings
+from inferload.studies.settings import check_settings, for_seconds
 from inferload.units import duration_text, rate_text
 
 if TYPE_CHECKING:
@@ -74,16 +74,7 @@ class SearchPlan:
         return replace(self._at(rate_per_s, duration_s, seed), decide=judged if decide else ())
 
     def _for(self, duration_s: float, **changes: Any) -> RunOptions:
-        records = any(one.figure == "errors" for one in self.limits)
-        return replace(
-            self.options,
-            calls=None,
-            precision=None,
-            time_limit_s=None,
-            duration_s=duration_s,
-            on_error="record" if records else self.options.on_error,
-            **changes,
-        )
+        return replace(for_seconds(self.options, self.limits, duration_s), **changes)
 
     @property
     def _drain_s(self) -> float:

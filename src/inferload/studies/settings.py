@@ -11,7 +11,10 @@ from inferload.model_source import FORMS
 from inferload.options import check_count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inferload.crew import Observer
+    from inferload.limits import Limit
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
@@ -67,6 +70,19 @@ def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
         if settings.threads_per_call is None
         else settings.threads_per_call,
     ).checked()
+
+
+def for_seconds(options: RunOptions, limits: Sequence[Limit], duration_s: float) -> RunOptions:
+    """Options of a run of so many seconds; where errors are limited, none of them ends it."""
+    records = any(one.figure == "errors" for one in limits)
+    return replace(
+        options,
+        calls=None,
+        precision=None,
+        time_limit_s=None,
+        duration_s=duration_s,
+        on_error="record" if records else options.on_error,
+    )
 
 
 def check_settings(options: RunOptions, settings: Settings) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.options import check_positive
 from inferload.studies.records import Settings
-from inferload.studies.settings import check_settings
+from inferload.studies.settings import check_settings, for_seconds
 
 if TYPE_CHECKING:
     from inferload.limits import Limit
@@ -56,15 +56,7 @@ class TunePlan:
 
     def for_(self, duration_s: float) -> RunOptions:
         """Options of a run of so many seconds."""
-        records = any(one.figure == "errors" for one in self.limits)
-        return replace(
-            self.options,
-            calls=None,
-            precision=None,
-            time_limit_s=None,
-            duration_s=duration_s,
-            on_error="record" if records else self.options.on_error,
-        )
+        return for_seconds(self.options, self.limits, duration_s)
 
     @property
     def tried(self) -> tuple[Settings, ...]:

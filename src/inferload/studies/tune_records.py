@@ -39,8 +39,8 @@ class Tuning:
 
     ``best`` is ``None`` where none keeps the ``limits``; ``reason`` says why. ``rounds`` has how
     many candidates each round began with, and for how many seconds each was measured.
-    ``confirmations``: of each that was taken for the best, the last of which is; none where that is
-    the default itself. ``command`` and ``code``: how to run it.
+    ``confirmations``: of each that was taken for the best and run in turn with the default.
+    ``command`` and ``code``: how to run it.
     """
 
     target: str
