@@ -42,7 +42,7 @@ def covered_by_p99_intervals(runs: int = 300) -> tuple[float, float]:
     truth = -np.log(0.01) / 0.2
     hits = np.zeros((2, runs), bool)
     for run in range(runs):
-        durations = RawDurations(response[:, run].astype(np.int64))
+        durations = RawDurations.of(response[:, run].astype(np.int64))
         over, sizes = durations.exceeding(durations.value_of_rank_ms(39_600))
         tau = calls_per_independent_one(over, sizes, 0.99)
         for row, worth in enumerate((tau, 1.0)):
@@ -63,7 +63,7 @@ def wrongly_certified(calls: int, rho: float, runs: int = 300) -> float:
         response = generator.exponential(1.0, (calls, runs))
     truth = -np.log(0.01) / (1 - rho)
     found = [
-        certificate_of(RawDurations((column * 1e6).astype(np.int64)), 0.99, truth).certified
+        certificate_of(RawDurations.of((column * 1e6).astype(np.int64)), 0.99, truth).certified
         for column in response.T
     ]
     return float(np.mean(found))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from inferload.mix import Mix
     from inferload.records import (
         Certificate,
+        CpuUse,
         Ending,
         MemoryUse,
         ModelFigures,
@@ -88,6 +89,7 @@ _HOMES = {
     "call_log": ("CallFailure", "CallLog", "CallTally"),
     "records": (
         "Certificate",
+        "CpuUse",
         "Ending",
         "MemoryUse",
         "ModelFigures",
@@ -133,6 +135,7 @@ __all__ = [
     "ClosedLoop",
     "Comparison",
     "Confirmation",
+    "CpuUse",
     "DeviceFigures",
     "Difference",
     "Distribution",

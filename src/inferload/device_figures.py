@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from inferload.distribution import Distribution  # noqa: TC001 - pydantic reads these records
+from inferload.gpu_samples import GpuSamples  # noqa: TC001
 
 #: The stages of a call on a device, and its wait.
 STAGE_NAMES = ("issue", "wait", "device", "copy_in", "copy_out")
@@ -40,7 +41,7 @@ class DeviceFigures:
     over the measured part, ``energy_j`` all of it if it lasted 1 s at least, and ``throttled`` maps
     what slowed the clocks down to the fraction of looks that found it. ``power_capped_fraction`` of
     the looks found clocks held to the power limit, as is normal at full load. ``None`` where the
-    driver does not say.
+    driver does not say. ``samples``: what it said, over time.
     """
 
     device: str
@@ -68,6 +69,7 @@ class DeviceFigures:
     energy_per_item_j: float | None = None
     throttled: dict[str, float] = field(default_factory=dict)
     power_capped_fraction: float | None = None
+    samples: GpuSamples | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

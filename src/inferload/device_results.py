@@ -12,6 +12,7 @@ from inferload.gpu_samples import (
     bare_uuid,
     energy_between,
     power_capped_fraction,
+    thinned,
     throttled_fractions,
 )
 from inferload.process_calls import CallsOfLog
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # The counter of energy moves every 0.1 s (H100): 10 % of this.
 LEAST_ENERGY_S = 1.0
+# What a result keeps of what the driver said is for a chart.
+KEPT_SAMPLES = 512
 
 
 def device_figures(
@@ -108,6 +111,7 @@ def _figures(
         power_capped_fraction=None
         if samples is None
         else power_capped_fraction(samples, *measured),
+        samples=None if samples is None else thinned(samples, KEPT_SAMPLES),
         **seen,
     )
 

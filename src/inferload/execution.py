@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log_file import CallInFlight
     from inferload.process_calls import ProcessCalls
-    from inferload.records import Ending, MemoryUse
+    from inferload.records import CpuUse, Ending, MemoryUse
     from inferload.run_options import RunOptions
     from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
@@ -43,6 +43,7 @@ class ProcessRecord:
     reports: Sequence[PartReport]
     calls: ProcessCalls
     memory: MemoryUse | None
+    cpu: CpuUse | None = None
     rank: int = 0
 
     @property
@@ -148,7 +149,7 @@ def execute(
         open_s = time.perf_counter() - opened
         abandoned = never_ready
         if not never_ready:
-            watcher.look_at_memory(0.0)
+            watcher.look_at_processes(0.0)
             with telemetry:  # to begin looking takes a while, which nobody must wait for
                 start_ns = crew.agreed_start(observer)
                 with watch:
@@ -221,7 +222,8 @@ def _records(
                 ready=one,
                 reports=reports[own],
                 calls=CallsOfLog(log, parts[own][0].schedule is not None),
-                memory=_memory(watcher.memory[number].found, reports[own]),
+                memory=_memory(watcher.processes[number].memory, reports[own]),
+                cpu=watcher.processes[number].cpu,
             )
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,19 @@ class GpuSamples:
     energy_j: tuple[float | None, ...]
     max_sm_clock_mhz: int | None = None
     power_limit_w: float | None = None
+
+
+def thinned(samples: GpuSamples, most: int) -> GpuSamples:
+    """Every second, third, ... of the samples, so that at most ``most`` are left."""
+    step = -(-len(samples.times_s) // most)
+    if step < 2:
+        return samples
+    columns: dict[str, Any] = {
+        one.name: getattr(samples, one.name)[::step]
+        for one in fields(samples)
+        if isinstance(getattr(samples, one.name), tuple)
+    }
+    return replace(samples, **columns)
 
 
 def bare_uuid(uuid: str) -> str:

@@ -24,10 +24,10 @@ from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
 from inferload.lane import LocalLane
-from inferload.memory import peak_rss_bytes
 from inferload.merging import LogPlace
 from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
+from inferload.process_use import peak_rss_bytes
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
 from inferload.targets.mixed import MixedTarget

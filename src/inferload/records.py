@@ -237,6 +237,17 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CpuUse:
+    """The time that one process has been on cores, by proc(5), since the first look.
+
+    ``cpu_s``: of all its threads together, at ``times_s`` from the start line.
+    """
+
+    times_s: tuple[float, ...]
+    cpu_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessFigures:
     """One process of a run, over the same part of it as the summary.
 
@@ -258,6 +269,7 @@ class ProcessFigures:
     threads: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
     memory: MemoryUse | None = None
+    cpu: CpuUse | None = None
     ending: Ending | None = None
 
 
@@ -323,7 +335,8 @@ class RunResult:
     ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
     did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
     values, those of the first rank. ``cpu_energy_j``: what the processor packages took over the
-    measured part, where the system lets it be read.
+    measured part, where the system lets it be read. ``made_by``: the command line that made it;
+    ``None`` in Python.
     """
 
     run_id: str
@@ -341,6 +354,7 @@ class RunResult:
     models: tuple[ModelFigures, ...] = ()
     devices: tuple[DeviceFigures, ...] = ()
     cpu_energy_j: float | None = None
+    made_by: str | None = None
     log: CallLog = field(repr=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:

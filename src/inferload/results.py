@@ -265,5 +265,6 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),
         devices=tuple(info.device for info in process.ready.devices),
         memory=process.memory,
+        cpu=process.cpu,
         ending=process.ending,
     )

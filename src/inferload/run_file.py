@@ -71,6 +71,8 @@ class RunFile(_Strict):
     timeout: TimeText | None = None
     isolate: bool | None = None
     json_: Annotated[str | None, Field(alias="json")] = None
+    html: str | None = None
+    markdown: str | None = None
     trace: str | None = None
     quiet: bool | None = None
 
@@ -85,7 +87,7 @@ class RunFile(_Strict):
                 found[name] = str(found[name])
         if "batch_sizes" in found:
             found["batch_sizes"] = ",".join(map(str, found["batch_sizes"]))
-        for name in ("json", "trace"):
+        for name in ("json", "html", "markdown", "trace"):
             if name in found:
                 found[name] = Path(found[name])
         return found

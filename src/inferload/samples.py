@@ -16,6 +16,8 @@ from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from inferload.call_log import CallLog, CallTally, Floats, Int64s
@@ -30,10 +32,19 @@ class Durations(Protocol):
     """Durations of calls that returned, in contiguous batches of time."""
 
     count: int
-    mean_ms: float
-    min_ms: float
-    max_ms: float
     counted: bool
+
+    @property
+    def mean_ms(self) -> float:
+        """The mean."""
+
+    @property
+    def min_ms(self) -> float:
+        """The least."""
+
+    @property
+    def max_ms(self) -> float:
+        """The largest."""
 
     def value_of_rank_ms(self, rank: int) -> float:
         """The value of a rank, from 1."""
@@ -48,17 +59,39 @@ class Durations(Protocol):
 class RawDurations:
     """Every single duration.
 
-    ``values_ns`` are in the order of time; they are copied when first sorted.
+    ``values`` gives them in nanoseconds, in the order of time; it is called when they are first
+    needed, because a report that is drawn again needs few of them.
     """
 
     counted = False
 
-    def __init__(self, values_ns: Int64s) -> None:
-        self._values_ns = values_ns
-        self.count = len(values_ns)
-        self.mean_ms = float(values_ns.mean()) / NS_PER_MS
-        self.min_ms = float(values_ns.min()) / NS_PER_MS
-        self.max_ms = float(values_ns.max()) / NS_PER_MS
+    def __init__(self, count: int, values: Callable[[], Int64s]) -> None:
+        self.count = count
+        self._values = values
+
+    @classmethod
+    def of(cls, values_ns: Int64s) -> RawDurations:
+        """Of values that are at hand."""
+        return cls(len(values_ns), lambda: values_ns)
+
+    @cached_property
+    def _values_ns(self) -> Int64s:
+        return self._values()
+
+    @cached_property
+    def mean_ms(self) -> float:
+        """The mean."""
+        return float(self._values_ns.mean()) / NS_PER_MS
+
+    @cached_property
+    def min_ms(self) -> float:
+        """The least."""
+        return float(self._values_ns.min()) / NS_PER_MS
+
+    @cached_property
+    def max_ms(self) -> float:
+        """The largest."""
+        return float(self._values_ns.max()) / NS_PER_MS
 
     @cached_property
     def _ascending_ns(self) -> Int64s:
@@ -131,8 +164,14 @@ class Part(Protocol):
     open_loop: bool
     duration_s: float
     failed: int
-    returned_by_input: Int64s
-    returned_by_window: Int64s
+
+    @property
+    def returned_by_input(self) -> Int64s:
+        """How many calls returned, of each input."""
+
+    @property
+    def returned_by_window(self) -> Int64s:
+        """How many calls returned, of each of some windows of equal length."""
 
     def durations(self, name: str) -> Durations | None:
         """One duration of the calls that returned; ``None`` of no calls."""
@@ -172,12 +211,24 @@ class RawPart:
         self._all_well = bool(self._well.all())
         last_ns = int(finished.max()) if len(finished) else from_ns
         self.duration_s = (last_ns - from_ns) / NS_PER_S
+        self._last_ns = last_ns
         self.failed = int(np.count_nonzero(~self._well))
-        self.returned_by_input = np.bincount(self._returned(self._of(log.input)), minlength=1)
-        edges = from_ns + (last_ns - from_ns) * np.arange(1, BATCHES) // BATCHES
-        ends = self._returned(finished)
+        self._count = len(self._well) - self.failed
+
+    @cached_property
+    def returned_by_input(self) -> Int64s:
+        """How many calls returned, of each input."""
+        found: Int64s = np.bincount(self._returned(self._of(self._log.input)), minlength=1)
+        return found
+
+    @cached_property
+    def returned_by_window(self) -> Int64s:
+        """How many calls returned in each of 40 windows of equal length."""
+        span_ns = self._last_ns - self._from_ns
+        edges = self._from_ns + span_ns * np.arange(1, BATCHES) // BATCHES
+        ends = self._returned(self._of(self._log.finished_ns))
         before = [np.count_nonzero(ends <= edge) for edge in edges]
-        self.returned_by_window = np.diff([0, *before, len(ends)])
+        return np.diff([0, *before, len(ends)])
 
     def _in_order(self, finished_ns: Int64s, from_ns: int) -> NDArray[np.integer] | None:
         """Which rows are in the part, in the order of time; ``None``: all, as they are."""
@@ -196,9 +247,11 @@ class RawPart:
 
     def durations(self, name: str) -> Durations | None:
         """One duration of the calls that returned; ``None`` of no calls."""
+        return RawDurations(self._count, lambda: self._values_ns(name)) if self._count else None
+
+    def _values_ns(self, name: str) -> Int64s:
         values = self._lateness_ns() if name == "lateness_ns" else self._log.duration_ns(name)
-        values = self._returned(self._of(values))
-        return RawDurations(values) if len(values) else None
+        return self._returned(self._of(values))
 
     def stage(self, name: str) -> Durations | None:
         """One stage of the calls that returned, or their wait; ``None`` if there is none."""
@@ -206,8 +259,8 @@ class RawPart:
         if name not in {*stages, "wait_ns"} or not stages:
             return None
         there = self._returned(self._of(stages["issue_ns"])) != NO_STAGE
-        values = self._returned(self._of(self._log.duration_ns(name)))[there]
-        return RawDurations(values) if len(values) else None
+        count = int(np.count_nonzero(there))
+        return RawDurations(count, lambda: self._values_ns(name)[there]) if count else None
 
     def _lateness_ns(self) -> Int64s:
         log = self._log

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from inferload.distribution import Distribution
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[5] = 5
+SCHEMA_VERSION: Literal[6] = 6
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
@@ -61,7 +61,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
@@ -77,6 +77,7 @@ class _Document(BaseModel):
     models: tuple[ModelFigures, ...] = ()
     devices: tuple[DeviceFigures, ...] = ()
     cpu_energy_j: float | None = None
+    made_by: str | None = None
     log: _LogReference
 
 
@@ -175,7 +176,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is not a result of inferload")
     version = content.get("schema_version")
-    if version in {1, 2, 3, 4}:  # what was added since has defaults
+    if version in {1, 2, 3, 4, 5}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise ResultFormatError(

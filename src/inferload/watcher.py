@@ -10,7 +10,7 @@ import numpy as np
 
 from inferload.crew import merged_parts
 from inferload.log_reader import LogReader
-from inferload.memory import MemoryWatch
+from inferload.process_use import ProcessWatch
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class Watcher:
             if number == 0 or part.process != crew.parts[number - 1].process
         ]
         #: One of each process.
-        self.memory = [
-            MemoryWatch(Path("/proc") / str(crew.parts[number].pid)) for number in self._first_parts
+        self.processes = [
+            ProcessWatch(Path("/proc") / str(crew.parts[number].pid))
+            for number in self._first_parts
         ]
         self._schedules = [part.schedule for part in crew.parts if part.schedule is not None]
         self.start_ns = 0
@@ -86,7 +87,7 @@ class Watcher:
             if elapsed_ns > 0:
                 self._look(elapsed_ns, finished)
             observer.progress(finished, max(elapsed_ns, 0) / 1e9)
-            self.look_at_memory(max(elapsed_ns, 0) / 1e9)
+            self.look_at_processes(max(elapsed_ns, 0) / 1e9)
             if self._also is not None:
                 self._also()
             if self._limit_ns is not None and self._has_hung(self._limit_ns):
@@ -97,10 +98,10 @@ class Watcher:
                 self._check(finished, elapsed_ns / 1e9)
         return True
 
-    def look_at_memory(self, elapsed_s: float) -> None:
-        """Note what memory the processes take, where it is time to."""
+    def look_at_processes(self, elapsed_s: float) -> None:
+        """Note what the processes take, where it is time to."""
         ends = [*self._first_parts[1:], len(self.readers)]
-        for watch, begin, end in zip(self.memory, self._first_parts, ends, strict=True):
+        for watch, begin, end in zip(self.processes, self._first_parts, ends, strict=True):
             watch.look(elapsed_s, sum(reader.finished for reader in self.readers[begin:end]))
 
     def _look(self, elapsed_ns: int, finished: int) -> None:

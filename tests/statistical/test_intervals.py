@@ -126,7 +126,7 @@ def test_a_certificate_of_calls_that_queue_is_wrong_no_more_often(calls, rho):
 
 
 def test_a_certificate_counts_calls_that_were_lost_as_over_the_limit():
-    durations = RawDurations(np.tile(np.arange(1, 11), 60) * 1_000_000)
+    durations = RawDurations.of(np.tile(np.arange(1, 11), 60) * 1_000_000)
     found = certificate_of(durations, 0.99, 100.0)
     assert (found.calls, found.over, found.needed_calls, found.certified) == (600, 0, 459, True)
     lost = certificate_of(durations, 0.99, 100.0, lost=1)

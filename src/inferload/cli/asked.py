@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inferload.cli.output import Reports
     from inferload.model_source import MemberSource, ModelSource
     from inferload.run_options import RunOptions
 
@@ -45,6 +46,8 @@ class Asked:
     timeout: str | None = None
     isolate: bool = True
     json: Path | None = None
+    html: Path | None = None
+    markdown: Path | None = None
     trace: Path | None = None
     quiet: bool = False
     members: tuple[MemberSource, ...] = ()
@@ -154,11 +157,27 @@ class Asked:
         """
         from inferload.files import beside, check_writable
 
+        self.check_reports()
         for path in (self.json, self.trace):
             if path is not None:
                 check_writable(path)
         if self.json is not None:
             check_writable(beside(self.json, ".calls"))
+
+    @property
+    def reports(self) -> Reports:
+        """Where reports go beside the terminal."""
+        from inferload.cli.output import Reports
+
+        return Reports(html=self.html, markdown=self.markdown)
+
+    def check_reports(self) -> None:
+        """Refuse reports that could not be written in the end.
+
+        Raises:
+            PlanError: naming the file, or what is not installed.
+        """
+        self.reports.check()
 
 
 def _seconds(text: str | None) -> float | None:

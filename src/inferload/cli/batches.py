@@ -40,6 +40,8 @@ def run_batch_sizes(asked: Asked) -> None:
             batch_size=size,
             batch_sizes=None,
             json=beside_of(asked.json, size),
+            html=beside_of(asked.html, size),
+            markdown=beside_of(asked.markdown, size),
             trace=beside_of(asked.trace, size),
         )
         for size in sizes

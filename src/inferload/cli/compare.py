@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inferload.cli import flags, output, values
+from inferload.cli.made_by import made_by
 from inferload.cli.studies import asked_of, content_of, study, words_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def compare_command(
             help="Save the study after every run; the same command goes on with it.",
         ),
     ] = None,
+    html: flags.Html = None,
+    markdown: flags.Markdown = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Say whether B is faster or slower than A, and by how much.
@@ -102,12 +105,15 @@ def compare_command(
         _check_alone(context)
         if json is not None:
             _check_target(json, (a, b))
-        found = _results(a, b, gates)
+        reports = output.Reports(html=html, markdown=markdown)
+        reports.check()
+        found = replace(_results(a, b, gates), made_by=made_by())
         if json is not None:
             from inferload.studies.files import save_study
 
             save_study(found, json)
-        output.print_any(found)
+        if not output.deliver(found, reports):
+            raise typer.Exit(output.EXIT_FAILED)
     else:
         found = _pairs(asked_of(context, OWN, model=a), b, forms, revisions, pairs, gates)
     if found.crossed or (gates and found.fails_more):
@@ -118,7 +124,7 @@ def _check_alone(context: typer.Context) -> None:
     """Refuse flags that are of runs: results have been run."""
     from inferload.errors import PlanError
 
-    for name in context.params.keys() - {"a", "b", "gate", "json", "quiet"}:
+    for name in context.params.keys() - {"a", "b", "gate", "json", "html", "markdown", "quiet"}:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise PlanError(

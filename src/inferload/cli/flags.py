@@ -146,6 +146,12 @@ Isolate = Annotated[
 Json = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Save the result, its log beside it.")
 ]
+Html = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a report with charts, one HTML file.")
+]
+Markdown = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a report for a pull request or ticket.")
+]
 Trace = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a Chrome trace of the calls.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,63 @@ if TYPE_CHECKING:
     from inferload.records import RunResult
     from inferload.studies.files import Study
 
+    #: What a report can be of.
+    Shown = RunResult | Study | list[RunResult]
+
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
 errors = Console(stderr=True, highlight=False, markup=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reports:
+    """Where reports go beside the terminal."""
+
+    html: Path | None = None
+    markdown: Path | None = None
+
+    def check(self) -> None:
+        """Refuse what could not be written in the end.
+
+        Raises:
+            PlanError: naming the file, or what is not installed.
+        """
+        from inferload.files import check_writable
+
+        if self.html is not None:
+            from inferload.report.html import check_plotly
+
+            check_plotly()
+        for path in (self.html, self.markdown):
+            if path is not None:
+                check_writable(path)
+
+
+def deliver(found: Shown, reports: Reports) -> bool:
+    """Print the report and write those that were asked for; false if one could not be written."""
+    print_any(found)
+    well = True
+    for path, write in ((reports.html, _write_html), (reports.markdown, _write_markdown)):
+        if path is None:
+            continue
+        try:
+            write(found, path)
+        except OSError as error:
+            say(f"{path} could not be written: {error.strerror or error}")
+            well = False
+    return well
+
+
+def _write_html(found: Shown, path: Path) -> None:
+    from inferload.report.html import write_html
+
+    write_html(found, path)
+
+
+def _write_markdown(found: Shown, path: Path) -> None:
+    from inferload.report.markdown import write_markdown
+
+    write_markdown(found, path)
 
 
 def print_report(result: RunResult) -> None:
@@ -31,13 +86,16 @@ def print_report(result: RunResult) -> None:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
 
 
-def print_any(found: RunResult | Study) -> None:
-    """Draw the report of a run or of a study."""
+def print_any(found: Shown) -> None:
+    """Draw the report of a run, of a study, or of several runs side by side."""
     from inferload.records import RunResult
+    from inferload.report.several import names_of, several_table
     from inferload.report.studies import study_report
 
     if isinstance(found, RunResult):
         print_report(found)
+    elif isinstance(found, list):
+        print_drawn(several_table(names_of(found), found))
     else:
         print_drawn(study_report(found))
 

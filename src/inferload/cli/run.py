@@ -46,6 +46,8 @@ def run_command(
     timeout: flags.Timeout = None,
     isolate: flags.Isolate = True,
     json: flags.Json = None,
+    html: flags.Html = None,
+    markdown: flags.Markdown = None,
     trace: flags.Trace = None,
     quiet: flags.Quiet = False,
 ) -> None:

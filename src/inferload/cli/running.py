@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli.made_by import made_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +71,8 @@ def measured(
         result, failure = error.result, error
     finally:
         progress.close()
+    if result is not None:
+        result = replace(result, made_by=made_by(batch_size=asked.batch_size))
     if result is None and failure is None:
         return Done(result=None, failure=None, code=0)
     saved = result is None or asked.json is None or output.save(result, asked.json)
@@ -82,9 +85,9 @@ def reported(asked: Asked, done: Done) -> None:
     Raises:
         typer.Exit: with the exit code, unless that is 0.
     """
-    result = done.result
+    result, code = done.result, done.code
     if result is not None:
-        output.print_report(result)
+        code = code if output.deliver(result, asked.reports) else code or output.EXIT_FAILED
     if done.failure is not None:
         output.say(output.with_place(done.failure))
     given_up = result is not None and (
@@ -92,9 +95,9 @@ def reported(asked: Asked, done: Done) -> None:
     )
     if given_up and not asked.isolate:
         sys.stdout.flush()  # a normal exit would tear torch down under a call
-        os._exit(done.code)
-    if done.code:
-        raise typer.Exit(done.code)
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
 
 
 def _exit_code(result: RunResult | None, failure: BaseException | None, *, saved: bool) -> int:

@@ -61,6 +61,8 @@ def search_command(
             help="Save the study after every run; the same command goes on with it.",
         ),
     ] = None,
+    html: flags.Html = None,
+    markdown: flags.Markdown = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Find the highest rate of calls at which MODEL keeps its limits, and confirm it.

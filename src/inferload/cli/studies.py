@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.asked import Asked
+from inferload.cli.made_by import made_by
 from inferload.machine import cpu_model, usable_cores
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", "Sweep", "MaxRate", "Comparison", "Tuning")
 # Where a study goes to, and what it shows, is not what it studies.
-_NOT_ASKED = {"json", "quiet", "isolate"}
+_NOT_ASKED = {"json", "html", "markdown", "quiet", "isolate"}
 
 
 def asked_of(context: typer.Context, own: set[str], **more: Any) -> Asked:
@@ -33,8 +35,9 @@ def asked_of(context: typer.Context, own: set[str], **more: Any) -> Asked:
         if source is not None and source.name == "COMMANDLINE":
             given.add(name)
     flags = {name: value for name, value in context.params.items() if name not in own}
-    if flags["json"] is not None:
-        flags["json"] = Path(flags["json"])  # some versions of typer keep a text there
+    for name in ("json", "html", "markdown"):
+        if flags[name] is not None:
+            flags[name] = Path(flags[name])  # some versions of typer keep a text there
     # a study has a process of its own, in which runs without processes stay
     return Asked.from_words(flags | {"isolate": False} | more, given)
 
@@ -77,15 +80,21 @@ def study(
     from inferload.report.progress import StudyProgress
     from inferload.studies.resuming import Keeper
 
+    asked.check_reports()
     keeper = Keeper(asked.json, kind, words)
+    command = made_by()
+
+    def keep(study: S) -> None:
+        keeper.keep(replace(study, made_by=command))
+
     progress = StudyProgress(output.errors)
     if keeper.done is not None and not asked.quiet:
         progress.found(f"going on with {asked.json}, which was interrupted")
     try:
-        found = run(Silent() if asked.quiet else progress, keeper.done, keeper.keep)
+        found = run(Silent() if asked.quiet else progress, keeper.done, keep)
     except StudyInterrupted as interrupt:
         progress.close()
-        output.print_any(interrupt.study)
+        output.deliver(interrupt.study, asked.reports)
         again = "the same command goes on from here"
         if asked.json is None:
             again = "with --json FILE the same command would go on from here"
@@ -102,9 +111,12 @@ def study(
         raise typer.Exit(output.EXIT_CRASHED if crashed else output.EXIT_FAILED) from None
     finally:
         progress.close()
-    output.print_any(found)
+    found = replace(found, made_by=command)
+    delivered = output.deliver(found, asked.reports)
     if keeper.trouble is not None:
         output.say(keeper.trouble)
+        delivered = False
+    if not delivered:
         raise typer.Exit(output.EXIT_FAILED)
     return found
 

@@ -68,6 +68,8 @@ def sweep_command(
             help="Save the study after every run; the same command goes on with it.",
         ),
     ] = None,
+    html: flags.Html = None,
+    markdown: flags.Markdown = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Run MODEL with several values of one or two settings, and show what each brings.

@@ -92,6 +92,8 @@ def tune_command(
             help="Save the study after every run; the same command goes on with it.",
         ),
     ] = None,
+    html: flags.Html = None,
+    markdown: flags.Markdown = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Find the configuration that makes the most of MODEL within the machine's cores.

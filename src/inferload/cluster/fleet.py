@@ -68,6 +68,7 @@ class Fleet:
                     reports=one.reports,
                     calls=calls,
                     memory=one.memory,
+                    cpu=one.cpu,
                 )
             )
         # what the records hold need not be held twice

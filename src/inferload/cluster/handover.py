@@ -19,7 +19,7 @@ from inferload.errors import ResultFormatError
 from inferload.execution import HungCall  # noqa: TC001
 from inferload.merging import counted, thinned
 from inferload.process_calls import CallsOfLog, CountedCalls
-from inferload.records import MemoryUse, RunWarning  # noqa: TC001
+from inferload.records import CpuUse, MemoryUse, RunWarning  # noqa: TC001
 from inferload.run_telemetry import Telemetry
 from inferload.saved_log import log_of_bytes, log_parts
 from inferload.tally import SAMPLED_CALLS
@@ -47,6 +47,7 @@ class ProcessReport:
     ready: Preparation
     reports: tuple[PartReport, ...]
     memory: MemoryUse | None
+    cpu: CpuUse | None
     figures: CountedCalls | None
 
 
@@ -109,6 +110,7 @@ def handed_over(
                 ready=one.ready,
                 reports=tuple(map(_small, one.reports)),
                 memory=one.memory if series or one.memory is None else _peaks(one.memory),
+                cpu=one.cpu if series else None,
                 figures=counted_calls,
             )
             for one, counted_calls in zip(done.processes, own, strict=True)

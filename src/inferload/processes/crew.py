@@ -21,8 +21,8 @@ from inferload import errors
 from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation, places_of
 from inferload.log_file import LogFile
-from inferload.memory import pss_bytes
 from inferload.outcome import Outcome
+from inferload.process_use import pss_bytes
 from inferload.processes import assignment as say
 from inferload.processes.process import RunningLane
 from inferload.processes.starting import started

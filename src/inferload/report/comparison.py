@@ -9,7 +9,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.parts import LARGEST_PERCENT, change_text, study_header, study_warnings
+from inferload.report.parts import (
+    LARGEST_PERCENT,
+    Preformatted,
+    change_text,
+    figure_name,
+    study_header,
+    study_warnings,
+)
 from inferload.studies.comparison import QUANTILES
 from inferload.units import milliseconds_text, rate_text
 
@@ -18,7 +25,6 @@ if TYPE_CHECKING:
 
     from inferload.studies.records import Comparison, Difference, Gate
 
-NAMES = {"p999": "p99.9", "p9999": "p99.99"}
 SIGNED_RANK = 0.05
 STYLES = {"faster": "green", "slower": "red"}
 GATES = {"held": "held", "crossed": "crossed, beyond noise"}
@@ -52,7 +58,7 @@ def comparison_report(found: Comparison) -> RenderableType:
         parts += [Text(f"  {line}", style="yellow") for line in found.unlike]
     if not found.differences:
         return Group(*parts, Text(), Text("no figures to compare yet"))
-    parts += [Text(), _table(found), Text(), *_chart(found), Text(), *_verdicts(found)]
+    parts += [Text(), _table(found), Text(), _chart(found), Text(), *_verdicts(found)]
     parts += [Text(line, style="dim") for line in _notes(found)]
     parts += [_gate_text(found, gate, what) for gate, what in found.gates]
     return Group(*parts, *study_warnings(found.warnings))
@@ -79,13 +85,14 @@ def _notes(found: Comparison) -> list[str]:
         excludes = not one.low <= 1 <= one.high
         if (one.p_signed_rank <= SIGNED_RANK) != excludes:
             lines.append(
-                f"{_name(one.figure)}: by signed ranks (Wilcoxon, p = {one.p_signed_rank:.2g}) "
+                f"{figure_name(one.figure)}: by signed ranks (Wilcoxon, "
+                f"p = {one.p_signed_rank:.2g}) "
                 + ("this could be chance" if excludes else "there may be a difference")
                 + "; a run that was disturbed moves the interval more. More pairs help."
             )
     lines += [
-        f"{_name(figure)} is left out: quoted in {quoted} of {len(found.runs)} runs; longer runs "
-        "have the calls"
+        f"{figure_name(figure)} is left out: quoted in {quoted} of {len(found.runs)} runs; longer "
+        "runs have the calls"
         for figure, quoted in _left_out(found)
     ]
     return lines
@@ -113,7 +120,7 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
     if what == "open" and found.fails_more:
         said = "not held: more of B's calls fail"
     elif what == "open" and not mine:
-        said = f"not certain: {_name(gate.figure)} was not quoted; longer runs have the calls"
+        said = f"not certain: {figure_name(gate.figure)} was not quoted; longer runs have the calls"
     elif what == "open":
         one = mine[0]
         between = f"{change_text(one.low)} to {change_text(one.high)}"
@@ -127,15 +134,11 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
     return Text(f"gate {gate}: {said}", style=style)
 
 
-def _name(figure: str) -> str:
-    return NAMES.get(figure, figure)
-
-
-def _chart(found: Comparison) -> list[Text]:
+def _chart(found: Comparison) -> Preformatted:
     """A line for each figure: its interval, beside the middle where A and B are equal."""
     known = [one for one in found.differences if one.low is not None and one.high is not None]
     if not known:
-        return []
+        return Preformatted([])
     ends = [abs(math.log(value)) for one in known for value in (one.low, one.high) if value]
     span = min(max([*ends, math.log(1.02)]), math.log(LARGEST_PERCENT))
     middle = CHART_CELLS // 2
@@ -153,11 +156,14 @@ def _chart(found: Comparison) -> list[Text]:
         cells[low], cells[high] = "├", "┤"
         cells[cell(one.ratio)] = "●"
         lines.append(
-            Text(f"{_name(one.figure):>10}  {''.join(cells)}", style=STYLES.get(one.verdict, ""))
+            Text(
+                f"{figure_name(one.figure):>10}  {''.join(cells)}",
+                style=STYLES.get(one.verdict, ""),
+            )
         )
     left, right = change_text(math.exp(-span)), change_text(math.exp(span))
     scale = f"{left}{'equal':^{CHART_CELLS - len(left) - len(right)}}{right}"
-    return [*lines, Text(f"{'':>10}  {scale}", style="dim")]
+    return Preformatted([*lines, Text(f"{'':>10}  {scale}", style="dim")])
 
 
 def _verdicts(found: Comparison) -> list[Text]:
@@ -165,7 +171,7 @@ def _verdicts(found: Comparison) -> list[Text]:
     lines = []
     for verdict in ("slower", "faster", "no difference found"):
         names = [
-            f"{_name(one.figure)} {change_text(one.ratio)}"
+            f"{figure_name(one.figure)} {change_text(one.ratio)}"
             for one in found.differences
             if one.verdict == verdict
         ]
@@ -182,7 +188,7 @@ def _table(found: Comparison) -> Table:
         table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=True)
     for one in found.differences:
         table.add_row(
-            _name(one.figure),
+            figure_name(one.figure),
             _value(one, one.a),
             _value(one, one.b),
             change_text(one.ratio),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,8 +18,39 @@ if TYPE_CHECKING:
     from inferload.records import RunWarning
 
 
+#: What became of a run that is not complete.
+STATUS = {
+    "failed": "the target raised: the figures cover the calls before",
+    "crashed": "the target ended its process: the figures cover the calls that had finished",
+    "rank lost": "a rank was lost: the figures are those of the others",
+    "timed out": "a call did not return: the figures cover the calls before",
+    "interrupted": "interrupted: the figures cover the calls until then",
+}
+_NAMES = {"p999": "p99.9", "p9999": "p99.99"}
 #: A ratio beyond it, or below its inverse, is told as a factor.
 LARGEST_PERCENT = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preformatted:
+    """Lines whose blanks matter: code, or a drawing."""
+
+    lines: Sequence[Text]
+
+    def __rich__(self) -> Group:
+        return Group(*self.lines)
+
+    def __str__(self) -> str:
+        return textwrap.dedent("\n".join(line.plain.rstrip() for line in self.lines))
+
+
+def figure_name(name: str) -> str:
+    """A figure as people write it.
+
+    >>> figure_name("p999"), figure_name("p50"), figure_name("throughput")
+    ('p99.9', 'p50', 'throughput')
+    """
+    return _NAMES.get(name, name)
 
 
 def change_text(ratio: float | None) -> str:
@@ -49,13 +83,16 @@ def study_header(rows: dict[str, str], environment: dict[str, Any]) -> Table:
 
 
 def study_warnings(warnings: Sequence[RunWarning]) -> list[RenderableType]:
+    """The warnings after an empty line; nothing if there are none."""
+    return [Text(), warnings_grid(warnings)] if warnings else []
+
+
+def warnings_grid(warnings: Sequence[RunWarning]) -> Table:
     """A line for each warning, and one with what to do."""
-    if not warnings:
-        return []
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="yellow", no_wrap=True)
     grid.add_column()
     for one in warnings:
         grid.add_row("!", Text(f"{one.message} [{one.code}]", style="yellow"))
         grid.add_row("", Text(f"-> {one.hint}"))
-    return [Text(), grid]
+    return grid

@@ -45,6 +45,13 @@ def study_report(study: Study) -> RenderableType:
     return sweep_report(study) if isinstance(study, Sweep) else search_report(study)
 
 
+def parts_of(study: Study) -> list[RenderableType]:
+    """What the report of a study is made of, less its warnings, for media that show them apart."""
+    report = study_report(study)
+    parts = list(report.renderables) if isinstance(report, Group) else [report]
+    return parts[: -len(study_warnings(study.warnings)) or None]
+
+
 def sweep_report(sweep: Sweep) -> RenderableType:
     """A line for each point with bars of throughput and p99, what is most, and how it grows."""
     parts: list[RenderableType] = [

@@ -2,366 +2,68 @@
 
 from __future__ import annotations
 
-import math
 from io import StringIO
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
-from inferload.distribution import QUOTED_QUANTILES, Estimate
-from inferload.report.bars import bar
-from inferload.report.devices import (
-    devices_table,
-    diagnosis,
-    energy_text,
-    power_caps,
-    stages_table,
-)
+from inferload.report.devices import devices_table, diagnosis, power_caps, stages_table
+from inferload.report.facts import figures_grid, header_grid
+from inferload.report.latencies import histogram_grid, notes_on, percentiles_table
+from inferload.report.parts import warnings_grid
 from inferload.report.tables import layout_table, models_table, processes_table, ranks_table
-from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.call_log import Floats
-    from inferload.distribution import Distribution
-    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Verification
-
-BINS = 10
-BAR_WIDTH = 36
-# A trend with a smaller chance of being none is shown.
-SIGNIFICANT = 0.01
-_LABELS = {"p999": "p99.9", "p9999": "p99.99"}
-_STATUS = {
-    "failed": "the target raised: the figures cover the calls before",
-    "crashed": "the target ended its process: the figures cover the calls that had finished",
-    "rank lost": "a rank was lost: the figures are those of the others",
-    "timed out": "a call did not return: the figures cover the calls before",
-    "interrupted": "interrupted: the figures cover the calls until then",
-}
+    from inferload.records import RunResult
 
 
 def plain_report(result: RunResult, width: int = 80) -> str:
     """The report as plain text, for ``print`` and for tickets."""
+    return plain_text(report(result), width)
+
+
+def plain_text(drawn: RenderableType, width: int = 80) -> str:
+    """What rich would draw, as plain text without blanks at the ends of lines."""
     text = StringIO()
-    Console(file=text, width=width, color_system=None, highlight=False, markup=False).print(
-        report(result)
-    )
+    Console(file=text, width=width, color_system=None, highlight=False, markup=False).print(drawn)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def report(result: RunResult) -> RenderableType:
-    """The report as something rich can print."""
-    parts: list[RenderableType] = [_header(result), Text(), _figures(result)]
-    summary = result.summary
-    if summary.response_ms is not None:
-        parts += [Text(), _percentiles(result)]
-        parts += [Text(note, style="dim") for note in _notes(result)]
-        parts += [Text(), _histogram(summary.response_ms)]
-    if summary.stages is not None:
-        parts += [Text(), stages_table(result), Text(diagnosis(result) or "", style="bold")]
-    if result.devices:
-        parts += [Text(), devices_table(result)]
-        parts += [Text(line, style="dim") for line in power_caps(result)]
-    if result.models:
-        parts += [Text(), models_table(result)]
-    if result.ranks:
-        parts += [Text(), ranks_table(result.ranks)]
-    if result.spec.processes > result.spec.ranks:
-        parts += [Text(), processes_table(result.processes)]
-    if result.spec.pin != "none":
-        parts += [Text(), layout_table(result)]
-    if result.warnings:
-        parts += [Text(), _warnings(result)]
+    """The report as something rich can print: its blocks with a line between them."""
+    parts: list[RenderableType] = []
+    for block in blocks(result).values():
+        parts += [*([Text()] if parts else []), *block]
     return Group(*parts)
 
 
-def _grid() -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column()
-    return grid
-
-
-def _header(result: RunResult) -> Table:
-    spec, found = result.spec, result.environment
-    grid = _grid()
-    grid.add_row("target", Text(f"{spec.target} ({spec.form})", style="bold cyan"))
-    grid.add_row(
-        "load",
-        f"{spec.load}, {_callers(spec)} ({spec.executor}), {_end(spec)}, "
-        f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
-    )
-    grid.add_row(
-        "call",
-        f"{count_text(spec.threads_per_call, 'intra-op thread')}, {spec.grad_mode} mode, "
-        f"autocast {spec.autocast}{_on_device(spec)}",
-    )
-    shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
-    seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
-    grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}"))
-    cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
-    devices = ", ".join(found.get("devices", []))
-    grid.add_row("machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else ""))
-    grid.add_row(
-        "build",
-        f"torch {found.get('torch')}, Python {found.get('python')}, {found.get('cpu_capability')}",
-    )
-    if result.status != "complete":
-        grid.add_row("status", Text(_STATUS[result.status], style="bold red"))
-    return grid
-
-
-def _on_device(spec: RunSpec) -> str:
-    if not spec.devices:
-        return ""
-    streams = "a stream a caller" if spec.streams == "per-caller" else "one shared stream"
-    waits = "waits for an event" if spec.completion == "event" else "spins on the stream"
-    copies = ", inputs and outputs copied" if spec.transfers else ""
-    return f"; {streams}, {waits}{copies}"
-
-
-def _callers(spec: RunSpec) -> str:
-    found = count_text(spec.callers_per_process, "caller")
-    own = [f"{one.callers} {one.name}" for one in spec.models if one.callers is not None]
-    found += f" ({' + '.join(own)})" if own else ""
-    each = spec.processes // spec.ranks
-    found = f"{each} processes x {found}" if each > 1 else found
-    return found if spec.ranks == 1 else f"{spec.ranks} ranks x {found}"
-
-
-def _end(spec: RunSpec) -> str:
-    if spec.calls is not None:
-        return count_text(spec.calls, "call")
-    if spec.duration_s is not None:
-        return f"{spec.duration_s:g} s"
-    if spec.precision is not None:
-        quantile = _LABELS.get(spec.quantile, spec.quantile)
-        limit = f"at most {spec.time_limit_s:g} s"
-        return f"until {quantile} is within {100 * spec.precision:g}% ({limit})"
-    return "to its end"
-
-
-def _figures(result: RunResult) -> Table:
-    summary, set_up = result.summary, result.set_up
-    grid = _grid()
-    throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
-    if any(items != 1 for items in result.spec.items_per_input):
-        throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
-    grid.add_row("throughput", Text(throughput, style="bold green"))
-    failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
-    failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
-    grid.add_row(
-        "calls", f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
-    )
-    if result.steady is not None:
-        grid.add_row("steady", _steady(result.steady, summary.from_s))
-    first = "not known: no warm-up calls"
-    if set_up.first_call_ms is not None:
-        first = milliseconds_text(set_up.first_call_ms)
-        if summary.service_ms is not None and summary.service_ms.p50 is not None:
-            first += f" ({set_up.first_call_ms / summary.service_ms.p50.value:,.1f}x the median)"
-    if set_up.first_ten_ms:
-        mean_ms = sum(set_up.first_ten_ms) / len(set_up.first_ten_ms)
-        first += f"; a caller's first {len(set_up.first_ten_ms)}: mean {milliseconds_text(mean_ms)}"
-    grid.add_row("first call", first)
-    grid.add_row("set-up", _set_up(set_up))
-    if memory := _memory(result):
-        grid.add_row("memory", memory)
-    if energy := energy_text(result):
-        grid.add_row("energy", energy)
-    grid.add_row("harness", _harness(result))
-    if result.verification is not None:
-        grid.add_row("verified", _verified(result.verification))
-    return grid
-
-
-def _set_up(set_up: SetUp) -> str:
-    found = [f"prepare {duration_text(set_up.prepare_s)}"]
-    if set_up.load_s is not None and set_up.convert_s is not None:
-        rest_s = max(set_up.prepare_s - set_up.load_s - set_up.convert_s, 0.0)
-        found = [f"load {duration_text(set_up.load_s)}"]
-        found += [f"convert {duration_text(set_up.convert_s)}"] if set_up.convert_s else []
-        found.append(f"prepare {duration_text(rest_s)}")
-    if set_up.process_s:
-        found.insert(0, f"start processes {duration_text(set_up.process_s)}")
-    found.append(f"warm up {duration_text(set_up.open_s)}")
-    return f"{', '.join(found)}; log {bytes_text(set_up.log_bytes)}"
-
-
-def _memory(result: RunResult) -> str:
-    uses = [one.memory for one in result.processes if one.memory is not None]
-    if not uses:
-        return ""
-    each = "" if len(uses) == 1 else " in the largest process"
-    found = f"peak RSS {bytes_text(max(use.peak_rss_bytes for use in uses))}{each}"
-    shares = [use.peak_pss_bytes for use in uses if use.peak_pss_bytes is not None]
-    if len(shares) == len(uses):
-        total = sum(shares) + (result.set_up.nursery_pss_bytes or 0)
-        found += f", PSS {bytes_text(total)}{'' if len(uses) == 1 else ' of all together'}"
-    growth = [use.growth_bytes_per_1000_calls or 0.0 for use in uses]
-    worst = uses[growth.index(max(growth))]
-    if max(growth) > 0 and (worst.growth_p or 0.0) < SIGNIFICANT:
-        found += f"; grows by {bytes_text(max(growth))} per 1,000 calls"
+def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
+    """What the report says, by name, in its order; only what there is."""
+    summary, spec = result.summary, result.spec
+    found: dict[str, list[RenderableType]] = {
+        "header": [header_grid(result)],
+        "figures": [figures_grid(result)],
+    }
+    if summary.response_ms is not None:
+        notes = [Text(note, style="dim") for note in notes_on(result)]
+        found["percentiles"] = [percentiles_table(result), *notes]
+        found["histogram"] = [histogram_grid(summary.response_ms)]
+    if summary.stages is not None:
+        found["stages"] = [stages_table(result), Text(diagnosis(result) or "", style="bold")]
+    if result.devices:
+        caps = [Text(line, style="dim") for line in power_caps(result)]
+        found["devices"] = [devices_table(result), *caps]
+    if result.models:
+        found["models"] = [models_table(result)]
+    if result.ranks:
+        found["ranks"] = [ranks_table(result.ranks)]
+    if spec.processes > spec.ranks:
+        found["processes"] = [processes_table(result.processes)]
+    if spec.pin != "none":
+        found["layout"] = [layout_table(result)]
+    if result.warnings:
+        found["warnings"] = [warnings_grid(result.warnings)]
     return found
-
-
-def _rate(estimate: Estimate) -> str:
-    shown = rate_text(estimate.value)
-    if estimate.low is None or estimate.high is None:
-        return shown
-    return f"{shown} ({rate_text(estimate.low)} to {rate_text(estimate.high)})"
-
-
-def _steady(steady: SteadyState, from_s: float) -> str:
-    if steady.steady is None:
-        return "not known: too few calls"
-    drift = "no significant drift"
-    if steady.drift_fraction is not None and (steady.drift_p or 0.0) < 0.01:
-        drift = f"drift {steady.drift_fraction:+.1%}"
-    if not steady.steady:
-        return f"no: {drift}; nothing is cut off"
-    if not steady.cut_s:
-        return f"yes, from the start; {drift}"
-    cut = f"the first {duration_text(steady.cut_s)} {'are' if from_s else 'would be'} cut off"
-    return f"yes, {cut}; {drift}"
-
-
-def _harness(result: RunResult) -> str:
-    found, service = [], result.summary.service_ms
-    if result.set_up.floor_ms is not None:
-        share = ""
-        if service is not None:
-            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
-        found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
-    if result.summary.littles_law is not None:
-        law, error = result.summary.littles_law, result.summary.littles_law_error
-        found.append(
-            f"Little's law {law:.3f}" if error is None else f"Little's law {law:.2f} +- {error:.2f}"
-        )
-    return "; ".join(found) or "not measured"
-
-
-def _verified(verification: Verification) -> str:
-    if verification.reason is not None:
-        return f"no: {verification.reason}"
-    kept = f"{verification.compared:,} outputs under load"
-    if verification.differing:
-        return f"no: {verification.differing:,} of {kept} differ from those computed alone"
-    return f"yes: {kept} are as computed alone"
-
-
-def _percentiles(result: RunResult) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("", style="bold", no_wrap=True)
-    columns = ["mean", "min", *QUOTED_QUANTILES, "max"]
-    for name in columns:
-        table.add_column(_LABELS.get(name, name), justify="right", no_wrap=True)
-    summary = result.summary
-    rows = {"latency": summary.response_ms}
-    if summary.lateness_ms is not None:
-        rows |= {"service": summary.service_ms, "queue": summary.queue_ms}
-        rows |= {"lateness": summary.lateness_ms}
-    mean_ms = summary.response_ms.mean if summary.response_ms is not None else 0.0
-    unit, per_ms = ("us", 1e3) if mean_ms < 1 else ("ms", 1.0) if mean_ms < 1e4 else ("s", 1e-3)
-    for label, distribution in rows.items():
-        if distribution is not None:
-            values = [_value(distribution, name) for name in columns]
-            table.add_row(f"{label} {unit}", *(_cell(value, per_ms) for value in values))
-        if label == "latency" and distribution is not None:
-            for bound, shown in (("low", "  from"), ("high", "  to")):
-                estimates = [getattr(distribution, name) for name in columns]
-                cells = [_cell(getattr(one, bound, None), per_ms, "") for one in estimates]
-                if any(cells):
-                    table.add_row(shown, *cells, style="dim")
-    return table
-
-
-def _value(distribution: Distribution, name: str) -> float | None:
-    found = getattr(distribution, name)
-    return found.value if isinstance(found, Estimate) else found
-
-
-def _cell(milliseconds: float | None, per_ms: float, nothing: str = "-") -> str:
-    if milliseconds is None:
-        return nothing
-    value = milliseconds * per_ms
-    if value == 0:
-        return "0"
-    if value < 0.001:
-        return "<.001"
-    # four significant digits, but no more than three decimals
-    return f"{value:.{min(max(3 - math.floor(math.log10(abs(value))), 0), 3)}f}"
-
-
-def _notes(result: RunResult) -> list[str]:
-    """What the table needs to be read: bounds, missing quantiles, counted values."""
-    distribution = result.summary.response_ms
-    notes: list[str] = []
-    if distribution is None:
-        return notes
-    if any(getattr(distribution, name) is not None for name in QUOTED_QUANTILES):
-        notes.append("from, to: 95 % interval by batch means")
-    if distribution.more_calls:
-        wanted = ", ".join(
-            f"{_LABELS.get(name, name)} {more:,}" for name, more in distribution.more_calls.items()
-        )
-        notes.append(f"-  not quoted; more calls needed: {wanted}")
-    lost = [
-        _LABELS.get(name, name)
-        for name in QUOTED_QUANTILES
-        if getattr(distribution, name) is None and name not in distribution.more_calls
-    ]
-    if lost:
-        notes.append(
-            f"-  among the {distribution.unfinished:,} unfinished calls: {', '.join(lost)}; mean, "
-            "max and bars are of the others"
-        )
-    if distribution.counted:
-        notes.append(
-            f"quantiles are from counts of all calls (error <= 0.1 %); the log has a sample of "
-            f"{len(result.log):,}"
-        )
-    return notes
-
-
-def _histogram(distribution: Distribution) -> Table:
-    """Counts of latencies in bins of equal ratio, on bars of equal scale."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    edges = _edges(distribution.min, distribution.max)
-    counts = (
-        distribution.sample.histogram(edges) if distribution.sample else np.zeros(len(edges) - 1)
-    )
-    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
-        share = count / max(counts.sum(), 1)
-        table.add_row(
-            f"{milliseconds_text(float(low))} - {milliseconds_text(float(high))}",
-            Text(bar(count / max(counts.max(), 1), BAR_WIDTH), style="cyan"),
-            f"{share:.2%}" if count else "0",
-        )
-    return table
-
-
-def _edges(low: float, high: float) -> Floats:
-    if low <= 0 or high / low < 1.001:
-        middle = (low + high) / 2 or 1e-6
-        return np.array([middle * 0.999, middle * 1.001 + (high - low)])
-    edges = np.geomspace(low, high, BINS + 1)
-    edges[0], edges[-1] = low, high
-    return edges
-
-
-def _warnings(result: RunResult) -> Table:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="yellow", no_wrap=True)
-    grid.add_column()
-    for warning in result.warnings:
-        grid.add_row("!", Text(f"{warning.message} [{warning.code}]", style="yellow"))
-        grid.add_row("", Text(f"-> {warning.hint}"))
-    return grid

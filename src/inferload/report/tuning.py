@@ -9,7 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.bars import bar
-from inferload.report.parts import change_text, study_header, study_warnings
+from inferload.report.parts import (
+    Preformatted,
+    change_text,
+    figure_name,
+    study_header,
+    study_warnings,
+)
 from inferload.studies.halving import is_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
 BAR_CELLS = 10
 # Of more candidates the rest is counted.
 MOST_LINES = 20
-_NAMES = {"p999": "p99.9", "p9999": "p99.99"}
 
 
 def tuning_report(found: Tuning) -> RenderableType:
@@ -38,9 +43,9 @@ def tuning_report(found: Tuning) -> RenderableType:
     parts: list[RenderableType] = [study_header(rows, found.environment), Text()]
     parts += _answer(found)
     if found.code:
-        parts += [Text(), Text("In Python:", style="bold"), *_indented(found.code)]
+        parts += [Text(), Text("In Python:", style="bold"), _indented(found.code)]
     if found.command:
-        parts += [Text(), Text("On the command line:", style="bold"), *_indented(found.command)]
+        parts += [Text(), Text("On the command line:", style="bold"), _indented(found.command)]
     if found.trials:
         parts += [Text(), _table(found)]
     parts += [Text(line, style="dim") for line in _failures(found)]
@@ -129,15 +134,15 @@ def _margin_text(one: Difference) -> str:
 
 
 def _short(one: Difference) -> str:
-    name = _NAMES.get(one.figure, one.figure)
+    name = figure_name(one.figure)
     text = f"{name} {milliseconds_text(one.b)}, {change_text(one.ratio)}"
     if one.low is not None and one.high is not None:
         text += f" ({change_text(one.low)} to {change_text(one.high)})"
     return text
 
 
-def _indented(text: str) -> list[Text]:
-    return [Text(f"  {line}") for line in text.rstrip().splitlines()]
+def _indented(text: str) -> Preformatted:
+    return Preformatted([Text(f"  {line}") for line in text.rstrip().splitlines()])
 
 
 def _table(found: Tuning) -> Table:

@@ -1,4 +1,7 @@
-"""Pure data: what studies of many runs leave behind (sweeps and searches)."""
+"""Pure data: what studies of many runs leave behind (sweeps, searches and comparisons).
+
+Each has ``made_by``, the command line that made it; ``None`` in Python.
+"""
 
 from __future__ import annotations
 
@@ -181,6 +184,7 @@ class Sweep:
     drift_fraction: float | None = None
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
 
     @property
     def peak(self) -> SweepPoint | None:
@@ -265,6 +269,7 @@ class Comparison:
     outputs_alike: bool = True
     failed_fractions: tuple[float, float] = (0.0, 0.0)
     environment: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
     warnings: tuple[RunWarning, ...] = ()
 
     @property
@@ -324,6 +329,7 @@ class MaxRate:
     took_s: float
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
 
     @property
     def confirmation(self) -> Probe | None:

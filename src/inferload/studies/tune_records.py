@@ -40,7 +40,7 @@ class Tuning:
     ``best`` is ``None`` where none keeps the ``limits``; ``reason`` says why. ``rounds`` has how
     many candidates each round began with, and for how many seconds each was measured.
     ``confirmations``: of each that was taken for the best and run in turn with the default.
-    ``command`` and ``code``: how to run it.
+    ``command`` and ``code``: how to run it; ``made_by``: the command line that made the study.
     """
 
     target: str
@@ -59,6 +59,7 @@ class Tuning:
     took_s: float = 0.0
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
 
     @property
     def runs_made(self) -> int:

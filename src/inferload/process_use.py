@@ -1,14 +1,15 @@
-"""What memory the processes with callers take while they call, and whether it grows with calls."""
+"""What the processes with callers take of memory and cores while they call."""
 
 from __future__ import annotations
 
 import mmap
+import os
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.records import MemoryUse
+from inferload.records import CpuUse, MemoryUse
 from inferload.steady_state import kendall_p, theil_sen_slope
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ PSS_SHARE = 0.002
 LEAST_LOOKS = 8
 
 
-class MemoryWatch:
-    """Looks at the memory of one process from time to time; ``folder`` is its own in /proc."""
+class ProcessWatch:
+    """Looks at one process from time to time; ``folder`` is its own in /proc."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,6 +38,7 @@ class MemoryWatch:
         self._rss: list[int] = []
         self._anonymous: list[int] = []
         self._calls: list[int] = []
+        self._cpu_s: list[float] = []
         self._pss: list[tuple[float, int]] = []
 
     def look(self, elapsed_s: float, calls: int) -> None:
@@ -55,6 +57,7 @@ class MemoryWatch:
     def _look(self, elapsed_s: float, calls: int) -> None:
         try:
             words = (self._folder / "statm").read_text(encoding="ascii").split()
+            cpu_s = cpu_seconds(self._folder)
         except OSError:
             return  # it has ended, or this system has no such file
         resident, shared = int(words[1]), int(words[2])
@@ -63,14 +66,15 @@ class MemoryWatch:
         # the log that callers fill and weights in shared memory are no growth of the process
         self._anonymous.append((resident - shared) * mmap.PAGESIZE)
         self._calls.append(calls)
+        self._cpu_s.append(cpu_s)
         if len(self._rss) > MOST_LOOKS:
             self._interval_s *= 2
-            for kept in (self._times_s, self._rss, self._anonymous, self._calls):
+            for kept in (self._times_s, self._rss, self._anonymous, self._calls, self._cpu_s):
                 del kept[1::2]
 
     @property
-    def found(self) -> MemoryUse | None:
-        """What was found; ``None`` where the system does not say."""
+    def memory(self) -> MemoryUse | None:
+        """What was found of memory; ``None`` where the system does not say."""
         if not self._rss:
             return None
         per_call, p = self._growth()
@@ -88,6 +92,16 @@ class MemoryWatch:
             else round(per_call * (self._calls[-1] - self._calls[len(self._calls) // 2])),
         )
 
+    @property
+    def cpu(self) -> CpuUse | None:
+        """What was found of cores; ``None`` where the system does not say."""
+        if not self._rss:
+            return None
+        first_s = self._cpu_s[0]
+        return CpuUse(
+            times_s=tuple(self._times_s), cpu_s=tuple(one - first_s for one in self._cpu_s)
+        )
+
     def _growth(self) -> tuple[float | None, float | None]:
         """Bytes a call by which private memory grows in the later half, and Kendall's p of it."""
         half = len(self._calls) // 2
@@ -96,6 +110,16 @@ class MemoryWatch:
         if len(calls) < LEAST_LOOKS:
             return None, None
         return theil_sen_slope(held, calls), kendall_p(held)
+
+
+def cpu_seconds(folder: Path) -> float:
+    """The time that all threads of a process have been on a core (utime and stime of proc(5)).
+
+    It moves by clock ticks, of 10 ms.
+    """
+    # the name of the program stands in brackets, and may hold any of them
+    words = (folder / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2]
+    return sum(map(int, words.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def pss_bytes(folder: Path) -> int | None:

@@ -1,0 +1,44 @@
+"""The command line as it was given, less what only says where its result goes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Flags that are no part of what is measured, and whether a value follows.
+_OF_THE_OUTPUT = {
+    "--json": True,
+    "--html": True,
+    "--markdown": True,
+    "--trace": True,
+    "--quiet": False,
+}
+
+
+def made_by(args: Sequence[str] | None = None, batch_size: int | None = None) -> str:
+    """What makes such a result again; of a run of one batch size out of several, that one alone.
+
+    >>> made_by(["run", "m.py", "--callers", "4", "--json", "r.json", "--quiet"])
+    'inferload run m.py --callers 4'
+    """
+    words, kept = iter(sys.argv[1:] if args is None else args), []
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag in _OF_THE_OUTPUT:
+            if _OF_THE_OUTPUT[flag] and not equals:
+                next(words, None)
+        elif flag == "--batch-sizes" and batch_size is not None:
+            if not equals:
+                next(words, None)
+            kept += [flag, str(batch_size)]
+        else:
+            kept.append(word)
+    ranks = os.environ.get("WORLD_SIZE") if args is None else None
+    # torchrun does not say how it was called
+    launcher = [] if ranks is None else ["torchrun", "...", "-m"]
+    return shlex.join([*launcher, "inferload", *kept])

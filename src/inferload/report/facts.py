@@ -1,0 +1,197 @@
+"""What a report says of a run in lines: what ran on what, and its figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from inferload.report.devices import energy_text
+from inferload.report.parts import STATUS, figure_name
+from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from inferload.distribution import Estimate
+    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Verification
+
+# A trend with a smaller chance of being none is shown.
+SIGNIFICANT = 0.01
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    return grid
+
+
+def header_grid(result: RunResult) -> Table:
+    """Target, load, inputs, machine and build."""
+    spec, found = result.spec, result.environment
+    grid = _grid()
+    grid.add_row("target", Text(f"{spec.target} ({spec.form})", style="bold cyan"))
+    grid.add_row(
+        "load",
+        f"{spec.load}, {_callers(spec)} ({spec.executor}), {end_text(spec)}, "
+        f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
+    )
+    grid.add_row(
+        "call",
+        f"{count_text(spec.threads_per_call, 'intra-op thread')}, {spec.grad_mode} mode, "
+        f"autocast {spec.autocast}{_on_device(spec)}",
+    )
+    shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
+    seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
+    grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}"))
+    cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
+    devices = ", ".join(found.get("devices", []))
+    grid.add_row("machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else ""))
+    grid.add_row(
+        "build",
+        f"torch {found.get('torch')}, Python {found.get('python')}, {found.get('cpu_capability')}",
+    )
+    if result.status != "complete":
+        grid.add_row("status", Text(STATUS[result.status], style="bold red"))
+    return grid
+
+
+def _on_device(spec: RunSpec) -> str:
+    if not spec.devices:
+        return ""
+    streams = "a stream a caller" if spec.streams == "per-caller" else "one shared stream"
+    waits = "waits for an event" if spec.completion == "event" else "spins on the stream"
+    copies = ", inputs and outputs copied" if spec.transfers else ""
+    return f"; {streams}, {waits}{copies}"
+
+
+def _callers(spec: RunSpec) -> str:
+    found = count_text(spec.callers_per_process, "caller")
+    own = [f"{one.callers} {one.name}" for one in spec.models if one.callers is not None]
+    found += f" ({' + '.join(own)})" if own else ""
+    each = spec.processes // spec.ranks
+    found = f"{each} processes x {found}" if each > 1 else found
+    return found if spec.ranks == 1 else f"{spec.ranks} ranks x {found}"
+
+
+def end_text(spec: RunSpec) -> str:
+    """What ends a run."""
+    if spec.calls is not None:
+        return count_text(spec.calls, "call")
+    if spec.duration_s is not None:
+        return f"{spec.duration_s:g} s"
+    if spec.precision is not None:
+        quantile = figure_name(spec.quantile)
+        limit = f"at most {spec.time_limit_s:g} s"
+        return f"until {quantile} is within {100 * spec.precision:g}% ({limit})"
+    return "to its end"
+
+
+def figures_grid(result: RunResult) -> Table:
+    """Throughput, calls, and how far to believe them."""
+    summary, set_up = result.summary, result.set_up
+    grid = _grid()
+    throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
+    if any(items != 1 for items in result.spec.items_per_input):
+        throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
+    grid.add_row("throughput", Text(throughput, style="bold green"))
+    failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
+    failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
+    grid.add_row(
+        "calls", f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
+    )
+    if result.steady is not None:
+        grid.add_row("steady", _steady(result.steady, summary.from_s))
+    first = "not known: no warm-up calls"
+    if set_up.first_call_ms is not None:
+        first = milliseconds_text(set_up.first_call_ms)
+        if summary.service_ms is not None and summary.service_ms.p50 is not None:
+            first += f" ({set_up.first_call_ms / summary.service_ms.p50.value:,.1f}x the median)"
+    if set_up.first_ten_ms:
+        mean_ms = sum(set_up.first_ten_ms) / len(set_up.first_ten_ms)
+        first += f"; a caller's first {len(set_up.first_ten_ms)}: mean {milliseconds_text(mean_ms)}"
+    grid.add_row("first call", first)
+    grid.add_row("set-up", _set_up(set_up))
+    if memory := _memory(result):
+        grid.add_row("memory", memory)
+    if energy := energy_text(result):
+        grid.add_row("energy", energy)
+    grid.add_row("harness", _harness(result))
+    if result.verification is not None:
+        grid.add_row("verified", _verified(result.verification))
+    return grid
+
+
+def _set_up(set_up: SetUp) -> str:
+    found = [f"prepare {duration_text(set_up.prepare_s)}"]
+    if set_up.load_s is not None and set_up.convert_s is not None:
+        rest_s = max(set_up.prepare_s - set_up.load_s - set_up.convert_s, 0.0)
+        found = [f"load {duration_text(set_up.load_s)}"]
+        found += [f"convert {duration_text(set_up.convert_s)}"] if set_up.convert_s else []
+        found.append(f"prepare {duration_text(rest_s)}")
+    if set_up.process_s:
+        found.insert(0, f"start processes {duration_text(set_up.process_s)}")
+    found.append(f"warm up {duration_text(set_up.open_s)}")
+    return f"{', '.join(found)}; log {bytes_text(set_up.log_bytes)}"
+
+
+def _memory(result: RunResult) -> str:
+    uses = [one.memory for one in result.processes if one.memory is not None]
+    if not uses:
+        return ""
+    each = "" if len(uses) == 1 else " in the largest process"
+    found = f"peak RSS {bytes_text(max(use.peak_rss_bytes for use in uses))}{each}"
+    shares = [use.peak_pss_bytes for use in uses if use.peak_pss_bytes is not None]
+    if len(shares) == len(uses):
+        total = sum(shares) + (result.set_up.nursery_pss_bytes or 0)
+        found += f", PSS {bytes_text(total)}{'' if len(uses) == 1 else ' of all together'}"
+    growth = [use.growth_bytes_per_1000_calls or 0.0 for use in uses]
+    worst = uses[growth.index(max(growth))]
+    if max(growth) > 0 and (worst.growth_p or 0.0) < SIGNIFICANT:
+        found += f"; grows by {bytes_text(max(growth))} per 1,000 calls"
+    return found
+
+
+def _rate(estimate: Estimate) -> str:
+    shown = rate_text(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return f"{shown} ({rate_text(estimate.low)} to {rate_text(estimate.high)})"
+
+
+def _steady(steady: SteadyState, from_s: float) -> str:
+    if steady.steady is None:
+        return "not known: too few calls"
+    drift = "no significant drift"
+    if steady.drift_fraction is not None and (steady.drift_p or 0.0) < 0.01:
+        drift = f"drift {steady.drift_fraction:+.1%}"
+    if not steady.steady:
+        return f"no: {drift}; nothing is cut off"
+    if not steady.cut_s:
+        return f"yes, from the start; {drift}"
+    cut = f"the first {duration_text(steady.cut_s)} {'are' if from_s else 'would be'} cut off"
+    return f"yes, {cut}; {drift}"
+
+
+def _harness(result: RunResult) -> str:
+    found, service = [], result.summary.service_ms
+    if result.set_up.floor_ms is not None:
+        share = ""
+        if service is not None:
+            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
+        found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
+    if result.summary.littles_law is not None:
+        law, error = result.summary.littles_law, result.summary.littles_law_error
+        found.append(
+            f"Little's law {law:.3f}" if error is None else f"Little's law {law:.2f} +- {error:.2f}"
+        )
+    return "; ".join(found) or "not measured"
+
+
+def _verified(verification: Verification) -> str:
+    if verification.reason is not None:
+        return f"no: {verification.reason}"
+    kept = f"{verification.compared:,} outputs under load"
+    if verification.differing:
+        return f"no: {verification.differing:,} of {kept} differ from those computed alone"
+    return f"yes: {kept} are as computed alone"

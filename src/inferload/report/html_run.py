@@ -1,0 +1,206 @@
+"""The page of a run, and that of several runs side by side."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from inferload.report.explanations import OF_A_RUN
+from inferload.report.latency_charts import curves_chart, histogram_chart, percentiles_chart
+from inferload.report.media import html_of_all
+from inferload.report.page import Headline, Section, table_of
+from inferload.report.parts import STATUS
+from inferload.report.reproduce import reproduction
+from inferload.report.resource_charts import cores_chart, device_charts, memory_chart
+from inferload.report.series import slowest
+from inferload.report.several import names_of, several_table
+from inferload.report.text import blocks
+from inferload.report.time_charts import callers_chart, over_time_chart
+from inferload.units import NS_PER_MS, NS_PER_S, duration_text, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.distribution import Estimate
+    from inferload.records import RunResult, RunWarning
+    from inferload.report.page import Chart
+
+
+def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
+    """What is said first, and the sections below it."""
+    said = blocks(result)
+
+    def words(*names: str) -> str:
+        return html_of_all(part for name in names for part in said.get(name, []))
+
+    sections = [
+        warnings_section(result.warnings),
+        Section(title="The run", body=words("header", "figures")),
+        Section(
+            title="Latency",
+            body=words("percentiles"),
+            charts=_there(percentiles_chart(result), histogram_chart(result)),
+        ),
+        Section(
+            title="Along the run", charts=_there(over_time_chart(result), callers_chart(result))
+        ),
+        Section(
+            title="Where the time goes",
+            body=words("stages", "devices"),
+            charts=tuple(device_charts(result)),
+        ),
+        Section(
+            title="Models, ranks and processes",
+            body=words("models", "ranks", "processes", "layout"),
+        ),
+        Section(title="Resources", charts=_there(cores_chart(result), memory_chart(result))),
+        Section(title="The slowest calls", body=_slowest(result), folded=True),
+        how_section(),
+        reproduce_section(reproduction(result)),
+        environment_section(result.environment),
+    ]
+    return _headline(result), [one for one in sections if one.body or one.charts]
+
+
+def several_page(results: Sequence[RunResult]) -> tuple[Headline, list[Section]]:
+    """Runs side by side: a line for each, and their curves in one chart."""
+    names = names_of(results)
+    own = {
+        name: one.summary.response_ms
+        for name, one in zip(names, results, strict=True)
+        if one.summary.response_ms is not None
+    }
+    warnings = [
+        f"<li>{escape(name)}: {escape(each.message)} [{escape(each.code)}]</li>"
+        for name, one in zip(names, results, strict=True)
+        for each in one.warnings
+    ]
+    charts: tuple[Chart, ...] = ()
+    if own:
+        says = f"Response times of {len(own)} runs: {', '.join(own)}."
+        charts = (curves_chart("percentiles", "Latency by percentile", own, says),)
+    sections = [
+        Section(title="Side by side", body=html_of_all([several_table(names, results)])),
+        Section(title="Latency", charts=charts),
+        Section(
+            title="What is doubtful",
+            body=f"<ul>{''.join(warnings)}</ul>" if warnings else "",
+        ),
+        how_section(),
+        reproduce_section("\n\n".join(map(reproduction, results))),
+        *(
+            environment_section(one.environment, f"Environment of {name}")
+            for name, one in zip(names, results, strict=True)
+        ),
+    ]
+    headline = Headline(
+        title=f"{len(results)} runs", subtitle="one after another: what the machine did between "
+        "them is in no interval; `inferload compare` runs models in turn"
+    )  # fmt: skip
+    return headline, [one for one in sections if one.body or one.charts]
+
+
+def _there(*charts: Chart | None) -> tuple[Chart, ...]:
+    return tuple(one for one in charts if one is not None)
+
+
+def _headline(result: RunResult) -> Headline:
+    summary, spec = result.summary, result.spec
+    response = summary.response_ms
+    figures = [("throughput", *_rate_card(summary.throughput_calls_per_s))]
+    for name in ("p50", "p99"):
+        one = None if response is None else getattr(response, name)
+        if one is not None:
+            figures.append((f"response {name}", milliseconds_text(one.value), _between(one)))
+        elif response is not None:
+            more = response.more_calls.get(name)
+            why = "among the unfinished" if more is None else f"takes {more:,} more calls"
+            figures.append((f"response {name}", "not quoted", why))
+    failed = f"{summary.failed_calls:,} failed" if summary.failed_calls else "none failed"
+    took = f"in {duration_text(summary.duration_s)}, {failed}"
+    figures.append(("calls", f"{summary.completed_calls:,}", took))
+    subtitle = f"{spec.load}, {spec.callers} callers ({spec.executor}), made {result.created_at}"
+    if result.status != "complete":
+        subtitle += f". {STATUS[result.status]}"
+    return Headline(title=f"{spec.target} ({spec.form})", subtitle=subtitle, figures=tuple(figures))
+
+
+def _rate_card(one: Estimate) -> tuple[str, str]:
+    between = ""
+    if one.low is not None and one.high is not None:
+        between = f"{rate_text(one.low)} to {rate_text(one.high)}"
+    return f"{rate_text(one.value)} calls/s", between
+
+
+def _between(one: Estimate) -> str:
+    if one.low is None or one.high is None:
+        return ""
+    return f"{milliseconds_text(one.low)} to {milliseconds_text(one.high)}"
+
+
+def _slowest(result: RunResult) -> str:
+    log = result.log
+    if not len(log):
+        return ""
+    rows = slowest(log)
+    columns: dict[str, Sequence[Any]] = {
+        "due at s": (log.scheduled_ns[rows] / NS_PER_S).tolist(),
+        "response ms": (log.response_ns[rows] / NS_PER_MS).tolist(),
+        "queue ms": (log.queue_ns[rows] / NS_PER_MS).tolist(),
+        "service ms": (log.service_ns[rows] / NS_PER_MS).tolist(),
+        "caller": log.caller[rows].tolist(),
+        "input": [result.spec.inputs[one] for one in log.input[rows].tolist()],
+    }
+    sample = "" if log.tally is None else f"<p>Of the {len(log):,} calls that the log sampled.</p>"
+    return sample + table_of(columns)
+
+
+def warnings_section(warnings: Sequence[RunWarning]) -> Section:
+    """What is doubtful, each with what to do."""
+    lines = "".join(
+        f"<li><span class=doubtful>{escape(one.message)}</span> [{escape(one.code)}]<br>"
+        f"{escape(one.hint)}</li>"
+        for one in warnings
+    )
+    return Section(
+        title="What is doubtful", body=f"<ul class=warnings>{lines}</ul>" if lines else ""
+    )
+
+
+def how_section() -> Section:
+    """How the figures are made."""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(name)}</th><td>{escape(text)}</td></tr>"
+        for name, text in OF_A_RUN.items()
+    )
+    return Section(
+        title="How the figures are made", body=f"<table><tbody>{rows}</tbody></table>", folded=True
+    )
+
+
+def reproduce_section(text: str) -> Section:
+    """The command, to be copied."""
+    return Section(
+        title="How to make it again",
+        body=f"<pre id=command>{escape(text)}</pre>"
+        "<button type=button data-copies=command>copy</button>",
+    )
+
+
+def environment_section(environment: dict[str, Any], title: str = "Environment") -> Section:
+    """Machine, build and settings."""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(name)}</th><td>{_value(value)}</td></tr>"
+        for name, value in environment.items()
+    )
+    body = f"<div class=scroll><table><tbody>{rows}</tbody></table></div>" if rows else ""
+    return Section(title=title, body=body, folded=True)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "<br>".join(f"{escape(str(k))}={escape(str(v))}" for k, v in value.items()) or "-"
+    if isinstance(value, list):
+        return "<br>".join(escape(str(one)) for one in value) or "-"
+    text = "-" if value is None else str(value)
+    return f"<pre>{escape(text)}</pre>" if "\n" in text else escape(text)

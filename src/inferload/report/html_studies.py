@@ -1,0 +1,61 @@
+"""The pages of sweeps, searches, comparisons and tunings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferload.report.html_run import (
+    environment_section,
+    how_section,
+    reproduce_section,
+    warnings_section,
+)
+from inferload.report.media import html_of_all
+from inferload.report.page import Headline, Section
+from inferload.report.studies import parts_of
+from inferload.report.study_charts import (
+    comparison_charts,
+    search_charts,
+    sweep_charts,
+    tuning_charts,
+)
+from inferload.studies.records import Comparison, MaxRate, Sweep
+from inferload.units import rate_text
+
+if TYPE_CHECKING:
+    from inferload.report.page import Chart
+    from inferload.studies.files import Study
+
+
+def study_page(study: Study) -> tuple[Headline, list[Section]]:
+    """What is said first, and the sections below it."""
+    sections = [
+        warnings_section(study.warnings),
+        Section(title="What was found", body=html_of_all(parts_of(study))),
+        Section(title="Charts", charts=tuple(_charts(study))),
+        how_section(),
+    ]
+    if study.made_by is not None:
+        sections.append(reproduce_section(study.made_by))
+    sections.append(environment_section(study.environment))
+    return _headline(study), [one for one in sections if one.body or one.charts]
+
+
+def _charts(study: Study) -> list[Chart]:
+    if isinstance(study, Sweep):
+        return sweep_charts(study)
+    if isinstance(study, MaxRate):
+        return search_charts(study)
+    return comparison_charts(study) if isinstance(study, Comparison) else tuning_charts(study)
+
+
+def _headline(study: Study) -> Headline:
+    if isinstance(study, Comparison):
+        return Headline(title=f"{study.b} against {study.a}", subtitle="comparison: B against A")
+    if isinstance(study, MaxRate):
+        limits = " and ".join(map(str, study.limits))
+        rate = "none found" if study.rate_per_s is None else f"{rate_text(study.rate_per_s)}/s"
+        cards = ((f"highest rate that keeps {limits}", rate, ""),)
+        return Headline(title=study.target, subtitle="search", figures=cards)
+    kind = "sweep" if isinstance(study, Sweep) else "tuning"
+    return Headline(title=study.target, subtitle=kind)

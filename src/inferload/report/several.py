@@ -1,0 +1,47 @@
+"""The table of several runs side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from inferload.units import milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.records import RunResult
+
+
+def several_table(names: Sequence[str], results: Sequence[RunResult]) -> Table:
+    """A line for each run: throughput with its interval, and quantiles of the response time."""
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    failed = any(one.summary.failed_calls for one in results)
+    for name in ("run", "items/s", "from", "to", "p50", "p90", "p99", *["failed"] * failed, "!"):
+        table.add_column(name, justify="left" if name == "run" else "right", no_wrap=name != "run")
+    most = max(one.summary.throughput_items_per_s.value for one in results)
+    for name, one in zip(names, results, strict=True):
+        rate, response = one.summary.throughput_items_per_s, one.summary.response_ms
+        bounds = ["-" if end is None else rate_text(end) for end in (rate.low, rate.high)]
+        quantiles = [
+            None if response is None else getattr(response, which)
+            for which in ("p50", "p90", "p99")
+        ]
+        cells = ["-" if q is None else milliseconds_text(q.value) for q in quantiles]
+        cells += [f"{one.summary.failed_calls:,}"] * failed
+        table.add_row(
+            name, rate_text(rate.value), *bounds, *cells, str(len(one.warnings) or ""),
+            style="bold" if rate.value == most else None,
+        )  # fmt: skip
+    table.caption = "!: how many warnings a run has"
+    return table
+
+
+def names_of(results: Sequence[RunResult]) -> list[str]:
+    """Names that tell runs apart: by target, form and callers, or else by number."""
+    names = [f"{one.spec.target} ({one.spec.form}), {one.spec.callers}x" for one in results]
+    return [
+        name if names.count(name) == 1 else f"{name} #{number}"
+        for number, name in enumerate(names, start=1)
+    ]

@@ -1,0 +1,332 @@
+"""The charts of sweeps, searches, comparisons and tunings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferload.report.drawing import COLOURS, line, log_axis
+from inferload.report.page import Chart, series
+from inferload.report.parts import change_text, figure_name
+from inferload.studies.records import Settings
+from inferload.studies.search import VERDICTS
+from inferload.units import count_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.distribution import Estimate
+    from inferload.studies.records import (
+        Comparison,
+        Difference,
+        MaxRate,
+        StudyRun,
+        Sweep,
+        SweepPoint,
+    )
+    from inferload.studies.tune_records import Tuning
+
+_MARKS = {"kept": "circle", "broken": "x", "open": "circle-open", "unstable": "triangle-up"}
+
+
+def sweep_charts(sweep: Sweep) -> list[Chart]:
+    """Latency against throughput, and throughput by what was varied."""
+    points = [one for one in sweep.points if one.throughput_items_per_s is not None]
+    if not points:
+        return []
+    varied = [name for name, values in sweep.axes.items() if len(values) > 1]
+    return [_throughput_latency(points, varied), _throughput_by(sweep, points, varied)]
+
+
+def _own(point: SweepPoint, varied: Sequence[str]) -> str:
+    return str(Settings(**{name: getattr(point.settings, name) for name in varied})) or "the run"
+
+
+def _throughput_latency(points: Sequence[SweepPoint], varied: Sequence[str]) -> Chart:
+    rates = [_value(one.throughput_items_per_s) for one in points]
+    names = [_own(one, varied) for one in points]
+    data = []
+    for number, (name, own) in enumerate(
+        (("p50", [one.p50_ms for one in points]), ("p99", [one.p99_ms for one in points]))
+    ):
+        if all(one is None for one in own):
+            continue
+        data.append(
+            line(name, rates, [_value(one) for one in own], COLOURS[number],
+                 mode="lines+markers", text=names, line={"width": 1},
+                 marker={"size": 8}, error_y=_bars(own, COLOURS[number]),
+                 hovertemplate="%{text}: %{x:.5g}/s, %{y:.4g} ms")
+        )  # fmt: skip
+    most = max(points, key=lambda one: _value(one.throughput_items_per_s))
+    return Chart(
+        name="throughput-latency", title="Latency against throughput",
+        says=f"{count_text(len(points), 'point')}; the most throughput, "
+        f"{rate_text(_value(most.throughput_items_per_s))} items/s, is with {_own(most, varied)}.",
+        how="A point is the median of its runs, with the range of their 95 % intervals; points are "
+        "joined in the order of the sweep. Quantiles that no run had the calls for are left out.",
+        data=data,
+        layout={
+            "xaxis": {"title": {"text": "throughput, items/s"}, "rangemode": "tozero"},
+            "yaxis": log_axis("response time, ms"), "hovermode": "closest",
+        },
+        columns={
+            "settings": names, "items/s": rates,
+            "p50 ms": [_value(one.p50_ms) for one in points],
+            "p99 ms": [_value(one.p99_ms) for one in points],
+        },
+        height=380,
+    )  # fmt: skip
+
+
+def _throughput_by(sweep: Sweep, points: Sequence[SweepPoint], varied: Sequence[str]) -> Chart:
+    by = varied[-1] if varied else "callers"
+    others = varied[:-1]
+    groups: dict[str, list[SweepPoint]] = {}
+    for one in points:
+        groups.setdefault(_own(one, others) if others else "throughput", []).append(one)
+    in_words = any(isinstance(getattr(one.settings, by), str) for one in points)
+    data = []
+    for number, (name, own) in enumerate(groups.items()):
+        estimates = [one.throughput_items_per_s for one in own]
+        colour = COLOURS[number % len(COLOURS)]
+        places = [getattr(one.settings, by) for one in own]
+        trace: dict[str, Any] = {
+            "name": name, "x": [str(one) for one in places] if in_words else places,
+            "y": series([_value(one) for one in estimates]),
+            "error_y": _bars(estimates, colour if not in_words else "var(--text)"),
+            "hovertemplate": "%{y:.5g} items/s",
+        }  # fmt: skip
+        if in_words:
+            data.append({"type": "bar", "marker": {"color": colour}} | trace)
+        else:
+            data.append(
+                {"type": "scatter", "mode": "lines+markers", "line": {"color": colour}} | trace
+            )
+    fit = sweep.usl
+    if fit is not None and by == "callers" and not others:
+        most = max(getattr(one.settings, by) or 1 for one in points)
+        callers = [1 + step * (most - 1) / 60 for step in range(61)]
+        rate, s, k = (one.value for one in (fit.rate_of_one_per_s, fit.contention, fit.coherency))
+        law = [rate * n / (1 + s * (n - 1) + k * n * (n - 1)) for n in callers]
+        data.append(
+            line("Universal Scalability Law", callers, law, COLOURS[7], line={"dash": "dash"},
+                 hovertemplate="%{y:.5g} items/s")
+        )  # fmt: skip
+    word = {"form": "Forms side by side"}.get(by, f"Throughput by {by.replace('_', ' ')}")
+    return Chart(
+        name="throughput-by", title=word,
+        says="; ".join(
+            f"{_own(one, varied)}: {rate_text(_value(one.throughput_items_per_s))} items/s"
+            for one in points[:12]
+        ) + ("; ..." if len(points) > 12 else "") + ".",
+        how="The median of a point's runs, with the range of their 95 % intervals.",
+        data=data,
+        layout={
+            "xaxis": {"title": {"text": by.replace("_", " ")}}
+            | ({"type": "category"} if in_words else {}),
+            "yaxis": {"title": {"text": "items/s"}, "rangemode": "tozero"},
+            "showlegend": len(data) > 1,
+        },
+    )  # fmt: skip
+
+
+def search_charts(search: MaxRate) -> list[Chart]:
+    """What each probe found of each limit, by its rate."""
+    charts = []
+    for number, limit in enumerate(search.limits):
+        if limit.figure == "throughput":
+            continue
+        rows = [
+            (probe.rate_per_s, one.value, probe.verdict)
+            for probe in sorted(search.probes, key=lambda one: one.rate_per_s)
+            for one in probe.judgements
+            if one.limit == limit and one.value is not None
+        ]
+        if not rows:
+            continue
+        rates, values, verdicts = zip(*rows, strict=True)
+        data: list[dict[str, Any]] = [
+            {
+                "type": "scatter", "mode": "markers", "name": VERDICTS[verdict],
+                "x": series([r for r, _, v in rows if v == verdict]),
+                "y": series([value for _, value, v in rows if v == verdict]),
+                "marker": {"size": 10, "color": COLOURS[place], "symbol": _MARKS[verdict]},
+                "hovertemplate": "%{x:.5g}/s: %{y:.4g}",
+            }
+            for place, verdict in enumerate(_MARKS)
+            if verdict in verdicts
+        ]  # fmt: skip
+        ends = [min(rates), max(rates)]
+        data.append(
+            line(str(limit), ends, [limit.bound] * 2, "var(--dim)", line={"dash": "dash"},
+                 hoverinfo="skip")
+        )  # fmt: skip
+        in_ms = limit.quantile is not None
+        charts.append(
+            Chart(
+                name=f"limit-{number}", title=f"{limit.name} of each probe",
+                says=f"{count_text(len(rows), 'probe')} from {rate_text(ends[0])}/s to "
+                f"{rate_text(ends[1])}/s; the limit is {limit.text_of(limit.bound)}.",
+                how="A probe is a run at one rate, as long as it takes to say whether the limit is "
+                "kept; of few calls its figure is not exact.",
+                data=data,
+                layout={
+                    "xaxis": {"title": {"text": "calls due per second"}},
+                    "yaxis": log_axis(f"{limit.name}, ms") if in_ms
+                    else {"title": {"text": limit.name}},
+                    "hovermode": "closest",
+                },
+                columns={"due/s": list(rates), limit.name: list(values),
+                         "verdict": [VERDICTS[one] for one in verdicts]},
+            )
+        )  # fmt: skip
+    return charts
+
+
+def comparison_charts(found: Comparison) -> list[Chart]:
+    """The interval of each figure, and the runs in the order they were made."""
+    charts = []
+    known = [one for one in found.differences if one.low is not None and one.high is not None]
+    if known:
+        charts.append(_differences(known))
+    rates = [
+        (number, side, run.summary.throughput_items_per_s.value)
+        for number, (side, run) in enumerate(zip(found.sides, found.runs, strict=True), start=1)
+        if run.summary is not None
+    ]
+    if len(rates) > 2:
+        charts.append(_runs(found, rates))
+    return charts
+
+
+def _differences(known: Sequence[Difference]) -> Chart:
+    names = [figure_name(one.figure) for one in known]
+    change = [100 * (one.ratio - 1) for one in known]
+    colours = {"faster": "var(--good)", "slower": "var(--bad)"}
+    return Chart(
+        name="differences", title="B against A",
+        says="; ".join(
+            f"{figure_name(one.figure)} {change_text(one.ratio)} ({change_text(one.low)} to "
+            f"{change_text(one.high)}), {one.verdict}"
+            for one in known
+        ) + ".",
+        how="B over A with its 95 % interval. A difference is claimed if the interval excludes "
+        "equality and the change is more than 1 %.",
+        data=[
+            {
+                "type": "scatter", "mode": "markers", "x": series(change), "y": names,
+                "marker": {
+                    "size": 10,
+                    "color": [colours.get(one.verdict, "var(--dim)") for one in known],
+                },
+                "error_x": {
+                    "type": "data", "symmetric": False, "color": "var(--text)",
+                    "array": series([100 * ((one.high or 0) - one.ratio) for one in known]),
+                    "arrayminus": series([100 * (one.ratio - (one.low or 0)) for one in known]),
+                },
+                "hovertemplate": "%{y}: %{x:+.3g} %<extra></extra>",
+            }
+        ],
+        layout={
+            "xaxis": {"title": {"text": "change of B over A, %"}, "zeroline": True,
+                      "zerolinecolor": "var(--text)"},
+            "yaxis": {"type": "category", "autorange": "reversed"},
+            "hovermode": "closest", "showlegend": False,
+        },
+        columns={"figure": names, "change %": change},
+        height=90 + 34 * len(known),
+    )  # fmt: skip
+
+
+def _runs(found: Comparison, rates: Sequence[tuple[int, str, float]]) -> Chart:
+    return Chart(
+        name="runs", title="Each run",
+        says=f"Throughput of {len(rates)} runs in the order they were made, A and B in turn.",
+        how="The mean of each run. What the machine did meanwhile shows as a trend that both have.",
+        data=[
+            {
+                "type": "scatter", "mode": "markers", "name": f"{side.upper()}: {title}",
+                "x": [n for n, own, _ in rates if own == side],
+                "y": series([rate for _, own, rate in rates if own == side]),
+                "marker": {"size": 9, "color": COLOURS[number],
+                           "symbol": "circle" if side == "a" else "diamond"},
+                "hovertemplate": "run %{x}: %{y:.5g} items/s",
+            }
+            for number, (side, title) in enumerate((("a", found.a), ("b", found.b)))
+        ],
+        layout={
+            "xaxis": {"title": {"text": "run"}},
+            "yaxis": {"title": {"text": "items/s"}}, "hovermode": "closest",
+        },
+        columns={"run": [n for n, _, _ in rates], "side": [s.upper() for _, s, _ in rates],
+                 "items/s": [rate for _, _, rate in rates]},
+    )  # fmt: skip
+
+
+def tuning_charts(found: Tuning) -> list[Chart]:
+    """The latest run of each candidate that came farthest, and the margin of the best."""
+    latest = [found.latest(one) for one in dict.fromkeys([found.default, *found.candidates])]
+    good = [
+        (str(one.run.settings), one.round, _rate(one.run))
+        for one in latest
+        if one is not None and one.run.failure is None and one.run.summary is not None
+    ]
+    good.sort(key=lambda one: (-one[1], -one[2]))
+    charts = []
+    if good:
+        shown = good[:20]
+        charts.append(
+            Chart(
+                name="candidates", title="What was tried",
+                says=f"{shown[0][0]} came farthest, at {rate_text(shown[0][2])} items/s.",
+                how="The last run of each configuration; those of earlier rounds were shorter. The "
+                "margin over the default comes from the pairs alone.",
+                data=[
+                    {
+                        "type": "bar", "orientation": "h", "name": f"round {number + 1}",
+                        "x": series([rate for _, own, rate in shown if own == number]),
+                        "y": [name for name, own, _ in shown if own == number],
+                        "marker": {"color": COLOURS[number % len(COLOURS)]},
+                        "hovertemplate": "%{y}: %{x:.5g} items/s<extra></extra>",
+                    }
+                    for number in sorted({own for _, own, _ in shown}, reverse=True)
+                ],
+                layout={
+                    "xaxis": {"title": {"text": "items/s"}},
+                    "yaxis": {"type": "category", "autorange": "reversed"},
+                    "hovermode": "closest",
+                },
+                columns={"configuration": [name for name, _, _ in shown],
+                         "round": [number + 1 for _, number, _ in shown],
+                         "items/s": [rate for _, _, rate in shown]},
+                height=110 + 26 * len(shown),
+            )
+        )  # fmt: skip
+    if found.margin is not None:
+        charts += comparison_charts(found.margin)
+    return charts
+
+
+def _value(estimate: Estimate | None) -> float:
+    return float("nan") if estimate is None else estimate.value
+
+
+def _rate(run: StudyRun) -> float:
+    return 0.0 if run.summary is None else run.summary.throughput_items_per_s.value
+
+
+def _bars(estimates: Sequence[Estimate | None], colour: str) -> dict[str, Any]:
+    """The intervals of estimates as Plotly's error bars."""
+
+    def gaps(bound: str, sign: int) -> list[Any]:
+        ends = [None if one is None else getattr(one, bound) for one in estimates]
+        return series(
+            [
+                0.0 if one is None or end is None else sign * (end - one.value)
+                for one, end in zip(estimates, ends, strict=True)
+            ]
+        )
+
+    return {
+        "type": "data", "symmetric": False, "color": colour, "thickness": 1.5,
+        "array": gaps("high", 1), "arrayminus": gaps("low", -1),
+    }  # fmt: skip

@@ -1,0 +1,128 @@
+"""The charts of a run along its time: latencies and throughput, and a strip for each caller."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferload.report.drawing import COLOURS, line, log_axis
+from inferload.report.page import Chart, series
+from inferload.report.series import strips, timeline
+from inferload.units import count_text, duration_text, milliseconds_text
+
+if TYPE_CHECKING:
+    from inferload.records import RunResult
+
+
+def over_time_chart(result: RunResult) -> Chart | None:
+    """Quantiles and throughput along the run, with what is cut off."""
+    open_loop = result.spec.rate_per_s is not None or result.summary.lateness_ms is not None
+    found = timeline(result.log, open_loop=open_loop)
+    if found is None:
+        return None
+    rates = (found.calls - found.failed) / found.width_s
+    rates[-1] = np.nan  # the last stretch may not be full
+    data = [
+        line("max", found.middles_s, found.max_ms, COLOURS[1], line={"dash": "dot", "width": 1}),
+        line("p99", found.middles_s, found.p99_ms, COLOURS[1]),
+        line("p50", found.middles_s, found.p50_ms, COLOURS[0]),
+        line("calls/s", found.middles_s, rates, COLOURS[2], yaxis="y2"),
+    ]
+    if found.failed.any():
+        failed = found.failed / found.width_s
+        data.append(line("failed/s", found.middles_s, failed, COLOURS[6], yaxis="y2"))
+    for one in data:
+        one["hovertemplate"] = "%{y:.4g}"
+    from_s, steady = result.summary.from_s, result.steady
+    cut_s = from_s or (steady.cut_s if steady is not None and steady.steady else 0.0)
+    layout: dict[str, Any] = {
+        "xaxis": {"title": {"text": "time since the start line, s"}, "rangemode": "tozero",
+                  "anchor": "y2"},
+        "yaxis": {**log_axis("latency, ms"), "domain": [0.42, 1]},
+        "yaxis2": {"title": {"text": "per s"}, "domain": [0, 0.32], "rangemode": "tozero"},
+    }  # fmt: skip
+    text = "nothing is cut off"
+    if cut_s:
+        label = "warm-up, cut off" if from_s else "would be cut as warm-up"
+        text = f"the first {duration_text(cut_s)} are {label}"
+        layout["shapes"] = [
+            {"type": "rect", "xref": "x", "yref": "paper", "x0": 0, "x1": cut_s, "y0": 0, "y1": 1,
+             "fillcolor": "var(--cut)", "line": {"width": 0}},
+            {"type": "line", "xref": "x", "yref": "paper", "x0": cut_s, "x1": cut_s, "y0": 0,
+             "y1": 1, "line": {"color": "var(--dim)", "width": 1, "dash": "dash"}},
+        ]  # fmt: skip
+        layout["annotations"] = [
+            {"x": cut_s, "xref": "x", "y": 1, "yref": "paper", "text": label, "showarrow": False,
+             "xanchor": "left", "yanchor": "top", "font": {"color": "var(--dim)", "size": 11}}
+        ]  # fmt: skip
+    medians = found.p50_ms[np.isfinite(found.p50_ms)]
+    says = f"Latency and throughput in stretches of {duration_text(found.width_s)}; {text}."
+    if len(medians):
+        says += (
+            f" The median of a stretch is {milliseconds_text(float(medians.min()))} to "
+            f"{milliseconds_text(float(medians.max()))}."
+        )
+    return Chart(
+        name="over-time", title="Over time", says=says,
+        how="Calls belong to the stretch in which they finished; quantiles are of those calls "
+        "alone, by rank, so of few calls p99 is their largest. All calls are shown, the cut ones "
+        "too; the last stretch, which may not be full, has no rate.",
+        data=data, layout=layout, height=460,
+        columns={
+            "time s": found.middles_s.tolist(), "calls": found.calls.tolist(),
+            "failed": found.failed.tolist(), "p50 ms": found.p50_ms.tolist(),
+            "p99 ms": found.p99_ms.tolist(), "max ms": found.max_ms.tolist(),
+        },
+    )  # fmt: skip
+
+
+def callers_chart(result: RunResult) -> Chart | None:
+    """A strip for each caller: its mean service time along the run."""
+    found = strips(result.log)
+    if found is None:
+        return None
+    known = found.mean_ms[np.isfinite(found.mean_ms) & (found.mean_ms > 0)]
+    if not len(known):
+        return None
+    low, high = math.log10(known.min()), math.log10(known.max())
+    ticks = np.linspace(low, high, 4) if high > low else np.array([low])
+    with np.errstate(divide="ignore"):
+        shown = np.log10(found.mean_ms)
+    of_caller = np.nansum(found.mean_ms * found.calls, axis=1) / found.calls.sum(axis=1)
+    texts = np.char.add(np.char.mod("%.4g ms, ", found.mean_ms), found.calls.astype("U12"))
+    sample = "" if result.log.tally is None else f" Of a sample of {len(result.log):,} calls."
+    return Chart(
+        name="callers", title="Callers",
+        says=f"Mean service time of {count_text(len(found.labels), 'strip')} of callers along the "
+        f"run; by caller it is {milliseconds_text(float(np.nanmin(of_caller)))} to "
+        f"{milliseconds_text(float(np.nanmax(of_caller)))}.",
+        how="A strip is a caller"
+        + (" or neighbours" if " " in found.labels[0] else "")
+        + "; a cell is the mean of service times, from start to finish, of its calls that finished "
+        "then. Empty cells had none." + sample,
+        data=[
+            {
+                "type": "heatmap", "x": series(found.middles_s),
+                "y": [f"caller {label}" for label in found.labels],
+                "z": [series(row, 4) for row in shown], "text": texts.tolist(),
+                "hovertemplate": "%{y}, %{x:.3g} s: %{text} calls<extra></extra>",
+                "colorscale": "Viridis", "zmin": low, "zmax": high,
+                "colorbar": {
+                    "tickvals": series(ticks), "thickness": 12,
+                    "ticktext": [milliseconds_text(float(10**tick)) for tick in ticks],
+                },
+            }
+        ],
+        layout={
+            "xaxis": {"title": {"text": "time since the start line, s"}, "showgrid": False},
+            "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False},
+            "hovermode": "closest",
+        },
+        columns={
+            "caller": list(found.labels), "calls": found.calls.sum(axis=1).tolist(),
+            "mean service ms": of_caller.tolist(),
+        },
+        height=int(np.clip(120 + 18 * len(found.labels), 180, 900)),
+    )  # fmt: skip
