@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,21 +22,55 @@ _FLAGS = (
 
 @dataclass
 class Opened:
-    """A page that was opened: its driver, what its console said and what it asked the net for."""
+    """A page that was opened: what its console said and what it asked the net for."""
 
-    driver: Any
     console: list[str]
     requested: list[str]
     first_paint_ms: float
 
 
-@contextmanager
-def opened(page: Path, folder: Path, width: int = 1100, height: int = 900) -> Iterator[Opened]:
-    """Open a file, wait until its charts are drawn."""
-    import json
+class Browser:
+    """A window of some size; each page is opened in it in turn."""
 
+    def __init__(self, driver: Any) -> None:
+        self.driver = driver
+
+    def open(self, page: Path) -> Opened:
+        """Open a file, and wait until its charts are drawn."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        self._messages()
+        self.driver.get(page.as_uri())
+        WebDriverWait(self.driver, 60).until(
+            lambda one: one.execute_script("return document.documentElement.dataset.drawn")
+        )
+        requested = [
+            one["params"]["request"]["url"]
+            for one in self._messages()
+            if one["method"] == "Network.requestWillBeSent"
+            and one["params"]["documentURL"] == page.as_uri()  # not those of an empty tab
+        ]
+        paint = self.driver.execute_script(
+            "return performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)"
+        )
+        return Opened(
+            console=[one["message"] for one in self.driver.get_log("browser")],
+            requested=[url for url in requested if not url.startswith(("file:", "data:", "blob:"))],
+            first_paint_ms=paint[0] if paint else float("nan"),
+        )
+
+    def ask(self, script: str) -> Any:
+        """What a script returns in the page."""
+        return self.driver.execute_script(script)
+
+    def _messages(self) -> list[dict[str, Any]]:
+        return [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
+
+
+@contextmanager
+def browser(folder: Path, width: int = 1100, height: int = 900) -> Iterator[Browser]:
+    """Headless Chromium with a new, empty profile."""
     from selenium import webdriver
-    from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
@@ -44,26 +79,11 @@ def opened(page: Path, folder: Path, width: int = 1100, height: int = 900) -> It
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
-        driver.set_window_size(width, height)
-        driver.get(page.as_uri())
-        WebDriverWait(driver, 60).until(
-            lambda one: one.execute_script("return document.documentElement.dataset.drawn")
+        # a window has a least width; what is shown in it has not
+        driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
         )
-        messages = [json.loads(one["message"])["message"] for one in driver.get_log("performance")]
-        requested = [
-            one["params"]["request"]["url"]
-            for one in messages
-            if one["method"] == "Network.requestWillBeSent"
-            and one["params"]["documentURL"] == page.as_uri()  # not those of an empty tab
-        ]
-        paint = driver.execute_script(
-            "return performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)"
-        )
-        yield Opened(
-            driver=driver,
-            console=[one["message"] for one in driver.get_log("browser")],
-            requested=[url for url in requested if not url.startswith(("file:", "data:", "blob:"))],
-            first_paint_ms=paint[0] if paint else float("nan"),
-        )
+        yield Browser(driver)
     finally:
         driver.quit()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.call_log import CallFailure, CallLog, CallTally
+    from inferload.capturing import Capture, capture
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.device_figures import DeviceFigures, StageFigures
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         StudyInterrupted,
         TargetCrashed,
     )
+    from inferload.exports import export
     from inferload.inputs import CallInput
     from inferload.limits import Judgement, Limit
     from inferload.loads import ClosedLoop, OpenLoop
@@ -68,6 +70,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "bench": ("run",),
+    "capturing": ("Capture", "capture"),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": (
@@ -80,6 +83,7 @@ _HOMES = {
         "StudyInterrupted",
         "TargetCrashed",
     ),
+    "exports": ("export",),
     "inputs": ("CallInput",),
     "limits": ("Judgement", "Limit"),
     "loads": ("ClosedLoop", "OpenLoop"),
@@ -131,6 +135,7 @@ __all__ = [
     "CallInput",
     "CallLog",
     "CallTally",
+    "Capture",
     "Certificate",
     "ClosedLoop",
     "Comparison",
@@ -177,8 +182,10 @@ __all__ = [
     "Tuning",
     "UslFit",
     "Verification",
+    "capture",
     "certificate",
     "compare",
+    "export",
     "find_max_rate",
     "format_time",
     "load_result",

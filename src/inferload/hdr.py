@@ -52,6 +52,14 @@ def middles_ns() -> Floats:
     return middles
 
 
+def highest_ns() -> Int64s:
+    """The highest value of each bucket, in nanoseconds; shape ``(BUCKETS,)``."""
+    bucket = np.arange(BUCKETS, dtype=np.int64)
+    power = np.maximum(bucket // _HALF - 1, 0)
+    highest: Int64s = ((bucket - power * _HALF + 1) << power) - 1
+    return highest
+
+
 def value_of_rank(counts: NDArray[np.integer], rank: int) -> float:
     """The value of a rank, from 1, among counted values: the middle of its bucket."""
     bucket = int(np.searchsorted(np.cumsum(counts), rank))

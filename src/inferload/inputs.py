@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
+from inferload.input_files import read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,6 +139,8 @@ def _described(value: object) -> str:
 def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
     """Read ``--inputs``: each text is a file, or a spec of one input.
 
+    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did.
+
     A spec names each argument's shape and dtype, commas between: ``1x128:int64,1x128:bool``;
     ``mask=1x128:int64`` is a keyword argument. Floats are standard normal, integers 0 or 1. The
     first dimension of the first argument counts as the batch.
@@ -150,6 +153,8 @@ def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
     for text in texts:
         if Path(text).suffix in {".pt", ".pth"}:
             found += inputs_from_file(Path(text))
+        elif Path(text).suffix == ".safetensors":
+            found += [CallInput(*one) for one in read_inputs(Path(text))]
         else:
             found.append(_from_spec(text, generator))
     return as_call_inputs(found)
@@ -181,7 +186,8 @@ def _from_spec(text: str, generator: torch.Generator) -> CallInput:
         match = re.fullmatch(r"\s*(?:(\w+)=)?(\d+(?:x\d+)*)(?::(\w+))?\s*", part)
         if match is None:
             raise PlanError(
-                f"input {text!r} is neither a .pt file nor a spec such as 8x3x224x224:float32"
+                f"input {text!r} is neither a file (.pt, .safetensors) nor a spec such as "
+                "8x3x224x224:float32"
             )
         dtype = getattr(torch, match[3] or "float32", None)
         if not isinstance(dtype, torch.dtype):
@@ -198,8 +204,15 @@ def _from_spec(text: str, generator: torch.Generator) -> CallInput:
             raise PlanError(f"input {text!r} has a positional argument after a keyword argument")
         else:
             args.append(tensor)
-    batch = next(iter([*args, *kwargs.values()])).shape
-    return CallInput(tuple(args), kwargs, batch[0] if len(batch) > 1 and batch[0] else 1)
+    return CallInput(tuple(args), kwargs, items_of(tuple(args), kwargs))
+
+
+def items_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """How many samples a call has: the first dimension of its first tensor, if that has two."""
+    first = next(iter(tensors_of((args, dict(kwargs)))), None)
+    if first is None or first.dim() < 2:
+        return 1
+    return max(int(first.shape[0]), 1)
 
 
 def _drawn(shape: list[int], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.device_figures import DeviceFigures, StageFigures  # noqa: TC001
 from inferload.distribution import Distribution, Estimate  # noqa: TC001 - pydantic reads these
+from inferload.shown import Shown
 
 if TYPE_CHECKING:
     import os
@@ -328,7 +329,7 @@ class SetUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunResult(Shown):
     """All that is known about one run; every report is drawn from this alone.
 
     ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
@@ -366,8 +367,3 @@ class RunResult:
         from inferload import storage
 
         storage.save_result(self, path)
-
-    def __str__(self) -> str:
-        from inferload.report import text
-
-        return text.plain_report(self)

@@ -14,6 +14,7 @@ from inferload import __version__
 from inferload.cli import output
 from inferload.cli.compare import compare_command
 from inferload.cli.doctor import doctor_command
+from inferload.cli.export import export_command
 from inferload.cli.interrupts import until_command
 from inferload.cli.run import run_command
 from inferload.cli.saved import report_command
@@ -29,7 +30,6 @@ app = typer.Typer(
     name="inferload",
     help="The truth about a PyTorch model that many callers use at once.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -57,6 +57,7 @@ _command("search", search_command)
 _command("tune", tune_command)
 _command("compare", compare_command)
 _command("report", report_command)
+_command("export", export_command)
 _command("doctor", doctor_command)
 
 

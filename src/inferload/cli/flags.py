@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from inferload.model_source import FORMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _one_of(*words: str) -> Callable[[str], list[str]]:
+    """What the shell completes to."""
+    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+
 
 Model = Annotated[
     str,
@@ -53,6 +64,7 @@ Arrivals = Annotated[
     str | None,
     typer.Option(
         metavar="KIND",
+        autocompletion=_one_of("poisson", "constant", "gamma:", "replay:"),
         help="poisson (with --rate), constant, gamma:SHAPE (bursts below 1), replay:FILE or "
         "replay:FILE:2x (twice as fast).",
     ),
@@ -70,13 +82,15 @@ Inputs = Annotated[
     typer.Option(
         metavar="FILE|SPEC",
         help="An input as 8x3x224x224:float32 (commas between arguments, name=... for "
-        "keywords), or a file that torch.save wrote. May be given again for more inputs.",
+        "keywords), a file that torch.save wrote, or one of inferload.capture (.safetensors). May "
+        "be given again for more inputs.",
     ),
 ]
 Form = Annotated[
     str | None,
     typer.Option(
-        help="Turn an eager model into: eager, compile, script, export, aoti or cudagraph."
+        autocompletion=_one_of(*FORMS),
+        help="Turn an eager model into: eager, compile, script, export, aoti or cudagraph.",
     ),
 ]
 Mode = Annotated[
@@ -91,13 +105,18 @@ Device = Annotated[
     ),
 ]
 Streams = Annotated[
-    str, typer.Option(help="On a device: a stream per-caller, or one that is shared.")
+    str,
+    typer.Option(
+        autocompletion=_one_of("per-caller", "shared"),
+        help="On a device: a stream per-caller, or one that is shared.",
+    ),
 ]
 Completion = Annotated[
     str,
     typer.Option(
+        autocompletion=_one_of("sync", "event"),
         help="How a caller waits for its call on a device: sync (spins, and is back soonest) "
-        "or event (sleeps, and leaves its core to others)."
+        "or event (sleeps, and leaves its core to others).",
     ),
 ]
 Transfers = Annotated[
@@ -112,22 +131,38 @@ Telemetry = Annotated[
     typer.Option("--telemetry/--no-telemetry", help="Look at clocks, power and memory of GPUs."),
 ]
 Executor = Annotated[
-    str, typer.Option(help="auto, threads or native; processes: one process a core.")
+    str,
+    typer.Option(
+        autocompletion=_one_of("auto", "threads", "native", "processes"),
+        help="auto, threads or native; processes: one process a core.",
+    ),
 ]
 ThreadsPerCall = Annotated[int | None, typer.Option(help="Intra-op threads of each call.")]
 Pin = Annotated[
     str,
     typer.Option(
         metavar="WHERE",
+        autocompletion=_one_of("none", "cores", "numa"),
         help="cores: each process, and each caller in it, has cores of its own; numa: each "
         "process has a node, and its memory from there; none.",
     ),
 ]
 Autocast = Annotated[
-    str | None, typer.Option(metavar="DTYPE", help="Autocast to bfloat16 or float16.")
+    str | None,
+    typer.Option(
+        metavar="DTYPE",
+        autocompletion=_one_of("bfloat16", "float16"),
+        help="Autocast to bfloat16 or float16.",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Draws the order of inputs and their values.")]
-OnError = Annotated[str, typer.Option(help="stop at the first exception, or record it and go on.")]
+OnError = Annotated[
+    str,
+    typer.Option(
+        autocompletion=_one_of("stop", "record"),
+        help="stop at the first exception, or record it and go on.",
+    ),
+]
 Verify = Annotated[
     bool, typer.Option("--verify", help="Compare outputs under load with those made alone.")
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.report.page import Headline, Section
-    from inferload.studies.files import Study
+    from inferload.shown import Shown
 
 
 def check_plotly() -> None:
@@ -32,7 +32,7 @@ def check_plotly() -> None:
         )
 
 
-def html_text(found: RunResult | Study | list[RunResult]) -> str:
+def html_text(found: Shown | list[RunResult]) -> str:
     """The report of a run, of a study, or of several runs side by side.
 
     Raises:
@@ -41,11 +41,11 @@ def html_text(found: RunResult | Study | list[RunResult]) -> str:
     check_plotly()
     from plotly.offline import get_plotlyjs
 
-    headline, sections = _page(found)
+    headline, sections = page_of(found)
     return page_text(headline, sections, get_plotlyjs())
 
 
-def write_html(found: RunResult | Study | list[RunResult], path: Path) -> None:
+def write_html(found: Shown | list[RunResult], path: Path) -> None:
     """Write the report, whole or not at all.
 
     Raises:
@@ -57,7 +57,8 @@ def write_html(found: RunResult | Study | list[RunResult], path: Path) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-def _page(found: Any) -> tuple[Headline, list[Section]]:
+def page_of(found: Any) -> tuple[Headline, list[Section]]:
+    """What is said first, and the sections below it."""
     if isinstance(found, RunResult):
         return run_page(found)
     return several_page(found) if isinstance(found, list) else study_page(found)

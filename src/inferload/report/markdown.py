@@ -118,7 +118,7 @@ def _table(table: Table) -> str:
 
 def _warnings(warnings: Sequence[RunWarning]) -> str:
     return "\n".join(
-        f"- :warning: {_plain(one.message)} \\[{one.code}\\]: {_plain(one.hint)}"
+        f"- :warning: {_plain(one.message)} \\[{_plain(one.code)}\\]: {_plain(one.hint)}"
         for one in warnings
     )
 

@@ -64,10 +64,20 @@ class Headline:
     subtitle: str
     figures: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def title_html(self) -> str:
+        """The title, escaped."""
+        return escape(self.title)
+
+    @property
+    def subtitle_html(self) -> str:
+        """The line below it, escaped."""
+        return escape(self.subtitle)
+
 
 def page_text(headline: Headline, sections: Sequence[Section], plotly_js: str) -> str:
     """The page; ``plotly_js`` is Plotly's own code, and stands last so that text shows first."""
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = asset("page.css"), asset("page.js")
     charts = [chart for section in sections for chart in section.charts]
     specs = [
         {"name": one.name, "data": one.data, "layout": one.layout, "height": one.height}
@@ -103,7 +113,8 @@ def page_text(headline: Headline, sections: Sequence[Section], plotly_js: str) -
     )
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that goes into every page."""
     return files("inferload.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 

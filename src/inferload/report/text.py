@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.text import Text
 
+from inferload.records import RunResult
 from inferload.report.devices import devices_table, diagnosis, power_caps, stages_table
 from inferload.report.facts import figures_grid, header_grid
 from inferload.report.latencies import histogram_grid, notes_on, percentiles_table
 from inferload.report.parts import warnings_grid
+from inferload.report.studies import study_report
 from inferload.report.tables import layout_table, models_table, processes_table, ranks_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.records import RunResult
 
-
-def plain_report(result: RunResult, width: int = 80) -> str:
-    """The report as plain text, for ``print`` and for tickets."""
-    return plain_text(report(result), width)
+def plain_report(found: Any, width: int = 80) -> str:
+    """The report of a run or a study as plain text, for ``print`` and for tickets."""
+    return plain_text(report(found) if isinstance(found, RunResult) else study_report(found), width)
 
 
 def plain_text(drawn: RenderableType, width: int = 80) -> str:

@@ -12,6 +12,7 @@ from inferload.distribution import Estimate  # noqa: TC001 - pydantic reads thes
 from inferload.limits import Judgement, Limit  # noqa: TC001
 from inferload.pairs import NEGLIGIBLE_FRACTION
 from inferload.records import RunSpec, RunWarning, SetUp, Summary  # noqa: TC001
+from inferload.shown import Shown
 from inferload.units import count_text, rate_text
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class UslFit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(Shown):
     """A sweep over one or two things, each point run once in each block.
 
     ``axes`` maps the names of ``Settings`` to their values. ``order`` has the settings in the order
@@ -244,7 +245,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(Shown):
     """B against A: two saved results, or runs of both that alternated.
 
     ``gates`` pairs each gate with ``"held"``, ``"crossed"`` (beyond noise, with the whole interval)
@@ -305,7 +306,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaxRate:
+class MaxRate(Shown):
     """The highest rate that keeps the limits, and how that is known.
 
     ``rate_per_s`` is ``None`` where no rate was found that does; ``reason`` says why, or what ended

@@ -7,6 +7,7 @@ from typing import Any
 
 from inferload.limits import Judgement, Limit  # noqa: TC001 - pydantic reads these records
 from inferload.records import RunWarning  # noqa: TC001
+from inferload.shown import Shown
 from inferload.studies.records import Comparison, Settings, StudyRun  # noqa: TC001
 
 
@@ -34,7 +35,7 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
+class Tuning(Shown):
     """The configuration that makes the most of a model, and how that is known.
 
     ``best`` is ``None`` where none keeps the ``limits``; ``reason`` says why. ``rounds`` has how

@@ -1,0 +1,65 @@
+"""A result in the formats of other tools, by the ending of the file's name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload.errors import PlanError
+from inferload.files import check_writable, replacing
+
+if TYPE_CHECKING:
+    import os
+
+    from inferload.records import RunResult
+
+#: What each ending is written by, and what it is.
+FORMATS = {
+    ".csv": ("table", "every call, a row each"),
+    ".parquet": ("table", "the same, for pandas, Polars or DuckDB"),
+    ".hgrm": ("hgrm", "percentiles as HdrHistogram prints them"),
+    ".prom": ("openmetrics", "figures in OpenMetrics, as Prometheus reads them"),
+    ".pftrace": ("perfetto", "a track for each caller, for ui.perfetto.dev"),
+}
+DURATIONS = ("response", "service", "queue")
+
+
+def check_export(path: Path) -> None:
+    """Refuse a file that cannot be written, or whose ending is unknown.
+
+    Raises:
+        PlanError: naming the file.
+    """
+    if path.suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise PlanError(f"{path} ends in none of {known}: its ending says what is written")
+    check_writable(path)
+
+
+def export(
+    result: RunResult, path: str | os.PathLike[str], *, duration: str = "response"
+) -> str | None:
+    """Write a result for other tools: ``.csv``, ``.parquet``, ``.hgrm``, ``.prom``, ``.pftrace``.
+
+    Args:
+        result: of a run.
+        path: its ending says what is written.
+        duration: of a ``.hgrm``, which of the durations: ``"response"``, ``"service"`` or
+            ``"queue"``.
+
+    Returns:
+        what is left out, in a sentence; ``None`` if nothing is.
+
+    Raises:
+        PlanError: the ending is unknown, or what writes it is not installed.
+        OSError: the file could not be written.
+    """
+    path = Path(path)
+    check_export(path)
+    if duration not in DURATIONS:
+        raise PlanError(f"duration {duration!r} is unknown: choose {', '.join(DURATIONS)}")
+    module = import_module(f"inferload.exports.{FORMATS[path.suffix][0]}")
+    with replacing(path) as file:
+        left_out: str | None = module.write(result, file, ending=path.suffix, duration=duration)
+    return left_out

@@ -1,0 +1,85 @@
+"""Percentiles as HdrHistogram prints them (``.hgrm``), for its plotter and what reads the same.
+
+Format: ``outputPercentileDistribution`` of HdrHistogram, with 5 ticks to every half of what is left
+to 100 %, values in milliseconds. A value is the highest that counts as equal to those in its bucket
+(3 significant digits).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inferload import hdr
+from inferload.errors import PlanError
+from inferload.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from inferload.call_log import Int64s
+    from inferload.records import RunResult
+
+TICKS = 5
+
+
+def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str | None:
+    """The calls that returned after what is cut off, all of them counted.
+
+    Raises:
+        PlanError: no call has returned.
+    """
+    del ending
+    counts, mean_ns = _counted(result, f"{duration}_ns")
+    if counts is None:
+        raise PlanError("no call has returned, so there are no percentiles")
+    file.write_text("\n".join([*_lines(counts, mean_ns), ""]), encoding="ascii")
+    return None
+
+
+def _counted(result: RunResult, name: str) -> tuple[Int64s | None, float]:
+    """Counts by bucket, and the mean."""
+    log, from_s = result.log, result.summary.from_s
+    if log.tally is not None:
+        known = name if name in log.tally.counts else "service_ns"
+        counts = log.tally.counts[known]
+        first = round(from_s * 1e9) // log.tally.width_ns
+        found = counts.since(first).by_bucket()
+        total_ns = float(log.tally.sums[known][first:].sum())
+        return (found, total_ns / max(int(found.sum()), 1)) if found.any() else (None, 0.0)
+    values = log.duration_ns(name)[log.completed & (log.finished_ns > round(from_s * 1e9))]
+    return (hdr.counts_of(values), float(values.mean())) if len(values) else (None, 0.0)
+
+
+def _lines(counts: Int64s, mean_ns: float) -> Iterator[str]:
+    yield f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>16}"
+    yield ""
+    total, highest = int(counts.sum()), hdr.highest_ns()
+    upto = np.cumsum(counts)
+    for level in _levels(upto, total):
+        bucket, share = level
+        value = f"{highest[bucket] / NS_PER_MS:12.6f} {share:2.12f} {upto[bucket]:10d}"
+        yield value if upto[bucket] == total and share >= 1 else f"{value} {1 / (1 - share):14.2f}"
+    middles = hdr.middles_ns()
+    spread = math.sqrt(float((counts * (middles - mean_ns) ** 2).sum()) / total)
+    last = int(np.flatnonzero(counts)[-1])
+    yield (f"#[Mean    = {mean_ns / NS_PER_MS:12.6f}, StdDeviation   = {spread / NS_PER_MS:12.6f}]")
+    yield f"#[Max     = {highest[last] / NS_PER_MS:12.6f}, Total count    = {total:12d}]"
+    yield f"#[Buckets = {32:12d}, SubBuckets     = {2048:12d}]"
+
+
+def _levels(upto: Int64s, total: int) -> Iterator[tuple[int, float]]:
+    """Pairs of a bucket and the fraction that is asked for there."""
+    level = 0.0
+    while level < 100:
+        bucket = int(np.searchsorted(upto, max(math.ceil(level / 100 * total - 1e-9), 1)))
+        yield bucket, level / 100
+        if upto[bucket] == total:
+            break
+        # the next tick: half of what is left to 100 % has TICKS of them
+        left = 2.0 ** math.floor(math.log2(100 / (100 - level)) + 1)
+        level += 100 / (left * TICKS)
+    yield int(np.searchsorted(upto, total)), 1.0

@@ -1,0 +1,116 @@
+"""The figures of a run in OpenMetrics, for Prometheus' textfile collector or a push gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferload.distribution import QUOTED_QUANTILES
+from inferload.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from inferload.distribution import Distribution, Estimate
+    from inferload.records import RunResult
+
+
+def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str | None:
+    """Calls, throughput, and quantiles that are quoted, with their intervals.
+
+    Raises:
+        PlanError: prometheus-client is not installed.
+    """
+    del ending, duration
+    try:
+        from prometheus_client.openmetrics.exposition import generate_latest
+    except ImportError:
+        raise PlanError(
+            "OpenMetrics is written by prometheus-client, which is not installed: "
+            "pip install 'inferload[export]'"
+        ) from None
+    file.write_bytes(generate_latest(_Registry(result)))
+    return None
+
+
+class _Registry:
+    """What prometheus-client asks for metrics."""
+
+    def __init__(self, result: RunResult) -> None:
+        self._result = result
+
+    def collect(self) -> Iterable[Any]:
+        """Every metric family."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        result = self._result
+        summary, spec, found = result.summary, result.spec, result.environment
+        words = {
+            "run_id": result.run_id,
+            "created_at": result.created_at,
+            "status": result.status,
+            "target": spec.target,
+            "form": spec.form,
+            "executor": spec.executor,
+            "load": spec.load,
+            "cpu": str(found.get("cpu")),
+            "torch": str(found.get("torch")),
+        }
+        # no `info`, which node_exporter's textfile collector does not know
+        info = GaugeMetricFamily("inferload_run_info", "What ran on what.", labels=[*words])
+        info.add_metric([*words.values()], 1)
+        yield info
+        calls = CounterMetricFamily("inferload_calls", "Calls of a run.", labels=["outcome"])
+        for outcome in ("completed", "failed", "unfinished"):
+            calls.add_metric([outcome], getattr(summary, f"{outcome}_calls"))
+        yield calls
+        for name, number in (
+            ("callers", spec.callers),
+            ("processes", spec.processes),
+            ("warnings", len(result.warnings)),
+        ):
+            yield GaugeMetricFamily(f"inferload_{name}", f"How many {name} a run has.", number)
+        yield GaugeMetricFamily(
+            "inferload_duration_seconds", "How long the measured part lasted.", summary.duration_s
+        )
+        for what in ("calls", "items"):
+            rate: Estimate = getattr(summary, f"throughput_{what}_per_s")
+            gauge = GaugeMetricFamily(
+                f"inferload_throughput_{what}_per_second",
+                f"{what.capitalize()} that returned per second; low and high: 95 % interval.",
+                labels=["bound"],
+            )
+            for bound in ("value", "low", "high"):
+                if (value := getattr(rate, bound)) is not None:
+                    gauge.add_metric([bound], value)
+            yield gauge
+        for what in ("response", "service", "queue", "lateness"):
+            one: Distribution | None = getattr(summary, f"{what}_ms")
+            if one is not None:
+                yield from _durations(what, one)
+
+
+def _durations(what: str, one: Distribution) -> Iterable[Any]:
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.metrics_core import Metric
+
+    name = f"inferload_{what}_seconds"
+    quantiles = Metric(name, f"The {what} time of calls; quantiles that are quoted.", "summary")
+    bounds = GaugeMetricFamily(
+        f"inferload_{what}_quantile_bound_seconds",
+        f"The 95 % intervals of quantiles of the {what} time, by batch means.",
+        labels=["quantile", "bound"],
+    )
+    for field, q in QUOTED_QUANTILES.items():
+        quoted: Estimate | None = getattr(one, field)
+        if quoted is None:
+            continue
+        quantiles.add_sample(name, {"quantile": f"{q:g}"}, quoted.value / 1e3)
+        for bound in ("low", "high"):
+            if (value := getattr(quoted, bound)) is not None:
+                bounds.add_metric([f"{q:g}", bound], value / 1e3)
+    finished = one.count - one.unfinished
+    quantiles.add_sample(f"{name}_count", {}, finished)
+    quantiles.add_sample(f"{name}_sum", {}, one.mean * finished / 1e3)
+    yield quantiles
+    yield bounds
