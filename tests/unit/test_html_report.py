@@ -18,6 +18,7 @@ from inferload.report import html, notebook
 from inferload.report.html import html_text, write_html
 from inferload.report.markdown import markdown_text
 from inferload.report.page import MOST_ROWS, series, table_of
+from inferload.report.several import side_by_side
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STUDIES = ("sweep", "search", "comparison", "tuning")
@@ -154,7 +155,7 @@ def test_plotly_takes_every_chart_of_a_run():
 
 def test_runs_side_by_side_have_a_line_and_a_curve_each():
     a, b = queued_result(), fixed_result()
-    text = html_text([a, b])
+    text = html_text(side_by_side([a, b]))
     data = charts_of(text)["percentiles"]["data"]
     assert sum(one["mode"] == "lines" for one in data) == 2
     assert "Ranker (aoti), 4x #1" in " ".join(read(text).text)
@@ -250,7 +251,11 @@ def test_studies_print_as_their_reports():
 @pytest.mark.parametrize("width", [390, 1100])
 def test_pages_open_without_a_word_from_the_console_or_to_the_net(tmp_path, width):
     # one page of everything: what a run and what each study draws
-    pages = {"run": queued_result(), "evil": evil_result(), "several": [queued_result()] * 2}
+    pages = {
+        "run": queued_result(),
+        "evil": evil_result(),
+        "several": side_by_side([queued_result()] * 2),
+    }
     pages |= {name: any_study(name) for name in STUDIES}
     with browser(tmp_path / "profile", width) as chromium:
         for name, found in pages.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inferload.studies.files import Study
 
     #: What a report can be of.
-    Shown = RunResult | Study | list[RunResult]
+    Shown = RunResult | Study | dict[str, RunResult]
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
@@ -89,13 +89,13 @@ def print_report(result: RunResult) -> None:
 def print_any(found: Shown) -> None:
     """Draw the report of a run, of a study, or of several runs side by side."""
     from inferload.records import RunResult
-    from inferload.report.several import names_of, several_table
+    from inferload.report.several import several_table
     from inferload.report.studies import study_report
 
     if isinstance(found, RunResult):
         print_report(found)
-    elif isinstance(found, list):
-        print_drawn(several_table(names_of(found), found))
+    elif isinstance(found, dict):
+        print_drawn(several_table(found))
     else:
         print_drawn(study_report(found))
 

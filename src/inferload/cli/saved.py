@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,23 +23,26 @@ def report_command(
 ) -> None:
     """Draw the report of a saved run or study again, or of several runs side by side."""
     from inferload.errors import PlanError, ResultFormatError
+    from inferload.report.several import side_by_side
     from inferload.storage import load_result
-    from inferload.studies.files import is_study, json_of, load_study
+    from inferload.studies.files import is_study, json_of
+    from inferload.studies.suite import is_suite
 
     reports = output.Reports(html=html, markdown=markdown)
     reports.check()
     for path in (html, markdown):
         if path is not None and any(path.resolve() == one.resolve() for one in file):
             raise PlanError(f"{path} is what the report is drawn from: name another file")
-    studies = [is_study(json_of(one)) for one in file]
+    contents = [json_of(one) for one in file]
+    studies = [is_study(one) or is_suite(one) for one in contents]
     if len(file) > 1 and any(studies):
         name = file[studies.index(True)]
-        raise PlanError(f"{name} is a study, which is drawn alone; several files are of runs")
+        raise PlanError(f"{name} is no single run and is drawn alone; several files are of runs")
     found: output.Shown
     if len(file) > 1:
-        found = [load_result(one) for one in file]
+        found = side_by_side([load_result(one) for one in file])
     else:
-        found = load_study(file[0]) if studies[0] else load_result(file[0])
+        found = load_result(file[0]) if not studies[0] else _of_several_runs(file[0], contents[0])
     try:
         written = output.deliver(found, reports)
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
@@ -48,3 +51,10 @@ def report_command(
         ) from error
     if not written:
         raise typer.Exit(output.EXIT_FAILED)
+
+
+def _of_several_runs(path: Path, content: Any) -> output.Shown:
+    from inferload.studies.files import load_study
+    from inferload.studies.suite import is_suite, load_suite
+
+    return load_suite(path) if is_suite(content) else load_study(path)

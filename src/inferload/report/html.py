@@ -32,7 +32,7 @@ def check_plotly() -> None:
         )
 
 
-def html_text(found: Shown | list[RunResult]) -> str:
+def html_text(found: Shown | dict[str, RunResult]) -> str:
     """The report of a run, of a study, or of several runs side by side.
 
     Raises:
@@ -45,7 +45,7 @@ def html_text(found: Shown | list[RunResult]) -> str:
     return page_text(headline, sections, get_plotlyjs())
 
 
-def write_html(found: Shown | list[RunResult], path: Path) -> None:
+def write_html(found: Shown | dict[str, RunResult], path: Path) -> None:
     """Write the report, whole or not at all.
 
     Raises:
@@ -61,4 +61,4 @@ def page_of(found: Any) -> tuple[Headline, list[Section]]:
     """What is said first, and the sections below it."""
     if isinstance(found, RunResult):
         return run_page(found)
-    return several_page(found) if isinstance(found, list) else study_page(found)
+    return several_page(found) if isinstance(found, dict) else study_page(found)

@@ -13,7 +13,7 @@ from inferload.report.parts import STATUS
 from inferload.report.reproduce import reproduction
 from inferload.report.resource_charts import cores_chart, device_charts, memory_chart
 from inferload.report.series import slowest
-from inferload.report.several import names_of, several_table
+from inferload.report.several import several_table
 from inferload.report.text import blocks
 from inferload.report.time_charts import callers_chart, over_time_chart
 from inferload.units import NS_PER_MS, NS_PER_S, duration_text, milliseconds_text, rate_text
@@ -62,17 +62,16 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
     return _headline(result), [one for one in sections if one.body or one.charts]
 
 
-def several_page(results: Sequence[RunResult]) -> tuple[Headline, list[Section]]:
+def several_page(results: dict[str, RunResult]) -> tuple[Headline, list[Section]]:
     """Runs side by side: a line for each, and their curves in one chart."""
-    names = names_of(results)
     own = {
         name: one.summary.response_ms
-        for name, one in zip(names, results, strict=True)
+        for name, one in results.items()
         if one.summary.response_ms is not None
     }
     warnings = [
         f"<li>{escape(name)}: {escape(each.message)} [{escape(each.code)}]</li>"
-        for name, one in zip(names, results, strict=True)
+        for name, one in results.items()
         for each in one.warnings
     ]
     charts: tuple[Chart, ...] = ()
@@ -80,17 +79,17 @@ def several_page(results: Sequence[RunResult]) -> tuple[Headline, list[Section]]
         says = f"Response times of {len(own)} runs: {', '.join(own)}."
         charts = (curves_chart("percentiles", "Latency by percentile", own, says),)
     sections = [
-        Section(title="Side by side", body=html_of_all([several_table(names, results)])),
+        Section(title="Side by side", body=html_of_all([several_table(results)])),
         Section(title="Latency", charts=charts),
         Section(
             title="What is doubtful",
             body=f"<ul>{''.join(warnings)}</ul>" if warnings else "",
         ),
         how_section(),
-        reproduce_section("\n\n".join(map(reproduction, results))),
+        reproduce_section("\n\n".join(map(reproduction, results.values()))),
         *(
             environment_section(one.environment, f"Environment of {name}")
-            for name, one in zip(names, results, strict=True)
+            for name, one in results.items()
         ),
     ]
     headline = Headline(

@@ -13,7 +13,7 @@ from inferload.records import RunResult
 from inferload.report.media import rows_of
 from inferload.report.parts import Preformatted
 from inferload.report.reproduce import reproduction
-from inferload.report.several import names_of, several_table
+from inferload.report.several import several_table
 from inferload.report.studies import parts_of, study_report
 from inferload.report.text import blocks, plain_report, plain_text
 from inferload.studies.records import Comparison
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SPECIAL = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>|#~"} | {"\n": " "})
 
 
-def write_markdown(found: RunResult | Study | list[RunResult], path: Path) -> None:
+def write_markdown(found: RunResult | Study | dict[str, RunResult], path: Path) -> None:
     """Write the report, whole or not at all.
 
     Raises:
@@ -41,11 +41,11 @@ def write_markdown(found: RunResult | Study | list[RunResult], path: Path) -> No
         file.write_text(text, encoding="utf-8")
 
 
-def markdown_text(found: RunResult | Study | list[RunResult]) -> str:
+def markdown_text(found: RunResult | Study | dict[str, RunResult]) -> str:
     """What a reader of a pull request asks first, and the rest folded below it."""
     if isinstance(found, RunResult):
         parts = _run(found)
-    elif isinstance(found, list):
+    elif isinstance(found, dict):
         parts = _several(found)
     else:
         parts = _study(found)
@@ -65,12 +65,11 @@ def _run(result: RunResult) -> list[str]:
     ]
 
 
-def _several(results: Sequence[RunResult]) -> list[str]:
-    names = names_of(results)
+def _several(results: dict[str, RunResult]) -> list[str]:
     return [
         f"### {len(results)} runs side by side",
-        _of([several_table(names, results)]),
-        *(_folded(name, plain_report(one)) for name, one in zip(names, results, strict=True)),
+        _of([several_table(results)]),
+        *(_folded(name, plain_report(one)) for name, one in results.items()),
     ]
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from inferload.records import RunResult
 
 
-def several_table(names: Sequence[str], results: Sequence[RunResult]) -> Table:
-    """A line for each run: throughput with its interval, and quantiles of the response time."""
+def several_table(results: dict[str, RunResult]) -> Table:
+    """A line for each run by name: throughput with its interval, quantiles of the response time."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    failed = any(one.summary.failed_calls for one in results)
+    failed = any(one.summary.failed_calls for one in results.values())
     for name in ("run", "items/s", "from", "to", "p50", "p90", "p99", *["failed"] * failed, "!"):
         table.add_column(name, justify="left" if name == "run" else "right", no_wrap=name != "run")
-    most = max(one.summary.throughput_items_per_s.value for one in results)
-    for name, one in zip(names, results, strict=True):
+    most = max(one.summary.throughput_items_per_s.value for one in results.values())
+    for name, one in results.items():
         rate, response = one.summary.throughput_items_per_s, one.summary.response_ms
         bounds = ["-" if end is None else rate_text(end) for end in (rate.low, rate.high)]
         quantiles = [
@@ -38,10 +38,10 @@ def several_table(names: Sequence[str], results: Sequence[RunResult]) -> Table:
     return table
 
 
-def names_of(results: Sequence[RunResult]) -> list[str]:
-    """Names that tell runs apart: by target, form and callers, or else by number."""
+def side_by_side(results: Sequence[RunResult]) -> dict[str, RunResult]:
+    """Runs by names that tell them apart: target, form and callers, or else a number too."""
     names = [f"{one.spec.target} ({one.spec.form}), {one.spec.callers}x" for one in results]
-    return [
-        name if names.count(name) == 1 else f"{name} #{number}"
-        for number, name in enumerate(names, start=1)
-    ]
+    return {
+        name if names.count(name) == 1 else f"{name} #{number}": one
+        for number, (name, one) in enumerate(zip(names, results, strict=True), start=1)
+    }

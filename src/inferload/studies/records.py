@@ -98,13 +98,13 @@ class StudyRun:
             status=result.status,
             spec=result.spec,
             set_up=result.set_up,
-            summary=_without_samples(result.summary),
+            summary=without_samples(result.summary),
             warnings=result.warnings,
             failure=failure,
         )
 
 
-def _without_samples(summary: Summary) -> Summary:
+def without_samples(summary: Summary) -> Summary:
     """A summary without the values behind its distributions."""
 
     def bare(one: Distribution | None) -> Distribution | None:

@@ -1,0 +1,240 @@
+"""pytest: ``inferload_bench`` measures a model in a test, against a baseline if one is given.
+
+Imported by every pytest that finds inferload installed, so it imports nothing heavy by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from inferload.records import RunResult
+    from inferload.studies.records import Comparison, Gate
+
+#: How much worse a model may be than its baseline, where nobody says.
+DEFAULT_GATES = ("p50 +10%", "throughput -10%")
+DEFAULT_RUN_S = 2.0
+_KEY = pytest.StashKey["_Suite"]()
+
+
+class _Suite:
+    """The runs of one session, and what they are compared with."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.path: str | None = config.getoption("inferload_json")
+        self.baseline_path: str | None = config.getoption("inferload_compare")
+        self.gates = config.getoption("inferload_gate") or config.getini("inferload_gates")
+        self.results: dict[str, RunResult] = {}
+        self.comparisons: dict[str, Comparison] = {}
+        self.baseline: dict[str, RunResult] = {}
+        self.trouble: str | None = None
+
+    def prepare(self) -> None:
+        """Read the baseline and check what can be checked before any test runs.
+
+        Raises:
+            pytest.UsageError: in a sentence.
+        """
+        from inferload.errors import InferloadError
+        from inferload.files import check_writable
+        from inferload.studies.suite import load_suite
+
+        try:
+            self.read_gates(self.gates)
+            if self.path is not None:
+                check_writable(Path(self.path))
+            if self.baseline_path is not None:
+                self.baseline = load_suite(self.baseline_path)
+        except InferloadError as error:
+            raise pytest.UsageError(f"inferload: {error}") from None
+
+    def before(self, key: str) -> RunResult | None:
+        """The run of the same test in the baseline.
+
+        Names begin at pytest's root folder, which is another one where it is told other paths: the
+        same test is then the only one whose name goes on further up, or ends earlier.
+        """
+        if key in self.baseline:
+            return self.baseline[key]
+        near = [
+            one for name, one in self.baseline.items()
+            if name.endswith(f"/{key}") or key.endswith(f"/{name}")
+        ]  # fmt: skip
+        return near[0] if len(near) == 1 else None
+
+    @staticmethod
+    def read_gates(gates: Any) -> tuple[Gate, ...]:
+        """Gates from their texts."""
+        from inferload.studies.comparison import gate_from_text
+
+        return tuple(map(gate_from_text, gates))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, all of them named after the package."""
+    group = parser.getgroup("inferload", "inferload: models measured in tests")
+    group.addoption(
+        "--inferload-json",
+        metavar="FILE",
+        help="write the runs of all tests that use inferload_bench, as a baseline for later ones",
+    )
+    group.addoption(
+        "--inferload-compare",
+        metavar="FILE",
+        help="compare each run with that of the same test in FILE; a test fails if a gate is "
+        "crossed beyond noise",
+    )
+    group.addoption(
+        "--inferload-gate",
+        metavar="GATE",
+        action="append",
+        help=(
+            'how much worse a model may be, such as "p99 +5%"; may be given again. Default: the '
+            f"ini option inferload_gates, else {' and '.join(DEFAULT_GATES)}"
+        ).replace("%", "%%"),
+    )
+    parser.addini(
+        "inferload_gates",
+        "how much worse a model may be than its baseline, a line for each figure",
+        type="linelist",
+        default=list(DEFAULT_GATES),
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the session keeps its runs."""
+    suite = config.stash[_KEY] = _Suite(config)
+    if suite.path is not None or suite.baseline_path is not None:
+        suite.prepare()
+
+
+@pytest.fixture
+def inferload_bench(request: pytest.FixtureRequest) -> Bench:
+    """Measure a model: ``inferload_bench(model, inputs, callers=2)``, as ``inferload.run`` does.
+
+    Each run counts under the test's name; a test with several gives each a ``name``. The result is
+    returned, so that a test can assert on it too.
+    """
+    if hasattr(request.config, "workerinput"):
+        pytest.fail(
+            "inferload_bench measures nothing true while other workers run: use -p no:xdist or "
+            "-n 0",
+            pytrace=False,
+        )
+    return Bench(request.config.stash[_KEY], request.node.nodeid)
+
+
+class Bench:
+    """What ``inferload_bench`` gives a test."""
+
+    def __init__(self, suite: _Suite, test: str) -> None:
+        self._suite = suite
+        self._test = test
+
+    def __call__(
+        self,
+        model: object,
+        inputs: object = None,
+        *,
+        callers: int = 1,
+        name: str | None = None,
+        gates: tuple[str, ...] | list[str] | None = None,
+        **options: Any,
+    ) -> RunResult:
+        """Run a model and, if there is a baseline of this test, compare it.
+
+        Args:
+            model: as for :func:`inferload.run`.
+            inputs: as for :func:`inferload.run`.
+            callers: of a closed loop, if no ``load`` is given.
+            name: tells several runs of one test apart.
+            gates: how much worse it may be than its baseline, in place of those of the session.
+            options: further options of :func:`inferload.run`; 2 s, if no end is given.
+        """
+        import torch
+
+        import inferload as il
+
+        key = self._test if name is None else f"{self._test}[{name}]"
+        if key in self._suite.results:
+            pytest.fail(
+                f"{key} was measured already: give each run of a test a name of its own",
+                pytrace=False,
+            )
+        if not {"calls", "duration_s", "precision"} & set(options):
+            options["duration_s"] = DEFAULT_RUN_S
+        options.setdefault("load", il.ClosedLoop(callers=callers))
+        with torch.inference_mode():
+            result = il.run(model, inputs, **options)
+        self._suite.results[key] = result
+        before = self._suite.before(key)
+        if before is not None:
+            self._compare(key, before, result, self._suite.gates if gates is None else gates)
+        return result
+
+    def _compare(self, key: str, before: RunResult, result: RunResult, gates: Any) -> None:
+        from inferload.errors import PlanError
+        from inferload.studies.compare import compared_results
+
+        try:
+            found = compared_results(
+                before, result, ("baseline", "now"), self._suite.read_gates(gates)
+            )
+        except PlanError as error:
+            pytest.fail(f"{key}: {error}; write the baseline anew", pytrace=False)
+        self._suite.comparisons[key] = found
+        if _other_machine(found):
+            return  # which is said at the end; a gate would be about the machine
+        if found.crossed or (found.gates and found.fails_more):
+            pytest.fail(f"{key} is worse than its baseline\n\n{found}", pytrace=False)
+
+
+def _other_machine(found: Comparison) -> bool:
+    return any(line.startswith(("cpu:", "usable_cores:", "devices:")) for line in found.unlike)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """A line for each run, and what the comparisons found."""
+    suite = config.stash.get(_KEY, None)
+    if suite is None or not suite.results:
+        return
+    from inferload.report.parts import change_text, figure_name
+    from inferload.report.several import several_table
+    from inferload.report.text import plain_text
+
+    write = terminalreporter.write_line
+    terminalreporter.section("inferload")
+    table = several_table(suite.results)
+    write(plain_text(table, terminalreporter._tw.fullwidth))  # noqa: SLF001 - pytest has no other
+    for key, found in suite.comparisons.items():
+        changes = ", ".join(
+            f"{figure_name(one.figure)} {change_text(one.ratio)}"
+            for one in found.differences
+            if one.figure in {"throughput", "p50", "p99"}
+        )
+        gates = ", ".join(f"{gate} {what}" for gate, what in found.gates)
+        said = "another machine: not judged" if _other_machine(found) else gates
+        write(f"{key} against its baseline: {changes} ({said})")
+    if suite.trouble is not None:
+        write(suite.trouble, red=True)
+    if suite.baseline_path is not None:
+        new = [key for key in suite.results if suite.before(key) is None]
+        if new:
+            write(f"not in {suite.baseline_path}: {', '.join(new)}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the runs of the session."""
+    suite = session.config.stash.get(_KEY, None)
+    if suite is None or suite.path is None or not suite.results:
+        return
+    from inferload.studies.suite import save_suite
+
+    try:
+        save_suite(suite.results, suite.path)
+    except OSError as error:
+        suite.trouble = f"{suite.path} could not be written: {error.strerror or error}"
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,131 @@
+"""The plugin in sessions of its own, as a user's project runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inferload as il
+from inferload.studies.suite import load_suite
+
+# Each call takes as long as DELAY says, so that a run can be made slower than another for certain.
+TEST = """
+import os, time
+import torch
+
+class Waits(torch.nn.Module):
+    def forward(self, x):
+        end = time.perf_counter() + float(os.environ["DELAY"])
+        while time.perf_counter() < end:
+            pass
+
+def test_it(inferload_bench):
+    result = inferload_bench(Waits().eval(), [torch.zeros(1)], duration_s=0.5)
+    assert result.summary.failed_calls == 0
+"""
+
+
+def session(folder: Path, *flags: str, delay: float = 0.002, test: str = TEST):
+    (folder / "test_model.py").write_text(test)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *flags],
+        cwd=folder,
+        env=os.environ | {"DELAY": str(delay), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("suite")
+    done = session(folder, "--inferload-json", "base.json")
+    assert done.returncode == 0, done.stdout
+    assert "test_model.py::test_it" in done.stdout
+    return folder / "base.json"
+
+
+def test_a_baseline_has_the_figures_of_each_test(baseline: Path):
+    ((name, result),) = load_suite(baseline).items()
+    assert name == "test_model.py::test_it"
+    assert 2.0 <= result.summary.response_ms.p50.value < 20
+    assert result.spec.grad_mode == "inference"
+
+
+def test_a_model_that_became_slower_fails_its_test_and_the_report_says_why(tmp_path, baseline):
+    done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.004)
+    assert done.returncode == 1
+    assert "is worse than its baseline" in done.stdout
+    assert "gate p50 +10%: crossed" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_model_that_became_faster_passes(tmp_path, baseline):
+    done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.001)
+    assert done.returncode == 0, done.stdout
+    assert "p50 +10% held" in done.stdout
+
+
+def test_gates_of_the_command_line_take_the_place_of_the_default(tmp_path, baseline):
+    flags = ("--inferload-compare", str(baseline), "--inferload-gate", "p50 +900%")
+    assert session(tmp_path, *flags, delay=0.004).returncode == 0
+
+
+def test_a_baseline_of_another_machine_judges_nothing_and_says_so(tmp_path, baseline):
+    content = json.loads(baseline.read_text())
+    for one in content["tests"].values():
+        one["environment"]["cpu"] = "another processor"
+    (tmp_path / "base.json").write_text(json.dumps(content))
+    done = session(tmp_path, "--inferload-compare", "base.json", delay=0.004)
+    assert done.returncode == 0
+    assert "another machine: not judged" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--inferload-compare", "no.json"), "no.json cannot be read"),
+        (("--inferload-compare", "test_model.py"), "is not JSON"),
+        (("--inferload-json", "no/base.json"), "the folder no does not exist"),
+        (("--inferload-json", "b.json", "--inferload-gate", "p99 5"), "is not understood"),
+    ],
+)
+def test_wrong_use_is_said_in_a_sentence_before_any_test_runs(tmp_path, flags, said):
+    done = session(tmp_path, *flags)
+    assert done.returncode == 4
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_two_runs_of_one_test_need_names(tmp_path):
+    twice = TEST + "    inferload_bench(Waits().eval(), [torch.zeros(1)], calls=10{})\n"
+    done = session(tmp_path, test=twice.format(""))
+    assert "give each run of a test a name of its own" in done.stdout
+    done = session(tmp_path, "--inferload-json", "b.json", test=twice.format(', name="short"'))
+    assert done.returncode == 0
+    assert [*load_suite(tmp_path / "b.json")] == [
+        "test_model.py::test_it",
+        "test_model.py::test_it[short]",
+    ]
+
+
+def test_a_suite_is_no_result_and_a_result_no_suite(tmp_path, baseline):
+    with pytest.raises(il.errors.ResultFormatError, match="not a result"):
+        il.load_result(baseline)
+    (tmp_path / "r.json").write_text('{"format": "inferload run"}')
+    with pytest.raises(il.errors.ResultFormatError, match="--inferload-json"):
+        load_suite(tmp_path / "r.json")
+
+
+def test_a_session_without_benchmarks_does_not_import_torch(tmp_path):
+    check = "import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n"
+    done = session(tmp_path, test=check)
+    assert done.returncode == 0, done.stdout
+    assert "inferload" not in done.stdout
