@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench scaling accuracy clean
+.PHONY: demo test lint docs bench scaling accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[examples,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[examples,test,docs,dev]'
 	touch $(READY)
 
 demo: $(READY)  ## one real model in three forms: what each really sustains
@@ -21,6 +21,10 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)  ## the site, in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 bench: $(READY)  ## against torch.utils.ThroughputBenchmark and LoadGen; wants an idle machine
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
