@@ -41,7 +41,8 @@ def main() -> None:
         path, page = Path(folder) / "run.json", Path(folder) / "run.html"
         result = saved_run(path, words.calls)
         print(
-            f"{len(result.log):,} calls in the log of {path.with_suffix('.calls').stat().st_size:,} bytes"
+            f"{len(result.log):,} calls, a log of "
+            f"{path.with_suffix('.calls').stat().st_size:,} bytes"
         )
         tool = str(Path(sys.executable).parent / "inferload")
         command = [tool, "report", str(path), "--html", str(page)]

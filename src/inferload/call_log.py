@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.device_errors import in_short
+from inferload.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class CallFailure:
     def gist(self) -> str:
         """The line of the message that says what was wrong; TorchScript has it at the end."""
         lines = [line.strip() for line in in_short(self.message).splitlines() if line.strip()]
-        return (lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
+        return printable(lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
 
 
 @dataclass(frozen=True, kw_only=True)

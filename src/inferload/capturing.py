@@ -13,24 +13,30 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.files import check_writable
-from inferload.input_files import NotPlainError, copied, write_inputs
+from inferload.input_files import NotPlainError, packed, write_inputs
 from inferload.inputs import items_of
 from inferload.options import check_count
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from inferload.input_files import PackedInput
+
 DEFAULT_LIMIT = 100
+# A model that is called in ever new ways must not fill the memory with reasons.
+MOST_REASONS = 16
+OTHER_REASONS = "other reasons"
 
 
 class Capture:
     """Records inputs of a module while its block is open; ``inferload.capture`` makes one.
 
-    ``seen``: calls so far; ``kept``: inputs that are recorded now; ``skipped``: how many calls
-    could not be recorded, by reason.
+    ``seen``: calls so far; ``kept``: inputs that are recorded now; ``skipped``: how many of the
+    calls that were drawn could not be recorded, by reason. ``path`` may be changed.
     """
 
     def __init__(self, module: torch.nn.Module, path: Path, limit: int, seed: int) -> None:
@@ -39,12 +45,13 @@ class Capture:
         self.skipped: dict[str, int] = {}
         self._module = module
         self._limit = limit
-        self._kept: dict[int, tuple[tuple[Any, ...], dict[str, Any], int]] = {}
+        #: By place in the reservoir: the number of the call, and its input.
+        self._kept: dict[int, tuple[int, PackedInput]] = {}
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
         self._lock = threading.Lock()
         self._next = 1
         self._weight = 1.0
-        self._hook: Any = None
+        self._end: Callable[[], None] | None = None
 
     @property
     def kept(self) -> int:
@@ -52,10 +59,9 @@ class Capture:
         return len(self._kept)
 
     def __enter__(self) -> Self:
-        # the class's own: a ScriptModule hides it, and calls such hooks all the same
-        self._hook = torch.nn.Module.register_forward_pre_hook(
-            self._module, torch.compiler.disable(self._on_call), prepend=True, with_kwargs=True
-        )
+        if self._end is not None:
+            raise PlanError("this capture is open already: make another one")
+        self._end = _hooked(self._module, self._on_call)
         return self
 
     def __exit__(
@@ -64,13 +70,20 @@ class Capture:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._hook.remove()
+        if self._end is not None:
+            self._end()
+            self._end = None
+        log = logging.getLogger("inferload")
+        with self._lock:
+            skipped = dict(self.skipped)
+        for reason, count in skipped.items():
+            log.warning("%d calls that were drawn could not be captured: %s", count, reason)
         try:
             self.save()
-        except OSError as trouble:
+        except Exception as trouble:
             if error is None:
                 raise
-            logging.getLogger("inferload").warning("%s was not written: %s", self.path, trouble)
+            log.warning("%s was not written: %s", self.path, trouble)
 
     def save(self) -> None:
         """Write what is recorded so far; nothing if that is nothing.
@@ -79,39 +92,38 @@ class Capture:
             OSError: the file could not be written; what stood there before is untouched.
         """
         with self._lock:
-            kept = [self._kept[place] for place in sorted(self._kept)]
-        for reason, count in self.skipped.items():
-            logging.getLogger("inferload").warning(
-                "%d calls of %d were not captured: %s", count, self.seen, reason
-            )
+            kept = [self._kept[place][1] for place in sorted(self._kept)]
         if kept:
             write_inputs(self.path, kept)
-        else:
-            logging.getLogger("inferload").warning(
-                "no call was captured: %s is not written", self.path
-            )
+            return
+        why = "" if self.seen else " (capture the object that is called, of a compiled model that)"
+        logging.getLogger("inferload").warning(
+            "no call was captured, so %s is not written%s", self.path, why
+        )
 
-    def _on_call(
-        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _on_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Record a call if it is one of the sample; whatever it is, the call goes on."""
-        del module
         with self._lock:
             self.seen += 1
             if self.seen < self._next:
                 return
-            place = self._place()
+            number, place = self.seen, self._place()
+        found: PackedInput | None = None
+        reason = ""
         try:
             _check_calling()
-            args, kwargs = copied((tuple(args), dict(kwargs)))
-            own = (args, kwargs, items_of(args, kwargs))
+            found = packed(args, kwargs, items_of(args, kwargs))
         except Exception as error:  # noqa: BLE001 - nothing may come between caller and model
-            with self._lock:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                self.skipped[reason] = self.skipped.get(reason, 0) + 1
-            return
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         with self._lock:
-            self._kept[place] = own
+            if found is None:
+                if reason not in self.skipped and len(self.skipped) >= MOST_REASONS:
+                    reason = OTHER_REASONS
+                self.skipped[reason] = self.skipped.get(reason, 0) + 1
+                # what stands there has had its time: to keep it would favour early calls
+                self._kept.pop(place, None)
+            elif place not in self._kept or self._kept[place][0] < number:
+                self._kept[place] = (number, found)
 
     def _place(self) -> int:
         """Where this call goes, and which is the next to be taken.
@@ -147,7 +159,8 @@ def capture(
     are taken, ``limit`` of the first calls and ever fewer later, and written when the block ends.
     Calls from any thread count. Nothing is pickled: tensors, numpy arrays, numbers, texts, ``None``
     and lists, tuples and dicts of them are recorded; calls with anything else are skipped and
-    counted, and never fail by it.
+    counted, which makes the sample smaller and no less uniform, and never fail by it. Calls within
+    a compiled graph are not seen: give the object that is called.
 
     Args:
         module: the model, also a ``ScriptModule`` or a compiled one.
@@ -171,13 +184,62 @@ def capture(
     return Capture(module, path, limit, seed)
 
 
+class _Hook:
+    """Tells of calls of one module; a copy of that module, or its pickle, has none."""
+
+    def __init__(self, tell: Callable[[tuple[Any, ...], dict[str, Any]], None]) -> None:
+        self._tell = tell
+
+    def __call__(
+        self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        del module
+        # Dynamo, which may not break its graph here, sees this and nothing of what follows
+        if not torch.compiler.is_compiling():
+            self._tell(args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_silent, ())
+
+
+def _silent() -> Callable[..., None]:
+    return _say_nothing
+
+
+def _say_nothing(*_: Any) -> None:
+    """A hook that does nothing."""
+
+
+def _hooked(
+    module: torch.nn.Module, tell: Callable[[tuple[Any, ...], dict[str, Any]], None]
+) -> Callable[[], None]:
+    """Have a module tell of its calls; returns what ends that."""
+    compiled = module._compiled_call_impl  # noqa: SLF001 - of Module.compile(), which has its hooks in it
+    if compiled is not None:
+
+        def told(*args: Any, **kwargs: Any) -> Any:
+            tell(args, kwargs)
+            return compiled(*args, **kwargs)
+
+        def restore() -> None:
+            module._compiled_call_impl = compiled  # noqa: SLF001
+
+        module._compiled_call_impl = told  # noqa: SLF001
+        return restore
+    # the class's own: a ScriptModule hides it, and calls such hooks all the same
+    hook = torch.nn.Module.register_forward_pre_hook(
+        module, _Hook(tell), prepend=True, with_kwargs=True
+    )
+    return hook.remove
+
+
 def _check_calling() -> None:
     """Refuse what is no call: to copy to the host would end the recording of a CUDA graph.
 
     Raises:
         NotPlainError: the model is being traced or recorded.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined]
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
         raise NotPlainError("the model was being traced")
     if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
         raise NotPlainError("the model was being recorded in a CUDA graph")

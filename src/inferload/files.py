@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from inferload.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written to.
     """
     path = path.resolve()  # a link stays one
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".inferload-", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -41,6 +41,22 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name.removesuffix(".json") + suffix)
 
 
+def check_apart(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read, or two things into one file; ``outputs`` by their flags.
+
+    Raises:
+        PlanError: naming both.
+    """
+    taken = {path.resolve(): f"{path}, which is read" for path in inputs}
+    for flag, path in outputs.items():
+        if path is None:
+            continue
+        own = path.resolve()
+        if own in taken:
+            raise PlanError(f"{flag} {path} would overwrite {taken[own]}: name another file")
+        taken[own] = f"what {flag} {path} writes"
+
+
 def check_writable(path: Path) -> None:
     """Refuse a path that could not be written when the run is over.
 
@@ -53,6 +69,12 @@ def check_writable(path: Path) -> None:
         raise PlanError(f"cannot write {path}: it is no regular file; name another")
     if not path.parent.is_dir():
         raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # such as a name that is too long
+        raise PlanError(f"cannot write {path}: {error.strerror}; choose another path") from error
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

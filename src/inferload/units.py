@@ -9,6 +9,7 @@ from inferload.errors import PlanError
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _SECONDS_PER_UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -45,6 +46,15 @@ def fraction(text: str) -> float:
     if not 0 < value < float("inf"):
         raise PlanError(f"fraction {text!r} is not understood: write for example 2%")
     return value
+
+
+def printable(text: str) -> str:
+    r"""A text in which nothing moves the cursor, ends a line or turns the direction of writing.
+
+    >>> printable("no\x1b[31m\nway")
+    'no\ufffd[31m way'
+    """
+    return _CONTROL.sub(lambda one: " " if one[0].isspace() else "\ufffd", text)
 
 
 def duration_text(seconds: float) -> str:

@@ -57,7 +57,7 @@ def test_a_killed_build_leaves_nothing_that_a_later_one_waits_for(
 ):
     small = tmp_path / "small.cpp"
     small.write_text(
-        "#include <torch/extension.h>\n"
+        "#include <pybind11/pybind11.h>\n"
         'PYBIND11_MODULE(inferload_native_callers, m) { m.attr("built") = true; }\n'
     )
     script = (

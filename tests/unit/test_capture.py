@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,11 @@ from safetensors.torch import save_file
 
 import inferload as il
 from inferload.inputs import inputs_from_text
+
+
+class Adds(torch.nn.Module):
+    def forward(self, x):
+        return x + 1
 
 
 class Takes(torch.nn.Module):
@@ -125,12 +132,15 @@ def test_what_cannot_be_written_without_pickling_is_skipped_and_counted(tmp_path
         module(Odd())
         module(torch.zeros(2, 2).long().to_sparse())
         module({1: torch.zeros(1)})
+        module(np.array(["text"]))
+        module(torch.zeros(2, dtype=torch.complex128))
+        module(10**5000)
         module(torch.zeros(1))
-    assert captured.seen == 4
+    assert captured.seen == 7
     assert captured.kept == 1
     assert captured.skipped["an input holds a Odd"] == 1
-    assert sum(captured.skipped.values()) == 3
-    assert "calls of 4 were not captured" in caplog.text
+    assert sum(captured.skipped.values()) == 6
+    assert "an input holds a dict with a key of int" in caplog.text
 
 
 def test_a_model_that_raises_loses_nothing_and_the_hook_is_gone(tmp_path):
@@ -189,12 +199,29 @@ def test_files_that_are_no_captured_inputs_are_refused_in_a_sentence(tmp_path):
     save_file({"0": torch.zeros(1)}, path)
     with pytest.raises(il.PlanError, match="has no captured inputs"):
         read(path)
-    metadata = {"format": "inferload inputs", "version": "9", "inputs": "[]"}
+    metadata = {"format": "inferload inputs", "version": "9"}
     save_file({"0": torch.zeros(1)}, path, metadata)
     with pytest.raises(il.PlanError, match="version '9'"):
         read(path)
-    for nodes in ('[{"args": {"tensor": "7"}}]', "[1]", "{", '[{"args": {"pickle": ""}}]'):
-        save_file({"0": torch.zeros(1)}, path, metadata | {"version": "1", "inputs": nodes})
+    good = '{"args": {"tuple": []}, "kwargs": {"dict": {}}, "items": 1}'
+    changes = {
+        "1}": ["2.5}", "0}", "Infinity}", '1, "more": 1}'],
+        "tuple": ["list"],
+        '{"dict": {}}': ['{"value": 3}'],
+        "[]": [
+            f"[{node}]"
+            for node in (
+                '{"tensor": "7"}', '{"pickle": ""}', "{}", '{"value": {"a": 1}}',
+                '{"tensor": "0", "stride": [9]}', '{"tensor": "0", "stride": [1, 1]}',
+                '{"tensor": "0", "other": true}', '{"value": 1, "tensor": "0"}',
+            )
+        ],
+    }  # fmt: skip
+    trees = ["{", "{}", "[1]", good]
+    trees += [f"[{good.replace(old, new)}]" for old, own in changes.items() for new in own]
+    for tree in trees:
+        content = torch.frombuffer(bytearray(tree.encode()), dtype=torch.uint8)
+        save_file({"0": torch.zeros(2), "inputs": content}, path, metadata | {"version": "1"})
         with pytest.raises(il.PlanError, match="damaged"):
             read(path)
 
@@ -210,3 +237,146 @@ def test_captured_inputs_can_be_run(tmp_path):
     assert len(result.spec.inputs) == 3
     assert all(one.endswith("x4:float32") for one in result.spec.inputs)
     assert json.dumps(result.spec.items_per_input)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last),
+        torch.randn(2, 1, 8, 8).contiguous(memory_format=torch.channels_last),
+        torch.randn(1, 3, 2, 4, 5).contiguous(memory_format=torch.channels_last_3d),
+        torch.randn(6, 4).t(),
+        torch.randn(()),
+        torch.zeros(0, 4),
+        torch.tensor([True, False]),
+        torch.randn(3).to(torch.float8_e4m3fn),
+        torch.randn(2).to(torch.complex64),
+    ],
+    ids=lambda one: f"{tuple(one.shape)}-{one.stride()}-{one.dtype}",
+)
+def test_a_dense_tensor_is_replayed_with_its_strides(tmp_path, tensor):
+    with il.capture(torch.nn.Identity(), tmp_path / "a.safetensors") as captured:
+        captured._module(tensor)
+    (found,) = read(tmp_path / "a.safetensors")
+    (again,) = found.args
+    assert (again.shape, again.stride(), again.dtype) == (
+        tensor.shape,
+        tensor.stride(),
+        tensor.dtype,
+    )
+    assert torch.equal(again.to(torch.complex64), tensor.to(torch.complex64))
+
+
+def test_a_part_of_a_tensor_is_laid_out_anew_and_numpy_keeps_its_shape(tmp_path):
+    given = (torch.arange(12.0).reshape(3, 4)[:, ::2], torch.ones(1).expand(4))
+    array, swapped = np.array(3.0), np.arange(3, dtype=">i4")
+    with il.capture(Takes(), tmp_path / "a.safetensors") as captured:
+        captured._module(*(one.long() for one in given), array, array, swapped)
+    (found,) = read(tmp_path / "a.safetensors")
+    assert found.args[0].tolist() == [[0, 2], [4, 6], [8, 10]]
+    assert found.args[1].tolist() == [1, 1, 1, 1]
+    assert found.args[2].shape == ()
+    assert found.args[2] is found.args[3]
+    assert found.args[4].tolist() == [0, 1, 2]
+
+
+def test_the_sample_stays_uniform_where_some_calls_cannot_be_recorded(tmp_path):
+    module, tenths, runs = torch.nn.Identity(), Counter(), 600
+    for seed in range(runs):
+        path = tmp_path / "a.safetensors"
+        with il.capture(module, path, limit=10, seed=seed) as captured:
+            for number in range(200):
+                module(torch.tensor(number) if number % 2 else {1: 2})
+        assert captured.kept <= 10
+        if captured.kept:
+            tenths.update(int(one.args[0]) // 20 for one in read(path))
+        path.unlink(missing_ok=True)
+    # 10 of 200 calls are drawn, half of which can be recorded: 300 for each tenth of the run, with
+    # a deviation of 17
+    assert len(tenths) == 10
+    assert all(abs(count - 300) < 80 for count in tenths.values()), tenths
+
+
+def test_what_is_compiled_before_keeps_its_graph_and_never_fails(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 2)).eval()
+    call = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad(), il.capture(model, tmp_path / "a.safetensors") as captured:
+        for size in (2, 3, 4):
+            call(torch.randn(size, 4))
+        model(torch.randn(2, 4))
+    assert captured.seen == captured.kept == 1
+    with torch.no_grad(), il.capture(call, tmp_path / "b.safetensors") as captured:
+        call(torch.randn(5, 4))
+    assert captured.kept == 1
+
+
+def test_a_module_compiled_in_place_is_captured_outside_of_its_graph(tmp_path):
+    model = Adds().eval()
+    model.compile(backend="eager", fullgraph=True)
+    with torch.no_grad():
+        model(torch.randn(2, 4))
+        before = model._compiled_call_impl
+        with il.capture(model, tmp_path / "a.safetensors") as captured:
+            model(torch.randn(2, 4))
+        assert captured.kept == 1
+        assert model._compiled_call_impl is before
+
+
+def test_copies_and_pickles_of_the_model_are_not_captured(tmp_path):
+    model = torch.nn.Linear(4, 2)
+    with il.capture(model, tmp_path / "a.safetensors") as captured:
+        copy.deepcopy(model)(torch.zeros(1, 4))
+        pickle.loads(pickle.dumps(model))(torch.zeros(1, 4))  # noqa: S301 - made a moment ago
+        model(torch.zeros(1, 4))
+    assert captured.seen == 1
+
+
+def test_a_capture_is_opened_once_at_a_time(tmp_path):
+    model = torch.nn.Linear(4, 2)
+    captured = il.capture(model, tmp_path / "a.safetensors")
+    with captured:
+        model(torch.zeros(1, 4))
+        with pytest.raises(il.PlanError, match="open already"):
+            captured.__enter__()
+    assert not model._forward_pre_hooks
+
+
+def test_an_error_of_the_service_is_not_replaced_by_one_of_the_file(tmp_path, caplog):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    model = torch.nn.Linear(4, 2)
+
+    def serve(*, fails: bool) -> None:
+        folder.mkdir(exist_ok=True)
+        with il.capture(model, folder / "a.safetensors"):
+            model(torch.zeros(1, 4))
+            folder.rmdir()
+            if fails:
+                raise ValueError("the service's own")
+
+    with pytest.raises(ValueError, match="the service's own"):
+        serve(fails=True)
+    assert "a.safetensors was not written" in caplog.text
+    with pytest.raises(FileNotFoundError, match=r"gone/a\.safetensors'"):
+        serve(fails=False)
+
+
+def test_saving_while_calls_run_and_ever_new_reasons_are_bounded(tmp_path):
+    module = torch.nn.Identity()
+    odd = [type(f"Odd{number}", (), {}) for number in range(40)]
+    with il.capture(module, tmp_path / "a.safetensors", limit=200) as captured:
+
+        def work() -> None:
+            for kind in odd:
+                module(kind())
+                module(torch.zeros(1))
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for one in threads:
+            one.start()
+        for _ in range(20):
+            captured.save()
+        for one in threads:
+            one.join()
+    assert len(captured.skipped) <= 17
+    assert sum(captured.skipped.values()) == 80

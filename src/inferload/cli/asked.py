@@ -155,9 +155,15 @@ class Asked:
         Raises:
             PlanError: naming the file.
         """
-        from inferload.files import beside, check_writable
+        from inferload.files import beside, check_apart, check_writable
 
         self.check_reports()
+        if self.json is not None:
+            outputs = {"--json": self.json, "the log of --json": beside(self.json, ".calls")}
+        else:
+            outputs = {}
+        outputs |= {"--trace": self.trace} if self.trace is not None else {}
+        check_apart({**outputs, **self.reports.paths}, self.files())
         for path in (self.json, self.trace):
             if path is not None:
                 check_writable(path)
@@ -171,13 +177,23 @@ class Asked:
 
         return Reports(html=self.html, markdown=self.markdown)
 
+    def files(self) -> list[Path]:
+        """The files that are read: models, inputs, a run file."""
+        specs = [self.model, *(one.spec for one in self.members)]
+        texts = [*(self.inputs or ()), *(text for one in self.members for text in one.input_texts)]
+        named = [spec.rsplit(":", 1)[0] if ":" in spec else spec for spec in specs]
+        return [path for path in map(Path, [*named, *texts]) if path.is_file()]
+
     def check_reports(self) -> None:
-        """Refuse reports that could not be written in the end.
+        """Refuse reports that could not be written in the end, or over something else.
 
         Raises:
             PlanError: naming the file, or what is not installed.
         """
+        from inferload.files import check_apart
+
         self.reports.check()
+        check_apart({"--json": self.json, **self.reports.paths}, self.files())
 
 
 def _seconds(text: str | None) -> float | None:

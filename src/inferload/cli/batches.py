@@ -56,6 +56,8 @@ def run_batch_sizes(asked: Asked) -> None:
         if not asked.quiet:
             output.errors.print(f"batch size {size}")
         done = _measured(one)
+        if done.result is not None and not output.write_reports(done.result, one.reports):
+            code = max(code, output.EXIT_FAILED)
         failure = None if done.failure is None else output.with_place(done.failure)
         lines.append(BatchLine(size=size, result=done.result, failure=failure))
         refused = done.failure if isinstance(done.failure, PlanError) else None

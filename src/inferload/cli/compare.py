@@ -93,6 +93,7 @@ def compare_command(
     that what the machine does meanwhile meets both. Results are compared by their own intervals.
     """
     from inferload.errors import PlanError
+    from inferload.files import beside, check_apart
     from inferload.studies.comparison import gate_from_text
 
     gates = tuple(map(gate_from_text, gate or ()))
@@ -104,15 +105,15 @@ def compare_command(
             raise PlanError(f"{a} and {b} cannot be compared: give two results, or two models")
         _check_alone(context)
         if json is not None:
-            _check_target(json, (a, b))
+            _check_target(json)
         reports = output.Reports(html=html, markdown=markdown)
         reports.check()
+        read = [Path(one) for one in (a, b)]
+        read += [beside(one, ".calls") for one in read]
+        check_apart({"--json": json, **reports.paths}, read)
         found = replace(_results(a, b, gates), made_by=made_by())
-        if json is not None:
-            from inferload.studies.files import save_study
-
-            save_study(found, json)
-        if not output.deliver(found, reports):
+        delivered = output.deliver(found, reports)
+        if not (json is None or _saved(found, json)) or not delivered:
             raise typer.Exit(output.EXIT_FAILED)
     else:
         found = _pairs(asked_of(context, OWN, model=a), b, forms, revisions, pairs, gates)
@@ -133,16 +134,24 @@ def _check_alone(context: typer.Context) -> None:
             )
 
 
-def _check_target(path: Path, inputs: tuple[str, ...]) -> None:
-    """Refuse to write a comparison over what it compares, or over something else."""
-    from inferload.errors import PlanError
+def _saved(found: Comparison, path: Path) -> bool:
+    from inferload.studies.files import save_study
+
+    try:
+        save_study(found, path)
+    except OSError as error:
+        output.say(f"{path} could not be written: {error.strerror}")
+        return False
+    return True
+
+
+def _check_target(path: Path) -> None:
+    """Refuse to write a comparison over something else."""
     from inferload.files import check_writable
     from inferload.studies.records import Comparison
     from inferload.studies.resuming import check_kind
 
     check_writable(path)
-    if any(path.resolve() == Path(one).resolve() for one in inputs):
-        raise PlanError(f"--json {path} is one of the results: name another file")
     if path.exists():
         check_kind(path, Comparison)
 

@@ -41,4 +41,7 @@ def made_by(args: Sequence[str] | None = None, batch_size: int | None = None) ->
     ranks = os.environ.get("WORLD_SIZE") if args is None else None
     # torchrun does not say how it was called
     launcher = [] if ranks is None else ["torchrun", "...", "-m"]
-    return shlex.join([*launcher, "inferload", *kept])
+    # a name that is no UTF-8 must not keep a result from being written
+    return os.fsencode(shlex.join([*launcher, "inferload", *kept])).decode(
+        errors="backslashreplace"
+    )

@@ -30,6 +30,11 @@ class Reports:
     html: Path | None = None
     markdown: Path | None = None
 
+    @property
+    def paths(self) -> dict[str, Path | None]:
+        """Them by their flags."""
+        return {"--html": self.html, "--markdown": self.markdown}
+
     def check(self) -> None:
         """Refuse what could not be written in the end.
 
@@ -50,14 +55,19 @@ class Reports:
 def deliver(found: Shown, reports: Reports) -> bool:
     """Print the report and write those that were asked for; false if one could not be written."""
     print_any(found)
+    return write_reports(found, reports)
+
+
+def write_reports(found: Shown, reports: Reports) -> bool:
+    """Write the reports that were asked for; false if one could not be written."""
     well = True
     for path, write in ((reports.html, _write_html), (reports.markdown, _write_markdown)):
         if path is None:
             continue
         try:
             write(found, path)
-        except OSError as error:
-            say(f"{path} could not be written: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001 - one report must not keep the others
+            say(f"{path} could not be written: {getattr(error, 'strerror', None) or error}")
             well = False
     return well
 

@@ -23,6 +23,7 @@ def report_command(
 ) -> None:
     """Draw the report of a saved run or study again, or of several runs side by side."""
     from inferload.errors import PlanError, ResultFormatError
+    from inferload.files import beside, check_apart
     from inferload.report.several import side_by_side
     from inferload.storage import load_result
     from inferload.studies.files import is_study, json_of
@@ -30,9 +31,7 @@ def report_command(
 
     reports = output.Reports(html=html, markdown=markdown)
     reports.check()
-    for path in (html, markdown):
-        if path is not None and any(path.resolve() == one.resolve() for one in file):
-            raise PlanError(f"{path} is what the report is drawn from: name another file")
+    check_apart(reports.paths, [*file, *(beside(one, ".calls") for one in file)])
     contents = [json_of(one) for one in file]
     studies = [is_study(one) or is_suite(one) for one in contents]
     if len(file) > 1 and any(studies):

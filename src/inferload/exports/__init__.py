@@ -31,7 +31,7 @@ def check_export(path: Path) -> None:
     Raises:
         PlanError: naming the file.
     """
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise PlanError(f"{path} ends in none of {known}: its ending says what is written")
     check_writable(path)
@@ -59,7 +59,10 @@ def export(
     check_export(path)
     if duration not in DURATIONS:
         raise PlanError(f"duration {duration!r} is unknown: choose {', '.join(DURATIONS)}")
-    module = import_module(f"inferload.exports.{FORMATS[path.suffix][0]}")
+    ending = path.suffix.lower()
+    module = import_module(f"inferload.exports.{FORMATS[ending][0]}")
     with replacing(path) as file:
-        left_out: str | None = module.write(result, file, ending=path.suffix, duration=duration)
+        left_out: str | None = module.write(
+            result, file, ending=path.suffix.lower(), duration=duration
+        )
     return left_out

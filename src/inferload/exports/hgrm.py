@@ -37,6 +37,11 @@ def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str |
     if counts is None:
         raise PlanError("no call has returned, so there are no percentiles")
     file.write_text("\n".join([*_lines(counts, mean_ns), ""]), encoding="ascii")
+    if result.summary.unfinished_calls:
+        return (
+            f"percentiles are of the {int(counts.sum()):,} calls that returned; "
+            f"{result.summary.unfinished_calls:,} that never finished are not in them"
+        )
     return None
 
 
@@ -44,10 +49,16 @@ def _counted(result: RunResult, name: str) -> tuple[Int64s | None, float]:
     """Counts by bucket, and the mean."""
     log, from_s = result.log, result.summary.from_s
     if log.tally is not None:
+        # a closed loop has no queue, and counts its service times alone
         known = name if name in log.tally.counts else "service_ns"
         counts = log.tally.counts[known]
         first = round(from_s * 1e9) // log.tally.width_ns
         found = counts.since(first).by_bucket()
+        if name == "queue_ns" != known:
+            total = int(found.sum())
+            found = np.zeros_like(found)
+            found[0] = total
+            return (found, 0.0) if total else (None, 0.0)
         total_ns = float(log.tally.sums[known][first:].sum())
         return (found, total_ns / max(int(found.sum()), 1)) if found.any() else (None, 0.0)
     values = log.duration_ns(name)[log.completed & (log.finished_ns > round(from_s * 1e9))]

@@ -58,7 +58,7 @@ def _write_csv(
     del result
     words = np.array([*errors, ""], dtype=object)  # -1 is the last one
     with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened)
+        writer = csv.writer(opened, lineterminator="\n")
         writer.writerow([*found, "exception"])
         for begin in range(0, len(found["caller"]), CHUNK_ROWS):
             part = [column[begin : begin + CHUNK_ROWS] for column in found.values()]

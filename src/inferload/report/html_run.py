@@ -16,7 +16,14 @@ from inferload.report.series import slowest
 from inferload.report.several import several_table
 from inferload.report.text import blocks
 from inferload.report.time_charts import callers_chart, over_time_chart
-from inferload.units import NS_PER_MS, NS_PER_S, duration_text, milliseconds_text, rate_text
+from inferload.units import (
+    NS_PER_MS,
+    NS_PER_S,
+    count_text,
+    duration_text,
+    milliseconds_text,
+    rate_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +77,8 @@ def several_page(results: dict[str, RunResult]) -> tuple[Headline, list[Section]
         if one.summary.response_ms is not None
     }
     warnings = [
-        f"<li>{escape(name)}: {escape(each.message)} [{escape(each.code)}]</li>"
+        f"<li>{escape(name)}: <span class=doubtful>{escape(each.message)}</span> "
+        f"[{escape(each.code)}]<br>{escape(each.hint)}</li>"
         for name, one in results.items()
         for each in one.warnings
     ]
@@ -83,7 +91,7 @@ def several_page(results: dict[str, RunResult]) -> tuple[Headline, list[Section]
         Section(title="Latency", charts=charts),
         Section(
             title="What is doubtful",
-            body=f"<ul>{''.join(warnings)}</ul>" if warnings else "",
+            body=f"<ul class=warnings>{''.join(warnings)}</ul>" if warnings else "",
         ),
         how_section(),
         reproduce_section("\n\n".join(map(reproduction, results.values()))),
@@ -94,7 +102,7 @@ def several_page(results: dict[str, RunResult]) -> tuple[Headline, list[Section]
     ]
     headline = Headline(
         title=f"{len(results)} runs", subtitle="one after another: what the machine did between "
-        "them is in no interval; `inferload compare` runs models in turn"
+        "them is in no interval; inferload compare runs models in turn"
     )  # fmt: skip
     return headline, [one for one in sections if one.body or one.charts]
 
@@ -116,9 +124,12 @@ def _headline(result: RunResult) -> Headline:
             why = "among the unfinished" if more is None else f"takes {more:,} more calls"
             figures.append((f"response {name}", "not quoted", why))
     failed = f"{summary.failed_calls:,} failed" if summary.failed_calls else "none failed"
+    if summary.unfinished_calls:
+        failed += f", {summary.unfinished_calls:,} unfinished"
     took = f"in {duration_text(summary.duration_s)}, {failed}"
     figures.append(("calls", f"{summary.completed_calls:,}", took))
-    subtitle = f"{spec.load}, {spec.callers} callers ({spec.executor}), made {result.created_at}"
+    callers = f"{count_text(spec.callers, 'caller')} ({spec.executor})"
+    subtitle = f"{spec.load}, {callers}, made {result.created_at}"
     if result.status != "complete":
         subtitle += f". {STATUS[result.status]}"
     return Headline(title=f"{spec.target} ({spec.form})", subtitle=subtitle, figures=tuple(figures))
@@ -139,9 +150,9 @@ def _between(one: Estimate) -> str:
 
 def _slowest(result: RunResult) -> str:
     log = result.log
-    if not len(log):
+    rows = slowest(log, from_ns=round(result.summary.from_s * NS_PER_S))
+    if not len(rows):
         return ""
-    rows = slowest(log)
     columns: dict[str, Sequence[Any]] = {
         "due at s": (log.scheduled_ns[rows] / NS_PER_S).tolist(),
         "response ms": (log.response_ns[rows] / NS_PER_MS).tolist(),
@@ -151,7 +162,7 @@ def _slowest(result: RunResult) -> str:
         "input": [result.spec.inputs[one] for one in log.input[rows].tolist()],
     }
     sample = "" if log.tally is None else f"<p>Of the {len(log):,} calls that the log sampled.</p>"
-    return sample + table_of(columns)
+    return sample + table_of(columns, is_open=True)
 
 
 def warnings_section(warnings: Sequence[RunWarning]) -> Section:
@@ -181,8 +192,7 @@ def reproduce_section(text: str) -> Section:
     """The command, to be copied."""
     return Section(
         title="How to make it again",
-        body=f"<pre id=command>{escape(text)}</pre>"
-        "<button type=button data-copies=command>copy</button>",
+        body=f"<pre class=copied>{escape(text)}</pre>",
     )
 
 

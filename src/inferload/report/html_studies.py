@@ -12,7 +12,7 @@ from inferload.report.html_run import (
 )
 from inferload.report.media import html_of_all
 from inferload.report.page import Headline, Section
-from inferload.report.studies import parts_of
+from inferload.report.studies import answer_text, parts_of
 from inferload.report.study_charts import (
     comparison_charts,
     search_charts,
@@ -54,8 +54,8 @@ def _headline(study: Study) -> Headline:
         return Headline(title=f"{study.b} against {study.a}", subtitle="comparison: B against A")
     if isinstance(study, MaxRate):
         limits = " and ".join(map(str, study.limits))
-        rate = "none found" if study.rate_per_s is None else f"{rate_text(study.rate_per_s)}/s"
-        cards = ((f"highest rate that keeps {limits}", rate, ""),)
+        rate = "none" if study.rate_per_s is None else f"{rate_text(study.rate_per_s)}/s"
+        cards = (("highest rate", rate, answer_text(study, limits)),)
         return Headline(title=study.target, subtitle="search", figures=cards)
     kind = "sweep" if isinstance(study, Sweep) else "tuning"
     return Headline(title=study.target, subtitle=kind)

@@ -13,7 +13,7 @@ from inferload.report.latencies import edges_of
 from inferload.report.page import Chart, series
 from inferload.report.parts import figure_name
 from inferload.report.series import percentile_curve
-from inferload.units import milliseconds_text
+from inferload.units import count_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def percentiles_chart(result: RunResult) -> Chart | None:
 def curves_chart(name: str, title: str, distributions: dict[str, Distribution], says: str) -> Chart:
     """A curve for each distribution, and the intervals of the quantiles that are quoted."""
     data: list[dict[str, Any]] = []
-    columns: dict[str, Sequence[Any]] = {}
+    columns: dict[str, Sequence[Any]] = {"percentile": [*map(figure_name, QUOTED_QUANTILES), "max"]}
     farthest = 2.0
     for number, (label, one) in enumerate(distributions.items()):
         colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number % len(_DASHES)]
@@ -56,13 +56,11 @@ def curves_chart(name: str, title: str, distributions: dict[str, Distribution], 
         farthest = max(farthest, float(tails[-1]))
         shown = np.where(values > 0, values, np.nan)
         data.append(
-            line(label, tails, shown, colour, line={"dash": dash},
+            line(label, tails, shown, colour, line={"dash": dash, "shape": "vh"},
                  hovertemplate="%{y:.4g} ms")
         )  # fmt: skip
         data += _intervals(label, one, colour)
-        columns |= {} if columns else {"1 / (1 - q)": tails.tolist()}
-        if len(tails) == len(next(iter(columns.values()))):
-            columns |= {f"{label} ms": values.tolist()}
+        columns[f"{label} ms"] = [*(_quantile(one, q) for q in QUOTED_QUANTILES.values()), one.max]
     ticks = {place: text for place, text in _TICKS.items() if place <= farthest * 1.2}
     layout = {
         "xaxis": {
@@ -72,14 +70,22 @@ def curves_chart(name: str, title: str, distributions: dict[str, Distribution], 
         "yaxis": log_axis("latency, ms"),
     }  # fmt: skip
     how = (
-        "Each point is the value of rank ceil(q n) of all n calls that returned, not interpolated; "
-        "the curve ends at the largest. Bars are 95 % intervals by batch means, of quantiles that "
-        "have enough calls to be quoted."
+        "A curve of steps: at q stands the value of rank ceil(q n) of all n calls, without "
+        "interpolation. Calls that never finished rank above all others, and the curve ends "
+        "before them, else at the largest. Bars are 95 % intervals by batch means, of quantiles "
+        "that have enough calls to be quoted."
     )
     return Chart(
         name=name, title=title, says=says, how=how, data=data, layout=layout, columns=columns,
         height=380,
     )  # fmt: skip
+
+
+def _quantile(one: Distribution, q: float) -> float | None:
+    try:
+        return one.quantile(q)
+    except ValueError:  # among calls that did not finish
+        return None
 
 
 def _intervals(label: str, one: Distribution, colour: str) -> list[dict[str, Any]]:
@@ -129,7 +135,8 @@ def histogram_chart(result: RunResult) -> Chart | None:
         name="histogram", title="How many calls took how long",
         says=f"Most calls, {share[most]:.1%}, took {texts[most]}; the range is "
         f"{milliseconds_text(one.min)} to {milliseconds_text(one.max)}.",
-        how=f"{one.count - one.unfinished:,} response times in {len(counts)} bins of equal ratio.",
+        how=f"{count_text(one.count - one.unfinished, 'response time')} in "
+        f"{count_text(len(counts), 'bin')} of equal ratio.",
         data=[
             {
                 "type": "scatter", "mode": "lines", "name": "calls", "fill": "tozeroy",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -11,12 +13,13 @@ from rich.text import Text
 from inferload.files import replacing
 from inferload.records import RunResult
 from inferload.report.media import rows_of
-from inferload.report.parts import Preformatted
+from inferload.report.parts import STATUS, Preformatted
 from inferload.report.reproduce import reproduction
 from inferload.report.several import several_table
 from inferload.report.studies import parts_of, study_report
 from inferload.report.text import blocks, plain_report, plain_text
 from inferload.studies.records import Comparison
+from inferload.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from inferload.records import RunWarning
     from inferload.studies.files import Study
 
-_SPECIAL = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>|#~"} | {"\n": " "})
+# What begins a list.
+_LINE_START = re.compile(r"^(\s*\d*)([-+.)])(?=\s)")
+_SPECIAL = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>|#~"})
 
 
 def write_markdown(found: RunResult | Study | dict[str, RunResult], path: Path) -> None:
@@ -56,7 +61,8 @@ def _run(result: RunResult) -> list[str]:
     said = blocks(result)
     return [
         f"### {_plain(f'{result.spec.target} ({result.spec.form})')}",
-        _of(said["figures"]),
+        "" if result.status == "complete" else f"**{_plain(STATUS[result.status])}**",
+        _of([*said["header"], *said["figures"]]),
         _of(said.get("percentiles", [])),
         *(_of(said[name]) for name in ("stages", "devices", "models", "ranks") if name in said),
         _warnings(result.warnings),
@@ -123,7 +129,9 @@ def _warnings(warnings: Sequence[RunWarning]) -> str:
 
 
 def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{_plain(title)}</summary>\n\n{_fenced(text)}\n\n</details>"
+    return (
+        f"<details><summary>{escape(printable(title))}</summary>\n\n{_fenced(text)}\n\n</details>"
+    )
 
 
 def _fenced(text: str) -> str:
@@ -134,5 +142,6 @@ def _fenced(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that no renderer takes for markup."""
-    return text.translate(_SPECIAL)
+    """Text that no renderer takes for markup, and that calls nobody by name."""
+    text = printable(text).translate(_SPECIAL).replace("@", "@\u200b")
+    return _LINE_START.sub(r"\1\\\2", text)

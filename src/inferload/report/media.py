@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.parts import Preformatted
+from inferload.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +40,7 @@ def html_of(part: RenderableType) -> str:
     if isinstance(part, Preformatted):
         return f"<pre>{escape(str(part))}</pre>" if part.lines else ""
     if isinstance(part, Text | str):
-        text = str(part)
+        text = printable(str(part))
         return f"<p{_class(_style(part))}>{escape(text)}</p>" if text.strip() else ""
     raise TypeError(f"{type(part).__name__} is nothing that a report is made of")
 
@@ -80,7 +81,7 @@ def rows_of(table: Table) -> list[tuple[str, list[RenderableType]]]:
 
 
 def _cell(cell: RenderableType) -> str:
-    text = escape(str(cell))
+    text = escape(printable(str(cell)))
     style = _class(_style(cell))
     return f"<span{style}>{text}</span>" if style else text
 

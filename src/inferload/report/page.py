@@ -152,8 +152,8 @@ def _figure(chart: Chart) -> str:
     )
 
 
-def table_of(columns: dict[str, Sequence[Any]]) -> str:
-    """Series as a table that can be opened, of at most 60 rows."""
+def table_of(columns: dict[str, Sequence[Any]], *, is_open: bool = False) -> str:
+    """Series as a table, that can be opened unless it is, of at most 60 rows."""
     rows = min(map(len, columns.values()), default=0)
     if not rows:
         return ""
@@ -169,10 +169,10 @@ def table_of(columns: dict[str, Sequence[Any]]) -> str:
         + "</tr>"
         for row in shown
     )
-    return (
-        f"<details><summary>as a table{note}</summary><div class=scroll><table><thead><tr>{head}"
-        f"</tr></thead><tbody>{body}</tbody></table></div></details>"
-    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    if is_open:
+        return f"<div class=scroll>{table}</div>"
+    return f"<details><summary>as a table{note}</summary><div class=scroll>{table}</div></details>"
 
 
 def _number(value: Any) -> str:

@@ -19,13 +19,17 @@ def reproduction(result: RunResult) -> str:
     given = [f"load={_load(spec)}"]
     ends = ("calls", "duration_s", "precision")
     given += [f"{name}={getattr(spec, name)!r}" for name in ends if getattr(spec, name) is not None]
+    if spec.precision is not None:
+        given += [f"quantile={spec.quantile!r}", f"time_limit_s={spec.time_limit_s!r}"]
     given += [f"{name}={getattr(spec, name)!r}" for name in ("threads_per_call", "seed")]
     given += ["warmup_calls=" + str(spec.warmup_calls)] if spec.warmup == "fixed" else []
     given += [f"processes={spec.processes}"] if spec.isolated else []
     for name in ("on_error", "verify", "pin", "timeout_s", "share_inputs", "transfers"):
         if getattr(spec, name) != getattr(plain, name):
             given.append(f"{name}={getattr(spec, name)!r}")
-    given += [f"device={spec.devices[0]!r}"] if len(spec.devices) == 1 else []
+    if spec.devices:
+        given.append(f"device={list(spec.devices)!r}")
+        given += [f"streams={spec.streams!r}", f"completion={spec.completion!r}"]
     lines = [f"    model,  # {spec.target} ({spec.form})", f"    inputs,  # {len(spec.inputs)}"]
     return "\n".join(["il.run(", *lines, *(f"    {one}," for one in given), ")"]).replace("'", '"')
 
@@ -40,4 +44,4 @@ def _load(spec: RunSpec) -> str:
         return f"il.OpenLoop.replay(arrivals_s, {callers})"
     own = f", burstiness={shape[1]}" if shape is not None else ""
     seed = "" if kind == "constant" else f", seed={spec.seed}"
-    return f"il.OpenLoop.{kind}(rate_per_s={spec.rate_per_s:g}{own}, {callers}{seed})"
+    return f"il.OpenLoop.{kind}(rate_per_s={spec.rate_per_s!r}{own}, {callers}{seed})"

@@ -28,20 +28,22 @@ def cores_chart(result: RunResult) -> Chart | None:
     for number, (process, cpu) in enumerate(uses[: len(COLOURS)]):
         times, busy = np.array(cpu.times_s), np.diff(cpu.cpu_s) / np.diff(cpu.times_s)
         means.append(cpu.cpu_s[-1] / max(cpu.times_s[-1] - cpu.times_s[0], 1e-9))
-        data.append(line(f"process {process}", times[1:], busy, COLOURS[number],
-                         line={"shape": "vh"}, hovertemplate="%{y:.2f}"))  # fmt: skip
-        columns |= {f"process {process}: s": times[1:].tolist(), "cores": busy.tolist()}
+        data.append(line(f"process {process}", times, [*busy, busy[-1]], COLOURS[number],
+                         line={"shape": "hv"}, hovertemplate="%{y:.2f}"))  # fmt: skip
+        columns |= {f"process {process}, s": times[:-1].tolist()}
+        columns |= {f"process {process}, cores": busy.tolist()}
     cores = result.environment.get("usable_cores")
     return Chart(
         name="cores", title="Cores in use",
-        says=f"{' and '.join(f'{mean:.2f}' for mean in means[:4])} cores in the mean"
+        says=f"{' and '.join(f'{mean:.2f}' for mean in means)} cores in the mean"
+        + _first(len(means), len(uses))
         + (f", of {cores:g} that may be used." if isinstance(cores, int | float) else "."),
         how="Time on cores of all threads of a process between two looks (user and kernel, "
         "proc(5)), which the system counts in steps of 10 ms.",
         data=data,
         layout={"xaxis": {"title": {"text": "time since the start line, s"}},
                 "yaxis": {"title": {"text": "cores"}, "rangemode": "tozero"}},
-        columns=columns if len(uses) == 1 else {}, height=260,
+        columns=columns, height=260,
     )  # fmt: skip
 
 
@@ -63,18 +65,29 @@ def memory_chart(result: RunResult) -> Chart | None:
     for one in data:
         one["hovertemplate"] = "%{y:.5g} MiB"
     peak = max(memory.peak_rss_bytes for _, memory in uses) / 2**20
-    first = uses[0][1]
     return Chart(
         name="memory", title="Memory",
-        says=f"At most {peak:,.1f} MiB resident in a process.",
+        says=f"At most {peak:,.1f} MiB resident in a process"
+        f"{_first(len(COLOURS) // 2, len(uses))}.",
         how="Resident set size (RSS), and proportional set size (PSS), in which pages that several "
         "processes share count in part (proc(5)).",
         data=data,
         layout={"xaxis": {"title": {"text": "time since the start line, s"}},
                 "yaxis": {"title": {"text": "MiB"}, "rangemode": "tozero"}},
-        columns={"time s": list(first.times_s), "RSS MiB": [b / 2**20 for b in first.rss_bytes]},
+        columns={
+            name: column
+            for process, one in uses[: len(COLOURS) // 2]
+            for name, column in (
+                (f"process {process}, s", list(one.times_s)),
+                (f"process {process}, RSS MiB", [b / 2**20 for b in one.rss_bytes]),
+            )
+        },
         height=260,
     )  # fmt: skip
+
+
+def _first(shown: int, there: int) -> str:
+    return f" (the first {shown} of {there} processes are drawn)" if there > shown else ""
 
 
 def device_charts(result: RunResult) -> list[Chart]:

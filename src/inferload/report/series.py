@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload import hdr
-from inferload.distribution import quantile_rank
+from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -55,19 +55,22 @@ class Strips:
 def percentile_curve(distribution: Distribution) -> tuple[Floats, Floats]:
     """Pairs of 1 / (1 - q) and the q-quantile in ms, evenly spaced on a logarithmic axis.
 
-    The last point is the largest value, at as many as there are values. Empty without a sample.
+    The value of rank r is that of all q above (r - 1) / n up to r / n, at the upper end of which it
+    stands: a curve of steps. The largest would be at infinity, and stands at twice as many as there
+    are values. Empty without a sample.
     """
     count = distribution.count
     finished = count - distribution.unfinished
     if distribution.sample is None or finished < 1:
         return np.empty(0), np.empty(0)
     tails = np.geomspace(1, count, CURVE_POINTS) if count > 1 else np.ones(1)
-    ranks = np.unique([quantile_rank(1 - 1 / tail, count) for tail in tails])
+    levels = [*(1 - 1 / tail for tail in tails), *QUOTED_QUANTILES.values()]
+    ranks = np.unique([quantile_rank(q, count) for q in levels])
     ranks = ranks[ranks <= finished]
     if ranks[-1] != finished and not distribution.unfinished:
         ranks = np.append(ranks, finished)
     values = [distribution.sample.value_of_rank_ms(int(rank)) for rank in ranks]
-    return count / (count - ranks + 1), np.array(values)
+    return count / np.maximum(count - ranks, 0.5), np.array(values)
 
 
 def timeline(log: CallLog, *, open_loop: bool) -> Timeline | None:
@@ -126,11 +129,12 @@ def _timeline(width_s: float, calls: Int64s, failed: Int64s, found: Floats) -> T
     )
 
 
-def strips(log: CallLog) -> Strips | None:
-    """A strip for each caller, of the rows of a log; ``None`` of no calls."""
+def strips(log: CallLog, callers: int) -> Strips | None:
+    """A strip for each caller, of the calls in a log that returned; ``None`` if none did."""
+    if not log.completed.all():
+        log = log.rows(log.completed)
     if not len(log):
         return None
-    callers = int(log.caller.max()) + 1
     each = -(-callers // MOST_STRIPS)
     rows = -(-callers // each)
     end_ns = max(int(log.finished_ns.max()), 1)
@@ -160,11 +164,18 @@ def _places(
     return np.clip(found, 0, count - 1, out=found).astype(np.uint8)
 
 
-def slowest(log: CallLog, most: int = 10) -> Int64s:
-    """The rows of the calls that returned last after they were due, the slowest first."""
-    rows = np.flatnonzero(log.completed) if (log.error >= 0).any() else None
+def slowest(log: CallLog, most: int = 10, from_ns: int = 0) -> Int64s:
+    """The rows of the calls that returned last after they were due, the slowest first.
+
+    Of those that finished after ``from_ns``.
+    """
+    rows = None
+    if from_ns > 0 or (log.error >= 0).any():
+        rows = np.flatnonzero(log.completed & (log.finished_ns > from_ns))
     response = log.response_ns if rows is None else log.response_ns[rows]
     count = min(most, len(response))
+    if count == 0:
+        return np.empty(0, np.int64)
     top = np.argpartition(response, len(response) - count)[len(response) - count :]
     top = top[np.argsort(response[top])[::-1]]
     found: Int64s = top if rows is None else rows[top]

@@ -18,9 +18,12 @@ def several_table(results: dict[str, RunResult]) -> Table:
     """A line for each run by name: throughput with its interval, quantiles of the response time."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     failed = any(one.summary.failed_calls for one in results.values())
-    for name in ("run", "items/s", "from", "to", "p50", "p90", "p99", *["failed"] * failed, "!"):
+    ended = any(one.status != "complete" for one in results.values())
+    names = ("run", "items/s", "from", "to", "p50", "p90", "p99", *["failed"] * failed)
+    for name in (*names, *["status"] * ended, "!"):
         table.add_column(name, justify="left" if name == "run" else "right", no_wrap=name != "run")
-    most = max(one.summary.throughput_items_per_s.value for one in results.values())
+    whole = [one for one in results.values() if one.status == "complete"]
+    most = max((one.summary.throughput_items_per_s.value for one in whole), default=None)
     for name, one in results.items():
         rate, response = one.summary.throughput_items_per_s, one.summary.response_ms
         bounds = ["-" if end is None else rate_text(end) for end in (rate.low, rate.high)]
@@ -30,9 +33,10 @@ def several_table(results: dict[str, RunResult]) -> Table:
         ]
         cells = ["-" if q is None else milliseconds_text(q.value) for q in quantiles]
         cells += [f"{one.summary.failed_calls:,}"] * failed
+        cells += ["" if one.status == "complete" else one.status] * ended
         table.add_row(
             name, rate_text(rate.value), *bounds, *cells, str(len(one.warnings) or ""),
-            style="bold" if rate.value == most else None,
+            style="bold" if one.status == "complete" and rate.value == most else None,
         )  # fmt: skip
     table.caption = "!: how many warnings a run has"
     return table

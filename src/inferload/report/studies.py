@@ -181,14 +181,15 @@ def search_report(search: MaxRate) -> RenderableType:
         study_header({"target": search.target, "runs": runs}, search.environment),
         Text(),
     ]
-    parts += [Text(_answer_text(search, limits), style="bold")]
+    parts += [Text(answer_text(search, limits), style="bold")]
     parts += [Text(line) for line in _answer_details(search)]
     if search.probes:
         parts += [Text(), _probes_table(search)]
     return Group(*parts, *study_warnings(search.warnings))
 
 
-def _answer_text(search: MaxRate, limits: str) -> str:
+def answer_text(search: MaxRate, limits: str) -> str:
+    """What a search found, and no more than that."""
     if search.rate_per_s is None:
         if search.reason == "time":
             return f"the time was over before a rate was found that keeps {limits} (--time-limit)"

@@ -34,42 +34,54 @@ def sweep_charts(sweep: Sweep) -> list[Chart]:
     if not points:
         return []
     varied = [name for name, values in sweep.axes.items() if len(values) > 1]
-    return [_throughput_latency(points, varied), _throughput_by(sweep, points, varied)]
+    unit = "items/s" if "batch_size" in varied else "calls/s"
+    return [_throughput_latency(points, varied, unit), _throughput_by(sweep, points, varied, unit)]
 
 
 def _own(point: SweepPoint, varied: Sequence[str]) -> str:
     return str(Settings(**{name: getattr(point.settings, name) for name in varied})) or "the run"
 
 
-def _throughput_latency(points: Sequence[SweepPoint], varied: Sequence[str]) -> Chart:
-    rates = [_value(one.throughput_items_per_s) for one in points]
-    names = [_own(one, varied) for one in points]
+def _throughput(point: SweepPoint, *, items: bool) -> Estimate | None:
+    return point.throughput_items_per_s if items else point.throughput_calls_per_s
+
+
+def _throughput_latency(points: Sequence[SweepPoint], varied: Sequence[str], unit: str) -> Chart:
+    items = unit == "items/s"
+    groups: dict[str, list[SweepPoint]] = {}
+    for one in points:
+        groups.setdefault(_own(one, varied[:-1]) if len(varied) > 1 else "", []).append(one)
     data = []
-    for number, (name, own) in enumerate(
-        (("p50", [one.p50_ms for one in points]), ("p99", [one.p99_ms for one in points]))
-    ):
-        if all(one is None for one in own):
-            continue
-        data.append(
-            line(name, rates, [_value(one) for one in own], COLOURS[number],
-                 mode="lines+markers", text=names, line={"width": 1},
-                 marker={"size": 8}, error_y=_bars(own, COLOURS[number]),
-                 hovertemplate="%{text}: %{x:.5g}/s, %{y:.4g} ms")
-        )  # fmt: skip
-    most = max(points, key=lambda one: _value(one.throughput_items_per_s))
+    for number, (group, own) in enumerate(groups.items()):
+        for quantile, dash in (("p50", "solid"), ("p99", "dot")):
+            estimates = [getattr(one, f"{quantile}_ms") for one in own]
+            if all(one is None for one in estimates):
+                continue
+            colour = COLOURS[(number if group else dash == "dot") % len(COLOURS)]
+            data.append(
+                line(f"{quantile}, {group}" if group else quantile,
+                     [_value(_throughput(one, items=items)) for one in own],
+                     [_value(one) for one in estimates], colour, mode="lines+markers",
+                     text=[_own(one, varied) for one in own], line={"width": 1, "dash": dash},
+                     marker={"size": 8}, error_y=_bars(estimates, colour),
+                     hovertemplate="%{text}: %{x:.5g}/s, %{y:.4g} ms")
+            )  # fmt: skip
+    rates = [_value(_throughput(one, items=items)) for one in points]
+    most = points[rates.index(max(rates))]
     return Chart(
         name="throughput-latency", title="Latency against throughput",
         says=f"{count_text(len(points), 'point')}; the most throughput, "
-        f"{rate_text(_value(most.throughput_items_per_s))} items/s, is with {_own(most, varied)}.",
-        how="A point is the median of its runs, with the range of their 95 % intervals; points are "
-        "joined in the order of the sweep. Quantiles that no run had the calls for are left out.",
+        f"{rate_text(max(rates))} {unit}, is with {_own(most, varied)}.",
+        how="A point is the median of its runs, with the range of their 95 % intervals; points "
+        "that differ in one setting are joined in its order. Quantiles that no run had the calls "
+        "for are left out.",
         data=data,
         layout={
-            "xaxis": {"title": {"text": "throughput, items/s"}, "rangemode": "tozero"},
+            "xaxis": {"title": {"text": f"throughput, {unit}"}, "rangemode": "tozero"},
             "yaxis": log_axis("response time, ms"), "hovermode": "closest",
         },
         columns={
-            "settings": names, "items/s": rates,
+            "settings": [_own(one, varied) for one in points], unit: rates,
             "p50 ms": [_value(one.p50_ms) for one in points],
             "p99 ms": [_value(one.p99_ms) for one in points],
         },
@@ -77,7 +89,10 @@ def _throughput_latency(points: Sequence[SweepPoint], varied: Sequence[str]) -> 
     )  # fmt: skip
 
 
-def _throughput_by(sweep: Sweep, points: Sequence[SweepPoint], varied: Sequence[str]) -> Chart:
+def _throughput_by(
+    sweep: Sweep, points: Sequence[SweepPoint], varied: Sequence[str], unit: str
+) -> Chart:
+    items = unit == "items/s"
     by = varied[-1] if varied else "callers"
     others = varied[:-1]
     groups: dict[str, list[SweepPoint]] = {}
@@ -86,14 +101,14 @@ def _throughput_by(sweep: Sweep, points: Sequence[SweepPoint], varied: Sequence[
     in_words = any(isinstance(getattr(one.settings, by), str) for one in points)
     data = []
     for number, (name, own) in enumerate(groups.items()):
-        estimates = [one.throughput_items_per_s for one in own]
+        estimates = [_throughput(one, items=items) for one in own]
         colour = COLOURS[number % len(COLOURS)]
         places = [getattr(one.settings, by) for one in own]
         trace: dict[str, Any] = {
             "name": name, "x": [str(one) for one in places] if in_words else places,
             "y": series([_value(one) for one in estimates]),
             "error_y": _bars(estimates, colour if not in_words else "var(--text)"),
-            "hovertemplate": "%{y:.5g} items/s",
+            "hovertemplate": "%{y:.5g} " + unit,
         }  # fmt: skip
         if in_words:
             data.append({"type": "bar", "marker": {"color": colour}} | trace)
@@ -101,32 +116,43 @@ def _throughput_by(sweep: Sweep, points: Sequence[SweepPoint], varied: Sequence[
             data.append(
                 {"type": "scatter", "mode": "lines+markers", "line": {"color": colour}} | trace
             )
-    fit = sweep.usl
-    if fit is not None and by == "callers" and not others:
-        most = max(getattr(one.settings, by) or 1 for one in points)
-        callers = [1 + step * (most - 1) / 60 for step in range(61)]
-        rate, s, k = (one.value for one in (fit.rate_of_one_per_s, fit.contention, fit.coherency))
-        law = [rate * n / (1 + s * (n - 1) + k * n * (n - 1)) for n in callers]
-        data.append(
-            line("Universal Scalability Law", callers, law, COLOURS[7], line={"dash": "dash"},
-                 hovertemplate="%{y:.5g} items/s")
-        )  # fmt: skip
+    if by == "callers" and not others and not items:
+        data += _law(sweep, points)
     word = {"form": "Forms side by side"}.get(by, f"Throughput by {by.replace('_', ' ')}")
+    rates = [_value(_throughput(one, items=items)) for one in points]
+    told = [
+        f"{_own(one, varied)}: {rate_text(rate)}" for one, rate in zip(points, rates, strict=True)
+    ]
     return Chart(
         name="throughput-by", title=word,
-        says="; ".join(
-            f"{_own(one, varied)}: {rate_text(_value(one.throughput_items_per_s))} items/s"
-            for one in points[:12]
-        ) + ("; ..." if len(points) > 12 else "") + ".",
+        says=f"In {unit}: {'; '.join(told[:12])}{'; ...' * (len(points) > 12)}.",
         how="The median of a point's runs, with the range of their 95 % intervals.",
         data=data,
         layout={
             "xaxis": {"title": {"text": by.replace("_", " ")}}
             | ({"type": "category"} if in_words else {}),
-            "yaxis": {"title": {"text": "items/s"}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": unit}, "rangemode": "tozero"},
             "showlegend": len(data) > 1,
         },
+        columns={"settings": [_own(one, varied) for one in points], unit: rates},
     )  # fmt: skip
+
+
+def _law(sweep: Sweep, points: Sequence[SweepPoint]) -> list[dict[str, Any]]:
+    """The fitted law, which is of calls by the callers of all processes, by those of one."""
+    fit = sweep.usl
+    if fit is None:
+        return []
+    processes = max((one.spec.processes for one in sweep.runs if one.spec is not None), default=1)
+    most = max(one.settings.callers or 1 for one in points)
+    callers = [1 + step * (most - 1) / 60 for step in range(61)]
+    rate, s, k = (one.value for one in (fit.rate_of_one_per_s, fit.contention, fit.coherency))
+    all_of_them = [processes * one for one in callers]
+    law = [rate * n / (1 + s * (n - 1) + k * n * (n - 1)) for n in all_of_them]
+    return [
+        line("Universal Scalability Law", callers, law, COLOURS[7], line={"dash": "dash"},
+             hovertemplate="%{y:.5g} calls/s")
+    ]  # fmt: skip
 
 
 def search_charts(search: MaxRate) -> list[Chart]:
@@ -232,7 +258,11 @@ def _differences(known: Sequence[Difference]) -> Chart:
             "yaxis": {"type": "category", "autorange": "reversed"},
             "hovermode": "closest", "showlegend": False,
         },
-        columns={"figure": names, "change %": change},
+        columns={
+            "figure": names, "change %": change,
+            "from %": [100 * ((one.low or 0) - 1) for one in known],
+            "to %": [100 * ((one.high or 0) - 1) for one in known],
+        },
         height=90 + 34 * len(known),
     )  # fmt: skip
 

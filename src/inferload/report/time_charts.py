@@ -10,10 +10,14 @@ import numpy as np
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.series import strips, timeline
-from inferload.units import count_text, duration_text, milliseconds_text
+from inferload.units import NS_PER_MS, NS_PER_S, count_text, duration_text, milliseconds_text
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
+
+# Of so few stretches points are drawn too, and of so few calls every call.
+FEW_STRETCHES = 20
+EVERY_CALL = 2000
 
 
 def over_time_chart(result: RunResult) -> Chart | None:
@@ -23,7 +27,8 @@ def over_time_chart(result: RunResult) -> Chart | None:
     if found is None:
         return None
     rates = (found.calls - found.failed) / found.width_s
-    rates[-1] = np.nan  # the last stretch may not be full
+    if result.log.tally is not None:
+        rates[-1] = np.nan  # the last window may not be full
     data = [
         line("max", found.middles_s, found.max_ms, COLOURS[1], line={"dash": "dot", "width": 1}),
         line("p99", found.middles_s, found.p99_ms, COLOURS[1]),
@@ -35,6 +40,13 @@ def over_time_chart(result: RunResult) -> Chart | None:
         data.append(line("failed/s", found.middles_s, failed, COLOURS[6], yaxis="y2"))
     for one in data:
         one["hovertemplate"] = "%{y:.4g}"
+        one["mode"] = "lines" if len(found.calls) >= FEW_STRETCHES else "lines+markers"
+    if len(result.log) <= EVERY_CALL and result.log.tally is None:
+        well = result.log.completed
+        every = line("a call", result.log.finished_ns[well] / NS_PER_S,
+                     result.log.response_ns[well] / NS_PER_MS, COLOURS[7], mode="markers",
+                     marker={"size": 4, "opacity": 0.6}, hovertemplate="%{y:.4g}")  # fmt: skip
+        data.insert(0, every)
     from_s, steady = result.summary.from_s, result.steady
     cut_s = from_s or (steady.cut_s if steady is not None and steady.steady else 0.0)
     layout: dict[str, Any] = {
@@ -67,8 +79,8 @@ def over_time_chart(result: RunResult) -> Chart | None:
     return Chart(
         name="over-time", title="Over time", says=says,
         how="Calls belong to the stretch in which they finished; quantiles are of those calls "
-        "alone, by rank, so of few calls p99 is their largest. All calls are shown, the cut ones "
-        "too; the last stretch, which may not be full, has no rate.",
+        "alone, by rank, so of few calls p99 is their largest. The cut ones are shown too; of up "
+        "to 2,000 calls each is a point.",
         data=data, layout=layout, height=460,
         columns={
             "time s": found.middles_s.tolist(), "calls": found.calls.tolist(),
@@ -80,7 +92,7 @@ def over_time_chart(result: RunResult) -> Chart | None:
 
 def callers_chart(result: RunResult) -> Chart | None:
     """A strip for each caller: its mean service time along the run."""
-    found = strips(result.log)
+    found = strips(result.log, result.spec.callers)
     if found is None:
         return None
     known = found.mean_ms[np.isfinite(found.mean_ms) & (found.mean_ms > 0)]
@@ -90,21 +102,23 @@ def callers_chart(result: RunResult) -> Chart | None:
     ticks = np.linspace(low, high, 4) if high > low else np.array([low])
     with np.errstate(divide="ignore"):
         shown = np.log10(found.mean_ms)
-    of_caller = np.nansum(found.mean_ms * found.calls, axis=1) / found.calls.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        of_caller = np.nansum(found.mean_ms * found.calls, axis=1) / found.calls.sum(axis=1)
     texts = np.char.add(np.char.mod("%.4g ms, ", found.mean_ms), found.calls.astype("U12"))
     sample = "" if result.log.tally is None else f" Of a sample of {len(result.log):,} calls."
     return Chart(
         name="callers", title="Callers",
-        says=f"Mean service time of {count_text(len(found.labels), 'strip')} of callers along the "
-        f"run; by caller it is {milliseconds_text(float(np.nanmin(of_caller)))} to "
+        says=f"Mean service time of {count_text(result.spec.callers, 'caller')} along the run; by "
+        f"caller it is {milliseconds_text(float(np.nanmin(of_caller)))} to "
         f"{milliseconds_text(float(np.nanmax(of_caller)))}.",
         how="A strip is a caller"
         + (" or neighbours" if " " in found.labels[0] else "")
         + "; a cell is the mean of service times, from start to finish, of its calls that finished "
-        "then. Empty cells had none." + sample,
+        "then and returned. Empty cells had none." + sample,
         data=[
             {
-                "type": "heatmap", "x": series(found.middles_s),
+                "type": "heatmap", "x0": float(found.middles_s[0]),
+                "dx": float(2 * found.middles_s[0]),
                 "y": [f"caller {label}" for label in found.labels],
                 "z": [series(row, 4) for row in shown], "text": texts.tolist(),
                 "hovertemplate": "%{y}, %{x:.3g} s: %{text} calls<extra></extra>",

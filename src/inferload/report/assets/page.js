@@ -78,11 +78,15 @@
   });
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener(
     "change", (event) => show(event.matches ? "dark" : "light"));
-  for (const button of document.querySelectorAll("button[data-copies]")) {
+  for (const command of document.querySelectorAll("pre.copied")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "copy";
     button.addEventListener("click", () => {
-      const text = document.getElementById(button.dataset.copies).textContent;
-      navigator.clipboard.writeText(text).then(() => { button.textContent = "copied"; });
+      navigator.clipboard.writeText(command.textContent)
+        .then(() => { button.textContent = "copied"; });
     });
+    command.after(button);
   }
   requestAnimationFrame(() => drawFrom(0));
 })();
