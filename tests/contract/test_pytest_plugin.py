@@ -63,14 +63,14 @@ def test_a_model_that_became_slower_fails_its_test_and_the_report_says_why(tmp_p
     done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.004)
     assert done.returncode == 1
     assert "is worse than its baseline" in done.stdout
-    assert "gate p50 +10%: crossed" in done.stdout
+    assert "gate p50 +50%: crossed" in done.stdout
     assert "Traceback" not in done.stdout
 
 
 def test_a_model_that_became_faster_passes(tmp_path, baseline):
     done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.001)
     assert done.returncode == 0, done.stdout
-    assert "p50 +10% held" in done.stdout
+    assert "p50 +50% held" in done.stdout
 
 
 def test_gates_of_the_command_line_take_the_place_of_the_default(tmp_path, baseline):
@@ -86,6 +86,43 @@ def test_a_baseline_of_another_machine_judges_nothing_and_says_so(tmp_path, base
     done = session(tmp_path, "--inferload-compare", "base.json", delay=0.004)
     assert done.returncode == 0
     assert "another machine: not judged" in done.stdout
+
+
+def test_a_run_that_is_too_short_judges_nothing_and_says_so(tmp_path, baseline):
+    test = TEST.replace("duration_s=0.5", "calls=10")
+    done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.02, test=test)
+    assert done.returncode == 0
+    assert "shorter than 0.3 s: not judged" in done.stdout
+
+
+def test_a_baseline_keeps_the_runs_of_other_tests_and_none_of_a_test_that_failed(tmp_path):
+    two = (
+        TEST
+        + """
+def test_other(inferload_bench):
+    inferload_bench(Waits().eval(), [torch.zeros(1)], calls=20)
+    assert float(os.environ["DELAY"]) < 0.003
+"""
+    )
+    assert session(tmp_path, "--inferload-json", "b.json", test=two).returncode == 0
+    before = load_suite(tmp_path / "b.json")
+    assert len(before) == 2
+    done = session(tmp_path, "--inferload-json", "b.json", "-k", "other", delay=0.004, test=two)
+    assert done.returncode == 1
+    after = load_suite(tmp_path / "b.json")
+    assert {name: one.run_id for name, one in after.items()} == {
+        name: one.run_id for name, one in before.items()
+    }
+
+
+def test_a_test_of_the_same_name_elsewhere_is_another_one(tmp_path, baseline):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "test_model.py").write_text(TEST)
+    flags = ("--inferload-compare", str(baseline), "deeper")
+    done = session(tmp_path, *flags, delay=0.004)
+    assert done.returncode == 0, done.stdout
+    assert "deeper/test_model.py::test_it" in done.stdout
+    assert f"not in {baseline}" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -112,7 +149,7 @@ def test_two_runs_of_one_test_need_names(tmp_path):
     assert done.returncode == 0
     assert [*load_suite(tmp_path / "b.json")] == [
         "test_model.py::test_it",
-        "test_model.py::test_it[short]",
+        "test_model.py::test_it (short)",
     ]
 
 

@@ -261,7 +261,9 @@ def test_every_command_of_a_page_does_what_it_should(
             assert "cuda" in one.output, told
             continue
         # too short a time may find no rate, or cross a gate by chance
-        unsure = any(word in one.written for word in ("search", "compare", "tune", "pytest"))
+        unsure = any(word in one.written for word in ("search", "compare", "tune"))
+        if one.written.startswith("pytest"):
+            unsure = "is worse than its baseline" in one.output
         allowed = {0, 1} if unsure else {0}
         assert one.code in (allowed | {130} if is_long(one.run) else allowed), told
         if one.code == 130:
@@ -302,7 +304,7 @@ def test_no_block_goes_without_a_test():
 
 def test_every_public_name_is_in_the_reference():
     text = (ROOT / "docs" / "reference" / "api.md").read_text()
-    named = re.findall(r"auto(?:class|function):: inferload\.(\w+)", text)
+    named = re.findall(r"auto(?:class|function):: inferload\.(\w+)$", text, re.MULTILINE)
     assert sorted(named) == sorted(il.__all__)
 
 

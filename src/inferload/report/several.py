@@ -21,7 +21,13 @@ def several_table(results: dict[str, RunResult]) -> Table:
     ended = any(one.status != "complete" for one in results.values())
     names = ("run", "items/s", "from", "to", "p50", "p90", "p99", *["failed"] * failed)
     for name in (*names, *["status"] * ended, "!"):
-        table.add_column(name, justify="left" if name == "run" else "right", no_wrap=name != "run")
+        is_name = name == "run"
+        table.add_column(
+            name,
+            justify="left" if is_name else "right",
+            no_wrap=not is_name,
+            overflow="fold" if is_name else "ellipsis",
+        )
     whole = [one for one in results.values() if one.status == "complete"]
     most = max((one.summary.throughput_items_per_s.value for one in whole), default=None)
     for name, one in results.items():

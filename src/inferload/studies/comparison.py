@@ -59,7 +59,7 @@ def _detectable(figure: str, logarithm: float) -> float:
 
 def _half(estimate: Estimate) -> float | None:
     """Half of the interval of the logarithm."""
-    if estimate.low is None or estimate.high is None or estimate.low <= 0:
+    if estimate.low is None or estimate.high is None or not 0 < estimate.low <= estimate.high:
         return None
     return math.log(estimate.high / estimate.low) / 2
 

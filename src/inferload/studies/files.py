@@ -120,5 +120,5 @@ def json_of(path: Path) -> Any:
         )
     except OSError as error:
         raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultFormatError(f"{path} is not JSON, or it is truncated ({error})") from error
