@@ -9,6 +9,8 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
@@ -24,6 +26,18 @@ def rate(model: torch.nn.Module, inputs: list[dict[str, torch.Tensor]], seconds:
     with torch.inference_mode():
         result = il.run(model, inputs, duration_s=seconds, warmup_calls=5, threads_per_call=1)
     return result.summary.throughput_calls_per_s.value
+
+
+def empty_call_us(path: Path | None, calls: int = 100_000) -> float:
+    """What a call of a module that does nothing takes, captured into ``path`` or not."""
+    module, x = torch.nn.Identity(), torch.zeros(1)
+    with nullcontext() if path is None else il.capture(module, path, limit=10):
+        for _ in range(1000):
+            module(x)
+        began = time.perf_counter()
+        for _ in range(calls):
+            module(x)
+        return (time.perf_counter() - began) / calls * 1e6
 
 
 def main() -> None:
@@ -48,7 +62,13 @@ def main() -> None:
                     found[captured] = rate(model, inputs, words.seconds)
             ratios.append(found[True] / found[False])
             print(f"round {number + 1}: {found[False]:.1f}/s without, {found[True]:.1f}/s with")
+        pairs = [(empty_call_us(None), empty_call_us(path)) for _ in range(words.rounds)]
     ratios.sort()
+    costs = sorted(captured - plain for plain, captured in pairs)
+    print(
+        f"a call that is not taken: {statistics.median(costs):.2f} us more "
+        f"({costs[0]:.2f} to {costs[-1]:.2f})"
+    )
     print(
         f"throughput with capture: {statistics.median(ratios):.4f} of that without "
         f"({ratios[0]:.4f} to {ratios[-1]:.4f}, {words.rounds} rounds)"

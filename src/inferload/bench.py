@@ -99,8 +99,8 @@ def run(
             An ``il.Mix`` of several models has inputs of its own.
         inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args), dict
             (kwargs), or texts as ``"1x8:float32"``, ``"inputs.pt"`` and ``"inputs.safetensors"``;
-            each call takes one of them, drawn with ``seed``. Of a spec string those of its file's ``inputs()`` if not
-            given.
+            each call takes one of them, drawn with ``seed``. Of a spec string those of its file's
+            ``inputs()`` if not given.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
             given.
         form: turn an eager model into ``"compile"``, ``"script"``, ``"export"``, ``"aoti"`` or

@@ -63,18 +63,18 @@ def check_writable(path: Path) -> None:
     Raises:
         PlanError: the folder is missing or not writable, or the path is a folder.
     """
-    if path.is_dir():
-        raise PlanError(f"cannot write {path}: it is a folder; name a file")
-    if path.exists() and not path.is_file():
-        raise PlanError(f"cannot write {path}: it is no regular file; name another")
-    if not path.parent.is_dir():
-        raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
     try:
         path.lstat()
     except FileNotFoundError:
         pass
     except OSError as error:  # such as a name that is too long
         raise PlanError(f"cannot write {path}: {error.strerror}; choose another path") from error
+    if path.is_dir():
+        raise PlanError(f"cannot write {path}: it is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise PlanError(f"cannot write {path}: it is no regular file; name another")
+    if not path.parent.is_dir():
+        raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
