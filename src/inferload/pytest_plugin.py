@@ -138,14 +138,14 @@ def _name_of(item: Any) -> str:
     return f"{Path(path).as_posix()}::{item.nodeid.partition('::')[2]}"
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(hookwrapper=True)  # which pytest 7 knows as well
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Keep nothing of a test that failed: it is no baseline for later ones."""
-    report = yield
+    outcome = yield
+    report = outcome.get_result()
     suite = item.config.stash.get(_KEY, None)
     if suite is not None and report.failed and call.when == "call":
         suite.forget(_name_of(item))
-    return report
 
 
 class Bench:

@@ -466,7 +466,7 @@ def test_two_results_on_the_command_line(folder: Path):
         cwd=folder,
     )  # fmt: skip
     for more, says in (
-        (("--json", "a.json"), "--json a.json is one of the results"),
+        (("--json", "a.json"), "--json a.json would overwrite a.json, which is read"),
         (("--json", "m.py"), "is not JSON"),
         (("--pairs", 20), "--pairs is of runs to be made"),
         (("--json", "no/c.json"), "folder no does not exist"),

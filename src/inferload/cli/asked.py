@@ -157,18 +157,16 @@ class Asked:
         """
         from inferload.files import beside, check_apart, check_writable
 
-        self.check_reports()
-        if self.json is not None:
-            outputs = {"--json": self.json, "the log of --json": beside(self.json, ".calls")}
-        else:
-            outputs = {}
-        outputs |= {"--trace": self.trace} if self.trace is not None else {}
-        check_apart({**outputs, **self.reports.paths}, self.files())
         for path in (self.json, self.trace):
             if path is not None:
                 check_writable(path)
+        self.reports.check()
+        outputs = {"--json": self.json, "--trace": self.trace, **self.reports.paths}
         if self.json is not None:
-            check_writable(beside(self.json, ".calls"))
+            log = beside(self.json, ".calls")
+            check_writable(log)
+            outputs["the log of --json"] = log
+        check_apart(outputs, self.files())
 
     @property
     def reports(self) -> Reports:

@@ -104,13 +104,13 @@ def compare_command(
         if not all(saved):
             raise PlanError(f"{a} and {b} cannot be compared: give two results, or two models")
         _check_alone(context)
-        if json is not None:
-            _check_target(json)
         reports = output.Reports(html=html, markdown=markdown)
         reports.check()
         read = [Path(one) for one in (a, b)]
         read += [beside(one, ".calls") for one in read]
         check_apart({"--json": json, **reports.paths}, read)
+        if json is not None:
+            _check_target(json)
         found = replace(_results(a, b, gates), made_by=made_by())
         delivered = output.deliver(found, reports)
         if not (json is None or _saved(found, json)) or not delivered:
