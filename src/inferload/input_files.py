@@ -159,7 +159,7 @@ def write_inputs(path: Path, inputs: Sequence[PackedInput]) -> None:
         with replacing(path) as file:
             save_file(tensors, file, {"format": FORMAT, "version": VERSION})
     except SafetensorError as error:
-        raise OSError(None, str(error), str(path)) from error
+        raise OSError(f"{path} could not be written: {error}") from error
     except OSError as error:  # not of the temporary name
         raise type(error)(error.errno, error.strerror, str(path)) from error
 

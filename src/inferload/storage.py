@@ -132,11 +132,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     try:
         document = _Document.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ResultFormatError(
-            f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
-        ) from error
+        raise damaged(path, error) from error
     log = replace(
         read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors),
         callers_by_lane=_callers_by_lane(path, document.spec),
@@ -162,17 +158,35 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     return RunResult(**fields, summary=summary, models=models, log=log)
 
 
-def _content(path: Path) -> dict[str, Any]:
+def damaged(path: Path, error: ValidationError) -> ResultFormatError:
+    """What is wrong with a file whose content is not what was saved."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return ResultFormatError(
+        f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
+    )
+
+
+def json_of(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ResultFormatError: it cannot be read, or is no JSON.
+    """
     try:
-        content = json.loads(
+        return json.loads(
             path.read_text(encoding="utf-8"), parse_constant=finite, parse_float=finite
         )
     except OSError as error:
         raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultFormatError(
             f"{path} is not JSON, or it is truncated ({error}); name the .json file of a saved run"
         ) from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = json_of(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is not a result of inferload")
     version = content.get("schema_version")

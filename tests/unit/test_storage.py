@@ -224,3 +224,10 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path):
         check_writable(tmp_path / "pipe")
     with pytest.raises(PlanError, match=r"cannot write /proc/r\.json"):
         check_writable(Path("/proc/r.json"))
+
+
+def test_json_that_is_nested_without_end_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "r.json").write_text("[" * 200_000)
+    for load in (il.load_result, il.load_study):
+        with pytest.raises(il.ResultFormatError, match="is not JSON"):
+            load(tmp_path / "r.json")

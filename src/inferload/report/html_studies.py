@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.report.html_run import (
+from inferload.report.media import html_of_all
+from inferload.report.page import Headline, Section
+from inferload.report.sections import (
     environment_section,
     how_section,
     reproduce_section,
     warnings_section,
 )
-from inferload.report.media import html_of_all
-from inferload.report.page import Headline, Section
 from inferload.report.studies import answer_text, parts_of
 from inferload.report.study_charts import (
     comparison_charts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
-from inferload.storage import finite
+from inferload.storage import damaged, json_of
 from inferload.studies.records import Comparison, MaxRate, Sweep
 from inferload.studies.tune_records import Tuning
 
@@ -101,24 +100,4 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     try:
         return _KINDS[content["format"]].model_validate(content).study
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ResultFormatError(
-            f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
-        ) from error
-
-
-def json_of(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        ResultFormatError: it cannot be read, or is no JSON.
-    """
-    try:
-        return json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=finite, parse_float=finite
-        )
-    except OSError as error:
-        raise ResultFormatError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ResultFormatError(f"{path} is not JSON, or it is truncated ({error})") from error
+        raise damaged(path, error) from error

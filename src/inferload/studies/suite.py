@@ -11,7 +11,7 @@ from inferload.call_log import COLUMNS, CallLog
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
 from inferload.records import RunResult, RunSpec, RunWarning, SetUp, Summary
-from inferload.studies.files import json_of
+from inferload.storage import damaged, json_of
 from inferload.studies.records import without_samples
 
 if TYPE_CHECKING:
@@ -86,11 +86,7 @@ def load_suite(path: str | os.PathLike[str]) -> dict[str, RunResult]:
     try:
         document = _Document.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ResultFormatError(
-            f"{path} is damaged: {place}: {first['msg']}; it cannot be mended, run again"
-        ) from error
+        raise damaged(path, error) from error
     import numpy as np
 
     empty = CallLog.of({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()}, ())
