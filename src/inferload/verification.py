@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
 from inferload.inputs import owned
+from inferload.outputs import Difference, NotComparableError, difference, leaves
 from inferload.records import Verification
 
 if TYPE_CHECKING:
@@ -19,12 +17,6 @@ if TYPE_CHECKING:
 
     from inferload.inputs import CallInput
     from inferload.targets.base import Target
-
-_PLAIN = (int, float, complex, str, bytes, type(None))
-
-
-class _NotComparableError(Exception):
-    """Outputs of which nobody can say whether they are the same."""
 
 
 def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> list[list[Any]] | str:
@@ -49,12 +41,12 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> list[list[
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
             try:
                 found.append(leaves(output))
-            except _NotComparableError as error:
+            except NotComparableError as error:
                 return str(error)
         try:
             if difference(found[0], found[1]) is not None:
                 return f"computed twice alone its outputs differ on input {number}"
-        except _NotComparableError as error:
+        except NotComparableError as error:
             return str(error)
         outputs.append(found[0])
     return outputs
@@ -82,7 +74,7 @@ def verified(
                 if tensors_only:
                     expected, actual = _tensors(expected), _tensors(actual)
                 found = difference(expected, actual)
-            except _NotComparableError as error:
+            except NotComparableError as error:
                 return Verification(compared=compared, differing=differing, reason=str(error))
             compared += 1
             if found is not None:
@@ -102,100 +94,5 @@ def verified(
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Difference:
-    """How two outputs differ: by how much at most, infinite where that is no number."""
-
-    size: float
-    how: str
-
-
-def difference(expected: Sequence[Any], actual: Sequence[Any]) -> Difference | None:
-    """The largest difference of leaves that are not close, or ``None`` if all are.
-
-    Tensors and numbers are compared with ``torch.testing``'s tolerances for their dtype, NaN equal
-    to NaN.
-    """
-    if len(expected) != len(actual):
-        return Difference(math.inf, "in the number of values")
-    found = [_difference(one, other) for one, other in zip(expected, actual, strict=True)]
-    return max((one for one in found if one), key=lambda one: one.size, default=None)
-
-
-def _difference(one: Any, other: Any) -> Difference | None:
-    if type(one) is not type(other):
-        return Difference(math.inf, f"in type: {type(other).__name__}, not {type(one).__name__}")
-    if isinstance(one, Structure | str | bytes):
-        what = "structure" if isinstance(one, Structure) else "text"
-        return None if one == other else Difference(math.inf, f"in {what}")
-    if one is None or _close(one, other):
-        return None
-    if isinstance(one, torch.Tensor):
-        return _tensor_difference(one, other)
-    return _by(float(abs(one - other)))
-
-
-def _tensor_difference(one: torch.Tensor, other: torch.Tensor) -> Difference:
-    if one.shape != other.shape:
-        return Difference(math.inf, f"in shape: {tuple(other.shape)}, not {tuple(one.shape)}")
-    if one.dtype != other.dtype or one.numel() == 0:
-        return Difference(math.inf, f"in type: {other.dtype}, not {one.dtype}")
-    wide = torch.complex128 if one.is_complex() else torch.float64
-    return _by(float((one.to(wide) - other.to(wide)).abs().nan_to_num(nan=math.inf).max()))
-
-
-def _by(size: float) -> Difference:
-    if math.isfinite(size):
-        return Difference(size, f"by up to {size:.3g}")
-    return Difference(math.inf, "in a NaN or an infinity")
-
-
-class Structure(str):
-    """How the leaves of an output hang together."""
-
-    __slots__ = ()
-
-
-def leaves(output: Any) -> list[Any]:
-    """The leaves of an output: tensors detached and copied, arrays as tensors, fields unfolded.
-
-    The first says how they hang together.
-    """
-    flat, structure = pytree.tree_flatten(output)
-    found: list[Any] = [Structure(structure)]
-    for leaf in flat:
-        if isinstance(leaf, torch.Tensor):
-            found.append(leaf.detach().clone())
-        elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
-            found.append(torch.from_numpy(leaf.copy()))
-        elif isinstance(leaf, np.generic):
-            found.append(leaf.item())
-        elif isinstance(leaf, _PLAIN):
-            found.append(leaf)
-        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
-            for field in dataclasses.fields(leaf):
-                found += leaves(getattr(leaf, field.name))
-        else:
-            why = getattr(leaf, "why", None)
-            raise _NotComparableError(
-                f"an output could not be copied ({why})"
-                if why
-                else f"outputs of type {type(leaf).__name__} cannot be compared"
-            )
-    return found
-
-
 def _tensors(found: Sequence[Any]) -> list[Any]:
     return [one for one in found if isinstance(one, torch.Tensor)]
-
-
-def _close(one: Any, other: Any) -> bool:
-    try:
-        torch.testing.assert_close(other, one, equal_nan=True)
-    except AssertionError:
-        return False
-    except Exception as error:
-        raise _NotComparableError(
-            f"torch.testing cannot compare {type(one).__name__} outputs: {type(error).__name__}"
-        ) from error
-    return True

@@ -8,7 +8,7 @@ import torch
 
 import inferload as il
 import models
-from inferload.verification import difference, leaves
+from inferload.outputs import difference, leaves
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.verification import difference, reference_outputs
+from inferload.outputs import difference
+from inferload.verification import reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
