@@ -14,6 +14,7 @@ _NEEDS_GRADIENTS = re.compile(
 # A line of code stands below the place that it is from.
 _PLACE = re.compile(r'^(File|at|  File) "?.*"?, line \d+|^File ".*"')
 _RAISED = re.compile(r"^([\w.]+\.)?\w*(Error|Exception|Interrupt|Unsupported|Failed)\b: ?\S")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _COMPILER = re.compile(r"\b(fatal )?error: |^Expected a value of type ")
 _ADVICE = re.compile(
     r"^(Set TORCH|For more |For extended |For C\+\+ |If you |Caused by: |consider using"
@@ -55,7 +56,7 @@ def reason_in(text: str) -> str:
         found = said[-1]
     else:
         found = next(iter(lines), "")
-    found = found.lstrip(":").removesuffix(":").strip()
+    found = _ADDRESS.sub("", found.lstrip(":").removesuffix(":").strip())
     return found if len(found) <= LONGEST else found[: LONGEST - 4] + " ..."
 
 

@@ -35,6 +35,7 @@ def exported(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) ->
     program = _program(module, inputs)
     for number, one in enumerate(inputs):
         bound_to_program(program, number, one)
+    program.example_inputs = None  # it would be saved with the program, and not be loaded again
     return ExportedTarget(program, name)
 
 

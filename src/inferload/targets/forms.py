@@ -18,6 +18,7 @@ from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged
 from inferload.targets.graphs import GraphTarget
+from inferload.targets.known_types import check_types_known, learn_types
 from inferload.targets.load import as_target
 from inferload.targets.same_outputs import Eager, compared
 from inferload.targets.script import ScriptTarget
@@ -62,6 +63,10 @@ def as_form(
     if form == "cudagraph" and isinstance(target, ModuleTarget | CallableTarget | ScriptTarget):
         return GraphTarget(target, compare=compare)
     _check_can_become(target, str(form))
+    if form in {"script", "export", "aoti"}:
+        if form != "script":
+            learn_types(inputs)
+        check_types_known(inputs, str(form))
     with at_most(timeout_s, f"turning {target.name} into {form!r}"):
         return _turned(target, str(form), inputs, folder, mode, compare=compare)
 
