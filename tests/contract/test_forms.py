@@ -275,6 +275,16 @@ def test_the_eager_form_of_anything_is_itself(model):
     assert forms_of(model, "eager", [X]).form == forms_of(model, None, [X]).form
 
 
+def test_what_depends_on_values_names_forms_that_take_it():
+    class Branches(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(il.PlanError, match="depends on values of its inputs: --form compile"):
+        forms_of(Branches(), "export", [X])
+    assert forms_of(Branches(), "script", [X, -X]).form == "script"
+
+
 def test_a_model_that_raises_is_told_as_it_is():
     with pytest.raises(il.PlanError, match="Linear raised RuntimeError on input 0 as it is"):
         forms_of(torch.nn.Linear(3, 3), "export", [X])

@@ -14,6 +14,7 @@ from inferload.device_errors import in_brief
 from inferload.errors import PlanError
 from inferload.inputs import owned
 from inferload.model_source import FORMS
+from inferload.reasons import way_round
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged
@@ -127,7 +128,7 @@ def _turned(
         except (Exception, SystemExit) as error:
             raise PlanError(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{in_brief(str(error))}"
+                f"{in_brief(str(error))}{way_round(str(error))}"
             ) from error
         return converted
 
@@ -168,7 +169,10 @@ def _converted(
     if form == "script":
         return scripted(module, inputs, target.name)
     made = exported(module, inputs, target.name)
-    return packaged(made.program, inputs, target.name, folder) if form == "aoti" else made
+    if form == "aoti":
+        return packaged(made.program, inputs, target.name, folder)
+    made.program.example_inputs = None  # would be saved with it; not all of it could be loaded
+    return made
 
 
 def _compiled(target: Target, mode: str | None, inputs: Sequence[CallInput]) -> CompiledTarget:
