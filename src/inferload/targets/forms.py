@@ -123,6 +123,8 @@ def _turned(
                 if form != "compile":  # whose graphs are guarded by the state they were made in
                     stack.enter_context(_recording_nothing())
                 converted.notes = (*converted.notes, *compared(eager, form, calls, inputs))
+            if form == "compile":  # which compiles in its first calls
+                converted.conversion_s = time.perf_counter() - started
         except PlanError:
             raise
         except (Exception, SystemExit) as error:
