@@ -19,6 +19,7 @@ from inferload.input_copies import copied
 from inferload.inputs import described, owned, tensors_of
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.mixed import MixedTarget
+from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -163,7 +164,9 @@ def check_same_device(target: Target, bound: Sequence[CallInput]) -> None:
             continue
         own = owned(one)
         try:
-            target.callable_for(number)(*own.args, **own.kwargs)
+            check_returned(target.callable_for(number)(*own.args, **own.kwargs), target.name)
+        except PlanError:
+            raise
         except (RuntimeError, ValueError) as error:
             where = ", ".join(sorted(map(str, others)))
             raise PlanError(
@@ -196,7 +199,7 @@ def works_elsewhere(
                 for module, device in zip(modules, devices, strict=True):
                     module.synchronize(device)
                 began = time.perf_counter()
-                calls[number]()
+                check_returned(calls[number](), target.name)
                 for stream in streams:
                     stream.synchronize()
                 took_s = time.perf_counter() - began
@@ -242,6 +245,7 @@ def in_use(
 
     def look() -> set[torch.device]:
         output = target.calls_of(0, given)[0]()
+        check_returned(output, target.name)
         return {tensor.device for tensor in tensors_of(output)} - {torch.device("cpu")}
 
     return tuple(sorted(_tried(look, patience_s) or set(), key=str))

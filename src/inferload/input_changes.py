@@ -47,7 +47,7 @@ class Comparing:
 
         ``but_tensors``: not of arguments that are tensors, which something else writes to.
         """
-        pairs = [
+        pairs: list[tuple[int | str, tuple[Any, Any]]] = [
             *enumerate(zip(before[0], after[0], strict=True)),
             *((name, (value, after[1][name])) for name, value in before[1].items()),
         ]

@@ -149,7 +149,7 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def parts_of(value: object) -> dict[Any, Any]:
+def parts_of(value: Any) -> dict[Any, Any]:
     """What an object consists of, by how one gets there: ``[0]``, ``['x']``, ``.name``."""
     if isinstance(value, list | tuple | set | frozenset) or type(value).__name__ == "deque":
         found = {f"[{place}]": one for place, one in enumerate(value)}

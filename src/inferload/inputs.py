@@ -32,6 +32,7 @@ ORDER_LENGTH = 65_536
 # generator may have no end.
 MOST_READ = 10_000
 MOST_READ_BYTES = 4 * 2**30
+_COPYABLE = (torch.Tensor, np.ndarray, str, bytes, int, float, complex, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _read(inputs: Any) -> list[Any]:
     return found
 
 
-def _as_call_input(number: int, value: object) -> CallInput:
+def _as_call_input(number: int, value: Any) -> CallInput:
     if isinstance(value, torch.Tensor | np.ndarray | PackedSequence):
         value = CallInput((value,))
     elif isinstance(value, tuple | list):
@@ -149,7 +150,10 @@ def owned(call_input: CallInput) -> CallInput:
 
 def uncopied_of(call_input: CallInput) -> list[Uncopied]:
     """What of an input all callers share, because it cannot be copied."""
-    return copied(tuple(call_input.args), dict(call_input.kwargs))[2]
+    tree = (tuple(call_input.args), dict(call_input.kwargs))
+    if all(isinstance(leaf, _COPYABLE) for leaf in pytree.tree_leaves(tree)):
+        return []
+    return copied(*tree)[2]
 
 
 def tensors_of(tree: object) -> list[torch.Tensor]:
@@ -238,5 +242,6 @@ def items_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
     """
     for leaf in pytree.tree_leaves((args, dict(kwargs))):
         if isinstance(leaf, torch.Tensor | np.ndarray) and leaf.ndim > 1:
-            return max(len(leaf), 1)
+            # a nested one has no shape, and a size all the same
+            return max(leaf.size(0) if isinstance(leaf, torch.Tensor) else len(leaf), 1)
     return 1
