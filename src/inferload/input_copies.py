@@ -76,6 +76,12 @@ def _tried(
     value: object, memo: dict[int, Any], remaking: _Remaking
 ) -> tuple[tuple[Any] | None, str]:
     """A copy, alone in a tuple; or ``None``, and why there is none."""
+    if isinstance(value, _PLAIN):
+        return (value,), ""
+    if type(value) is torch.Tensor:  # most arguments: without the search below
+        if id(value) not in memo:
+            memo[id(value)] = remaking.remade(value)
+        return (memo[id(value)],), ""
     # what fails half-way leaves parts of containers behind
     trial = dict(memo)
     try:

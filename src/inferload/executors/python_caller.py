@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.executors.threads import RunningThreads
+    from inferload.loads import Schedule
 
 # As kBlockNs and kStopPollNs in native_callers.cpp.
 BLOCK_NS = 1_000_000
@@ -70,7 +71,7 @@ class PythonCaller:
             if crew.job.schedule is None:
                 self._call_at_once()
             else:
-                self._call_when_due()
+                self._call_when_due(crew.job.schedule)
             self.run_delay_ns = _run_delay_ns() - before
 
     def _make_calls(self) -> None:
@@ -195,13 +196,10 @@ class PythonCaller:
         self.keeper.calls_until_next = kept_row - row
         return True
 
-    def _call_when_due(self) -> None:
+    def _call_when_due(self, schedule: Schedule) -> None:
         """Open loop: the next row whenever free, when it is due."""
         crew, now, keeper = self._crew, self._now, self.keeper
         job, watch, limit_ns = crew.job, crew.watch, crew.limit_ns
-        schedule = job.schedule
-        if schedule is None:
-            return
         times, size, period = schedule.times_ns.data, len(schedule.times_ns), schedule.period_ns
         columns = {name: column.data for name, column in job.log.columns.items()}
         scheduled, started = columns["scheduled_ns"], columns["started_ns"]
