@@ -30,7 +30,7 @@ def warnings_before(
     ``on_device``: the work is not the CPU's, so intra-op threads do not matter. ``spec`` counts the
     callers of all ``ranks_here``, the ranks of a cluster on this machine.
     """
-    found = [*_weights_without_a_say(spec), *_streams(spec)]
+    found = [*_weights_without_a_say(spec), *_streams(spec), *_two_ids(spec, modules)]
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
@@ -89,6 +89,26 @@ def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
                 "weights of the models have no say"
             ),
             hint="--rate draws calls by weight; or let all callers call all models",
+        )
+    ]
+
+
+def _two_ids(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> list[RunWarning]:
+    """Ids of which only two were drawn, whose rows of a table then stay in the nearest cache."""
+    # masks are 0 and 1, and stand beside ids that have a range
+    drawn = [one for one in spec.drawn if "from 0 and 1" in one and ".." not in one]
+    tables = [getattr(one, "num_embeddings", 0) for module in modules for one in module.modules()]
+    rows = max((one for one in tables if isinstance(one, int)), default=0)
+    if not drawn or rows <= 2:
+        return []
+    return [
+        RunWarning(
+            code="two-ids",
+            message=(
+                f"the integers of --inputs are 0 or 1, so that calls look up 2 of the {rows:,} rows "
+                "of an embedding: that is faster than what callers send"
+            ),
+            hint=f"give their range, its end left out: 1x128:int64:0..{rows}",
         )
     ]
 

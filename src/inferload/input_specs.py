@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_COPIES = 10_000
 #: What integers are drawn from where a spec says nothing.
-ZERO_OR_ONE = "0 and 1"
+ZERO_OR_ONE = "drawn from 0 and 1"
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _ARGUMENT = re.compile(
     rf"\s*(?:(\w+)=)?(\d+(?:x\d+)*)(?::([A-Za-z]\w*))?(?::({_NUMBER})\.\.({_NUMBER}))?\s*"
@@ -37,7 +37,7 @@ def drawn_inputs(text: str, generator: torch.Generator) -> list[Drawn]:
 
     >>> (args, kwargs, drawn), *more = drawn_inputs("2:int64:5..6 x3", torch.Generator())
     >>> args, drawn, len(more)
-    ((tensor([5, 5]),), 'integers from 5..6', 2)
+    ((tensor([5, 5]),), 'integers drawn from 5..6', 2)
     """
     spec, count = text, 1
     if match := _COUNT.fullmatch(text):
@@ -71,7 +71,7 @@ def _drawn_input(text: str, generator: torch.Generator) -> Drawn:
                 low, high = _ends(part.strip(), ends, dtype)
                 tensor = _drawn_from(low, high, sizes, dtype, generator)
                 kind = "numbers" if dtype.is_floating_point else "integers"
-                drawn = f"{kind} from {ends[0]}..{ends[1]}"
+                drawn = f"{kind} drawn from {ends[0]}..{ends[1]}"
         except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
             raise PlanError(
                 f"input {part!r} cannot be made: {str(error).splitlines()[0]}"

@@ -90,10 +90,10 @@ def _read(inputs: Any) -> list[Any]:
         found.append(one)
         held_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(one))
         if len(found) > MOST_READ or held_bytes > MOST_READ_BYTES:
-            much = bytes_text(held_bytes) if held_bytes > MOST_READ_BYTES else f"{MOST_READ:,}"
+            much = f"{len(found) - 1:,} inputs ({bytes_text(held_bytes)})"
             raise PlanError(
-                f"inputs are a {kind} that had not ended after {much} of inputs, and each caller "
-                "has copies of all: give some of them, as list(itertools.islice(inputs, 100))"
+                f"inputs are a {kind} that had not ended after {much}, and each caller has copies "
+                "of all: give some of them, as list(itertools.islice(inputs, 100))"
             )
     return found
 

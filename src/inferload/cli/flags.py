@@ -23,9 +23,9 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="path/file.py:name, package.module:name, a TorchScript .pt, or a .pt2 (exported "
-        "program or AOTInductor package). NAME is a module or a function returning one "
-        "(default: model); the file may define inputs() too. Or a run file, mix.toml, with any "
-        "of these options and one model or several.",
+        "program or AOTInductor package). NAME is a module, a function that takes the inputs, or "
+        "one without arguments that returns either (default: model); the file may define inputs() "
+        "too. Or a run file, mix.toml, with any of these options and one model or several.",
     ),
 ]
 Callers = Annotated[int, typer.Option(help="Callers that call at once, in each process.")]
