@@ -105,8 +105,8 @@ def _two_ids(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> list[RunWarni
         RunWarning(
             code="two-ids",
             message=(
-                f"the integers of --inputs are 0 or 1, so that calls look up 2 of the {rows:,} rows "
-                "of an embedding: that is faster than what callers send"
+                f"the integers of --inputs are 0 or 1, so that calls look up 2 of the {rows:,} "
+                "rows of an embedding: that is faster than what callers send"
             ),
             hint=f"give their range, its end left out: 1x128:int64:0..{rows}",
         )
