@@ -14,6 +14,7 @@ import torch
 
 import inferload as il
 from inferload.errors import CallError, PlanError
+from inferload.report.reproduce import reproduction
 
 MODELS = """
 import asyncio, threading, time, torch
@@ -148,7 +149,7 @@ def test_with_fresh_inputs_every_call_finds_its_input_as_it_was_given(load):
     assert {first for first, _ in lengths} == {0, 1, 2}
     assert "input-changes" not in codes(result)
     assert "a fresh copy for each call" in " ".join(str(result).split())
-    assert "fresh_inputs=True" in il.report.reproduce.reproduction(result)
+    assert "fresh_inputs=True" in reproduction(result)
 
 
 class Slow(torch.Tensor):

@@ -163,7 +163,7 @@ def counting(x, count=itertools.count()):  # noqa: B008 - state that calls share
     ("model", "why"),
     [
         (lambda x: x + torch.rand(()), "it draws random numbers"),
-        (lambda x: x + random.random(), "it draws random numbers"),
+        (lambda x: x + random.random(), "it draws random numbers"),  # noqa: S311
         (lambda x: x + np.random.rand(), "it draws random numbers"),  # noqa: NPY002
         (counting, "it keeps state that calls change"),
     ],
