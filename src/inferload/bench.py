@@ -15,6 +15,7 @@ from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loading import load as load_source
+from inferload.loading import make_parameters
 from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
 from inferload.mix import Mix
@@ -225,6 +226,7 @@ def run_with(
         target, given = placed(target, given, placement)
     load_s = time.perf_counter() - began
     if form is not None:
+        make_parameters(target, given, form)
         target = as_form(target, form, given)
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:

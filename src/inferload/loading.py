@@ -12,14 +12,16 @@ import torch
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
 from inferload.errors import PlanError
-from inferload.inputs import as_call_inputs, inputs_from_text
+from inferload.executors.base import exception_words
+from inferload.inputs import as_call_inputs, inputs_from_text, owned
 from inferload.model_source import MemberSource, ModelSource
+from inferload.plan import makes_parameters
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, is_spec, model_from_spec
 from inferload.targets.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from inferload.inputs import CallInput
@@ -108,8 +110,28 @@ def _loaded(
     found, given = placed(as_target(found), given, placement)
     if source.form not in {None, "eager"}:
         announce(f"turning the model into the form {source.form}")
+    make_parameters(found, given, source.form)
     target = as_form(found, source.form, given, folder=scratch, mode=source.mode)
     return Loaded(target=target, given=given, load_s=load_s)
+
+
+def make_parameters(target: Target, given: Sequence[CallInput], form: str | None) -> None:
+    """Call a lazy model once before it is converted: no other form holds parameters to be made.
+
+    Raises:
+        PlanError: the call failed.
+    """
+    if form in {None, "eager", "compile"} or not given or not makes_parameters(target):
+        return
+    own = owned(given[0])
+    try:
+        with torch.no_grad():
+            target.python_callable()(*own.args, **own.kwargs)
+    except Exception as error:
+        raise PlanError(
+            f"{target.name} makes parameters in its first call, and that fails on input 0: "
+            f"{exception_words(error).splitlines()[0]}"
+        ) from error
 
 
 def target_and_inputs(model: object, inputs: object) -> tuple[Target, tuple[CallInput, ...]]:

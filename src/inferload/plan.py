@@ -185,7 +185,7 @@ def prepared(
         cpus=cpus,
         given=given,
         fresh_inputs=options.fresh_inputs,
-        first_calls=max(len(target.shares()), 1) if _is_lazy(target) else 0,
+        first_calls=max(len(target.shares()), 1) if makes_parameters(target) else 0,
     )
 
 
@@ -198,7 +198,7 @@ def _as_they_were(bound: Sequence[CallInput], options: RunOptions) -> Sequence[C
     return [owned(one) for one in bound] if size_bytes <= MOST_KEPT_BYTES else ()
 
 
-def _is_lazy(target: Target) -> bool:
+def makes_parameters(target: Target) -> bool:
     """Whether a first call makes parameters: several at once would each make some of them."""
     return any(
         is_lazy(one)

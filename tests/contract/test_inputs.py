@@ -212,6 +212,14 @@ def test_lazy_parameters_are_made_by_one_caller(models, warmup_calls):
     assert ("lazy-parameters" in codes(result)) == (warmup_calls == 0)
 
 
+@pytest.mark.parametrize("form", ["export", "script"])
+def test_a_lazy_model_makes_its_parameters_before_it_is_converted(models, form):
+    result = il.run(f"{models}:lazy", ["2x64"], form=form, executor="threads", calls=20)
+    assert result.spec.form == form
+    module = torch.nn.Sequential(torch.nn.LazyLinear(4)).eval()
+    assert il.run(module, ["2x64"], form=form, executor="threads", calls=20).spec.form == form
+
+
 def test_without_warm_up_calls_no_call_is_made_before_the_start(models):
     made = []
     result = il.run(made.append, [torch.zeros(1)], calls=7, warmup_calls=0)
