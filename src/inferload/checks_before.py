@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch.nn.parameter import is_lazy
+
 from inferload.records import RunWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -31,6 +33,7 @@ def warnings_before(
     callers of all ``ranks_here``, the ranks of a cluster on this machine.
     """
     found = [*_weights_without_a_say(spec), *_streams(spec), *_two_ids(spec, modules)]
+    found += _first_call_anyway(spec, modules)
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
@@ -111,6 +114,20 @@ def _two_ids(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> list[RunWarni
             hint=f"give their range, its end left out: 1x128:int64:0..{rows}",
         )
     ]
+
+
+def _first_call_anyway(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> Iterator[RunWarning]:
+    """A call that nobody asked for."""
+    held = [one for module in modules for one in (*module.parameters(), *module.buffers())]
+    if not spec.warmup_calls and any(map(is_lazy, held)):
+        yield RunWarning(
+            code="lazy-parameters",
+            message=(
+                "the model makes parameters in its first call, which one caller made alone before "
+                "the start, though no warm-up calls were asked for"
+            ),
+            hint="several first calls at once would fail; load a state dict to have none to make",
+        )
 
 
 def _streams(spec: RunSpec) -> list[RunWarning]:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from inferload.verification import References
 
 
+def _transfers(job: Job) -> bool:
+    """Whether the tensors of an input are written to before each call."""
+    return job.device_work is not None and job.device_work.transfers
+
+
 class LocalLane:
     """Callers of this process that serve one queue.
 
@@ -96,7 +101,7 @@ class LocalLane:
                 self.given,
                 references,
                 callers=self.job.callers,
-                fresh_inputs=self.job.fresh_inputs,
+                fresh_inputs=self.job.fresh_inputs or _transfers(self.job),
             )
         if found.input is None or found.caller is None:
             return found

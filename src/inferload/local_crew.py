@@ -29,7 +29,7 @@ from inferload.merging import LogPlace
 from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.process_use import peak_rss_bytes
-from inferload.records import RunSpec, RunWarning, Verification
+from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
 from inferload.targets.mixed import MixedTarget
 from inferload.trace import check_traceable, tracing
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.inputs import CallInput
     from inferload.outcome import Outcome
+    from inferload.records import RunWarning
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
     from inferload.verification import References
@@ -116,7 +117,6 @@ class LocalCrew:
             self._whole.callback(lane.job.log.close)
         if not options.share_inputs:
             warnings += shared_inputs(target, self._given)
-        warnings += _first_call_anyway(self._lanes)
         self._agree_on_budget()
         spec = self._spec()
         if options.verify:
@@ -372,22 +372,6 @@ class LocalCrew:
             return lane.target.first_call_ms
         firsts = [first[0] for first in outcome.first_calls_ns if first]
         return max(firsts) / NS_PER_MS if firsts else None
-
-
-def _first_call_anyway(lanes: Sequence[LocalLane]) -> list[RunWarning]:
-    """Tell of a call that nobody asked for."""
-    if not any(lane.job.first_calls and not lane.job.warmup_calls for lane in lanes):
-        return []
-    return [
-        RunWarning(
-            code="lazy-parameters",
-            message=(
-                "the model makes parameters in its first call, which one caller made alone before "
-                "the start, though no warm-up calls were asked for"
-            ),
-            hint="several first calls at once would fail; load a state dict to have none to make",
-        )
-    ]
 
 
 def _whole(options: RunOptions, place: Place) -> Share:

@@ -47,6 +47,8 @@ class PythonCaller:
         self._now = crew.clock.now_ns
         self._calls: list[Callable[[], Any]] | FreshCalls = []
         self._fresh: FreshCalls | None = None
+        #: The inputs whose first results have been looked at.
+        self._checked: set[int] = set()
         self._on: CallerDevices | None = None
 
     def run(self) -> None:
@@ -89,11 +91,12 @@ class PythonCaller:
         """A call as it is made on devices; without warm-up calls, its first result is checked."""
         if self._on is not None:
             call = self._on.calling(number, call)
-        if self._crew.job.warmup_calls:
+        if self._crew.job.warmup_calls or number in self._checked:
             return call
 
         def checked() -> Any:
             output = call()
+            self._checked.add(number)
             if isinstance(self._calls, list):
                 self._calls[number] = call
             check_returned(output, self._crew.job.target.name)
