@@ -10,6 +10,7 @@ from inferload.distribution import half_width_fraction
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning
+from inferload.run_options import FRESH_INPUTS
 from inferload.units import bytes_text, milliseconds_text
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _broken(found: Findings) -> Iterator[_Texts]:
                 f"differ from those computed alone; the worst, {who} on input "
                 f"{verification.input}, {verification.how}"
             ),
-            "the model is not safe to call from several threads (a buffer or cache they share?)",
+            _difference_hint(verification),
         )
     if verification is not None and verification.reason:
         yield (
@@ -137,6 +138,18 @@ def _broken(found: Findings) -> Iterator[_Texts]:
             "callers waited for room in the call log, which the figures show as the harness's",
             "fewer callers, or a free core for the thread that reads the log",
         )
+
+
+def _difference_hint(found: Verification) -> str:
+    """What to do about outputs that differ, by their cause."""
+    if found.cause == "input":
+        return f"the model writes to its input ({found.argument}): {FRESH_INPUTS}"
+    if found.cause == "state":
+        return (
+            "the model keeps state that calls change (a cache, a counter, a buffer): what it "
+            "answers depends on the calls before"
+        )
+    return "the model is not safe to call from several threads (a buffer or cache they share?)"
 
 
 def _process_name(spec: RunSpec, process: int) -> str:

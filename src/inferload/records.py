@@ -89,7 +89,10 @@ class Verification:
     ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
     ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
-    which parts of the outputs could not.
+    which parts of the outputs could not. ``cause``: why
+    they differ: ``"input"`` (calls write to ``argument`` of their input, and the next ones find
+    that), ``"state"`` (the model answers otherwise when it is alone again) or ``"threads"`` (it
+    answers otherwise while others call it).
     """
 
     compared: int
@@ -100,6 +103,8 @@ class Verification:
     how: str | None = None
     reason: str | None = None
     not_compared: tuple[str, ...] = ()
+    cause: str | None = None
+    argument: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +140,8 @@ class RunSpec:
     ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
     cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
     asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
-    how callers used them: ``None`` on the CPU.
+    how callers used them: ``None`` on the CPU. ``drawn``: what values of inputs were drawn from, in
+    words; each once.
     """
 
     target: str
@@ -171,6 +177,8 @@ class RunSpec:
     streams: str | None = None
     completion: str | None = None
     transfers: bool = False
+    fresh_inputs: bool = False
+    drawn: tuple[str, ...] = ()
 
     @property
     def callers_per_process(self) -> int:

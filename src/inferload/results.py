@@ -169,7 +169,9 @@ def _cpu_energy_j(done: Execution, summary: Summary) -> float | None:
 
 def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
     """Each once, though several processes may have said it."""
-    return tuple(dict.fromkeys(warnings))
+    # by how much an input has grown differs from process to process
+    first = {one.code: one for one in reversed(warnings) if one.code == "input-changes"}
+    return tuple(dict.fromkeys(first.get(one.code, one) for one in warnings))
 
 
 def _numbered(found: Verification, first_caller: int) -> Verification:

@@ -25,6 +25,10 @@ LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
 MOST_PROCESSES = 1024
+#: The way out for models that write to their inputs.
+FRESH_INPUTS = (
+    "--fresh-inputs (fresh_inputs=True) gives each call a fresh copy, made outside of its times"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,7 @@ class RunOptions:
     seed: int = 0
     on_error: str = "stop"
     share_inputs: bool = False
+    fresh_inputs: bool = False
     verify: bool = False
     trace: Path | None = None
     rank: int = 0
@@ -207,6 +212,16 @@ class RunOptions:
             raise PlanError(
                 "transfers write to the inputs of each caller, which share_inputs lets callers "
                 "share: leave one of them out"
+            )
+        if self.fresh_inputs and self.share_inputs:
+            raise PlanError(
+                "fresh_inputs gives each call a copy of its input, and share_inputs lets callers "
+                "share them: leave one of them out"
+            )
+        if self.fresh_inputs and self.transfers:
+            raise PlanError(
+                "transfers write the tensors of its input anew in each call: leave fresh_inputs "
+                "(--fresh-inputs) out, or transfers where inputs hold something else that changes"
             )
         if count > 1 and not isinstance(self.executor, str):
             raise PlanError("an Executor object runs in this process, which has one device")

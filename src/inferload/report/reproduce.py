@@ -24,7 +24,15 @@ def reproduction(result: RunResult) -> str:
     given += [f"{name}={getattr(spec, name)!r}" for name in ("threads_per_call", "seed")]
     given += ["warmup_calls=" + str(spec.warmup_calls)] if spec.warmup == "fixed" else []
     given += [f"processes={spec.processes}"] if spec.isolated else []
-    for name in ("on_error", "verify", "pin", "timeout_s", "share_inputs", "transfers"):
+    for name in (
+        "on_error",
+        "verify",
+        "pin",
+        "timeout_s",
+        "share_inputs",
+        "transfers",
+        "fresh_inputs",
+    ):
         if getattr(spec, name) != getattr(plain, name):
             given.append(f"{name}={getattr(spec, name)!r}")
     if spec.devices:

@@ -32,7 +32,7 @@ MOST_PAIRS = 1000
 _SPEC = (
     "form", "executor", "load", "callers", "processes", "ranks", "rate_per_s", "threads_per_call",
     "items_per_input", "autocast", "grad_mode", "pin", "devices", "streams", "completion",
-    "transfers", "share_inputs",
+    "transfers", "share_inputs", "fresh_inputs", "drawn",
 )  # fmt: skip
 _ENVIRONMENT = (
     "cpu", "cores", "usable_cores", "devices", "torch", "python", "cpu_capability", "allocator",

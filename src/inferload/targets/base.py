@@ -90,6 +90,11 @@ class Target(ABC):
         function = self.python_callable()
         return [partial(function, *one.args, **one.kwargs) for one in own]
 
+    def call_of(self, caller: int, number: int, own: CallInput) -> Callable[[], Any]:
+        """What a Python caller calls once, for a fresh copy of one of the inputs."""
+        del caller
+        return partial(self.callable_for(number), *own.args, **own.kwargs)
+
     def read_by_calls(self, caller: int, number: int, own: CallInput) -> CallInput:
         """The tensors that a call with an input reads: it is they that transfers write to."""
         del caller, number

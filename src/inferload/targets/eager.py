@@ -13,6 +13,7 @@ from inferload.errors import PlanError
 from inferload.inputs import described, tensors_of
 from inferload.records import RunWarning
 from inferload.targets.base import Target
+from inferload.unfinished import check_returned, check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +30,12 @@ class CallableTarget(Target):
         """Take a callable.
 
         Raises:
-            PlanError: it cannot be called.
+            PlanError: it cannot be called, or a call of it does no work.
         """
         if not callable(function):
             raise PlanError(f"a {type(function).__name__} is no model: it cannot be called")
         super().__init__(name or str(getattr(function, "__qualname__", type(function).__name__)))
+        check_signature(function, self.name)
         self._function = function
 
     def python_callable(self) -> Callable[..., Any]:
@@ -48,6 +50,7 @@ class ModuleTarget(Target):
 
     def __init__(self, module: torch.nn.Module, name: str | None = None) -> None:
         super().__init__(name or type(module).__name__)
+        check_signature(module, self.name)
         self.module = module
 
     def python_callable(self) -> Callable[..., Any]:
@@ -83,7 +86,7 @@ class CompiledTarget(CallableTarget):
         for _ in range(2):
             for one in inputs:
                 started = time.perf_counter()
-                self._function(*one.args, **one.kwargs)
+                check_returned(self._function(*one.args, **one.kwargs), self.name)
                 if self.first_call_ms is None:
                     self.first_call_ms = (time.perf_counter() - started) * 1e3
 
