@@ -262,11 +262,12 @@ def _harness(found: Findings) -> Iterator[_Texts]:
     late = summary.lateness_ms
     if late is not None and late.quantile(0.99) > 0.01 * median_ms:
         python = "threads" in spec.executor.split(" + ")
+        late_share = "1 %" if late.p99 is not None else "~1 %"  # of too few calls to quote it
         yield (
             "late",
             (
-                f"1 % of calls began more than {milliseconds_text(late.quantile(0.99))} after a "
-                f"free caller should have begun them "
+                f"{late_share} of calls began more than {milliseconds_text(late.quantile(0.99))} "
+                f"after a free caller should have begun them "
                 f"(median {milliseconds_text(late.quantile(0.5))})"
             ),
             "Python callers wait for the GIL: --form aoti, whose callers do without"

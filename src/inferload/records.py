@@ -252,6 +252,7 @@ class CpuUse:
 class ProcessFigures:
     """One process of a run, over the same part of it as the summary.
 
+    ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
     ``start_late_ms``: how long after the start line its first call began, in a closed loop.
     ``cpus[caller]`` are the cores that a caller could run on and ``threads[caller]`` its intra-op
     threads, both read back from it.
@@ -265,6 +266,7 @@ class ProcessFigures:
     throughput_calls_per_s: float
     p50_ms: float | None
     p99_ms: float | None
+    more_calls: dict[str, int] = field(default_factory=dict)
     start_late_ms: float | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
     threads: tuple[int, ...] = ()
@@ -278,6 +280,8 @@ class ProcessFigures:
 class RankFigures:
     """One rank of a cluster, over the same part of the run as the summary.
 
+    ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
+    ``median_ms`` is the middle of its calls however few they are, by which stragglers are found.
     ``lost``: how it was lost, if it was; it then has no calls. ``late_ms``: how long after the
     agreed time it let its callers start, ``clock_error_ms`` by how much its clock may be off the
     first rank's, which only matters to when it started. ``differs``: what its machine or build has
@@ -293,6 +297,8 @@ class RankFigures:
     throughput_calls_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    more_calls: dict[str, int] = field(default_factory=dict)
+    median_ms: float | None = None
     start_late_ms: float | None = None
     late_ms: float = 0.0
     clock_error_ms: float = 0.0

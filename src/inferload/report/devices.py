@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from inferload.device_figures import LEAST_SLOWED
+from inferload.report.parts import quoted_text, wanting_note
 from inferload.units import bytes_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -41,13 +42,15 @@ def stages_table(result: RunResult) -> Table:
     rows |= {label: getattr(summary.stages, f"{name}_ms") for name, label in LABELS.items()}
     for label, stage in rows.items():
         if stage is not None:
-            values_ms = (stage.mean, stage.quantile(0.5), stage.quantile(0.99))
             table.add_row(
                 label,
-                *map(milliseconds_text, values_ms),
+                milliseconds_text(stage.mean),
+                *map(quoted_text, (stage.p50, stage.p99)),
                 f"{stage.mean / whole_ms:.0%}",
                 style="dim" if label.startswith(" ") else None,
             )
+    known = [stage for stage in rows.values() if stage is not None]
+    table.caption = wanting_note([one.more_calls for one in known], ("p50", "p99")) or None
     return table
 
 
@@ -73,6 +76,8 @@ def devices_table(result: RunResult) -> Table:
             _memory(one),
         ]
         table.add_row(*cells)
+    wanted = [one.more_calls for one in result.devices]
+    table.caption = wanting_note(wanted, ("p50", "p99")) or None
     return table
 
 
