@@ -238,6 +238,7 @@ class LocalCrew:
             pin=options.pin,
             timeout_s=options.timeout_s,
             models=target.shares(),
+            may_become=target.may_become,
         )
 
     def start(self) -> None:

@@ -115,6 +115,7 @@ class ModelShare:
 
     ``weight`` is a fraction of all calls; inputs are numbered through all models. ``callers``: how
     many callers of each process call it and no other; ``None`` where all callers call all models.
+    ``may_become``: as in ``RunSpec``.
     """
 
     name: str
@@ -124,6 +125,7 @@ class ModelShare:
     first_input: int
     inputs: int
     callers: int | None = None
+    may_become: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,8 @@ class RunSpec:
     ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
     cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
     asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
-    how callers used them: ``None`` on the CPU.
+    how callers used them: ``None`` on the CPU. ``may_become``: the forms that the model could be
+    asked for in place of the one it is in, as far as that can be told without trying.
     """
 
     target: str
@@ -169,6 +172,7 @@ class RunSpec:
     streams: str | None = None
     completion: str | None = None
     transfers: bool = False
+    may_become: tuple[str, ...] = ()
 
     @property
     def callers_per_process(self) -> int:

@@ -103,6 +103,7 @@ def _converted(
     else:
         converted = _CONVERTERS[form](target.module, inputs, target.name)
     converted.conversion_s = time.perf_counter() - started
+    converted.may_become = tuple(one for one in target.may_become if one != form)
     if form != "compile":
         _check_same_outputs(target, converted, inputs)
     return converted

@@ -27,6 +27,7 @@ class ScriptTarget(Target):
     def __init__(self, module: torch.jit.ScriptModule, name: str | None = None) -> None:
         super().__init__(name or str(getattr(module, "original_name", type(module).__name__)))
         self.module = module
+        self.may_become = ("cudagraph",)
         #: Where it was saved to be handed to other processes.
         self.saved_as: Path | None = None
 
