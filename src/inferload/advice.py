@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferload.records import RunSpec
+    from inferload.records import RunResult, RunSpec
 
 # Flags of ``inferload run`` and the arguments of ``inferload.run`` that mean the same, "{}" being
 # the value; those without a value stand for themselves.
@@ -57,6 +58,12 @@ def in_python(hint: str) -> str:
     'threads_per_call=1 callers=2 in load gives each a core of its own'
     """
     return _VERB.sub(lambda found: f"{_VERBS[found[1]]} with ", _FLAG.sub(_argument, hint))
+
+
+def in_words_of_python(result: RunResult) -> RunResult:
+    """A result whose hints name arguments of :func:`inferload.run` and no flags."""
+    own = tuple(replace(one, hint=in_python(one.hint)) for one in result.warnings)
+    return replace(result, warnings=own)
 
 
 def _argument(found: re.Match[str]) -> str:

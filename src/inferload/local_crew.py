@@ -239,6 +239,13 @@ class LocalCrew:
             timeout_s=options.timeout_s,
             models=target.shares(),
             may_become=target.may_become,
+            asked_form=options.form,
+            mode=options.mode,
+            batch_size=options.batch_size,
+            arrivals=getattr(load, "arrivals", None),
+            burstiness=getattr(load, "burstiness", None),
+            load_seed=getattr(load, "seed", None),
+            telemetry=options.telemetry,
         )
 
     def start(self) -> None:

@@ -137,6 +137,10 @@ class RunSpec:
     asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
     how callers used them: ``None`` on the CPU. ``may_become``: the forms that the model could be
     asked for in place of the one it is in, as far as that can be told without trying.
+
+    ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
+    where that was asked for. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
+    ``OpenLoop`` has them.
     """
 
     target: str
@@ -173,6 +177,13 @@ class RunSpec:
     completion: str | None = None
     transfers: bool = False
     may_become: tuple[str, ...] = ()
+    asked_form: str | None = None
+    mode: str | None = None
+    batch_size: int | None = None
+    arrivals: str | None = None
+    burstiness: float | None = None
+    load_seed: int | None = None
+    telemetry: bool = True
 
     @property
     def callers_per_process(self) -> int:
