@@ -110,12 +110,27 @@ class RunWarning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What tells one model from another of the same name.
+
+    ``of``: what it was taken of; only fingerprints of the same can be compared. ``layout`` is a
+    hash of the names, shapes and dtypes of its parameters and buffers, which hold ``values_held``
+    values; ``content`` one of some of these values, or of the code. ``None``: cannot be had.
+    """
+
+    of: str
+    values_held: int | None = None
+    layout: str | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShare:
     """One model of a mix: its share of the calls, and which inputs are its own.
 
     ``weight`` is a fraction of all calls; inputs are numbered through all models. ``callers``: how
     many callers of each process call it and no other; ``None`` where all callers call all models.
-    ``may_become``: as in ``RunSpec``.
+    ``may_become`` and ``fingerprint``: as in ``RunSpec``.
     """
 
     name: str
@@ -126,6 +141,7 @@ class ModelShare:
     inputs: int
     callers: int | None = None
     may_become: tuple[str, ...] = ()
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +156,7 @@ class RunSpec:
 
     ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
     where that was asked for. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
-    ``OpenLoop`` has them.
+    ``OpenLoop`` has them. ``fingerprint``: of one model; those of a mix have their own.
     """
 
     target: str
@@ -184,6 +200,7 @@ class RunSpec:
     burstiness: float | None = None
     load_seed: int | None = None
     telemetry: bool = True
+    fingerprint: Fingerprint | None = None
 
     @property
     def callers_per_process(self) -> int:

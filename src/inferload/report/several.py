@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from inferload.report.parts import captioned, quoted_text, wanting_note
+from inferload.studies.same_model import other_model
 from inferload.units import rate_text
 
 if TYPE_CHECKING:
@@ -50,9 +51,19 @@ def several_table(results: dict[str, RunResult]) -> Table:
     return table
 
 
+def _name(one: RunResult, all_of_them: Sequence[RunResult]) -> str:
+    """Target, form and callers; and its size, if another model of that name has other weights."""
+    name = f"{one.spec.target} ({one.spec.form}), {one.spec.callers}x"
+    own = one.spec.fingerprint
+    namesakes = [other.spec for other in all_of_them if other.spec.target == one.spec.target]
+    if own is None or all(other_model(one.spec, other) is None for other in namesakes):
+        return name
+    return f"{name}, {own.values_held:,} values in its {own.of}"
+
+
 def side_by_side(results: Sequence[RunResult]) -> dict[str, RunResult]:
     """Runs by names that tell them apart: target, form and callers, or else a number too."""
-    names = [f"{one.spec.target} ({one.spec.form}), {one.spec.callers}x" for one in results]
+    names = [_name(one, results) for one in results]
     return {
         name if names.count(name) == 1 else f"{name} #{number}": one
         for number, (name, one) in enumerate(zip(names, results, strict=True), start=1)

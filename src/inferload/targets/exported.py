@@ -128,6 +128,11 @@ class AotiTarget(Target):
         return None if found is None else str(found)
 
     @property
+    def program(self) -> ExportedProgram | None:
+        """What it was compiled from, if that is known."""
+        return self._program
+
+    @property
     def path(self) -> Path | None:
         """Where the package lies; ``None`` of an object that was loaded before."""
         return self._path
