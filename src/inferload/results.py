@@ -83,6 +83,7 @@ def result_of(done: Execution) -> RunResult:
         verification=verification,
         processes=processes,
         ranks=ranks,
+        machines=_machines(done),
     )
     return RunResult(
         run_id=uuid.uuid4().hex,
@@ -242,11 +243,22 @@ def _rank(
     )
 
 
+def _machines(done: Execution) -> dict[str, dict[str, Any]]:
+    """What the callers of each machine found there, by its name."""
+    hosts = {one.rank: one.host for one in done.ranks}
+    found: dict[str, dict[str, Any]] = {}
+    for one in done.processes:
+        own = one.ready.environment
+        found.setdefault(hosts.get(one.rank) or str(own.get("host", "")), own)
+    return found
+
+
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
     """What a machine or build has that the first rank's has not, as far as figures depend on it."""
+    names = ("cpu", "cores", "usable_cores", "torch", "python", "cpu_capability", "devices")
     return tuple(
         f"{name} {one.get(name)} (rank 0: {other.get(name)})"
-        for name in ("cpu", "cores", "usable_cores", "torch", "python", "cpu_capability", "devices")
+        for name in (*names, "governor", "turbo")
         if one.get(name) != other.get(name)
     )
 
