@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.advice import in_words_of_python
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
-from inferload.errors import PlanError
+from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loading import load as load_source
@@ -193,9 +195,21 @@ def run(
         verify=verify,
         trace=None if trace is None else Path(trace),
     ).checked()
-    return run_with(
-        model, inputs, options, form=form, compare=compare, batch_size=batch_size, observer=observer
-    )
+    try:
+        found = run_with(
+            model,
+            inputs,
+            options,
+            form=form,
+            compare=compare,
+            batch_size=batch_size,
+            observer=observer,
+        )
+    except (CallError, RunInterrupted, TargetCrashed) as error:
+        if error.result is not None:
+            error.result = in_words_of_python(error.result)
+        raise
+    return in_words_of_python(found)
 
 
 def run_with(
@@ -208,8 +222,15 @@ def run_with(
     batch_size: int | None = None,
     observer: Observer | None = None,
 ) -> RunResult:
-    """Run a model as checked options say; see :func:`run`."""
+    """Run a model as checked options say; see :func:`run`.
+
+    ``form`` and ``batch_size`` are what is to be made of model and inputs; the options have what
+    was made of them already.
+    """
     observer = observer or Logging()
+    options = replace(
+        options, form=form or options.form, batch_size=batch_size or options.batch_size
+    )
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
     if isinstance(model, str) and is_spec(model):

@@ -31,6 +31,7 @@ from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.process_use import peak_rss_bytes
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
+from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.mixed import MixedTarget
 from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -244,7 +245,16 @@ class LocalCrew:
             verify=options.verify,
             pin=options.pin,
             timeout_s=options.timeout_s,
-            models=target.shares(),
+            models=shares_of(target),
+            may_become=target.may_become,
+            asked_form=options.form,
+            mode=options.mode,
+            batch_size=options.batch_size,
+            arrivals=getattr(load, "arrivals", None),
+            burstiness=getattr(load, "burstiness", None),
+            load_seed=getattr(load, "seed", None),
+            telemetry=options.telemetry,
+            fingerprint=fingerprint_of(target),
         )
 
     def start(self) -> None:

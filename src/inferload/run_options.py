@@ -50,6 +50,8 @@ class RunOptions:
     ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
     ``rank``: which of the ``ranks`` of a cluster these are the options of, and ``local_rank`` which
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
+    ``form``, ``mode`` and ``batch_size``: what model and inputs are turned into beforehand, to be
+    kept with the result.
     ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
     """
 
@@ -84,6 +86,9 @@ class RunOptions:
     local_ranks: int = 1
     calls_of_all: int | None = None
     decide: tuple[Limit, ...] = ()
+    form: str | None = None
+    mode: str | None = None
+    batch_size: int | None = None
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.

@@ -113,6 +113,9 @@ class Asked:
             on_error=self.on_error,
             verify=self.verify,
             trace=self.trace,
+            form=self.form,
+            mode=self.mode,
+            batch_size=self.batch_size,
         ).checked()
 
     def sizes(self) -> list[int]:

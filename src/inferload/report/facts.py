@@ -182,7 +182,8 @@ def _harness(result: RunResult) -> str:
     if result.set_up.floor_ms is not None:
         share = ""
         if service is not None:
-            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
+            few = "" if service.p50 is not None else "~"  # of too few calls to quote it
+            share = f" ({few}{result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
         found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error

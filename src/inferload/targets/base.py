@@ -33,6 +33,8 @@ class Target(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: tuple[RunWarning, ...] = ()
+        #: The forms that the model could be asked for instead, as far as that can be told.
+        self.may_become: tuple[str, ...] = ()
         #: How long it took to turn the model into this form, if that was done here.
         self.conversion_s = 0.0
         #: The very first call, where it was made before any caller's.

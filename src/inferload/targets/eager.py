@@ -11,6 +11,7 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.inputs import described, tensors_of
+from inferload.model_source import FORMS
 from inferload.records import RunWarning
 from inferload.targets.base import Target
 from inferload.unfinished import check_returned, check_signature
@@ -37,6 +38,7 @@ class CallableTarget(Target):
         super().__init__(name or str(getattr(function, "__qualname__", type(function).__name__)))
         check_signature(function, self.name)
         self._function = function
+        self.may_become: tuple[str, ...] = ("compile", "cudagraph")
 
     def python_callable(self) -> Callable[..., Any]:
         """The function itself."""
@@ -52,6 +54,7 @@ class ModuleTarget(Target):
         super().__init__(name or type(module).__name__)
         check_signature(module, self.name)
         self.module = module
+        self.may_become = _forms_of(module)
 
     def python_callable(self) -> Callable[..., Any]:
         """The module's ``__call__``, looked up once."""
@@ -71,6 +74,7 @@ class CompiledTarget(CallableTarget):
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         original = getattr(function, "_orig_mod", function)
         super().__init__(function, name or CallableTarget(original).name)
+        self.may_become = ()  # what was compiled is asked for again, not the result of it
         self._inputs_differ = False
 
     def prepare(self, inputs: Sequence[CallInput]) -> None:
@@ -144,6 +148,22 @@ class CompiledTarget(CallableTarget):
     def modules(self) -> Sequence[torch.nn.Module]:
         """The module that was compiled, if it was one."""
         return (self._function,) if isinstance(self._function, torch.nn.Module) else ()
+
+
+# What torch.export does not take: programs within, and torch's own quantised modules.
+_NO_EXPORT = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def _forms_of(module: torch.nn.Module) -> tuple[str, ...]:
+    """What an eager module may be turned into, before it is tried."""
+    within = [*module.modules()]
+    fixed = any(
+        isinstance(one, torch.jit.ScriptModule) or type(one).__module__.startswith(_NO_EXPORT)
+        for one in within
+    )
+    return tuple(
+        form for form in FORMS if form != "eager" and not (fixed and form in {"export", "aoti"})
+    )
 
 
 def is_compiled(model: object) -> bool:

@@ -116,6 +116,7 @@ def _turned(
                 with _recording_nothing(), torch.no_grad():
                     converted = _converted(target, form, inputs, folder)
             converted.conversion_s = time.perf_counter() - started
+            converted.may_become = tuple(one for one in target.may_become if one != form)
             calls = [partial(_first_timed, converted, one) for one in inputs]
             if not compare:
                 return converted
