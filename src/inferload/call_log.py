@@ -64,6 +64,8 @@ class CallLog:
     ``caller``, ``input`` and ``error`` are int32; ``error`` is -1 or an index into ``errors``.
     Rows stand in the order of call numbers, which is nearly, not exactly, that of time. Of a run
     of more than 10 million calls the rows are a sample, and ``tally`` has counted all of them.
+    ``open_loop``: calls were due at times fixed beforehand, so that they may have queued; the times
+    alone do not say so, as an open loop that is wholly on time starts each call when it is due.
 
     ``stages`` of calls on a device, int64 nanoseconds: ``issue_ns`` until the call's work was
     enqueued, ``device_ns`` from its first to its last work on the device, and with transfers
@@ -83,6 +85,7 @@ class CallLog:
     tally: CallTally | None = None
     #: How many callers serve each queue of a process; they are numbered through all processes.
     callers_by_lane: tuple[int, ...] = ()
+    open_loop: bool = False
 
     @classmethod
     def of(
@@ -91,6 +94,8 @@ class CallLog:
         errors: Sequence[CallFailure] = (),
         tally: CallTally | None = None,
         callers_by_lane: Sequence[int] = (),
+        *,
+        open_loop: bool,
     ) -> CallLog:
         """A log with these columns, stages among them."""
         return cls(
@@ -99,6 +104,7 @@ class CallLog:
             errors=tuple(errors),
             tally=tally,
             callers_by_lane=tuple(callers_by_lane),
+            open_loop=open_loop,
         )
 
     def columns(self) -> dict[str, NDArray[Any]]:
@@ -131,6 +137,7 @@ class CallLog:
             {name: column[places] for name, column in self.columns().items()},
             self.errors,
             callers_by_lane=self.callers_by_lane,
+            open_loop=self.open_loop,
         )
 
     def queues(self) -> list[tuple[Int64s, int | None]]:

@@ -174,7 +174,7 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
     spec, summary = found.spec, found.summary
     if summary.unfinished_calls:
         when = "when the run ended"
-        if spec.drain_s is not None and not found.cut_short:
+        if spec.open_loop and not found.cut_short:
             when = f"within {spec.drain_s:g} s after the last was due"
         yield (
             "unfinished",
@@ -217,7 +217,7 @@ def _figures(found: Findings) -> Iterator[_Texts]:
         )
     if response is None:
         return
-    if summary.lateness_ms is None and response.p99 is not None:
+    if not spec.open_loop and response.p99 is not None:
         yield (
             "closed-loop-tail",
             "a closed loop makes no calls while the target stalls, so its tail is too good",

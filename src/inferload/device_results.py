@@ -73,7 +73,7 @@ def _figures(
         own = _calls_of(done.log, [process.number for process in processes])
         returned = part_of(own, summary.from_s).returned_by_input
         items = float(returned @ np.asarray(items_per_input, np.int64)[: len(returned)])
-        whole = CallsOfLog(own, open_loop=True).figures(summary.from_s)
+        whole = CallsOfLog(own).figures(summary.from_s)
         calls, p50_ms, p99_ms = whole.completed, whole.p50_ms, whole.p99_ms
     memory = [
         one

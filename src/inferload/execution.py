@@ -221,7 +221,7 @@ def _records(
                 number=number,
                 ready=one,
                 reports=reports[own],
-                calls=CallsOfLog(log, parts[own][0].schedule is not None),
+                calls=CallsOfLog(log),
                 memory=_memory(watcher.processes[number].memory, reports[own]),
                 cpu=watcher.processes[number].cpu,
             )

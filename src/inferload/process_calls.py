@@ -42,9 +42,8 @@ class ProcessCalls(Protocol):
 class CallsOfLog:
     """Calls that are at hand."""
 
-    def __init__(self, log: CallLog, open_loop: bool) -> None:  # noqa: FBT001
+    def __init__(self, log: CallLog) -> None:
         self.log = log
-        self.open_loop = open_loop
 
     def figures(self, from_s: float) -> PartFigures:
         """Of the calls that finished after ``from_s``."""
@@ -57,7 +56,7 @@ class CallsOfLog:
             if more_calls_to_quote(durations.count, 0.99, 1.0):
                 quantiles[1] = None
         first_ns = None
-        if not self.open_loop and len(self.log):
+        if not self.log.open_loop and len(self.log):
             first_ns = int(self.log.started_ns.min())
         return PartFigures(
             completed=int(part.returned_by_input.sum()),
@@ -71,15 +70,14 @@ class CallsOfLog:
 class CallsOfProcess:
     """Calls of one process, in a log of several; they are picked out when they are wanted."""
 
-    def __init__(self, log: CallLog, process: int, open_loop: bool) -> None:  # noqa: FBT001
+    def __init__(self, log: CallLog, process: int) -> None:
         self._log = log
         self._process = process
-        self._open_loop = open_loop
 
     def figures(self, from_s: float) -> PartFigures:
         """Of the calls that finished after ``from_s``."""
         own = self._log.rows(self._log.process == self._process)
-        return CallsOfLog(own, self._open_loop).figures(from_s)
+        return CallsOfLog(own).figures(from_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +96,12 @@ class CountedCalls:
     first_ns: int | None
 
     @classmethod
-    def of(cls, log: CallLog, open_loop: bool) -> CountedCalls:  # noqa: FBT001
+    def of(cls, log: CallLog) -> CountedCalls:
         """Of a counted log."""
         tally = log.tally
         if tally is None:
             raise ValueError("the calls of the log are not counted")
-        counts = tally.counts["response_ns" if open_loop else "service_ns"]
+        counts = tally.counts["response_ns" if log.open_loop else "service_ns"]
         windows = len(tally.failed)
         so_far = np.zeros(hdr.BUCKETS, np.int64)
         edges = np.searchsorted(counts.cells, np.arange(windows + 1) * hdr.BUCKETS)
@@ -122,7 +120,7 @@ class CountedCalls:
             failed=tuple(tally.failed.tolist()),
             p50_ms=p50,
             p99_ms=p99,
-            first_ns=None if open_loop or not len(log) else int(log.started_ns.min()),
+            first_ns=None if log.open_loop or not len(log) else int(log.started_ns.min()),
         )
 
     def figures(self, from_s: float) -> PartFigures:

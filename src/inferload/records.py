@@ -53,7 +53,9 @@ class SteadyState:
     Of a steady run the first ``cut_windows`` of the ``windows``, the part before ``cut_s``, are cut
     where ``RunSpec.warmup`` is ``"auto"``; of an unsteady one nothing is.
     ``drift_fraction``: by how much the median of the rest moves in the time of the whole run
-    (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall).
+    (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall). ``by_time``: they are
+    of the mean duration of calls in windows of equal time, which differs from one half of the time
+    to the other although the medians do not drift.
     """
 
     steady: bool | None
@@ -62,6 +64,7 @@ class SteadyState:
     cut_windows: int
     drift_fraction: float | None
     drift_p: float | None
+    by_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +172,11 @@ class RunSpec:
     streams: str | None = None
     completion: str | None = None
     transfers: bool = False
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether calls were due at times fixed beforehand; of results of all schemas."""
+        return self.drain_s is not None
 
     @property
     def callers_per_process(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from inferload import hdr
 from inferload.call_log import NO_STAGE
 from inferload.intervals import BATCHES
+from inferload.pace import Pace, pace_of
 from inferload.steady_state import window_medians, windows_of
 from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -182,12 +183,15 @@ class Part(Protocol):
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""
 
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by; ``None`` of too few calls."""
+
 
 def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
     """The calls of a log that finished after ``from_s``."""
     from_ns = round(from_s * NS_PER_S)
     if log.tally is not None:
-        return CountedPart(log.tally, from_ns)
+        return CountedPart(log.tally, from_ns, open_loop=log.open_loop)
     return RawPart(log, from_ns, callers)
 
 
@@ -203,7 +207,7 @@ class RawPart:
     def __init__(self, log: CallLog, from_ns: int, callers: int) -> None:
         self._log = log
         self._callers = callers
-        self.open_loop = not np.array_equal(log.scheduled_ns, log.started_ns)
+        self.open_loop = log.open_loop
         self._from_ns = from_ns
         self._rows = self._in_order(log.finished_ns, from_ns)
         finished = self._of(log.finished_ns)
@@ -282,15 +286,27 @@ class RawPart:
         starts = np.concatenate([[self._from_ns], ends[before]]) / NS_PER_S
         return window_medians(response, count), starts
 
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by; ``None`` of too few calls.
+
+        Of calls that failed, too: they take their time of a caller.
+        """
+        log, count = self._log, windows_of(len(self._log))
+        if count == 0:
+            return None
+        begun, ended = log.scheduled_ns if self.open_loop else log.started_ns, log.finished_ns
+        order = self._in_order(ended, 0)
+        return pace_of(*(one if order is None else one[order] for one in (begun, ended)), count)
+
 
 class CountedPart:
     """Counts by time window; ``from_ns`` is where a window begins."""
 
-    def __init__(self, tally: CallTally, from_ns: int) -> None:
+    def __init__(self, tally: CallTally, from_ns: int, *, open_loop: bool) -> None:
         first = round(from_ns / tally.width_ns)
         self._tally = tally
         self._first = first
-        self.open_loop = "response_ns" in tally.counts
+        self.open_loop = open_loop
         self.duration_s = (tally.last_finished_ns - first * tally.width_ns) / NS_PER_S
         self.failed = int(tally.failed[first:].sum())
         self.returned_by_input = tally.returned_by_input[first:].sum(axis=0)
@@ -313,3 +329,22 @@ class CountedPart:
         used = np.flatnonzero(self._tally.returned_by_input[self._first :].sum(axis=1))
         starts = (used + self._first) * self._tally.width_ns / NS_PER_S
         return CountedDurations(self._tally, name, self._first).medians_ms(), starts
+
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by, by the windows of the counts."""
+        tally = self._tally
+        if not tally.returned_by_input.any():
+            return None
+        counts = tally.counts["response_ns" if self.open_loop else "service_ns"].by_window()
+        sums = tally.sums["response_ns" if self.open_loop else "service_ns"]
+        edges = np.arange(len(sums) + 1) * tally.width_ns / NS_PER_S
+        half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+        used = np.flatnonzero(counts[half:]) + half
+        return Pace(
+            edges_s=edges,
+            ends_s=edges,
+            busy_s=sums / NS_PER_S,
+            done=counts.astype(np.float64),
+            calls_s=sums[used] / counts[used] / NS_PER_S,
+            half_s=float(edges[half]),
+        )

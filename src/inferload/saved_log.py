@@ -68,8 +68,10 @@ def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
         yield array.data.cast("B")
 
 
-def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
-    """Read what :func:`write_log` wrote.
+def read_log(
+    path: Path, run_id: str, errors: Sequence[CallFailure], *, open_loop: bool
+) -> CallLog:
+    """Read what :func:`write_log` wrote; what was asked for says whether it is an open loop's.
 
     Raises:
         ResultFormatError: the file is missing, truncated, of another version, or of another run.
@@ -81,11 +83,16 @@ def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
             f"the call log {path} cannot be read ({error.strerror}); "
             "keep it beside the JSON file it was saved with"
         ) from error
-    return log_of_bytes(content, str(path), run_id, errors)
+    return log_of_bytes(content, str(path), run_id, errors, open_loop=open_loop)
 
 
 def log_of_bytes(
-    content: NDArray[np.uint8], name: str, run_id: str, errors: Sequence[CallFailure]
+    content: NDArray[np.uint8],
+    name: str,
+    run_id: str,
+    errors: Sequence[CallFailure],
+    *,
+    open_loop: bool,
 ) -> CallLog:
     """The log whose bytes, of shape ``(bytes,)``, these are; its columns are views of them.
 
@@ -110,7 +117,7 @@ def log_of_bytes(
         tally = None if header["tally"] is None else _tally(reader, header["tally"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ResultFormatError(f"the counts in the call log {name} are damaged") from error
-    return CallLog.of(columns, errors, tally)
+    return CallLog.of(columns, errors, tally, open_loop=open_loop)
 
 
 class _Reader:

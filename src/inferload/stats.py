@@ -184,7 +184,8 @@ def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distrib
 
 def judged(log: CallLog) -> SteadyState:
     """Where a run becomes steady, and whether it stays so, by its response times."""
-    return steady_state(*part_of(log).windows())
+    part = part_of(log)
+    return steady_state(*part.windows(), part.pace())
 
 
 def cut_of(steady: SteadyState) -> float:

@@ -56,7 +56,7 @@ def concatenated(logs: dict[int, CallLog]) -> CallLog:
         np.array([*logs], np.int32) * SPEC.callers, [len(log) for log in logs.values()]
     )
     order = np.argsort(columns["scheduled_ns"], kind="stable")
-    return CallLog(**{name: column[order] for name, column in columns.items()})
+    return CallLog(**{name: column[order] for name, column in columns.items()}, open_loop=True)
 
 
 def test_merged_ranks_have_the_figures_of_the_concatenated_logs_exactly():

@@ -27,6 +27,7 @@ def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) 
         caller=np.zeros(count, np.int32),
         input=np.zeros(count, np.int32),
         error=np.full(count, -1, np.int32),
+        open_loop=late_ms > 0,
     )
 
 
@@ -45,7 +46,11 @@ def found(
     base = result_of()
     calls = log if log is not None else log_of(QUIET, late_ms=1e-5)
     findings = checks.Findings(
-        spec=replace(base.spec, **{"executor": "native", "form": "script"} | (spec or {})),
+        spec=replace(
+            base.spec,
+            **{"executor": "native", "form": "script", "drain_s": 30.0 if calls.open_loop else None}
+            | (spec or {}),
+        ),
         summary=summarize(calls, (1, 1), unfinished=unfinished),
         steady=judged(calls),
         disturbances=disturbances or Disturbances(),

@@ -94,7 +94,7 @@ def calls(service_ms: np.ndarray, failed: int = 0):
     if failed:
         log.error[:failed] = 0
         failure = CallFailure(type="E", message="m")
-        log = type(log).of(log.columns(), [failure])
+        log = type(log).of(log.columns(), [failure], open_loop=True)
     return log
 
 

@@ -83,7 +83,7 @@ def test_items_are_counted_by_input():
 
 
 def test_queue_service_and_response_are_told_apart():
-    log = log_of([50, 50], scheduled_ns=np.array([-20, 30], np.int64))
+    log = log_of([50, 50], scheduled_ns=np.array([-20, 30], np.int64), open_loop=True)
     summary = summarize(log, (1,))
     assert summary.queue_ms.max == pytest.approx(20e-6)
     assert summary.service_ms.max == pytest.approx(50e-6)

@@ -34,7 +34,7 @@ def percentiles_chart(result: RunResult) -> Chart | None:
     if summary.response_ms is None:
         return None
     own = {"response": summary.response_ms}
-    if summary.lateness_ms is not None:
+    if result.spec.open_loop:
         own |= {
             name: one
             for name, one in (("service", summary.service_ms), ("queue", summary.queue_ms))
