@@ -202,7 +202,8 @@ class CallTally:
     ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and ``"lateness_ns"``, and of stages where
     there are any, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
     ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
-    ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    ``(windows, inputs)``, ``failed`` ``(windows,)``; ``failed_ns``, float64 of the same shape, is
+    how long calls that failed took from when they were due, together.
     """
 
     width_ns: int
@@ -212,6 +213,7 @@ class CallTally:
     highs: dict[str, int]
     returned_by_input: Int64s
     failed: Int64s
+    failed_ns: Floats
     last_finished_ns: int
     sampled_one_in: int = 1
 

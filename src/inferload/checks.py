@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.distribution import half_width_fraction
+from inferload.load_checks import overloaded
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning
@@ -172,6 +173,8 @@ def ending_text(ending: Ending) -> str:
 def _unfinished(found: Findings) -> Iterator[_Texts]:
     """An open loop that the target did not keep up with."""
     spec, summary = found.spec, found.summary
+    if summary.overload is not None:
+        yield from overloaded(spec, summary.overload)
     if summary.unfinished_calls:
         when = "when the run ended"
         if spec.open_loop and not found.cut_short:
@@ -179,7 +182,9 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
         yield (
             "unfinished",
             f"{summary.unfinished_calls:,} due calls had not been made {when}",
-            "they rank as slower than all others; lower the rate, or add callers",
+            "they rank as slower than all others; lower the rate, or add callers"
+            if summary.overload is None
+            else "lower the rate or add callers, as far as [overloaded] says",
         )
     if spec.precision is not None:
         quantile = getattr(summary.response_ms, spec.quantile, None)
@@ -198,8 +203,22 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
                     f"the run ended at {summary.from_s + summary.duration_s:.3g} s and its figures "
                     f"are not within {spec.precision:.2%}: {', '.join(shown)}"
                 ),
-                "a longer --time-limit, or a wider --precision",
+                _more_precise(found),
             )
+
+
+def _more_precise(found: Findings) -> str:
+    """How to get figures as precise as they were to be."""
+    spec, summary = found.spec, found.summary
+    if summary.overload is not None:
+        return "a queue that grows never becomes precise: do as [overloaded] says"
+    ran_s, limit_s = summary.from_s + summary.duration_s, spec.time_limit_s
+    if limit_s is None or found.cut_short or ran_s > 0.95 * limit_s:
+        return "a longer --time-limit, or a wider --precision"
+    return (
+        "they were when the run ended, and its last calls widened them: a smaller --precision "
+        "leaves room for that"
+    )
 
 
 def _figures(found: Findings) -> Iterator[_Texts]:
@@ -207,13 +226,16 @@ def _figures(found: Findings) -> Iterator[_Texts]:
     spec, summary, steady = found.spec, found.summary, found.steady
     response = summary.response_ms
     if steady.steady is False:
-        moved = f"its median moved by {steady.drift_fraction or 0.0:+.1%}"
+        what = "the mean time of a call" if steady.by_time else "its median"
+        moved = f"{what} moved by {steady.drift_fraction or 0.0:+.1%}"
         if steady.cut_windows == steady.windows // 2:
             moved = "it had not settled by the middle of the run"
         yield (
             "unsteady",
             f"the run did not become steady: {moved}",
-            "its figures depend on when they were taken; run longer, or find what changes",
+            "its figures depend on when they were taken; run longer, or find what changes"
+            if summary.overload is None
+            else "the queue grew all the time, and does so in a longer run: see [overloaded]",
         )
     if response is None:
         return

@@ -75,6 +75,10 @@ def _figures(
         items = float(returned @ np.asarray(items_per_input, np.int64)[: len(returned)])
         whole = CallsOfLog(own).figures(summary.from_s)
         calls, p50_ms, p99_ms = whole.completed, whole.p50_ms, whole.p99_ms
+    if summary.overload is not None and {one.number for one in processes} & {
+        process for process, _ in summary.overload.queues
+    }:
+        p50_ms = p99_ms = None
     memory = [
         one
         for process in processes

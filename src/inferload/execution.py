@@ -78,7 +78,7 @@ class Execution:
     """What a run that has ended left behind, on one machine or many.
 
     ``log`` is that of all processes. ``due_calls``: open loop, how many calls were due until it
-    ended, the last of them at ``due_s``. ``stopped_s``: when it was stopped before its end, from
+    ended, in the time until ``due_s``. ``stopped_s``: when it was stopped before its end, from
     the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
     that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the

@@ -59,9 +59,9 @@ class Pace:
                 group[place:] += 1
                 held = 0.0
             held += calls
-        sums = np.bincount(group, busy), np.bincount(group, done)
-        used = sums[1] > 0
-        return sums[0][used], sums[1][used]
+        busy_s, calls_done = np.bincount(group, busy), np.bincount(group, done)
+        used = calls_done > 0
+        return busy_s[used].astype(np.float64), calls_done[used].astype(np.float64)
 
 
 def pace_of(begun_ns: Int64s, ended_ns: Int64s, stretches: int, windows: int = WINDOWS) -> Pace:
@@ -76,20 +76,24 @@ def pace_of(begun_ns: Int64s, ended_ns: Int64s, stretches: int, windows: int = W
     took = (ended_ns - begun_ns).astype(np.float64)
     within = first == last
     done = np.bincount(first[within], minlength=windows).astype(np.float64)
-    busy = np.bincount(first[within], took[within], minlength=windows)
+    busy = np.bincount(first[within], took[within], minlength=windows).astype(np.float64)
     across = ~within
     if across.any():
         begun, ended = begun_ns[across].astype(np.float64), ended_ns[across].astype(np.float64)
-        edges = width * np.arange(windows + 1)
-        rate = 1 / (ended - begun)
-        own_first, own_last = first[across], last[across]
-        for weights, found in ((np.ones(len(rate)), busy), (rate, done)):
-            # the sum of weight x how far a call has come, at each edge: it grows between the ends
-            upto = _ramps(begun, own_first, weights, edges) - _ramps(ended, own_last, weights, edges)
-            found += np.diff(upto)
-    edges = np.linspace(0, len(took), stretches + 1).astype(np.int64)[stretches // 2 :]
-    sums = np.add.reduceat(took, edges[:-1])
-    times_s = width * np.arange(windows + 1) / 1e9
+        edges = np.float64(width) * np.arange(windows + 1)
+        per_ns = 1 / (ended - begun)
+        begin, end = first[across], last[across]
+
+        def over_windows(weights: Floats) -> Floats:
+            """The sum of weight x how long calls ran, in each window."""
+            upto = _ramps(begun, begin, weights, edges) - _ramps(ended, end, weights, edges)
+            return np.diff(upto)
+
+        busy += over_windows(np.ones_like(per_ns))
+        done += over_windows(per_ns)
+    bounds = np.linspace(0, len(took), stretches + 1).astype(np.int64)[stretches // 2 :]
+    sums = np.add.reduceat(took, bounds[:-1])
+    times_s = np.float64(width) * np.arange(windows + 1) / 1e9
     ascending = np.maximum.accumulate(ended_ns)
     places = np.searchsorted(ascending, np.round(times_s * 1e9))
     return Pace(
@@ -97,8 +101,8 @@ def pace_of(begun_ns: Int64s, ended_ns: Int64s, stretches: int, windows: int = W
         ends_s=ascending[np.minimum(places, len(ascending) - 1)] / 1e9,
         busy_s=busy / 1e9,
         done=done,
-        calls_s=sums / np.diff(edges) / 1e9,
-        half_s=float(ascending[edges[0] - 1]) / 1e9,
+        calls_s=sums / np.diff(bounds) / 1e9,
+        half_s=float(ascending[bounds[0] - 1]) / 1e9,
     )
 
 

@@ -41,7 +41,7 @@ def result_of(done: Execution) -> RunResult:
         unfinished=unfinished,
         # a run that was cut short was not looked at for as long as its calls were due
         in_flight=None if status != "complete" else stats.mean_in_flight(done.looks, from_s),
-        due_s=done.due_s,
+        due_s=_due_s(done),
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
     # ranks of a cluster do not end at the same moment when something ends them
@@ -108,6 +108,7 @@ def result_of(done: Execution) -> RunResult:
             stats.model_figures(
                 done.log,
                 share,
+                number,
                 summary,
                 _verification(
                     [
@@ -123,6 +124,13 @@ def result_of(done: Execution) -> RunResult:
         cpu_energy_j=_cpu_energy_j(done, summary),
         log=done.log,
     )
+
+
+def _due_s(done: Execution) -> float | None:
+    """Until when calls were due: no longer than until the run was stopped."""
+    if done.due_s is None or done.stopped_s is None:
+        return done.due_s
+    return min(done.due_s, done.stopped_s)
 
 
 def _status(done: Execution, spec: RunSpec) -> str:
@@ -220,6 +228,7 @@ def _rank(
     if rank.calls is None or not own:
         return RankFigures(rank=rank.rank, host=rank.host, processes=0, callers=0, lost=rank.lost)
     figures, duration_s = rank.calls.figures(summary.from_s), summary.duration_s
+    quoted = not {one.number for one in own} & _overloaded(summary)
     return RankFigures(
         rank=rank.rank,
         host=rank.host,
@@ -228,8 +237,8 @@ def _rank(
         completed_calls=figures.completed,
         failed_calls=figures.failed,
         throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
-        p50_ms=figures.p50_ms,
-        p99_ms=figures.p99_ms,
+        p50_ms=figures.p50_ms if quoted else None,
+        p99_ms=figures.p99_ms if quoted else None,
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         late_ms=rank.late_ms,
         clock_error_ms=rank.clock_error_ms,
@@ -247,10 +256,16 @@ def _differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _overloaded(summary: Summary) -> set[int]:
+    """The processes with a queue that grew through the run."""
+    return set() if summary.overload is None else {one for one, _ in summary.overload.queues}
+
+
 def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
     figures = process.calls.figures(summary.from_s)
     duration_s = summary.duration_s
     outcomes = [report.outcome for report in process.reports]
+    quoted = process.number not in _overloaded(summary)
     return ProcessFigures(
         process=process.number,
         pid=process.ready.pid,
@@ -258,8 +273,8 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         completed_calls=figures.completed,
         failed_calls=figures.failed,
         throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
-        p50_ms=figures.p50_ms,
-        p99_ms=figures.p99_ms,
+        p50_ms=figures.p50_ms if quoted else None,
+        p99_ms=figures.p99_ms if quoted else None,
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),

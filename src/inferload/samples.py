@@ -167,6 +167,10 @@ class Part(Protocol):
     failed: int
 
     @property
+    def failed_s(self) -> float:
+        """How long the calls that failed took from when they were due, together."""
+
+    @property
     def returned_by_input(self) -> Int64s:
         """How many calls returned, of each input."""
 
@@ -214,10 +218,18 @@ class RawPart:
         self._well = self._of(log.completed)
         self._all_well = bool(self._well.all())
         last_ns = int(finished.max()) if len(finished) else from_ns
-        self.duration_s = (last_ns - from_ns) / NS_PER_S
+        # what callers of a closed loop take to wake up after the start line is no call's time
+        at_once = not self.open_loop and from_ns == 0 and len(finished) > 0
+        self._first_ns = int(log.started_ns.min()) if at_once else from_ns
+        self.duration_s = (last_ns - self._first_ns) / NS_PER_S
         self._last_ns = last_ns
         self.failed = int(np.count_nonzero(~self._well))
         self._count = len(self._well) - self.failed
+
+    @cached_property
+    def failed_s(self) -> float:
+        """How long the calls that failed took from when they were due, together."""
+        return float(self._of(self._log.response_ns)[~self._well].sum()) / NS_PER_S
 
     @cached_property
     def returned_by_input(self) -> Int64s:
@@ -228,8 +240,8 @@ class RawPart:
     @cached_property
     def returned_by_window(self) -> Int64s:
         """How many calls returned in each of 40 windows of equal length."""
-        span_ns = self._last_ns - self._from_ns
-        edges = self._from_ns + span_ns * np.arange(1, BATCHES) // BATCHES
+        span_ns = self._last_ns - self._first_ns
+        edges = self._first_ns + span_ns * np.arange(1, BATCHES) // BATCHES
         ends = self._returned(self._of(self._log.finished_ns))
         before = [np.count_nonzero(ends <= edge) for edge in edges]
         return np.diff([0, *before, len(ends)])
@@ -296,7 +308,9 @@ class RawPart:
             return None
         begun, ended = log.scheduled_ns if self.open_loop else log.started_ns, log.finished_ns
         order = self._in_order(ended, 0)
-        return pace_of(*(one if order is None else one[order] for one in (begun, ended)), count)
+        if order is not None:
+            begun, ended = begun[order], ended[order]
+        return pace_of(begun, ended, count)
 
 
 class CountedPart:
@@ -309,6 +323,7 @@ class CountedPart:
         self.open_loop = open_loop
         self.duration_s = (tally.last_finished_ns - first * tally.width_ns) / NS_PER_S
         self.failed = int(tally.failed[first:].sum())
+        self.failed_s = float(tally.failed_ns[first:].sum()) / NS_PER_S
         self.returned_by_input = tally.returned_by_input[first:].sum(axis=0)
         # the last window is not full
         self.returned_by_window = tally.returned_by_input[first:-1].sum(axis=1)

@@ -4,7 +4,8 @@ The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian
 order of ``call_log.COLUMNS``, then those of stages that the header names. Of a tally only the cells
 that hold calls are written: how far each is from the one before, and its count, both as the
 smallest unsigned integers that hold them
-(version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages).
+(version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the
+time that failed calls took).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
 MAGIC = b"inferload calls\n"
-VERSION = 3
+VERSION = 4
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -68,9 +69,7 @@ def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
         yield array.data.cast("B")
 
 
-def read_log(
-    path: Path, run_id: str, errors: Sequence[CallFailure], *, open_loop: bool
-) -> CallLog:
+def read_log(path: Path, run_id: str, errors: Sequence[CallFailure], *, open_loop: bool) -> CallLog:
     """Read what :func:`write_log` wrote; what was asked for says whether it is an open loop's.
 
     Raises:
@@ -154,7 +153,7 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, 2, VERSION}:
+    if version not in {1, 2, 3, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
@@ -179,6 +178,7 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "inputs": tally.returned_by_input.shape[1],
         "last_finished_ns": tally.last_finished_ns,
         "sampled_one_in": tally.sampled_one_in,
+        "failed_ns": True,
         "lows": tally.lows,
         "highs": tally.highs,
         "types": {
@@ -194,6 +194,7 @@ def _arrays(tally: CallTally) -> list[NDArray[Any]]:
     arrays: list[NDArray[Any]] = [
         np.ascontiguousarray(tally.returned_by_input, "<i8"),
         np.ascontiguousarray(tally.failed, "<i8"),
+        np.ascontiguousarray(tally.failed_ns, "<f8"),
     ]
     for name, counts in tally.counts.items():
         steps = _steps(counts.cells)
@@ -209,6 +210,7 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
     windows, inputs = int(found["windows"]), int(found["inputs"])
     returned = reader.array("<i8", windows * inputs).reshape(windows, inputs)
     failed = reader.array("<i8", windows)
+    failed_ns = reader.array("<f8", windows) if found.get("failed_ns") else np.zeros(windows)
     counts, sums = {}, {}
     for name, used in found["used"].items():
         if "types" in found:
@@ -234,6 +236,7 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
         highs={name: int(value) for name, value in found["highs"].items()},
         returned_by_input=returned,
         failed=failed,
+        failed_ns=failed_ns,
         last_finished_ns=int(found["last_finished_ns"]),
         sampled_one_in=int(found.get("sampled_one_in", 1)),
     )

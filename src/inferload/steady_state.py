@@ -61,12 +61,11 @@ def mser_cut(medians: ArrayLike) -> int:
     )
 
 
-def steady_state(
-    medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = None
-) -> SteadyState:
+def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = None) -> SteadyState:
     """Judge a run by its windows' medians; ``starts_s[k]`` is when window k began.
 
-    ``pace``: how long a call took as time went by, which is judged too if it is given. With fewer than ten windows ``steady`` is ``None``: nothing is cut and nothing is known.
+    ``pace``: how long a call took as time went by, which is judged too if it is given.
+    With fewer than ten windows ``steady`` is ``None``: nothing is cut and nothing is known.
     """
     values, starts = np.asarray(medians, np.float64), np.asarray(starts_s, np.float64)
     if len(values) < FEWEST_WINDOWS:

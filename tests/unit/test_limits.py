@@ -10,12 +10,12 @@ import inferload as il
 from inferload.call_log import CallFailure
 from inferload.limits import (
     Limit,
-    backlog_grows,
     judged_limits,
     limits_from_texts,
     says_enough,
     together,
 )
+from inferload.overload import backlog_grows
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def log_of(calls: int = 1000, *, stages: tuple[str, ...] = STAGES) -> CallLog:
     own = {"issue_ns": 2 * MS, "device_ns": 5 * MS, "copy_in_ns": MS, "copy_out_ns": MS}
     columns |= {name: own[name] + number for name in stages}
     dtypes = {**COLUMNS, **dict.fromkeys(STAGES, np.int64)}
-    return CallLog.of({name: column.astype(dtypes[name]) for name, column in columns.items()}, open_loop=False)
+    return CallLog.of(
+        {name: column.astype(dtypes[name]) for name, column in columns.items()}, open_loop=False
+    )
 
 
 def test_the_figures_of_stages_are_those_of_their_columns():

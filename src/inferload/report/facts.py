@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from inferload.intervals import FEWEST_FOR_A_RATE
 from inferload.report.devices import energy_text
 from inferload.report.parts import STATUS, figure_name
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from inferload.distribution import Estimate
-    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Verification
+    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Summary, Verification
 
 # A trend with a smaller chance of being none is shown.
 SIGNIFICANT = 0.01
@@ -92,7 +93,9 @@ def figures_grid(result: RunResult) -> Table:
     summary, set_up = result.summary, result.set_up
     grid = _grid()
     throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
-    if any(items != 1 for items in result.spec.items_per_input):
+    if few := few_calls_text(summary):
+        throughput = f"about {few} calls/s"
+    elif any(items != 1 for items in result.spec.items_per_input):
         throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
     grid.add_row("throughput", Text(throughput, style="bold green"))
     failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
@@ -150,6 +153,15 @@ def _memory(result: RunResult) -> str:
     if max(growth) > 0 and (worst.growth_p or 0.0) < SIGNIFICANT:
         found += f"; grows by {bytes_text(max(growth))} per 1,000 calls"
     return found
+
+
+def few_calls_text(summary: Summary) -> str:
+    """The rate of calls that are too few for one, and that they are; nothing of more."""
+    count = summary.completed_calls
+    if not 0 < count < FEWEST_FOR_A_RATE:
+        return ""
+    value = float(f"{summary.throughput_calls_per_s.value:.1g}")
+    return f"{value:,.6g} (of {count_text(count, 'call')}, too few for a rate)"
 
 
 def _rate(estimate: Estimate) -> str:
