@@ -11,7 +11,7 @@ from inferload.load_checks import overloaded
 from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
 from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning
-from inferload.units import bytes_text, milliseconds_text
+from inferload.units import bytes_text, count_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -334,21 +334,36 @@ def _leak(found: Findings) -> Iterator[_Texts]:
             return
 
 
+def _threads(found: Findings) -> Iterator[_Texts]:
+    """Intra-op threads that callers had, if they are not those that were asked for."""
+    asked = found.spec.threads_per_call
+    for one in found.processes:
+        places = [n for n, threads in enumerate(one.threads) if threads not in {0, asked}]
+        if not places:
+            continue
+        has = one.threads[places[0]]
+        was = one.threads_set[places[0]] if places[0] < len(one.threads_set) else has
+        who = f"{len(places)} of {len(one.threads)} callers"
+        who = who if len(one.threads) > 1 else "its caller"
+        who += f" of process {one.process}" if len(found.processes) > 1 else ""
+        yield (
+            "threads-not-in-force",
+            (
+                f"a call was to have {count_text(asked, 'intra-op thread')}, and {who} had {has}"
+                + (": the model sets it itself" if was == asked else "")
+            ),
+            f"take torch.set_num_threads out of the model, or --threads-per-call {has}, which is "
+            "what it had"
+            if was == asked
+            else "an environment variable, or a torch built without OpenMP, has the last word",
+        )
+        return
+
+
 def _placement(found: Findings) -> Iterator[_Texts]:
     """Settings that were asked for and are not in force."""
     spec = found.spec
-    for one in found.processes:
-        wrong = {threads for threads in one.threads if threads not in {0, spec.threads_per_call}}
-        if wrong:
-            yield (
-                "threads-not-in-force",
-                (
-                    f"a call was to have {spec.threads_per_call} intra-op threads and has "
-                    f"{wrong.pop()}"
-                ),
-                "an environment variable, or a torch built without OpenMP, has the last word",
-            )
-            return
+    yield from _threads(found)
     sets = [set(cpus) for one in found.processes for cpus in one.cpus]
     if spec.pin == "cores" and len(sets) > 1 and len(set.union(*sets)) < sum(map(len, sets)):
         yield (

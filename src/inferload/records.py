@@ -290,7 +290,8 @@ class ProcessFigures:
 
     ``start_late_ms``: how long after the start line its first call began, in a closed loop.
     ``cpus[caller]`` are the cores that a caller could run on and ``threads[caller]`` its intra-op
-    threads, both read back from it.
+    threads, both read back from it, the threads when it had made its calls;
+    ``threads_set[caller]`` are those before its first call, where a model can set its own.
     """
 
     process: int
@@ -304,6 +305,7 @@ class ProcessFigures:
     start_late_ms: float | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
     threads: tuple[int, ...] = ()
+    threads_set: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
     memory: MemoryUse | None = None
     cpu: CpuUse | None = None

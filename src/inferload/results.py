@@ -278,6 +278,7 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),
+        threads_set=tuple(threads for outcome in outcomes for threads in outcome.threads_set),
         devices=tuple(info.device for info in process.ready.devices),
         memory=process.memory,
         cpu=process.cpu,

@@ -37,7 +37,7 @@ class PythonCaller:
         self.first_calls_ns: list[int] = []
         self.run_delay_ns = 0
         self.cpus: list[int] = []
-        self.threads = 0
+        self.threads_set = self.threads = 0
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
@@ -49,7 +49,7 @@ class PythonCaller:
         crew = self._crew
         self._hold_to_cpus()
         torch.set_num_threads(crew.job.threads_per_call)
-        self.threads = torch.get_num_threads()
+        self.threads_set = self.threads = torch.get_num_threads()
         with crew.state.taken_over(), crew.clock.caller():
             self._calls = crew.job.target.calls_of(self.number, crew.job.inputs[self.number])
             if crew.job.device_work is not None:
@@ -58,6 +58,7 @@ class PythonCaller:
                 )
                 self._calls = [on.calling(n, call) for n, call in enumerate(self._calls)]
             self._warm_up()
+            self.threads = torch.get_num_threads()  # a model may set its own
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
                 pass
@@ -69,6 +70,7 @@ class PythonCaller:
             else:
                 self._call_when_due()
             self.run_delay_ns = _run_delay_ns() - before
+            self.threads = torch.get_num_threads()
 
     def _hold_to_cpus(self) -> None:
         # before anything else: the intra-op threads that a caller starts inherit its cores

@@ -39,8 +39,7 @@ def header_grid(result: RunResult) -> Table:
     )
     grid.add_row(
         "call",
-        f"{count_text(spec.threads_per_call, 'intra-op thread')}, {spec.grad_mode} mode, "
-        f"autocast {spec.autocast}{_on_device(spec)}",
+        f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}{_on_device(spec)}",
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
@@ -55,6 +54,16 @@ def header_grid(result: RunResult) -> Table:
     if result.status != "complete":
         grid.add_row("status", Text(STATUS[result.status], style="bold red"))
     return grid
+
+
+def _threads(result: RunResult) -> str:
+    """Intra-op threads of a call, with what was in force where that is something else."""
+    asked = result.spec.threads_per_call
+    had = {one for process in result.processes for one in process.threads if one}
+    text = count_text(asked, "intra-op thread")
+    if not had - {asked}:
+        return text
+    return f"{text} asked for, {' and '.join(map(str, sorted(had)))} in force"
 
 
 def _on_device(spec: RunSpec) -> str:
