@@ -22,7 +22,7 @@ def overloaded(spec: RunSpec, found: Overload) -> Iterator[tuple[str, str, str]]
     Never a longer run, in which the queue is longer.
     """
     served = f"{rate_text(found.served_per_s)} of {rate_text(found.asked_per_s)} due calls/s"
-    share = f", {found.utilisation:.0%} of what they can do" if found.served_per_s else ""
+    share = f" (utilisation {found.utilisation:.0%})" if found.served_per_s else ""
     yield (
         "overloaded",
         (
@@ -64,14 +64,14 @@ def _times_too_much(spec: RunSpec, found: Overload) -> float:
 
 
 def _down(value: float) -> str:
-    """Two digits, rounded down.
+    """Three digits, rounded down.
 
-    >>> _down(31.9), _down(0.527), _down(1234.0)
-    ('31', '0.52', '1200')
+    >>> _down(31.97), _down(0.5279), _down(1234.0)
+    ('31.9', '0.527', '1230')
     """
     if value <= 0:
         return "0"
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    unit = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.floor(value / unit + 1e-9) * unit:.6g}"
 
 

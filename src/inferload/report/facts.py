@@ -103,7 +103,7 @@ def figures_grid(result: RunResult) -> Table:
     grid = _grid()
     throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
     if few := few_calls_text(summary):
-        throughput = f"about {few} calls/s"
+        throughput = few
     elif any(items != 1 for items in result.spec.items_per_input):
         throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
     grid.add_row("throughput", Text(throughput, style="bold green"))
@@ -170,7 +170,7 @@ def few_calls_text(summary: Summary) -> str:
     if not 0 < count < FEWEST_FOR_A_RATE:
         return ""
     value = float(f"{summary.throughput_calls_per_s.value:.1g}")
-    return f"{value:,.6g} (of {count_text(count, 'call')}, too few for a rate)"
+    return f"about {value:,.6g} calls/s (of {count_text(count, 'call')}: too few for a rate)"
 
 
 def _rate(estimate: Estimate) -> str:

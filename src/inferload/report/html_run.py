@@ -122,8 +122,8 @@ def _headline(result: RunResult) -> Headline:
     response = summary.response_ms
     figures = [("throughput", *_rate_card(summary.throughput_calls_per_s))]
     if few := few_calls_text(summary):
-        about, _, why = few.partition(" ")
-        figures = [("throughput", f"about {about} calls/s", why.strip("()"))]
+        value, _, why = few.partition(" (")
+        figures = [("throughput", value, why.rstrip(")"))]
     for name in ("p50", "p99"):
         one = None if response is None else getattr(response, name)
         if one is not None:
