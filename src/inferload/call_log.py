@@ -203,7 +203,8 @@ class CallTally:
     there are any, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
     ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
     ``(windows, inputs)``, ``failed`` ``(windows,)``; ``failed_ns``, float64 of the same shape, is
-    how long calls that failed took from when they were due, together.
+    how long calls that failed took from when they were due, together. The first call began at
+    ``first_started_ns``.
     """
 
     width_ns: int
@@ -215,6 +216,7 @@ class CallTally:
     failed: Int64s
     failed_ns: Floats
     last_finished_ns: int
+    first_started_ns: int = 0
     sampled_one_in: int = 1
 
     @property

@@ -39,7 +39,7 @@ class WindowCounter:
         self._returned = np.zeros((MOST_WINDOWS, inputs), np.int64)
         self._failed = np.zeros(MOST_WINDOWS, np.int64)
         self._failed_ns = np.zeros(MOST_WINDOWS)
-        self._last_ns = 0
+        self._first_ns, self._last_ns = 2**63 - 1, 0
         self._width_ns = 0
 
     def add_rows(
@@ -51,6 +51,7 @@ class WindowCounter:
     ) -> None:
         """Count calls; those that are not ``well`` have failed, and are not timed."""
         last = int(finished_ns.max())
+        self._first_ns = min(self._first_ns, int((finished_ns - durations["service_ns"]).min()))
         self._hold(last, 1 << max(last // (MOST_WINDOWS // 2), 1).bit_length())
         window = finished_ns // self._width_ns
         if not well.all():
@@ -74,6 +75,7 @@ class WindowCounter:
     def add_counts(self, other: CallTally, first_input: int = 0) -> None:
         """Add counts made apart, whose inputs are numbered from ``first_input`` here."""
         self._hold(other.last_finished_ns, other.width_ns)
+        self._first_ns = min(self._first_ns, other.first_started_ns)
         while self._width_ns < other.width_ns:
             self._widen()
         factor = self._width_ns // other.width_ns
@@ -132,5 +134,6 @@ class WindowCounter:
             failed=self._failed[:used].copy(),
             failed_ns=self._failed_ns[:used].copy(),
             last_finished_ns=self._last_ns,
+            first_started_ns=self._first_ns if self._first_ns <= self._last_ns else 0,
             sampled_one_in=sampled_one_in,
         )

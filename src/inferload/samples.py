@@ -321,7 +321,9 @@ class CountedPart:
         self._tally = tally
         self._first = first
         self.open_loop = open_loop
-        self.duration_s = (tally.last_finished_ns - first * tally.width_ns) / NS_PER_S
+        at_once = not open_loop and first == 0
+        first_ns = tally.first_started_ns if at_once else first * tally.width_ns
+        self.duration_s = (tally.last_finished_ns - first_ns) / NS_PER_S
         self.failed = int(tally.failed[first:].sum())
         self.failed_s = float(tally.failed_ns[first:].sum()) / NS_PER_S
         self.returned_by_input = tally.returned_by_input[first:].sum(axis=0)

@@ -179,6 +179,7 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "last_finished_ns": tally.last_finished_ns,
         "sampled_one_in": tally.sampled_one_in,
         "failed_ns": True,
+        "first_started_ns": tally.first_started_ns,
         "lows": tally.lows,
         "highs": tally.highs,
         "types": {
@@ -238,5 +239,6 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
         failed=failed,
         failed_ns=failed_ns,
         last_finished_ns=int(found["last_finished_ns"]),
+        first_started_ns=int(found.get("first_started_ns", 0)),
         sampled_one_in=int(found.get("sampled_one_in", 1)),
     )
