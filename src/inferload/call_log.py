@@ -131,8 +131,8 @@ class CallLog:
         found: Int32s = self.caller // (sum(self.callers_by_lane) or 2**31 - 1)
         return found
 
-    def rows(self, places: NDArray[Any]) -> CallLog:
-        """A log of some of the rows, by number or by mask; ``errors`` are all of this one's."""
+    def rows(self, places: NDArray[Any] | slice) -> CallLog:
+        """A log of some of the rows, by number, mask or slice; ``errors`` are all of this one's."""
         return CallLog.of(
             {name: column[places] for name, column in self.columns().items()},
             self.errors,

@@ -12,10 +12,13 @@ import numpy as np
 
 from inferload.records import Overload
 from inferload.steady_state import kendall_p
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog, Floats
+    from inferload.call_log import CallLog, Int64s
 
+# Of more calls so many, evenly picked, say the same.
+ENOUGH_CALLS = 500_000
 # Of fewer calls nobody can say that they pile up.
 FEWEST_CALLS = 100
 # The time in which calls are due is cut into stretches, each of which is looked at so often.
@@ -50,7 +53,7 @@ def overload_of(
     deviations = math.sqrt(deviations**2 + 2 * math.log(max(len(queues), 1)))
     growing, worst = [], (1.0, 0.0, 0.0)
     for rows, _ in queues:
-        found = _growth(log.rows(rows), from_s, deviations)
+        found = _growth(log if len(queues) == 1 else log.rows(rows), from_s, deviations)
         if found is None:
             continue
         caller = int(log.caller[rows[0]])
@@ -77,30 +80,34 @@ def backlog_grows(log: CallLog, from_s: float = 0.0, deviations: float = DEVIATI
 def _growth(log: CallLog, from_s: float, deviations: float) -> tuple[float, float] | None:
     """How many calls a second were due in one queue and how many were served, if it grows."""
     one_in = 1 if log.tally is None else log.tally.sampled_one_in
-    due = np.sort(log.scheduled_ns) / 1e9
-    calls = len(due) - int(np.searchsorted(due, from_s))
-    if calls < FEWEST_CALLS or due[-1] <= from_s:
+    every = len(log) // ENOUGH_CALLS + 1  # one call in so many, in the order in which they were due
+    if every > 1:
+        log = log.rows(slice(None, None, every))
+    from_ns, due = round(from_s * NS_PER_S), np.sort(log.scheduled_ns)
+    calls = len(due) - int(np.searchsorted(due, from_ns))
+    if calls < FEWEST_CALLS or due[-1] <= from_ns:
         return None
-    started = np.sort(log.started_ns) / 1e9
-    places = np.linspace(from_s, due[-1], STRETCHES * LOOKS + 1)[1:]
+    started = np.sort(log.started_ns)
+    places = np.linspace(from_ns, due[-1], STRETCHES * LOOKS + 1)[1:].astype(np.int64)
     waiting = np.searchsorted(due, places, side="right") - np.searchsorted(
         started, places, side="right"
     )
+    # of a sample, one in k of a renewal process at random, the times between calls show 1/k of how
+    # it differs from a Poisson process; the sum of k times varies by a k-th of one
+    between = max(1 + one_in * (every * _variation(np.diff(due[-calls:])) - 1), 0.0)
+    one_in *= every
     means = waiting.reshape(STRETCHES, LOOKS).mean(axis=1) * one_in
-    # the times between calls of a sample, one in k of a renewal process, hide 1 - 1/k of its own
-    between = max(1 + one_in * (_variation(np.diff(due[-calls:])) - 1), 0.0)
-    chance = math.sqrt(calls * one_in * (between + _variation(log.service_ns / 1e9)))
+    chance = math.sqrt(calls * one_in * (between + _variation(log.service_ns)))
     rises = means[-1] > means[0] and kendall_p(means) < 0.01
     least = max(2 * means[: STRETCHES // 2].mean(), deviations * chance, 1.0)
     if not (rises and means[-1] > least):
         return None
-    span_s = float(due[-1]) - from_s
-    finished = log.finished_ns / 1e9
-    served = np.count_nonzero((finished > from_s) & (finished <= due[-1]))
+    span_s = float(due[-1] - from_ns) / NS_PER_S
+    served = np.count_nonzero((log.finished_ns > from_ns) & (log.finished_ns <= due[-1]))
     return calls * one_in / span_s, served * one_in / span_s
 
 
-def _variation(values: Floats) -> float:
+def _variation(values: Int64s) -> float:
     """The square of the coefficient of variation."""
     mean = float(values.mean())
     return float(values.var()) / mean**2 if mean > 0 else 0.0

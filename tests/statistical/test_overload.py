@@ -118,6 +118,21 @@ def test_a_counted_run_is_judged_as_a_raw_one():
         assert (summary.response_ms.p50 is None) == grows
 
 
+def test_of_very_many_calls_some_are_looked_at_and_say_the_same(monkeypatch):
+    drawn = np.random.default_rng(5)
+    for load in (0.95, 1.1):
+        gaps = drawn.exponential(1e-3 / load, 12_000)
+        log = simulated_queue(np.cumsum(gaps), drawn.exponential(1e-3, 12_000), 1)
+        whole = overload_of(log)
+        monkeypatch.setattr("inferload.overload.ENOUGH_CALLS", 2000)
+        some = overload_of(log)
+        monkeypatch.undo()
+        assert (some is None) == (whole is None) == (load < 1)
+        if some is not None:
+            assert some.asked_per_s == pytest.approx(whole.asked_per_s, rel=0.01)
+            assert some.served_per_s == pytest.approx(whole.served_per_s, rel=0.01)
+
+
 def test_one_process_of_three_that_falls_behind_is_named():
     drawn = np.random.default_rng(1)
     logs = []

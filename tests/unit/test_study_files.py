@@ -16,6 +16,17 @@ from inferload.studies.files import save_study
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+def as_of_then(now, then):
+    """Without what was added since, which says nothing of results of then."""
+    if isinstance(now, list):
+        return [as_of_then(*pair) for pair in zip(now, then, strict=True)]
+    if not isinstance(now, dict):
+        return now
+    added = now.keys() - then.keys()
+    assert not any(now[name] for name in added), added
+    return {name: as_of_then(now[name], then[name]) for name in now.keys() - added}
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [
@@ -38,4 +49,5 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, 
     was["study"]["made_by"] = None
     for one in was["study"].get("confirmations", ()):
         one["margin"]["made_by"] = None
-    assert json.loads((tmp_path / "again.json").read_text()) == was
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert as_of_then(again, was) == was
