@@ -146,6 +146,8 @@ class CallLog:
         That is ``None``, and there is one queue, where ``callers_by_lane`` is not known.
         """
         lanes = self.callers_by_lane
+        if not len(self):
+            return []
         if not lanes:
             return [(np.arange(len(self)), None)]
         last = np.cumsum(lanes)

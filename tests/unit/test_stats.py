@@ -96,6 +96,13 @@ def test_a_run_without_calls_has_a_summary():
     assert summary.throughput_calls_per_s.value == 0
 
 
+def test_an_open_loop_without_calls_has_a_summary_too():
+    log = log_of([], open_loop=True, callers_by_lane=(1, 2))
+    assert log.queues() == []
+    summary = summarize(log, (1,), due_s=2.0)
+    assert (summary.duration_s, summary.overload) == (2.0, None)
+
+
 def test_a_quantile_outside_of_0_to_1_is_refused():
     distribution = summarize(log_of([1, 2]), (1,)).response_ms
     with pytest.raises(ValueError, match=r"1\.5"):
