@@ -71,6 +71,7 @@ def log_of(due_s: np.ndarray, started_s: np.ndarray, finished_s: np.ndarray) -> 
         caller=np.zeros(count, np.int32),
         input=np.zeros(count, np.int32),
         error=np.full(count, -1, np.int32),
+        open_loop=True,
     )
 
 

@@ -53,6 +53,7 @@ def simulated_log(
         **{name: columns[name].astype(dtype) for name, dtype in COLUMNS.items()},
         errors=(CallFailure(type="ValueError", message=f"of {rank % 2}"),),
         callers_by_lane=(SPEC.callers,),
+        open_loop=True,
     )
 
 
@@ -78,7 +79,7 @@ def execution_of(log: CallLog, **changes: object) -> Execution:
         number=0,
         ready=ready,
         reports=[PartReport(outcome=outcome)],
-        calls=CallsOfLog(log, open_loop=True),
+        calls=CallsOfLog(log),
         memory=None,
     )
     fields: dict[str, object] = {

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload.certificates import certificate_of
 from inferload.intervals import calls_per_independent_one, interval_ranks
 from inferload.pairs import paired_ratio
 from inferload.samples import RawDurations
-from inferload.stats import certificate_of
 from inferload.steady_state import steady_state
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.call_log import CallFailure, CallLog, CallTally
     from inferload.capturing import Capture, capture
+    from inferload.certificates import certificate
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.device_figures import DeviceFigures, StageFigures
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         MemoryUse,
         ModelFigures,
         ModelShare,
+        Overload,
         ProcessFigures,
         RunResult,
         RunSpec,
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
         Verification,
     )
     from inferload.search import find_max_rate, sweep, tune
-    from inferload.stats import certificate
     from inferload.storage import load_result
     from inferload.studies.files import load_study
     from inferload.studies.records import (
@@ -98,6 +99,7 @@ _HOMES = {
         "MemoryUse",
         "ModelFigures",
         "ModelShare",
+        "Overload",
         "ProcessFigures",
         "RunResult",
         "RunSpec",
@@ -108,7 +110,7 @@ _HOMES = {
         "Verification",
     ),
     "search": ("find_max_rate", "sweep", "tune"),
-    "stats": ("certificate",),
+    "certificates": ("certificate",),
     "storage": ("load_result",),
     "studies.files": ("load_study",),
     "studies.records": (
@@ -158,6 +160,7 @@ __all__ = [
     "ModelShare",
     "NativeBuildError",
     "OpenLoop",
+    "Overload",
     "PlanError",
     "Probe",
     "ProcessFigures",

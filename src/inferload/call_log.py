@@ -64,6 +64,8 @@ class CallLog:
     ``caller``, ``input`` and ``error`` are int32; ``error`` is -1 or an index into ``errors``.
     Rows stand in the order of call numbers, which is nearly, not exactly, that of time. Of a run
     of more than 10 million calls the rows are a sample, and ``tally`` has counted all of them.
+    ``open_loop``: calls were due at times fixed beforehand, so that they may have queued; the times
+    alone do not say so, as an open loop that is wholly on time starts each call when it is due.
 
     ``stages`` of calls on a device, int64 nanoseconds: ``issue_ns`` until the call's work was
     enqueued, ``device_ns`` from its first to its last work on the device, and with transfers
@@ -83,6 +85,7 @@ class CallLog:
     tally: CallTally | None = None
     #: How many callers serve each queue of a process; they are numbered through all processes.
     callers_by_lane: tuple[int, ...] = ()
+    open_loop: bool = False
 
     @classmethod
     def of(
@@ -91,6 +94,8 @@ class CallLog:
         errors: Sequence[CallFailure] = (),
         tally: CallTally | None = None,
         callers_by_lane: Sequence[int] = (),
+        *,
+        open_loop: bool,
     ) -> CallLog:
         """A log with these columns, stages among them."""
         return cls(
@@ -99,6 +104,7 @@ class CallLog:
             errors=tuple(errors),
             tally=tally,
             callers_by_lane=tuple(callers_by_lane),
+            open_loop=open_loop,
         )
 
     def columns(self) -> dict[str, NDArray[Any]]:
@@ -125,12 +131,13 @@ class CallLog:
         found: Int32s = self.caller // (sum(self.callers_by_lane) or 2**31 - 1)
         return found
 
-    def rows(self, places: NDArray[Any]) -> CallLog:
-        """A log of some of the rows, by number or by mask; ``errors`` are all of this one's."""
+    def rows(self, places: NDArray[Any] | slice) -> CallLog:
+        """A log of some of the rows, by number, mask or slice; ``errors`` are all of this one's."""
         return CallLog.of(
             {name: column[places] for name, column in self.columns().items()},
             self.errors,
             callers_by_lane=self.callers_by_lane,
+            open_loop=self.open_loop,
         )
 
     def queues(self) -> list[tuple[Int64s, int | None]]:
@@ -139,6 +146,8 @@ class CallLog:
         That is ``None``, and there is one queue, where ``callers_by_lane`` is not known.
         """
         lanes = self.callers_by_lane
+        if not len(self):
+            return []
         if not lanes:
             return [(np.arange(len(self)), None)]
         last = np.cumsum(lanes)
@@ -195,7 +204,9 @@ class CallTally:
     ``"response_ns"``, ``"service_ns"``, ``"queue_ns"`` and ``"lateness_ns"``, and of stages where
     there are any, calls that returned only; ``sums`` (float64, ``(windows,)``), ``lows`` and
     ``highs`` (int, of the whole run) belong to them. ``returned_by_input`` has the shape
-    ``(windows, inputs)``, ``failed`` ``(windows,)``.
+    ``(windows, inputs)``, ``failed`` ``(windows,)``; ``failed_ns``, float64 of the same shape, is
+    how long calls that failed took from when they were due, together. The first call began at
+    ``first_started_ns``.
     """
 
     width_ns: int
@@ -205,7 +216,9 @@ class CallTally:
     highs: dict[str, int]
     returned_by_input: Int64s
     failed: Int64s
+    failed_ns: Floats
     last_finished_ns: int
+    first_started_ns: int = 0
     sampled_one_in: int = 1
 
     @property

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inferload.distribution import half_width_fraction
+from inferload.load_checks import overloaded
 from inferload.machine_checks import machine_checks
 from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning
 from inferload.run_options import FRESH_INPUTS
-from inferload.units import bytes_text, milliseconds_text
+from inferload.units import bytes_text, count_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -187,14 +188,18 @@ def ending_text(ending: Ending) -> str:
 def _unfinished(found: Findings) -> Iterator[_Texts]:
     """An open loop that the target did not keep up with."""
     spec, summary = found.spec, found.summary
+    if summary.overload is not None:
+        yield from overloaded(spec, summary.overload)
     if summary.unfinished_calls:
         when = "when the run ended"
-        if spec.drain_s is not None and not found.cut_short:
+        if spec.open_loop and not found.cut_short:
             when = f"within {spec.drain_s:g} s after the last was due"
         yield (
             "unfinished",
             f"{summary.unfinished_calls:,} due calls had not been made {when}",
-            "they rank as slower than all others; lower the rate, or add callers",
+            "they rank as slower than all others; lower the rate, or add callers"
+            if summary.overload is None
+            else "lower the rate or add callers, as far as [overloaded] says",
         )
     if spec.precision is not None:
         quantile = getattr(summary.response_ms, spec.quantile, None)
@@ -213,8 +218,22 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
                     f"the run ended at {summary.from_s + summary.duration_s:.3g} s and its figures "
                     f"are not within {spec.precision:.2%}: {', '.join(shown)}"
                 ),
-                "a longer --time-limit, or a wider --precision",
+                _more_precise(found),
             )
+
+
+def _more_precise(found: Findings) -> str:
+    """How to get figures as precise as they were to be."""
+    spec, summary = found.spec, found.summary
+    if summary.overload is not None:
+        return "a queue that grows never becomes precise: do as [overloaded] says"
+    ran_s, limit_s = summary.from_s + summary.duration_s, spec.time_limit_s
+    if limit_s is None or found.cut_short or ran_s > 0.95 * limit_s:
+        return "a longer --time-limit, or a wider --precision"
+    return (
+        "they were when the run ended, and its last calls widened them: a smaller --precision "
+        "leaves room for that"
+    )
 
 
 def _figures(found: Findings) -> Iterator[_Texts]:
@@ -222,17 +241,20 @@ def _figures(found: Findings) -> Iterator[_Texts]:
     spec, summary, steady = found.spec, found.summary, found.steady
     response = summary.response_ms
     if steady.steady is False:
-        moved = f"its median moved by {steady.drift_fraction or 0.0:+.1%}"
+        what = "the mean time of a call" if steady.by_time else "its median"
+        moved = f"{what} moved by {steady.drift_fraction or 0.0:+.1%}"
         if steady.cut_windows == steady.windows // 2:
             moved = "it had not settled by the middle of the run"
         yield (
             "unsteady",
             f"the run did not become steady: {moved}",
-            "its figures depend on when they were taken; run longer, or find what changes",
+            "its figures depend on when they were taken; run longer, or find what changes"
+            if summary.overload is None
+            else "the queue grew all the time, and does so in a longer run: see [overloaded]",
         )
     if response is None:
         return
-    if summary.lateness_ms is None and response.p99 is not None:
+    if not spec.open_loop and response.p99 is not None:
         yield (
             "closed-loop-tail",
             "a closed loop makes no calls while the target stalls, so its tail is too good",
@@ -328,21 +350,36 @@ def _leak(found: Findings) -> Iterator[_Texts]:
             return
 
 
+def _threads(found: Findings) -> Iterator[_Texts]:
+    """Intra-op threads that callers had, if they are not those that were asked for."""
+    asked = found.spec.threads_per_call
+    for one in found.processes:
+        places = [n for n, threads in enumerate(one.threads) if threads not in {0, asked}]
+        if not places:
+            continue
+        has = one.threads[places[0]]
+        was = one.threads_set[places[0]] if places[0] < len(one.threads_set) else has
+        who = f"{len(places)} of {len(one.threads)} callers"
+        who = who if len(one.threads) > 1 else "its caller"
+        who += f" of process {one.process}" if len(found.processes) > 1 else ""
+        yield (
+            "threads-not-in-force",
+            (
+                f"a call was to have {count_text(asked, 'intra-op thread')}, and {who} had {has}"
+                + (": the model sets it itself" if was == asked else "")
+            ),
+            f"take torch.set_num_threads out of the model, or --threads-per-call {has}, which is "
+            "what it had"
+            if was == asked
+            else "an environment variable, or a torch built without OpenMP, has the last word",
+        )
+        return
+
+
 def _placement(found: Findings) -> Iterator[_Texts]:
     """Settings that were asked for and are not in force."""
     spec = found.spec
-    for one in found.processes:
-        wrong = {threads for threads in one.threads if threads not in {0, spec.threads_per_call}}
-        if wrong:
-            yield (
-                "threads-not-in-force",
-                (
-                    f"a call was to have {spec.threads_per_call} intra-op threads and has "
-                    f"{wrong.pop()}"
-                ),
-                "an environment variable, or a torch built without OpenMP, has the last word",
-            )
-            return
+    yield from _threads(found)
     sets = [set(cpus) for one in found.processes for cpus in one.cpus]
     if spec.pin == "cores" and len(sets) > 1 and len(set.union(*sets)) < sum(map(len, sets)):
         yield (

@@ -84,7 +84,7 @@ def warnings_before(
 def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
     """A closed loop whose models have callers of their own."""
     shares = [one for one in spec.models if one.callers is not None]
-    if spec.drain_s is not None or len({one.weight for one in shares}) < 2:
+    if spec.open_loop or len({one.weight for one in shares}) < 2:
         return []
     return [
         RunWarning(

@@ -13,6 +13,7 @@ from inferload.loads import ClosedLoop
 from inferload.options import check_count
 from inferload.targets.eager import ModuleTarget
 from inferload.targets.load import as_target
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
@@ -76,7 +77,9 @@ class ExecutionStats:
     @property
     def total_time_seconds(self) -> float:
         """From the start line to the end of the last call."""
-        return self.result.summary.duration_s
+        log = self.result.log
+        last_ns = log.finished_ns.max() if log.tally is None else log.tally.last_finished_ns
+        return float(last_ns) / NS_PER_S
 
     @property
     def latency_avg_ms(self) -> float:

@@ -38,7 +38,8 @@ class WindowCounter:
         self._highs: dict[str, int] = {}
         self._returned = np.zeros((MOST_WINDOWS, inputs), np.int64)
         self._failed = np.zeros(MOST_WINDOWS, np.int64)
-        self._last_ns = 0
+        self._failed_ns = np.zeros(MOST_WINDOWS)
+        self._first_ns, self._last_ns = 2**63 - 1, 0
         self._width_ns = 0
 
     def add_rows(
@@ -50,10 +51,13 @@ class WindowCounter:
     ) -> None:
         """Count calls; those that are not ``well`` have failed, and are not timed."""
         last = int(finished_ns.max())
+        self._first_ns = min(self._first_ns, int((finished_ns - durations["service_ns"]).min()))
         self._hold(last, 1 << max(last // (MOST_WINDOWS // 2), 1).bit_length())
         window = finished_ns // self._width_ns
         if not well.all():
+            whole = durations.get("response_ns", durations["service_ns"])
             self._failed += np.bincount(window[~well], minlength=MOST_WINDOWS)
+            self._failed_ns += np.bincount(window[~well], whole[~well], MOST_WINDOWS)
         # rows that follow each other nearly always finished in the same window
         for place in range(int(window.min()), int(window.max()) + 1):
             here = well & (window == place)
@@ -71,11 +75,13 @@ class WindowCounter:
     def add_counts(self, other: CallTally, first_input: int = 0) -> None:
         """Add counts made apart, whose inputs are numbered from ``first_input`` here."""
         self._hold(other.last_finished_ns, other.width_ns)
+        self._first_ns = min(self._first_ns, other.first_started_ns)
         while self._width_ns < other.width_ns:
             self._widen()
         factor = self._width_ns // other.width_ns
         to = np.arange(len(other.failed)) // factor
         np.add.at(self._failed, to, other.failed)
+        np.add.at(self._failed_ns, to, other.failed_ns)
         inputs = slice(first_input, first_input + other.returned_by_input.shape[1])
         np.add.at(self._returned[:, inputs], to, other.returned_by_input)
         for name, counts in other.counts.items():
@@ -111,7 +117,7 @@ class WindowCounter:
     def _widen(self) -> None:
         self._width_ns *= 2
         arrays: list[NDArray[Any]] = [*self._counts.values(), *self._sums.values()]
-        for array in [*arrays, self._returned, self._failed]:
+        for array in [*arrays, self._returned, self._failed, self._failed_ns]:
             array[: MOST_WINDOWS // 2] = array[0::2] + array[1::2]
             array[MOST_WINDOWS // 2 :] = 0
 
@@ -126,6 +132,8 @@ class WindowCounter:
             highs=dict(self._highs),
             returned_by_input=self._returned[:used].copy(),
             failed=self._failed[:used].copy(),
+            failed_ns=self._failed_ns[:used].copy(),
             last_finished_ns=self._last_ns,
+            first_started_ns=self._first_ns if self._first_ns <= self._last_ns else 0,
             sampled_one_in=sampled_one_in,
         )

@@ -15,7 +15,12 @@ from inferload.gpu_samples import (
     thinned,
     throttled_fractions,
 )
-from inferload.process_calls import CallsOfLog, PartQuantiles, part_figures
+from inferload.process_calls import (
+    CallsOfLog,
+    PartQuantiles,
+    overloaded_processes,
+    part_figures,
+)
 from inferload.records import RunWarning
 from inferload.samples import part_of
 
@@ -73,8 +78,10 @@ def _figures(
         own = _calls_of(done.log, [process.number for process in processes])
         returned = part_of(own, summary.from_s).returned_by_input
         items = float(returned @ np.asarray(items_per_input, np.int64)[: len(returned)])
-        whole = part_figures(CallsOfLog(own, open_loop=True), summary)
+        whole = part_figures(CallsOfLog(own), summary)
         calls, quantiles = whole.completed, whole.quantiles
+    if {one.number for one in processes} & overloaded_processes(summary):
+        quantiles = quantiles.not_quoted()
     memory = [
         one
         for process in processes

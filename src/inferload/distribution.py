@@ -56,8 +56,10 @@ class Distribution:
     Every quantile is the value of rank ceil(q n), without interpolation, with a 95 % interval by
     batch means. It is ``None`` where the calls are too few to quote it, or so many did not finish
     that it lies among those; ``more_calls[name]`` says how many more calls it would have needed.
-    ``count`` includes the ``unfinished`` calls, which rank above all others; ``mean``, ``min`` and
-    ``max`` are of those that finished. ``counted``: values are known to 0.1 % only.
+    ``not_quoted``: why none is, however many the calls: ``"overloaded"`` where their queue grew
+    through the run, so that they say how long it lasted. ``count`` includes the ``unfinished``
+    calls, which rank above all others; ``mean``, ``min`` and ``max`` are of those that finished.
+    ``counted``: values are known to 0.1 % only.
     """
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
@@ -75,6 +77,7 @@ class Distribution:
     more_calls: dict[str, int] = field(default_factory=dict)
     unfinished: int = 0
     counted: bool = False
+    not_quoted: str | None = None
     sample: Sample | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -78,7 +78,7 @@ class Execution:
     """What a run that has ended left behind, on one machine or many.
 
     ``log`` is that of all processes. ``due_calls``: open loop, how many calls were due until it
-    ended, the last of them at ``due_s``. ``stopped_s``: when it was stopped before its end, from
+    ended, in the time until ``due_s``. ``stopped_s``: when it was stopped before its end, from
     the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
     that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
@@ -222,7 +222,7 @@ def _records(
                 number=number,
                 ready=one,
                 reports=reports[own],
-                calls=CallsOfLog(log, parts[own][0].schedule is not None),
+                calls=CallsOfLog(log),
                 memory=_memory(watcher.processes[number].memory, reports[own]),
                 cpu=watcher.processes[number].cpu,
             )

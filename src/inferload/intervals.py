@@ -22,6 +22,9 @@ CONFIDENCE = 0.95
 #: A quantile is quoted if so many effectively independent calls are expected beyond it.
 CALLS_BEYOND = 10
 CERTIFICATE_RISK = 0.01
+#: The rate of fewer calls is told without digits: as for a mean, ten are needed to say how sure it
+#: is, and even of calls at random times it is off by a third.
+FEWEST_FOR_A_RATE = 10
 
 
 def calls_to_quote(q: float) -> int:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from scipy import special
 
+from inferload.certificates import certificate_of
 from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.errors import PlanError
-from inferload.intervals import (
-    CALLS_BEYOND,
-    CERTIFICATE_RISK,
-    calls_per_independent_one,
-    calls_to_certify,
-)
+from inferload.intervals import CALLS_BEYOND, CERTIFICATE_RISK
+from inferload.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.samples import part_of
 from inferload.stats import quantile_ms
-from inferload.steady_state import kendall_p
 from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -37,8 +32,6 @@ MOST = 1e12
 RISK_OF_A_LOOK = 0.001
 # A run that says that limits are kept lasts so many times the longest of them.
 SPAN = 10
-# Of fewer calls nobody can say that they pile up.
-FEWEST_CALLS = 100
 _WORDS = re.compile(r"\s*([a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
 _NAMES = {"p99.9": "p999", "p99.99": "p9999"}
 
@@ -143,7 +136,8 @@ def limits_from_texts(texts: Iterable[str]) -> tuple[Limit, ...]:
 class Judgement:
     """What the calls of a run say of one limit.
 
-    ``value`` is the figure (``None`` where it lies among calls that did not finish), ``low`` and
+    ``value`` is the figure (``None`` where it lies among calls that did not finish, or the queue
+    grew through the run), ``low`` and
     ``high`` its 95 % interval, ``service`` the same quantile of calls without their queue,
     ``over_fraction`` of the calls took longer than the limit, and all of them are worth so many
     ``independent_calls``. ``calls_missing``: how many more calls like these it would take to say
@@ -175,29 +169,39 @@ def judged_limits(
     from_s: float = 0.0,
     unfinished: int = 0,
     risk: float = CERTIFICATE_RISK,
+    duration_s: float | None = None,
 ) -> tuple[Judgement, ...]:
-    """Judge each limit by the calls that finished after ``from_s``.
+    """Judge each limit by the calls that finished after ``from_s``, in ``duration_s``.
 
     Calls that failed, and the ``unfinished``, are over any limit of a duration. A quantile is kept
-    by MLPerf's early-stopping bound (``intervals.calls_to_certify``) and broken by the same bound
-    from the other side, both at a risk of 1 %, with calls divided by how many are worth an
-    independent one. A limit of the error fraction goes by the exact binomial bounds (Clopper &
-    Pearson 1934) at the same risk; one of no errors at all is kept where there are none. Throughput
-    is compared as it is.
+    by MLPerf's early-stopping bound (``certificate_of``) and broken by the same bound from the
+    other side, both at a risk of 1 %, with calls divided by how many are worth an independent one.
+    It is broken, and has no value, where the queue grows: what it is depends on how long the run
+    lasts. A limit of the error fraction goes by the exact binomial bounds (Clopper & Pearson 1934)
+    at the same risk; one of no errors at all is kept where there are none. Throughput is compared
+    as it is.
     """
     part = part_of(log, from_s)
     durations = part.durations("response_ns")
     lost = part.failed + unfinished
     returned = 0 if durations is None else durations.count
+    deviations = DEVIATIONS if risk >= CERTIFICATE_RISK else DEVIATIONS_OF_A_LOOK
+    grows = backlog_grows(log, from_s, deviations)
     found = []
     for limit in limits:
         if limit.quantile is not None:
             service = part.durations("service_ns")
-            found.append(_of_quantile(limit, limit.quantile, durations, service, lost, risk))
+            one = _of_quantile(limit, limit.quantile, durations, service, lost, risk)
+            if grows:
+                one = replace(
+                    one, verdict="broken", value=None, low=None, high=None, calls_missing=None
+                )
+            found.append(one)
         elif limit.figure == "errors":
             found.append(_of_errors(limit, lost, returned + lost, risk))
         else:
-            rate = returned / part.duration_s if part.duration_s > 0 else 0.0
+            lasted_s = part.duration_s if duration_s is None else duration_s
+            rate = returned / lasted_s if lasted_s > 0 else 0.0
             kept = rate >= limit.bound
             found.append(Judgement(limit=limit, verdict="kept" if kept else "broken", value=rate))
     return tuple(found)
@@ -213,15 +217,13 @@ def _of_quantile(
 ) -> Judgement:
     if durations is None or service is None:
         return Judgement(limit=limit, verdict="broken" if lost else "open", value=None)
-    total = durations.count + lost
-    late = int(durations.exceeding(limit.bound)[0].sum()) + lost
-    tau = _tau(durations, q, limit.bound)
-    needed = math.ceil(calls_to_certify(q, math.ceil(late / tau), risk) * tau)
+    found = certificate_of(durations, q, limit.bound, lost, risk)
+    total, late, tau = found.calls, found.over, found.calls_worth_one
     estimate, _ = quantile_ms(durations, q, lost)
     rank = quantile_rank(q, total)
     value = durations.value_of_rank_ms(rank) if rank <= durations.count else None
     verdict: Verdict = "open"
-    if total >= needed:
+    if found.certified:
         verdict = "kept"
     elif _is_broken(late, total, tau, q, risk):
         verdict = "broken"
@@ -236,7 +238,7 @@ def _of_quantile(
         service=service.value_of_rank_ms(quantile_rank(q, service.count)),
         over_fraction=late / total,
         independent_calls=total / tau,
-        calls_missing=None if hopeless else max(needed - total, 0),
+        calls_missing=None if hopeless else max(found.needed_calls - total, 0),
     )
 
 
@@ -247,28 +249,6 @@ def _is_broken(late: int, calls: int, tau: float, q: float, risk: float) -> bool
     late, calls = math.floor(late / tau), math.floor(calls / tau)
     # the chance of at least so many among the calls, I(1-q; late, calls - late + 1)
     return late >= CALLS_BEYOND and special.betainc(late, calls - late + 1, 1 - q) <= risk
-
-
-def _tau(durations: Durations, q: float, bound_ms: float) -> float:
-    """How many calls are worth one independent call: at the limit, at the quantile and at p90.
-
-    The largest of these, and of batches as they are, of twice and of four times their length: of
-    few calls the shorter ones are not longer than what correlates them.
-    """
-    found = 1.0
-    ranks = [quantile_rank(other, durations.count) for other in (q, 0.9)]
-    for value_ms in (bound_ms, *map(durations.value_of_rank_ms, ranks)):
-        over, sizes = durations.exceeding(value_ms)
-        share = 1 - float(over.sum()) / durations.count
-        for length in (1, 2, 4):
-            starts = np.arange(0, len(over), length)
-            found = max(
-                found,
-                calls_per_independent_one(
-                    np.add.reduceat(over, starts), np.add.reduceat(sizes, starts), share
-                ),
-            )
-    return found
 
 
 def _of_errors(limit: Limit, failed: int, calls: int, risk: float) -> Judgement:
@@ -311,7 +291,7 @@ def says_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0) -> b
     later.
     """
     verdict = together(judged_limits(log, limits, from_s, risk=RISK_OF_A_LOOK))
-    if verdict == "broken" or backlog_grows(log, from_s):
+    if verdict == "broken" or backlog_grows(log, from_s, DEVIATIONS_OF_A_LOOK):
         return True
     return verdict == "kept" and lasts_long_enough(log, limits, from_s)
 
@@ -321,32 +301,6 @@ def lasts_long_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0
     longest_ms = max((one.bound for one in limits if one.quantile is not None), default=0.0)
     span_ms = float(log.finished_ns.max(initial=0)) / 1e6 - from_s * 1e3
     return span_ms >= SPAN * longest_ms
-
-
-def backlog_grows(log: CallLog, from_s: float = 0.0) -> bool:
-    """Whether calls of an open loop pile up: more are due than are served, in the long run.
-
-    The number of calls that were due and had not finished is looked at in ten stretches of time.
-    It grows if it rises from one to the next (Kendall's test, one of a hundred equals), and the
-    last holds at least twice what the first half did in the mean and more than chance would leave
-    behind: where calls come and are served at random and just as fast, the backlog after n calls
-    has a standard deviation of sqrt(2 n), and three of these are asked for. An overload of a
-    fraction x takes 18 / x^2 calls to be seen.
-    """
-    due = np.sort(log.scheduled_ns) / 1e9
-    ended = np.sort(np.where(log.finished_ns > 0, log.finished_ns, np.iinfo(np.int64).max)) / 1e9
-    calls = len(due) - int(np.searchsorted(due, from_s))
-    if calls < FEWEST_CALLS:
-        return False
-    places = np.linspace(from_s, due[-1], 201)[1:]
-    backlog = np.searchsorted(due, places, side="right") - np.searchsorted(
-        ended, places, side="right"
-    )
-    means = backlog.reshape(10, 20).mean(axis=1)
-    if log.tally is not None:  # its rows are a sample
-        means, calls = means * log.tally.sampled_one_in, calls * log.tally.sampled_one_in
-    rises = kendall_p(means) < 0.01 and means[-1] > means[0]
-    return bool(rises and means[-1] > max(2 * means[:5].mean(), 3 * math.sqrt(2 * calls)))
 
 
 def _rate(text: str, number: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +57,16 @@ class Schedule:
     """When each call of a run is due.
 
     Call i is due ``times_ns[i % n] + (i // n) * period_ns`` after the start line; ``times_ns`` are
-    int64, ascending, of shape ``(n,)``. ``calls`` are due in all.
+    int64, ascending, of shape ``(n,)``. ``calls`` are due in all, in the ``span_ns`` from the start
+    line on: that is the time that was asked for, or when the call after the last would be due. So
+    many calls in that time are their rate without a bias: of Poisson arrivals, n calls until the
+    next one have the rate as their mean, and evenly spaced ones exactly.
     """
 
     times_ns: Int64s
     period_ns: int
     calls: int
+    span_ns: int
 
     def due_ns(self, row: int) -> int:
         """When one call is due, from the start line."""
@@ -118,6 +122,7 @@ class Schedule:
                 times_ns=self.times_ns[order[end - own : end]],
                 period_ns=self.period_ns,
                 calls=int(turns * own + rest_of_it),
+                span_ns=self.span_ns,
             )
             for end, own, rest_of_it in zip(ends, of_turn, of_rest, strict=True)
         ]
@@ -242,14 +247,12 @@ class OpenLoop:
             PlanError: no call is due in that time.
         """
         if self.times_s is not None:
-            times = np.rint(self.times_s[:calls] * NS_PER_S).astype(np.int64)
-            if duration_s is not None:
-                times = times[: np.searchsorted(times, int(duration_s * NS_PER_S))]
-            return Schedule(times_ns=times, period_ns=0, calls=len(times))
+            return self._replayed(self.times_s, calls, duration_s)
         wanted = calls if calls is not None else self._most_calls(duration_s or 0.0)
         drawn = self._drawn(min(wanted, DRAWN_ARRIVALS) + 1)
         times, period_ns = drawn[:-1], max(int(drawn[-1] - drawn[0]), 1)
-        found = Schedule(times_ns=times, period_ns=period_ns, calls=wanted)
+        found = Schedule(times_ns=times, period_ns=period_ns, calls=wanted, span_ns=0)
+        found = replace(found, span_ns=found.due_ns(wanted))
         if calls is None:
             due = found.due_by(int((duration_s or 0.0) * NS_PER_S) - 1)
             if due == 0:
@@ -257,13 +260,26 @@ class OpenLoop:
                     f"no call is due within {duration_s:g} s at {self.rate_per_s:g}/s: "
                     "run longer, or raise the rate"
                 )
-            found = Schedule(times_ns=times[:due], period_ns=period_ns, calls=due)
+            span_ns = int((duration_s or 0.0) * NS_PER_S)
+            found = Schedule(times_ns=times[:due], period_ns=period_ns, calls=due, span_ns=span_ns)
         if found.end_ns >= LAST_NS:
             raise PlanError(
                 f"at {self.rate_per_s:g}/s the last of {found.calls:,} calls is due in more than "
                 "30 years: raise the rate"
             )
         return found
+
+    def _replayed(self, times_s: Floats, calls: int | None, duration_s: float | None) -> Schedule:
+        times = np.rint(times_s * NS_PER_S).astype(np.int64)
+        # after the last of a file the next is due after the mean time between two
+        gap_ns = int(times[-1]) // max(len(times) - 1, 1)
+        ends = np.append(times[1:], times[-1] + gap_ns)
+        count = len(times) if calls is None else min(calls, len(times))
+        span_ns = int(ends[count - 1])
+        if duration_s is not None:
+            count = int(np.searchsorted(times, int(duration_s * NS_PER_S)))
+            span_ns = min(int(duration_s * NS_PER_S), int(ends[-1]))
+        return Schedule(times_ns=times[:count], period_ns=0, calls=count, span_ns=span_ns)
 
     @property
     def _mean_ns(self) -> float:

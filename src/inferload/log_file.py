@@ -253,7 +253,13 @@ class LogFile:
         ]
 
     def hand_over(
-        self, start_ns: int, from_row: int, claimed_rows: int, errors: Sequence[CallFailure]
+        self,
+        start_ns: int,
+        from_row: int,
+        claimed_rows: int,
+        errors: Sequence[CallFailure],
+        *,
+        open_loop: bool = False,
     ) -> CallLog:
         """The finished calls of rows ``[from_row, claimed_rows)``, timed from ``start_ns``.
 
@@ -269,7 +275,7 @@ class LogFile:
             columns["scheduled_ns"][unset] = columns["started_ns"][unset]
         for name in ("scheduled_ns", "started_ns", "finished_ns"):
             columns[name] -= start_ns
-        return CallLog.of(columns, errors)
+        return CallLog.of(columns, errors, open_loop=open_loop)
 
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""

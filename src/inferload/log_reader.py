@@ -78,7 +78,7 @@ class LogReader:
             columns[name] -= start_ns
         if self.part.schedule is None:  # a block's column is filled in at its end
             columns["scheduled_ns"] = columns["started_ns"]
-        return CallLog.of(columns)
+        return CallLog.of(columns, open_loop=self.part.schedule is not None)
 
     def collected(
         self,
@@ -89,7 +89,13 @@ class LogReader:
         given_up_ns: int = 0,
     ) -> CallLog:
         """The log of a run that is over, where ``hung`` calls failed when they were given up."""
-        rest = self.part.log.hand_over(start_ns, self._folded, self._within_room(claimed), errors)
+        rest = self.part.log.hand_over(
+            start_ns,
+            self._folded,
+            self._within_room(claimed),
+            errors,
+            open_loop=self.part.schedule is not None,
+        )
         if hung:
             rest = _with_hung(rest, hung, start_ns, given_up_ns)
         if self._tally is None:
@@ -126,4 +132,4 @@ def _with_hung(
     failure = CallFailure(
         type="TimedOut", message=f"had not returned after {longest_s:.3g} s, when it was given up"
     )
-    return CallLog.of(columns, (*log.errors, failure))
+    return CallLog.of(columns, (*log.errors, failure), open_loop=log.open_loop)

@@ -78,7 +78,7 @@ class Merge:
     def _count(self, counter: WindowCounter, log: CallLog, place: LogPlace) -> None:
         tally = log.tally
         if tally is None:
-            log = counted(log, place.callers, open_loop=self._open_loop)
+            log = counted(log, place.callers)
             tally = log.tally
         if tally is None:
             raise AssertionError("a log that was tallied has counts")
@@ -118,6 +118,7 @@ class Merge:
             self._errors.found,
             None if self._counter is None else self._counter.tally(self._one_in),
             callers_by_lane,
+            open_loop=self._open_loop,
         )
 
 
@@ -130,14 +131,14 @@ def merged(
 ) -> CallLog:
     """One log of all calls of one run; see :class:`Merge`."""
     if len(logs) == 1:  # as it is: it may be the mapped file itself
-        return replace(logs[0][0], callers_by_lane=tuple(callers_by_lane))
+        return replace(logs[0][0], callers_by_lane=tuple(callers_by_lane), open_loop=open_loop)
     merge = Merge(open_loop=open_loop, inputs=inputs)
     for log, place in logs:
         merge.add(log, place)
     return merge.log(callers_by_lane)
 
 
-def counted(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
+def counted(log: CallLog, callers: int) -> CallLog:
     """A raw log as counts and a sample.
 
     All ``callers`` serve one queue, unless the log says otherwise.
@@ -146,10 +147,10 @@ def counted(log: CallLog, callers: int, *, open_loop: bool) -> CallLog:
         return log
     queues = log.queues()
     inputs = int(log.input.max(initial=0)) + 1
-    merge = Merge(open_loop=open_loop, inputs=inputs, most_rows=0)
+    merge = Merge(open_loop=log.open_loop, inputs=inputs, most_rows=0)
     for rows, served_by in queues:
         own = log if len(queues) == 1 else log.rows(rows)
-        tally = Tally(served_by or callers, inputs, open_loop=open_loop)
+        tally = Tally(served_by or callers, inputs, open_loop=log.open_loop)
         tally.add(0, own.columns())
         merge.add(tally.handed_over(log.errors), LogPlace(callers=served_by or callers))
     return merge.log(log.callers_by_lane)
@@ -160,7 +161,8 @@ def thinned(log: CallLog, one_in: int) -> CallLog:
     if log.tally is None:
         raise ValueError("only a log that is counted can do without rows")
     tally = replace(log.tally, sampled_one_in=log.tally.sampled_one_in * one_in)
-    return CallLog.of(_thinned(log.columns(), one_in), log.errors, tally, log.callers_by_lane)
+    rows = _thinned(log.columns(), one_in)
+    return CallLog.of(rows, log.errors, tally, log.callers_by_lane, open_loop=log.open_loop)
 
 
 def _with_stages(rows: Columns, stages: Sequence[str]) -> Columns:

@@ -32,7 +32,9 @@ class Outcome:
     how long all callers together stood in run queues; ``log_was_full``: callers waited for rows of
     the log to be read. ``stopped_ns``: when the run was stopped before its end, by the callers'
     clock. ``kept[caller]`` are pairs of an input's number and what was returned; ``cpus[caller]``
-    the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it.
+    the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it when
+    it had made its calls; ``threads_set[caller]`` are those before its first one, where a model can
+    set its own.
     """
 
     claimed_rows: int
@@ -46,3 +48,4 @@ class Outcome:
     kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)
     cpus: Sequence[Sequence[int]] = ()
     threads: Sequence[int] = ()
+    threads_set: Sequence[int] = ()

@@ -49,6 +49,10 @@ class PartQuantiles:
             median_ms=value_ms(durations, 0.5),
         )
 
+    def not_quoted(self) -> PartQuantiles:
+        """Without what may be quoted."""
+        return PartQuantiles(median_ms=self.median_ms)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFigures:
@@ -73,15 +77,14 @@ class ProcessCalls(Protocol):
 class CallsOfLog:
     """Calls that are at hand."""
 
-    def __init__(self, log: CallLog, open_loop: bool) -> None:  # noqa: FBT001
+    def __init__(self, log: CallLog) -> None:
         self.log = log
-        self.open_loop = open_loop
 
     def figures(self, from_s: float) -> PartFigures:
         """Of the calls that finished after ``from_s``."""
         part = part_of(self.log, from_s)
         first_ns = None
-        if not self.open_loop and len(self.log):
+        if not self.log.open_loop and len(self.log):
             first_ns = int(self.log.started_ns.min())
         return PartFigures(
             completed=int(part.returned_by_input.sum()),
@@ -94,15 +97,14 @@ class CallsOfLog:
 class CallsOfProcess:
     """Calls of one process, in a log of several; they are picked out when they are wanted."""
 
-    def __init__(self, log: CallLog, process: int, open_loop: bool) -> None:  # noqa: FBT001
+    def __init__(self, log: CallLog, process: int) -> None:
         self._log = log
         self._process = process
-        self._open_loop = open_loop
 
     def figures(self, from_s: float) -> PartFigures:
         """Of the calls that finished after ``from_s``."""
         own = self._log.rows(self._log.process == self._process)
-        return CallsOfLog(own, self._open_loop).figures(from_s)
+        return CallsOfLog(own).figures(from_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +122,12 @@ class CountedCalls:
     first_ns: int | None
 
     @classmethod
-    def of(cls, log: CallLog, open_loop: bool) -> CountedCalls:  # noqa: FBT001
+    def of(cls, log: CallLog) -> CountedCalls:
         """Of a counted log."""
         tally = log.tally
         if tally is None:
             raise ValueError("the calls of the log are not counted")
-        name = "response_ns" if open_loop else "service_ns"
+        name = "response_ns" if log.open_loop else "service_ns"
         windows = range(len(tally.failed))
         return cls(
             width_ns=tally.width_ns,
@@ -134,7 +136,7 @@ class CountedCalls:
             quantiles=tuple(
                 PartQuantiles.of(CountedDurations(tally, name, window)) for window in windows
             ),
-            first_ns=None if open_loop or not len(log) else int(log.started_ns.min()),
+            first_ns=None if log.open_loop or not len(log) else int(log.started_ns.min()),
         )
 
     def figures(self, from_s: float) -> PartFigures:
@@ -169,6 +171,11 @@ def part_figures(calls: ProcessCalls, summary: Summary) -> PartFigures:
             median_ms=found.quantiles.median_ms,
         )
         return replace(found, quantiles=own)
-    if summary.unfinished_calls or not whole.may_be_quoted:
-        return replace(found, quantiles=PartQuantiles(median_ms=found.quantiles.median_ms))
+    if summary.unfinished_calls or not (whole.may_be_quoted or whole.not_quoted):
+        return replace(found, quantiles=found.quantiles.not_quoted())
     return found
+
+
+def overloaded_processes(summary: Summary) -> set[int]:
+    """The processes with a queue that grew through the run, of which nothing is quoted."""
+    return set() if summary.overload is None else {one for one, _ in summary.overload.queues}

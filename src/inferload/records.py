@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,40 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overload:
+    """Calls of an open loop that were due faster than they were served, so that they piled up.
+
+    ``queues`` are those that grew, pairs of a process and which of its queues it was, of
+    ``queues_in_all``; rates are those of the one that fell behind the most, while calls were due.
+    """
+
+    asked_per_s: float
+    served_per_s: float
+    queues: tuple[tuple[int, int], ...]
+    queues_in_all: int
+
+    @property
+    def utilisation(self) -> float:
+        """How many times as much was asked for as could be served."""
+        return self.asked_per_s / self.served_per_s if self.served_per_s > 0 else math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The figures of the measured part of a run: of calls that finished after ``from_s``.
 
     ``duration_s`` lasts from there to the finish of the last call, or to the end of the run if
-    calls had not finished by then; ``throughput`` counts calls that returned, per second of it. The
+    calls had not finished by then; in a closed loop of which nothing is cut it begins with the
+    first call, and in an open loop it lasts at least as long as calls were due: until the next one
+    would have been. ``throughput`` counts calls that returned, per second of it. The
     distributions hold calls that returned, and are ``None`` where there are none.
     ``unfinished_calls`` were due and never finished. ``lateness_ms``: how long after its due time,
     or after the last moment at which all callers were busy, a call began, which is the harness's
     own fault; ``None`` in a closed loop. ``littles_law``: throughput x mean response / calls in
     flight, which is 1; in a closed loop the rest is time between calls, in an open loop calls in
     flight are sampled, and half of the 95 % interval is ``littles_law_error``. ``stages``: where
-    the service time went, of calls on a device.
+    the service time went, of calls on a device. ``overload``: the queue grew through the run, so
+    that no quantile of response and queue is quoted.
     """
 
     from_s: float = 0.0
@@ -44,6 +67,7 @@ class Summary:
     littles_law: float | None = None
     littles_law_error: float | None = None
     stages: StageFigures | None = None
+    overload: Overload | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +77,9 @@ class SteadyState:
     Of a steady run the first ``cut_windows`` of the ``windows``, the part before ``cut_s``, are cut
     where ``RunSpec.warmup`` is ``"auto"``; of an unsteady one nothing is.
     ``drift_fraction``: by how much the median of the rest moves in the time of the whole run
-    (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall).
+    (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall). ``by_time``: they are
+    of the mean duration of calls in windows of equal time, which differs from one half of the time
+    to the other although the medians do not drift.
     """
 
     steady: bool | None
@@ -62,6 +88,7 @@ class SteadyState:
     cut_windows: int
     drift_fraction: float | None
     drift_p: float | None
+    by_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +96,20 @@ class Certificate:
     """Whether a quantile of the response time is certified to be under a limit, at a risk of 1 %.
 
     ``over`` of the ``calls`` took longer; with so many over it takes ``needed_calls`` to certify.
+    So many of them are worth one independent call (``calls_worth_one``). ``overloaded``: the queue
+    grew through the run, which certifies nothing of a longer one.
     """
 
     calls: int
     over: int
     needed_calls: int
+    calls_worth_one: float = 1.0
+    overloaded: bool = False
 
     @property
     def certified(self) -> bool:
-        """Whether the calls suffice."""
-        return self.calls >= self.needed_calls
+        """Whether the calls suffice, and say anything of more."""
+        return self.calls >= self.needed_calls and not self.overloaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +244,11 @@ class RunSpec:
     fingerprint: Fingerprint | None = None
 
     @property
+    def open_loop(self) -> bool:
+        """Whether calls were due at times fixed beforehand; of results of all schemas."""
+        return self.drain_s is not None
+
+    @property
     def callers_per_process(self) -> int:
         """How many callers each process has."""
         return self.callers // self.processes
@@ -297,7 +333,8 @@ class ProcessFigures:
     ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
     ``start_late_ms``: how long after the start line its first call began, in a closed loop.
     ``cpus[caller]`` are the cores that a caller could run on and ``threads[caller]`` its intra-op
-    threads, both read back from it.
+    threads, both read back from it, the threads when it had made its calls;
+    ``threads_set[caller]`` are those before its first call, where a model can set its own.
     """
 
     process: int
@@ -312,6 +349,7 @@ class ProcessFigures:
     start_late_ms: float | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
     threads: tuple[int, ...] = ()
+    threads_set: tuple[int, ...] = ()
     devices: tuple[str, ...] = ()
     memory: MemoryUse | None = None
     cpu: CpuUse | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from inferload import checks, stats
 from inferload.device_errors import is_fatal
 from inferload.device_results import device_figures, device_warnings
-from inferload.process_calls import part_figures
+from inferload.process_calls import overloaded_processes, part_figures
 from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -42,7 +42,7 @@ def result_of(done: Execution) -> RunResult:
         unfinished=unfinished,
         # a run that was cut short was not looked at for as long as its calls were due
         in_flight=None if status != "complete" else stats.mean_in_flight(done.looks, from_s),
-        due_s=done.due_s,
+        due_s=_due_s(done),
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
     )
     # ranks of a cluster do not end at the same moment when something ends them
@@ -110,6 +110,7 @@ def result_of(done: Execution) -> RunResult:
             stats.model_figures(
                 done.log,
                 share,
+                number,
                 summary,
                 _verification(
                     [
@@ -125,6 +126,13 @@ def result_of(done: Execution) -> RunResult:
         cpu_energy_j=_cpu_energy_j(done, summary),
         log=done.log,
     )
+
+
+def _due_s(done: Execution) -> float | None:
+    """Until when calls were due: no longer than until the run was stopped."""
+    if done.due_s is None or done.stopped_s is None:
+        return done.due_s
+    return min(done.due_s, done.stopped_s)
 
 
 def _status(done: Execution, spec: RunSpec) -> str:
@@ -225,6 +233,8 @@ def _rank(
         return RankFigures(rank=rank.rank, host=rank.host, processes=0, callers=0, lost=rank.lost)
     figures, duration_s = part_figures(rank.calls, summary), summary.duration_s
     quantiles = figures.quantiles
+    if {one.number for one in own} & overloaded_processes(summary):
+        quantiles = quantiles.not_quoted()
     return RankFigures(
         rank=rank.rank,
         host=rank.host,
@@ -269,6 +279,8 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
     figures = part_figures(process.calls, summary)
     quantiles, duration_s = figures.quantiles, summary.duration_s
     outcomes = [report.outcome for report in process.reports]
+    if process.number in overloaded_processes(summary):
+        quantiles = quantiles.not_quoted()
     return ProcessFigures(
         process=process.number,
         pid=process.ready.pid,
@@ -282,6 +294,7 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),
+        threads_set=tuple(threads for outcome in outcomes for threads in outcome.threads_set),
         devices=tuple(info.device for info in process.ready.devices),
         memory=process.memory,
         cpu=process.cpu,

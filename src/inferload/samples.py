@@ -11,6 +11,7 @@ import numpy as np
 from inferload import hdr
 from inferload.call_log import NO_STAGE
 from inferload.intervals import BATCHES
+from inferload.pace import Pace, pace_of
 from inferload.steady_state import window_medians, windows_of
 from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -166,6 +167,10 @@ class Part(Protocol):
     failed: int
 
     @property
+    def failed_s(self) -> float:
+        """How long the calls that failed took from when they were due, together."""
+
+    @property
     def returned_by_input(self) -> Int64s:
         """How many calls returned, of each input."""
 
@@ -182,12 +187,15 @@ class Part(Protocol):
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""
 
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by; ``None`` of too few calls."""
+
 
 def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
     """The calls of a log that finished after ``from_s``."""
     from_ns = round(from_s * NS_PER_S)
     if log.tally is not None:
-        return CountedPart(log.tally, from_ns)
+        return CountedPart(log.tally, from_ns, open_loop=log.open_loop)
     return RawPart(log, from_ns, callers)
 
 
@@ -203,17 +211,25 @@ class RawPart:
     def __init__(self, log: CallLog, from_ns: int, callers: int) -> None:
         self._log = log
         self._callers = callers
-        self.open_loop = not np.array_equal(log.scheduled_ns, log.started_ns)
+        self.open_loop = log.open_loop
         self._from_ns = from_ns
         self._rows = self._in_order(log.finished_ns, from_ns)
         finished = self._of(log.finished_ns)
         self._well = self._of(log.completed)
         self._all_well = bool(self._well.all())
         last_ns = int(finished.max()) if len(finished) else from_ns
-        self.duration_s = (last_ns - from_ns) / NS_PER_S
+        # what callers of a closed loop take to wake up after the start line is no call's time
+        at_once = not self.open_loop and from_ns == 0 and len(finished) > 0
+        self._first_ns = int(log.started_ns.min()) if at_once else from_ns
+        self.duration_s = (last_ns - self._first_ns) / NS_PER_S
         self._last_ns = last_ns
         self.failed = int(np.count_nonzero(~self._well))
         self._count = len(self._well) - self.failed
+
+    @cached_property
+    def failed_s(self) -> float:
+        """How long the calls that failed took from when they were due, together."""
+        return float(self._of(self._log.response_ns)[~self._well].sum()) / NS_PER_S
 
     @cached_property
     def returned_by_input(self) -> Int64s:
@@ -224,8 +240,8 @@ class RawPart:
     @cached_property
     def returned_by_window(self) -> Int64s:
         """How many calls returned in each of 40 windows of equal length."""
-        span_ns = self._last_ns - self._from_ns
-        edges = self._from_ns + span_ns * np.arange(1, BATCHES) // BATCHES
+        span_ns = self._last_ns - self._first_ns
+        edges = self._first_ns + span_ns * np.arange(1, BATCHES) // BATCHES
         ends = self._returned(self._of(self._log.finished_ns))
         before = [np.count_nonzero(ends <= edge) for edge in edges]
         return np.diff([0, *before, len(ends)])
@@ -282,17 +298,34 @@ class RawPart:
         starts = np.concatenate([[self._from_ns], ends[before]]) / NS_PER_S
         return window_medians(response, count), starts
 
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by; ``None`` of too few calls.
+
+        Of calls that failed, too: they take their time of a caller.
+        """
+        log, count = self._log, windows_of(len(self._log))
+        if count == 0:
+            return None
+        begun, ended = log.scheduled_ns if self.open_loop else log.started_ns, log.finished_ns
+        order = self._in_order(ended, 0)
+        if order is not None:
+            begun, ended = begun[order], ended[order]
+        return pace_of(begun, ended, count)
+
 
 class CountedPart:
     """Counts by time window; ``from_ns`` is where a window begins."""
 
-    def __init__(self, tally: CallTally, from_ns: int) -> None:
+    def __init__(self, tally: CallTally, from_ns: int, *, open_loop: bool) -> None:
         first = round(from_ns / tally.width_ns)
         self._tally = tally
         self._first = first
-        self.open_loop = "response_ns" in tally.counts
-        self.duration_s = (tally.last_finished_ns - first * tally.width_ns) / NS_PER_S
+        self.open_loop = open_loop
+        at_once = not open_loop and first == 0
+        first_ns = tally.first_started_ns if at_once else first * tally.width_ns
+        self.duration_s = (tally.last_finished_ns - first_ns) / NS_PER_S
         self.failed = int(tally.failed[first:].sum())
+        self.failed_s = float(tally.failed_ns[first:].sum()) / NS_PER_S
         self.returned_by_input = tally.returned_by_input[first:].sum(axis=0)
         # the last window is not full
         self.returned_by_window = tally.returned_by_input[first:-1].sum(axis=1)
@@ -313,3 +346,22 @@ class CountedPart:
         used = np.flatnonzero(self._tally.returned_by_input[self._first :].sum(axis=1))
         starts = (used + self._first) * self._tally.width_ns / NS_PER_S
         return CountedDurations(self._tally, name, self._first).medians_ms(), starts
+
+    def pace(self) -> Pace | None:
+        """How long a call of the whole log took as time went by, by the windows of the counts."""
+        tally = self._tally
+        if not tally.returned_by_input.any():
+            return None
+        counts = tally.counts["response_ns" if self.open_loop else "service_ns"].by_window()
+        sums = tally.sums["response_ns" if self.open_loop else "service_ns"]
+        edges = np.arange(len(sums) + 1) * tally.width_ns / NS_PER_S
+        half = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+        used = np.flatnonzero(counts[half:]) + half
+        return Pace(
+            edges_s=edges,
+            ends_s=edges,
+            busy_s=sums / NS_PER_S,
+            done=counts.astype(np.float64),
+            calls_s=sums[used] / counts[used] / NS_PER_S,
+            half_s=float(edges[half]),
+        )

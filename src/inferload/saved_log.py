@@ -4,7 +4,8 @@ The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian
 order of ``call_log.COLUMNS``, then those of stages that the header names. Of a tally only the cells
 that hold calls are written: how far each is from the one before, and its count, both as the
 smallest unsigned integers that hold them
-(version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages).
+(version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the
+time that failed calls took).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
 MAGIC = b"inferload calls\n"
-VERSION = 3
+VERSION = 4
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -68,8 +69,8 @@ def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
         yield array.data.cast("B")
 
 
-def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
-    """Read what :func:`write_log` wrote.
+def read_log(path: Path, run_id: str, errors: Sequence[CallFailure], *, open_loop: bool) -> CallLog:
+    """Read what :func:`write_log` wrote; what was asked for says whether it is an open loop's.
 
     Raises:
         ResultFormatError: the file is missing, truncated, of another version, or of another run.
@@ -81,11 +82,16 @@ def read_log(path: Path, run_id: str, errors: Sequence[CallFailure]) -> CallLog:
             f"the call log {path} cannot be read ({error.strerror}); "
             "keep it beside the JSON file it was saved with"
         ) from error
-    return log_of_bytes(content, str(path), run_id, errors)
+    return log_of_bytes(content, str(path), run_id, errors, open_loop=open_loop)
 
 
 def log_of_bytes(
-    content: NDArray[np.uint8], name: str, run_id: str, errors: Sequence[CallFailure]
+    content: NDArray[np.uint8],
+    name: str,
+    run_id: str,
+    errors: Sequence[CallFailure],
+    *,
+    open_loop: bool,
 ) -> CallLog:
     """The log whose bytes, of shape ``(bytes,)``, these are; its columns are views of them.
 
@@ -110,7 +116,7 @@ def log_of_bytes(
         tally = None if header["tally"] is None else _tally(reader, header["tally"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ResultFormatError(f"the counts in the call log {name} are damaged") from error
-    return CallLog.of(columns, errors, tally)
+    return CallLog.of(columns, errors, tally, open_loop=open_loop)
 
 
 class _Reader:
@@ -147,7 +153,7 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, 2, VERSION}:
+    if version not in {1, 2, 3, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
@@ -172,6 +178,8 @@ def _described(tally: CallTally) -> dict[str, Any]:
         "inputs": tally.returned_by_input.shape[1],
         "last_finished_ns": tally.last_finished_ns,
         "sampled_one_in": tally.sampled_one_in,
+        "failed_ns": True,
+        "first_started_ns": tally.first_started_ns,
         "lows": tally.lows,
         "highs": tally.highs,
         "types": {
@@ -187,6 +195,7 @@ def _arrays(tally: CallTally) -> list[NDArray[Any]]:
     arrays: list[NDArray[Any]] = [
         np.ascontiguousarray(tally.returned_by_input, "<i8"),
         np.ascontiguousarray(tally.failed, "<i8"),
+        np.ascontiguousarray(tally.failed_ns, "<f8"),
     ]
     for name, counts in tally.counts.items():
         steps = _steps(counts.cells)
@@ -202,6 +211,7 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
     windows, inputs = int(found["windows"]), int(found["inputs"])
     returned = reader.array("<i8", windows * inputs).reshape(windows, inputs)
     failed = reader.array("<i8", windows)
+    failed_ns = reader.array("<f8", windows) if found.get("failed_ns") else np.zeros(windows)
     counts, sums = {}, {}
     for name, used in found["used"].items():
         if "types" in found:
@@ -227,6 +237,8 @@ def _tally(reader: _Reader, found: dict[str, Any]) -> CallTally:
         highs={name: int(value) for name, value in found["highs"].items()},
         returned_by_input=returned,
         failed=failed,
+        failed_ns=failed_ns,
         last_finished_ns=int(found["last_finished_ns"]),
+        first_started_ns=int(found.get("first_started_ns", 0)),
         sampled_one_in=int(found.get("sampled_one_in", 1)),
     )

@@ -11,7 +11,9 @@ import numpy as np
 from inferload import intervals
 from inferload.device_figures import STAGE_NAMES, StageFigures
 from inferload.distribution import QUOTED_QUANTILES, Distribution, Estimate, quantile_rank
-from inferload.records import Certificate, ModelFigures, Summary
+from inferload.intervals import FEWEST_FOR_A_RATE
+from inferload.overload import overload_of
+from inferload.records import ModelFigures, Summary
 from inferload.samples import log_of_inputs, part_of
 from inferload.steady_state import steady_state
 from inferload.units import NS_PER_S
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.call_log import CallLog, Int64s
-    from inferload.records import ModelShare, RunResult, SteadyState, Verification
+    from inferload.records import ModelShare, SteadyState, Verification
     from inferload.samples import Durations, Part
 
 # Batches of looks, for the interval of the mean number of calls in flight.
@@ -40,27 +42,33 @@ def summarize(
 ) -> Summary:
     """Compute the summary of the calls that finished after ``from_s``; failed ones are not timed.
 
-    For Little's law in an open loop, ``in_flight`` is the mean number of calls that were found due
-    and not finished until the last call was due, at ``due_s``, and half of its interval; in a
-    closed loop it is the number of callers. ``observed_s``: when the run ended, if calls had not
-    finished by then.
+    ``due_s``: open loop, until when calls were due: their rate is that of the time until then, or
+    until the last one finished if that was later, however early the last of them was due.
+    For Little's law, which is of all calls, failed ones too, ``in_flight`` is the mean number of
+    calls that were found due and not finished in the time in which calls were due, and half of its
+    interval; in a closed loop it is the number of callers. ``observed_s``: when the run ended, if
+    calls had not finished by then.
     """
     part = part_of(log, from_s, callers)
     service = distribution_ms(part.durations("service_ns"))
     response, queue, lateness = service, None, None
+    overload = overload_of(log, from_s)
+    why = "overloaded" if overload is not None else None
     if part.open_loop:
-        response = distribution_ms(part.durations("response_ns"), unfinished)
-        queue = distribution_ms(part.durations("queue_ns"))
+        response = distribution_ms(part.durations("response_ns"), unfinished, not_quoted=why)
+        queue = distribution_ms(part.durations("queue_ns"), not_quoted=why)
         lateness = distribution_ms(part.durations("lateness_ns"))
     by_input = part.returned_by_input
     count, items = int(by_input.sum()), _items(by_input, items_per_input)
-    duration_s = max(part.duration_s, (observed_s or 0.0) - from_s)
+    until_s = due_s if part.open_loop and due_s is not None else 0.0
+    duration_s = max(part.duration_s, until_s - from_s, (observed_s or 0.0) - from_s)
     calls_per_s = rate(count, duration_s, part.returned_by_window)
     busy, error = in_flight or (0.0, 0.0) if part.open_loop else (callers, 0.0)
-    span_s = due_s - from_s if part.open_loop and due_s is not None else part.duration_s
+    span_s = until_s - from_s if until_s else part.duration_s
     law = None
-    if busy and response is not None and span_s > 0 and not unfinished:
-        law = (count + part.failed) / span_s * response.mean / 1e3 / busy
+    if busy and span_s > 0 and not unfinished and overload is None and count + part.failed:
+        returned_s = 0.0 if response is None else count * response.mean / 1e3
+        law = (returned_s + part.failed_s) / span_s / busy
     return Summary(
         from_s=from_s,
         completed_calls=count,
@@ -76,6 +84,7 @@ def summarize(
         littles_law=law,
         littles_law_error=law * error / busy if law is not None and part.open_loop else None,
         stages=stage_figures(part),
+        overload=overload,
     )
 
 
@@ -92,9 +101,13 @@ def stage_figures(part: Part) -> StageFigures | None:
 
 
 def model_figures(
-    log: CallLog, share: ModelShare, summary: Summary, verification: Verification | None = None
+    log: CallLog,
+    share: ModelShare,
+    number: int,
+    summary: Summary,
+    verification: Verification | None = None,
 ) -> ModelFigures:
-    """The figures of one model of a mix, over the same part of the run.
+    """The figures of model ``number`` of a mix, over the same part of the run.
 
     Of a log that is counted the distributions are of its rows, which are a sample. Whose calls
     never finished is not known: where there are such calls, or the run is not quoted for another
@@ -108,7 +121,10 @@ def model_figures(
         inputs = slice(share.first_input, share.first_input + share.inputs)
         windows = log.tally.returned_by_input[first:, inputs].sum(axis=1)
         count, by_window = int(windows.sum()), windows[:-1]
-    response = distribution_ms(part.durations("response_ns"))
+    response = distribution_ms(
+        part.durations("response_ns"),
+        not_quoted="overloaded" if _is_overloaded(share, number, summary) else None,
+    )
     service = distribution_ms(part.durations("service_ns"))
     if log.tally is not None:
         response, service = (
@@ -132,7 +148,8 @@ def model_figures(
 
 
 def _may_be_quoted(summary: Summary) -> bool:
-    return summary.response_ms is None or summary.response_ms.may_be_quoted
+    whole = summary.response_ms
+    return whole is None or whole.may_be_quoted or whole.not_quoted is not None
 
 
 def _of_sample(distribution: Distribution | None, one_in: int) -> Distribution | None:
@@ -143,6 +160,12 @@ def _of_sample(distribution: Distribution | None, one_in: int) -> Distribution |
     return replace(distribution, more_calls=more)
 
 
+def _is_overloaded(share: ModelShare, number: int, summary: Summary) -> bool:
+    """Whether a queue grew in which calls of a model waited."""
+    queues = () if summary.overload is None else summary.overload.queues
+    return any(share.callers is None or lane == number for _, lane in queues)
+
+
 def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Estimate:
     """Count per second; the interval by batch means over windows of equal time."""
     value = count / duration_s if duration_s > 0 else 0.0
@@ -150,7 +173,8 @@ def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Esti
     if by_window is not None and count >= intervals.BATCHES and value > 0:
         bounds = intervals.mean_interval(by_window)
     if bounds is None or by_window is None:
-        return Estimate(value=value, method="count / duration")
+        few = f" of fewer than {FEWEST_FOR_A_RATE} calls" if count < FEWEST_FOR_A_RATE else ""
+        return Estimate(value=value, method=f"count / duration{few}")
     per_s = value / float(by_window.mean())
     return Estimate(
         value=value,
@@ -190,11 +214,19 @@ def quantile_ms(durations: Durations, q: float, unfinished: int = 0) -> tuple[Es
     ), 0
 
 
-def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distribution | None:
-    """Summarize durations, in milliseconds; ``None`` of no calls."""
+def distribution_ms(
+    durations: Durations | None, unfinished: int = 0, *, not_quoted: str | None = None
+) -> Distribution | None:
+    """Summarize durations, in milliseconds; ``None`` of no calls.
+
+    ``not_quoted``: why no quantile of them is to be quoted.
+    """
     if durations is None or durations.count == 0:
         return None
-    found = {name: quantile_ms(durations, q, unfinished) for name, q in QUOTED_QUANTILES.items()}
+    nothing: dict[str, tuple[Estimate | None, int]] = dict.fromkeys(QUOTED_QUANTILES, (None, 0))
+    found = nothing
+    if not_quoted is None:
+        found = {n: quantile_ms(durations, q, unfinished) for n, q in QUOTED_QUANTILES.items()}
     return Distribution(
         count=durations.count + unfinished,
         mean=durations.mean_ms,
@@ -203,6 +235,7 @@ def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distrib
         more_calls={name: more for name, (_, more) in found.items() if more},
         unfinished=unfinished,
         counted=durations.counted,
+        not_quoted=not_quoted,
         sample=durations,
         **{name: estimate for name, (estimate, _) in found.items()},
     )
@@ -210,7 +243,8 @@ def distribution_ms(durations: Durations | None, unfinished: int = 0) -> Distrib
 
 def judged(log: CallLog) -> SteadyState:
     """Where a run becomes steady, and whether it stays so, by its response times."""
-    return steady_state(*part_of(log).windows())
+    part = part_of(log)
+    return steady_state(*part.windows(), part.pace())
 
 
 def cut_of(steady: SteadyState) -> float:
@@ -237,41 +271,6 @@ def mean_in_flight(
         means.append(float(found.mean()))
         errors.append((bounds[1] - bounds[0]) / 2)
     return (sum(means), math.hypot(*errors)) if means else None
-
-
-def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:
-    """Whether a run certifies that a quantile of the response time is under a limit.
-
-    Calls that failed or never finished are over any limit.
-
-    Raises:
-        ValueError: the quantile has no such name.
-    """
-    if quantile not in QUOTED_QUANTILES:
-        raise ValueError(f"quantile {quantile!r} is unknown: {', '.join(QUOTED_QUANTILES)}")
-    q, summary = QUOTED_QUANTILES[quantile], result.summary
-    lost = summary.unfinished_calls + summary.failed_calls
-    durations = part_of(result.log, summary.from_s).durations("response_ns")
-    if durations is None:
-        return Certificate(calls=lost, over=lost, needed_calls=intervals.calls_to_certify(q, lost))
-    return certificate_of(durations, q, limit_ms, lost)
-
-
-def certificate_of(durations: Durations, q: float, limit_ms: float, lost: int = 0) -> Certificate:
-    """Certify by MLPerf's early-stopping bound, ``lost`` more calls being over the limit.
-
-    Calls, and those over the limit, are divided by how many calls are worth one independent call.
-    Where few are over the limit that number cannot be told there, so it is the largest of those
-    at the limit, at the quantile itself and at p90.
-    """
-    over, sizes = durations.exceeding(limit_ms)
-    late, calls = int(over.sum()) + lost, durations.count + lost
-    tau = intervals.calls_per_independent_one(over, sizes, 1 - int(over.sum()) / durations.count)
-    for other in (q, 0.9):
-        value = durations.value_of_rank_ms(quantile_rank(other, durations.count))
-        tau = max(tau, intervals.calls_per_independent_one(*durations.exceeding(value), other))
-    needed = intervals.calls_to_certify(q, int(np.ceil(late / tau)))
-    return Certificate(calls=calls, over=late, needed_calls=int(np.ceil(needed * tau)))
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:

@@ -5,6 +5,11 @@ is left), limited to the first half. Only a beginning that differs from the rest
 would cut up to the end of any stall in the first half, and a stall is no warm-up. What is left
 drifts if Kendall's test says so and its Theil-Sen line moves by more than 2 % in the time of the
 run.
+
+Medians of equally many calls do not see a few calls that take much of the time. So windows of equal
+time are judged as well (``pace``): a beginning in which calls take longer, or less long, than once
+the run runs is cut where it moves the mean of all calls by more than 2 %, however few its calls
+are; and so is what is left judged for a drift, more strictly, because most drifts are seen twice.
 """
 
 from __future__ import annotations
@@ -21,12 +26,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from inferload.call_log import Floats, Int64s
+    from inferload.pace import Pace
 
 WINDOWS = 60
 CALLS_A_WINDOW = 50
 FEWEST_WINDOWS = 10
 DRIFT_P = 0.01
 DRIFT_FRACTION = 0.02
+# A drift of windows of equal time is one with a smaller chance of being none than this.
+PACE_DRIFT_P = 0.001
 
 
 def windows_of(calls: int) -> int:
@@ -53,9 +61,10 @@ def mser_cut(medians: ArrayLike) -> int:
     )
 
 
-def steady_state(medians: ArrayLike, starts_s: ArrayLike) -> SteadyState:
+def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = None) -> SteadyState:
     """Judge a run by its windows' medians; ``starts_s[k]`` is when window k began.
 
+    ``pace``: how long a call took as time went by, which is judged too if it is given.
     With fewer than ten windows ``steady`` is ``None``: nothing is cut and nothing is known.
     """
     values, starts = np.asarray(medians, np.float64), np.asarray(starts_s, np.float64)
@@ -69,20 +78,59 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike) -> SteadyState:
             drift_p=None,
         )
     cut = min(mser_cut(values), _unlike_the_rest(values))
+    cut_s, at_limit = float(starts[cut]) if cut else 0.0, cut == len(values) // 2
+    if pace is not None and (settled := slow_start(pace)):
+        settled_s = float(pace.ends_s[settled])
+        cut_s, at_limit = max(cut_s, settled_s), at_limit or settled_s > pace.half_s
+        cut = max(cut, min(int(np.searchsorted(starts, settled_s)), len(values) // 2 - 1))
+        cut = len(values) // 2 if at_limit else cut
     kept = values[cut:]
     middle = float(np.median(kept))
     p, slope = kendall_p(kept), theil_sen_slope(kept)
     drift = slope * (len(values) - 1) / middle if middle > 0 else 0.0
-    at_limit = cut == len(values) // 2
-    drifts = p < DRIFT_P and abs(drift) > DRIFT_FRACTION
+    drifts, by_time = p < DRIFT_P and abs(drift) > DRIFT_FRACTION, False
+    if pace is not None and not (at_limit or drifts):
+        own_p, own_drift = _pace_drift(pace, cut_s)
+        by_time = drifts = own_p < PACE_DRIFT_P and abs(own_drift) > DRIFT_FRACTION
+        p, drift = (own_p, own_drift) if drifts else (p, drift)
     return SteadyState(
         steady=not (at_limit or drifts),
-        cut_s=float(starts[cut]) if cut else 0.0,
+        cut_s=cut_s,
         windows=len(values),
         cut_windows=cut,
         drift_fraction=drift,
         drift_p=p,
+        by_time=by_time,
     )
+
+
+def slow_start(pace: Pace) -> int:
+    """How many windows of equal time at the start are not as the run is once it runs.
+
+    0 where they move the mean of all calls by less than 2 %: one call that takes long is part of
+    the run, also at its beginning, unless it is long enough to be seen in its figures.
+    """
+    middle = float(np.median(pace.calls_s))
+    spread = 1.4826 * float(np.median(np.abs(pace.calls_s - middle)))
+    alike = np.abs(pace.means_s - middle) <= max(3 * spread, DRIFT_FRACTION * middle)
+    count = int(np.argmax(alike)) if alike.any() else len(alike)
+    lost_s = float((pace.busy_s - pace.done * middle)[:count].sum())
+    return count if abs(lost_s) > DRIFT_FRACTION * float(pace.busy_s.sum()) else 0
+
+
+def _pace_drift(pace: Pace, from_s: float) -> tuple[float, float]:
+    """The chance of such a trend without one, and by how much halves of the time differ.
+
+    Not the Theil-Sen line: it is level where calls are slow in the last tenth of the calls alone.
+    """
+    busy_s, done = pace.whole_calls(from_s)
+    if len(done) < FEWEST_WINDOWS:
+        return 1.0, 0.0
+    half = int(np.searchsorted(np.cumsum(busy_s), busy_s.sum() / 2))
+    before, after = (
+        float(busy_s[part].sum() / done[part].sum()) for part in (slice(half), slice(half, None))
+    )
+    return kendall_p(busy_s / done), after / before - 1 if before > 0 else 0.0
 
 
 def _unlike_the_rest(values: Floats) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from inferload.distribution import QUOTED_QUANTILES, half_width_fraction
 from inferload.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.limits import says_enough
+from inferload.overload import backlog_grows
 from inferload.samples import part_of
 from inferload.stats import cut_of, judged, quantile_ms, rate
 
@@ -76,7 +77,10 @@ class StopByPrecision:
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
         self.next_calls = finished + max(finished // 10, 1)
-        part = part_of(log, cut_of(judged(log)) if self._cut else 0.0)
+        from_s = cut_of(judged(log)) if self._cut else 0.0
+        if backlog_grows(log, from_s):
+            return False  # nothing is quoted of a queue that grows
+        part = part_of(log, from_s)
         durations = part.durations("response_ns")
         if durations is None:
             return False

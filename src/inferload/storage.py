@@ -134,7 +134,12 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     except ValidationError as error:
         raise damaged(path, error) from error
     log = replace(
-        read_log(path.parent / Path(document.log.file).name, document.run_id, document.log.errors),
+        read_log(
+            path.parent / Path(document.log.file).name,
+            document.run_id,
+            document.log.errors,
+            open_loop=document.spec.open_loop,
+        ),
         callers_by_lane=_callers_by_lane(path, document.spec),
     )
     if len(log) != document.log.calls:

@@ -99,7 +99,9 @@ class Tally:
         """The sample, with the counts of all calls."""
         rows = self._joined()
         del rows["row"]
-        return CallLog.of(rows, errors, self._counter.tally(2**self._level))
+        return CallLog.of(
+            rows, errors, self._counter.tally(2**self._level), open_loop=self._open_loop
+        )
 
 
 def in_sample(rows: NDArray[np.uint64], level: int) -> NDArray[np.bool_]:

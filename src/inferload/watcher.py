@@ -146,8 +146,12 @@ class Watcher:
 
     @property
     def due_s(self) -> float | None:
-        """Open loop: when the last call was due."""
-        return self._due_ns / NS_PER_S if self._schedules else None
+        """Open loop: until when calls were due, the time after the last one included."""
+        if not self._schedules:
+            return None
+        ended = self._end_rows is not None
+        span_ns = self._due_ns if ended else max(one.span_ns for one in self._schedules)
+        return span_ns / NS_PER_S
 
     def calls_due(self, reports: Sequence[PartReport]) -> int:
         """Open loop: how many calls were due until the run ended, early or not; else 0."""

@@ -8,10 +8,10 @@ import rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inferload.certificates import certificate_of
 from inferload.intervals import calls_to_certify, interval_ranks, mean_interval
 from inferload.pairs import paired_ratio
 from inferload.samples import RawDurations
-from inferload.stats import certificate_of
 from inferload.steady_state import kendall_p, steady_state, theil_sen_slope
 
 

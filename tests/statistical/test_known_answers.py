@@ -7,12 +7,16 @@ series.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from virtual_time import replayed, simulated
 
 import inferload as il
+from inferload.merging import LogPlace, counted, merged
+from inferload.stats import summarize
 
 MS = 1_000_000
 CALLS = 3_000_000
@@ -186,3 +190,119 @@ def _sleeps(_: object) -> None:
     import time
 
     time.sleep(0.002)
+
+
+def in_time(clock):
+    """Takes 2 ms of a clock that only this and the load move, so that every call is on time."""
+
+    def call(_):
+        clock.sleep(2 * MS)
+
+    return call
+
+
+def test_an_open_loop_that_is_wholly_on_time_is_told_as_one(tmp_path):
+    result = simulated(in_time, il.OpenLoop.constant(100), calls=200)
+    assert np.array_equal(result.log.scheduled_ns, result.log.started_ns)
+    result.save(tmp_path / "r.json")
+    for one in (result, il.load_result(tmp_path / "r.json")):
+        assert one.log.open_loop
+        assert (one.summary.queue_ms.max, one.summary.lateness_ms.max) == (0, 0)
+        assert one.summary.queue_ms.quantile(0.5) == 0
+        assert "closed-loop-tail" not in [warning.code for warning in one.warnings]
+        lines = [line.split()[0] for line in str(one).splitlines() if line.strip()]
+        assert {"queue", "lateness", "service"} <= set(lines)
+    kept = counted(result.log, 1)
+    assert kept.open_loop
+    assert {"queue_ns", "response_ns", "lateness_ns"} <= set(kept.tally.counts)
+    twice = [(result.log, LogPlace(callers=1, first_caller=n)) for n in range(2)]
+    assert merged(twice, [1], open_loop=True, inputs=1).open_loop
+    assert result.log.rows(np.arange(3)).open_loop
+    il.export(result, tmp_path / "r.prom")
+    assert "inferload_queue_seconds" in (tmp_path / "r.prom").read_text()
+
+
+@pytest.mark.parametrize("calls", [1, 2, 7])
+def test_a_closed_loop_of_few_calls_has_the_rate_of_its_calls(calls):
+    # callers wake up some time after the start line, which is no call's time
+    def made(clock):
+        def call(_):
+            clock.sleep(4 * MS)
+
+        return call
+
+    result = simulated(made, il.ClosedLoop(), calls=calls)
+    log = result.log
+    names = ("scheduled_ns", "started_ns", "finished_ns")
+    log = replace(log, **{name: getattr(log, name) + 7 * MS for name in names})
+    summary = summarize(log, (1,))
+    assert summary.throughput_calls_per_s.value == pytest.approx(250)
+    assert summary.duration_s == pytest.approx(calls * 4e-3)
+    assert summary.littles_law == pytest.approx(1)
+    assert f"about 200 calls/s (of {calls} call" in str(result)
+
+
+@pytest.mark.parametrize(
+    ("load", "end", "rate"),
+    [
+        (il.OpenLoop.constant(3), {"duration_s": 3.0}, 3.0),
+        (il.OpenLoop.constant(3), {"calls": 9}, 3.0),
+        (il.OpenLoop.constant(3), {"calls": 1}, 3.0),
+        (il.OpenLoop.replay([0.0, 0.5, 1.0, 1.5]), {}, 2.0),
+        (il.OpenLoop.replay([0.0, 0.5, 1.0, 1.5]), {"calls": 2}, 2.0),
+        (il.OpenLoop.constant(3), {"duration_s": 100.0}, 3.0),
+    ],
+)
+def test_an_open_loop_of_few_calls_has_the_rate_at_which_they_were_due(load, end, rate):
+    summary = simulated(MS, load, **end).summary
+    assert summary.throughput_calls_per_s.value == pytest.approx(rate, rel=1e-6)
+
+
+def test_a_few_calls_at_random_times_have_their_rate_in_the_mean():
+    # n calls until the next one: without a bias; until the last one n / (n - 1) times too many
+    spans_ns = [il.OpenLoop.poisson(10, seed=n).schedule(5, None).span_ns for n in range(3000)]
+    # a rate of n = 5 has a standard deviation of rate / sqrt(n - 1), a mean of 3,000 one of .09
+    assert np.mean(5e9 / np.array(spans_ns)) == pytest.approx(10, abs=3 * 0.09)
+
+
+def fails_fast(clock):
+    """Nine of ten calls fail nearly at once; the tenth takes 20 ms."""
+    made = []
+
+    def call(_):
+        made.append(1)
+        fails = len(made) % 10 > 0
+        clock.sleep(MS // 100 if fails else 20 * MS)
+        if fails:
+            raise ValueError("no")
+
+    return call
+
+
+@pytest.mark.parametrize("callers", [1, 4])
+def test_little_s_law_is_of_all_calls_those_that_failed_too(callers):
+    load = il.ClosedLoop(callers=callers)
+    result = simulated(fails_fast, load, calls=3000, on_error="record")
+    assert result.summary.failed_calls == 2700
+    assert result.summary.littles_law == pytest.approx(1, abs=0.03)
+    found = summarize(counted(result.log, callers), (1,), callers=callers)
+    assert found.littles_law == pytest.approx(result.summary.littles_law, rel=0.01)
+
+
+def test_little_s_law_of_an_open_loop_is_of_failed_calls_as_well():
+    # a call every 10 ms that fails after 4 ms, each tenth returns after 4 ms: 0.4 in flight
+    def made(clock):
+        calls = []
+
+        def call(_):
+            calls.append(1)
+            clock.sleep(4 * MS)
+            if len(calls) % 10:
+                raise ValueError("no")
+
+        return call
+
+    log = simulated(made, il.OpenLoop.constant(100), calls=500, on_error="record").log
+    for one in (log, counted(log, 1)):
+        found = summarize(one, (1,), in_flight=(0.4, 0.01), due_s=5.0)
+        assert found.littles_law == pytest.approx(1, rel=1e-3)

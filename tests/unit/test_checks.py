@@ -28,6 +28,7 @@ def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) 
         caller=np.zeros(count, np.int32),
         input=np.zeros(count, np.int32),
         error=np.full(count, -1, np.int32),
+        open_loop=late_ms > 0,
     )
 
 
@@ -43,19 +44,36 @@ def found(
     unfinished: int = 0,
     **given: object,
 ) -> set[str]:
+    told = warnings_of(
+        log=log, disturbances=disturbances, spec=spec, unfinished=unfinished, **given
+    )
+    assert all(one.message and one.hint for one in told)
+    return {one.code for one in told}
+
+
+def warnings_of(
+    *,
+    log: CallLog | None = None,
+    disturbances: Disturbances | None = None,
+    spec: dict[str, object] | None = None,
+    unfinished: int = 0,
+    **given: object,
+) -> list[il.RunWarning]:
     base = result_of()
     calls = log if log is not None else log_of(QUIET, late_ms=1e-5)
     findings = checks.Findings(
-        spec=replace(base.spec, **{"executor": "native", "form": "script"} | (spec or {})),
+        spec=replace(
+            base.spec,
+            **{"executor": "native", "form": "script", "drain_s": 30.0 if calls.open_loop else None}
+            | (spec or {}),
+        ),
         summary=summarize(calls, (1, 1), unfinished=unfinished),
         steady=judged(calls),
         disturbances=disturbances or Disturbances(),
         made_calls=len(calls),
         **given,
     )
-    warnings = checks.warnings_after(findings)
-    assert all(one.message and one.hint for one in warnings)
-    return {one.code for one in warnings}
+    return checks.warnings_after(findings)
 
 
 def test_a_quiet_open_loop_has_no_warnings():
@@ -102,6 +120,45 @@ def test_each_threshold_has_its_warning_and_no_other(code, given):
 )
 def test_below_its_threshold_there_is_none(given):
     assert found(**given) == set()
+
+
+def hint_of(code: str, **given: object) -> str:
+    return next(one.hint for one in warnings_of(**given) if one.code == code)
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "hint"),
+    [(60.0, "its last calls widened them"), (40.0, "a longer --time-limit"), (None, "a longer")],
+)
+def test_a_run_that_ended_before_its_figures_were_precise_says_what_helps(limit_s, hint):
+    # the run lasts 40 s: with a limit of 60 s it was ended by figures that were precise enough then
+    spec = {"precision": 1e-5, "time_limit_s": limit_s}
+    assert hint in hint_of("not-precise", log=NOISY, spec=spec)
+    unknown = warnings_of(log=log_of(QUIET[:30], late_ms=1e-5), spec=spec)
+    message = next(one.message for one in unknown if one.code == "not-precise")
+    assert "p99 not known, throughput not known" in message
+
+
+@pytest.mark.parametrize(
+    ("threads", "threads_set", "says", "hint"),
+    [
+        ((1,), (2,), "and its caller had 1: the model sets it itself", "torch.set_num_threads"),
+        ((2, 1), (2, 2), "and 1 of 2 callers had 1: the model sets it itself", "or --threads-per"),
+        ((1,), (1,), "and its caller had 1", "an environment variable"),
+        ((1,), (), "and its caller had 1", "an environment variable"),  # native, or an older result
+        ((2, 0), (2, 0), None, None),  # one never began
+    ],
+)
+def test_threads_that_are_not_in_force_are_told_with_who_set_them(threads, threads_set, says, hint):
+    process = il.ProcessFigures(
+        process=0, pid=1, callers=len(threads), completed_calls=1, failed_calls=0,
+        throughput_calls_per_s=1.0, p50_ms=None, p99_ms=None, threads=threads,
+        threads_set=threads_set,
+    )  # fmt: skip
+    told = warnings_of(spec={"threads_per_call": 2}, processes=(process,))
+    found = [one for one in told if one.code == "threads-not-in-force"]
+    assert [one.message.endswith(says or "") for one in found] == [True] * (says is not None)
+    assert all(hint in one.hint for one in found)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def queued_result() -> il.RunResult:
         error=error,
         errors=(il.CallFailure(type="ValueError", message="no, not this"),),
         callers_by_lane=(2,),
+        open_loop=True,
     )
     plain = fixed_result()
     return replace(plain, log=log, summary=summarize(log, (8, 8), callers=2))

@@ -10,12 +10,12 @@ import inferload as il
 from inferload.call_log import CallFailure
 from inferload.limits import (
     Limit,
-    backlog_grows,
     judged_limits,
     limits_from_texts,
     says_enough,
     together,
 )
+from inferload.overload import backlog_grows
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def calls(service_ms: np.ndarray, failed: int = 0):
     if failed:
         log.error[:failed] = 0
         failure = CallFailure(type="E", message="m")
-        log = type(log).of(log.columns(), [failure])
+        log = type(log).of(log.columns(), [failure], open_loop=True)
     return log
 
 

@@ -29,6 +29,7 @@ def log_of(calls: int, seed: int, *, callers: int = 2, service_ns: float = 1e6) 
     return CallLog(
         **{name: columns[name].astype(dtype) for name, dtype in COLUMNS.items()},
         errors=(CallFailure(type="ValueError", message=f"of {seed % 2}"),),
+        open_loop=True,
     )
 
 

@@ -99,6 +99,7 @@ def fixed_open_result() -> il.RunResult:
         caller=np.zeros(4000, np.int32),
         input=np.zeros(4000, np.int32),
         error=np.full(4000, -1, np.int32),
+        open_loop=True,
     )
     before, steady = fixed_result(), judged(log)
     spec = replace(

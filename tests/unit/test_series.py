@@ -49,7 +49,7 @@ def test_a_stretch_has_the_quantiles_of_its_own_calls():
     # 10 s, 100 calls a second; those of the fourth second take ten times as long
     started = np.arange(1000) / 100
     slow = (started >= 3) & (started < 4)
-    found = timeline(log_of(started, np.where(slow, 9.0, 1.0), failed=[500]), open_loop=False)
+    found = timeline(log_of(started, np.where(slow, 9.0, 1.0), failed=[500]))
     assert len(found.calls) == 10
     assert found.calls.sum() == 1000
     assert found.failed.sum() == 1
@@ -65,7 +65,7 @@ def test_a_run_that_was_counted_has_the_same_timeline():
     log = log_of(started, np.where(started > 5, 4.0, 2.0))
     tally = Tally(1, 1, open_loop=False)
     tally.add(0, log.columns())
-    found = timeline(tally.handed_over(()), open_loop=False)
+    found = timeline(tally.handed_over(()))
     assert found.calls.sum() == 40_000
     assert found.p50_ms[0] == pytest.approx(2.0, rel=1e-3)
     assert found.p50_ms[-1] == pytest.approx(4.0, rel=1e-3)
@@ -109,5 +109,5 @@ def test_the_slowest_calls_come_slowest_first_and_failed_ones_are_none():
 
 def test_series_of_a_run_without_calls_are_nothing():
     empty = log_of([], [])
-    assert timeline(empty, open_loop=False) is None
+    assert timeline(empty) is None
     assert strips(empty, 2) is None

@@ -83,7 +83,7 @@ def test_items_are_counted_by_input():
 
 
 def test_queue_service_and_response_are_told_apart():
-    log = log_of([50, 50], scheduled_ns=np.array([-20, 30], np.int64))
+    log = log_of([50, 50], scheduled_ns=np.array([-20, 30], np.int64), open_loop=True)
     summary = summarize(log, (1,))
     assert summary.queue_ms.max == pytest.approx(20e-6)
     assert summary.service_ms.max == pytest.approx(50e-6)
@@ -94,6 +94,13 @@ def test_a_run_without_calls_has_a_summary():
     summary = summarize(log_of([]), (1,))
     assert summary.response_ms is None
     assert summary.throughput_calls_per_s.value == 0
+
+
+def test_an_open_loop_without_calls_has_a_summary_too():
+    log = log_of([], open_loop=True, callers_by_lane=(1, 2))
+    assert log.queues() == []
+    summary = summarize(log, (1,), due_s=2.0)
+    assert (summary.duration_s, summary.overload) == (2.0, None)
 
 
 def test_a_quantile_outside_of_0_to_1_is_refused():

@@ -36,17 +36,17 @@ class Fleet:
     def add(self, report: RankReport, log: CallLog) -> None:
         """Add one rank."""
         spec = report.processes[0].ready.spec
-        count, open_loop = len(report.processes), spec.drain_s is not None
+        count = len(report.processes)
         if self._merge is None:
             self._lanes = spec.callers_by_lane
             self._merge = Merge(
-                open_loop=open_loop, inputs=len(spec.inputs), most_rows=self._most_raw_calls
+                open_loop=spec.open_loop, inputs=len(spec.inputs), most_rows=self._most_raw_calls
             )
         log = replace(log, callers_by_lane=self._lanes)
         callers = count * spec.callers
         place = LogPlace(callers=callers, first_caller=report.rank * callers)
         self._merge.add(log, place)
-        of_rank: ProcessCalls = report.figures or CallsOfLog(log, open_loop)
+        of_rank: ProcessCalls = report.figures or CallsOfLog(log)
         self._records[report.rank] = RankRecord(
             rank=report.rank,
             host=report.host,
@@ -59,7 +59,7 @@ class Fleet:
             if one.figures is not None:
                 calls = one.figures
             elif count > 1 and report.figures is None:
-                calls = CallsOfProcess(log, number, open_loop)
+                calls = CallsOfProcess(log, number)
             self._processes.append(
                 ProcessRecord(
                     number=report.rank * count + number,

@@ -92,15 +92,15 @@ def handed_over(
 ) -> tuple[RankReport, CallLog]:
     """What a rank hands over; of more than its share of ``most_raw_calls`` the log is counted."""
     first = done.processes[0].ready.spec
-    open_loop, log = first.drain_s is not None, done.log
+    log = done.log
     most = MOST_RAW_CALLS if most_raw_calls is None else most_raw_calls
     own: list[CountedCalls | None] = [None] * len(done.processes)
     figures = None
     if log.tally is not None or len(log) > most // ranks:
-        log = _counted(log, first.callers, ranks, open_loop=open_loop)
-        figures = CountedCalls.of(log, open_loop)
+        log = _counted(log, first.callers, ranks)
+        figures = CountedCalls.of(log)
         if len(done.processes) > 1:  # else its figures are those of the rank
-            own = [_counted_calls(one, open_loop=open_loop) for one in done.processes]
+            own = [_counted_calls(one) for one in done.processes]
     series = len(done.processes) * ranks <= MOST_SERIES
     report = RankReport(
         rank=rank,
@@ -159,26 +159,29 @@ def unpacked(content: bytearray, rank: int) -> tuple[RankReport, CallLog]:
             "version of inferload?"
         ) from error
     log = np.frombuffer(content, np.uint8, offset=8 + length)
-    return report, log_of_bytes(log, f"rank {rank}", f"rank {rank}", report.errors)
+    open_loop = report.processes[0].ready.spec.open_loop
+    return report, log_of_bytes(
+        log, f"rank {rank}", f"rank {rank}", report.errors, open_loop=open_loop
+    )
 
 
-def _counted(log: CallLog, callers: int, ranks: int, *, open_loop: bool) -> CallLog:
+def _counted(log: CallLog, callers: int, ranks: int) -> CallLog:
     """The log as counts, with this rank's share of the rows that are kept of all."""
-    found = counted(log, callers, open_loop=open_loop)
+    found = counted(log, callers)
     one_in = 1
     while len(found) / one_in > SAMPLED_CALLS / ranks:
         one_in *= 2
     return thinned(found, one_in)
 
 
-def _counted_calls(process: ProcessRecord, *, open_loop: bool) -> CountedCalls | None:
+def _counted_calls(process: ProcessRecord) -> CountedCalls | None:
     calls = process.calls
     if not isinstance(calls, CallsOfLog):
         raise TypeError("a rank has the logs of its own processes")
     if not calls.log.calls_made:
         return None
-    found = counted(calls.log, process.ready.spec.callers, open_loop=open_loop)
-    return CountedCalls.of(found, open_loop)
+    found = counted(calls.log, process.ready.spec.callers)
+    return CountedCalls.of(found)
 
 
 def _small(report: PartReport) -> PartReport:

@@ -41,7 +41,7 @@ class PythonCaller:
         self.first_calls_ns: list[int] = []
         self.run_delay_ns = 0
         self.cpus: list[int] = []
-        self.threads = 0
+        self.threads_set = self.threads = 0
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
@@ -56,7 +56,7 @@ class PythonCaller:
         crew = self._crew
         self._hold_to_cpus()
         torch.set_num_threads(crew.job.threads_per_call)
-        self.threads = torch.get_num_threads()
+        self.threads_set = self.threads = torch.get_num_threads()
         while self.number and crew.limit_ns[0] and not crew.first_made.wait(STOP_POLL_S):
             pass
         with crew.state.taken_over(), crew.clock.caller():
@@ -64,6 +64,7 @@ class PythonCaller:
                 self._on = CallerDevices(crew.job.device_work, crew.streams, self.number, self._now)
             self._make_calls()
             self._warm_up()
+            self.threads = torch.get_num_threads()  # a model may set its own
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
                 pass
@@ -75,6 +76,7 @@ class PythonCaller:
             else:
                 self._call_when_due(crew.job.schedule)
             self.run_delay_ns = _run_delay_ns() - before
+            self.threads = torch.get_num_threads()
 
     def _make_calls(self) -> None:
         job = self._crew.job

@@ -173,6 +173,7 @@ class RunningThreads:
             kept=[caller.keeper.kept for caller in self._callers],
             cpus=[caller.cpus for caller in self._callers],
             threads=[caller.threads for caller in self._callers],
+            threads_set=[caller.threads_set for caller in self._callers],
         )
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:

@@ -37,6 +37,11 @@ def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str |
     if counts is None:
         raise PlanError("no call has returned, so there are no percentiles")
     file.write_text("\n".join([*_lines(counts, mean_ns), ""]), encoding="ascii")
+    if result.summary.overload is not None:
+        return (
+            "the queue grew through the run: percentiles of response and queue say how long it "
+            "lasted, and the report quotes none"
+        )
     if result.summary.unfinished_calls:
         return (
             f"percentiles are of the {int(counts.sum()):,} calls that returned; "

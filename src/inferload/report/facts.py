@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from inferload.intervals import FEWEST_FOR_A_RATE
 from inferload.report.devices import energy_text
 from inferload.report.parts import STATUS, figure_name
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from inferload.distribution import Estimate
-    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Verification
+    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Summary, Verification
 
 # A trend with a smaller chance of being none is shown.
 SIGNIFICANT = 0.01
@@ -38,8 +39,7 @@ def header_grid(result: RunResult) -> Table:
     )
     grid.add_row(
         "call",
-        f"{count_text(spec.threads_per_call, 'intra-op thread')}, {spec.grad_mode} mode, "
-        f"autocast {spec.autocast}{_on_device(spec)}",
+        f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}{_on_device(spec)}",
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
@@ -56,6 +56,16 @@ def header_grid(result: RunResult) -> Table:
     if result.status != "complete":
         grid.add_row("status", Text(STATUS[result.status], style="bold red"))
     return grid
+
+
+def _threads(result: RunResult) -> str:
+    """Intra-op threads of a call, with what was in force where that is something else."""
+    asked = result.spec.threads_per_call
+    had = {one for process in result.processes for one in process.threads if one}
+    text = count_text(asked, "intra-op thread")
+    if not had - {asked}:
+        return text
+    return f"{text} asked for, {' and '.join(map(str, sorted(had)))} in force"
 
 
 def _on_device(spec: RunSpec) -> str:
@@ -95,7 +105,9 @@ def figures_grid(result: RunResult) -> Table:
     grid = _grid()
     throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
     items = sorted({*result.spec.items_per_input})
-    if items != [1]:
+    if few := few_calls_text(summary):
+        throughput = few
+    elif items != [1]:
         each = f"{items[0]:,}" + (f" to {items[-1]:,}" if len(items) > 1 else "")
         throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s ({each} a call)"
     grid.add_row("throughput", Text(throughput, style="bold green"))
@@ -154,6 +166,15 @@ def _memory(result: RunResult) -> str:
     if max(growth) > 0 and (worst.growth_p or 0.0) < SIGNIFICANT:
         found += f"; grows by {bytes_text(max(growth))} per 1,000 calls"
     return found
+
+
+def few_calls_text(summary: Summary) -> str:
+    """The rate of calls that are too few for one, and that they are; nothing of more."""
+    count = summary.completed_calls
+    if not 0 < count < FEWEST_FOR_A_RATE:
+        return ""
+    value = float(f"{summary.throughput_calls_per_s.value:.1g}")
+    return f"about {value:,.6g} calls/s (of {count_text(count, 'call')}: too few for a rate)"
 
 
 def _rate(estimate: Estimate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from inferload.report.facts import few_calls_text
 from inferload.report.latency_charts import curves_chart, histogram_chart, percentiles_chart
 from inferload.report.media import html_of_all
 from inferload.report.page import Headline, Section, table_of
@@ -120,6 +121,9 @@ def _headline(result: RunResult) -> Headline:
     summary, spec = result.summary, result.spec
     response = summary.response_ms
     figures = [("throughput", *_rate_card(summary.throughput_calls_per_s))]
+    if few := few_calls_text(summary):
+        value, _, why = few.partition(" (")
+        figures = [("throughput", value, why.rstrip(")"))]
     for name in ("p50", "p99"):
         one = None if response is None else getattr(response, name)
         if one is not None:
@@ -127,6 +131,8 @@ def _headline(result: RunResult) -> Headline:
         elif response is not None:
             more = response.more_calls.get(name)
             why = "among the unfinished" if more is None else f"takes {more:,} more calls"
+            if response.not_quoted is not None:
+                why = "the queue grew through the run"
             figures.append((f"response {name}", "not quoted", why))
     failed = f"{summary.failed_calls:,} failed" if summary.failed_calls else "none failed"
     if summary.unfinished_calls:

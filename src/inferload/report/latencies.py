@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from inferload.distribution import Distribution
     from inferload.records import RunResult
 
+#: Why no quantile is quoted, by ``Distribution.not_quoted``.
+NOT_QUOTED = {
+    "overloaded": "not quoted: the queue grew through the run, so that latencies say how long it "
+    "lasted",
+}
 BINS = 10
 BAR_WIDTH = 36
 
@@ -32,7 +37,7 @@ def percentiles_table(result: RunResult) -> Table:
         table.add_column(figure_name(name), justify="right", no_wrap=True)
     summary = result.summary
     rows = {"latency": summary.response_ms}
-    if summary.lateness_ms is not None:
+    if result.spec.open_loop:
         rows |= {"service": summary.service_ms, "queue": summary.queue_ms}
         rows |= {"lateness": summary.lateness_ms}
     mean_ms = summary.response_ms.mean if summary.response_ms is not None else 0.0
@@ -40,6 +45,8 @@ def percentiles_table(result: RunResult) -> Table:
     for label, distribution in rows.items():
         if distribution is not None:
             values = [_value(distribution, name) for name in columns]
+            if distribution.not_quoted is not None:  # nor is the mean, of which the same is true
+                values[0] = None
             table.add_row(f"{label} {unit}", *(_cell(value, per_ms) for value in values))
         if label == "latency" and distribution is not None:
             for bound, shown in (("low", "  from"), ("high", "  to")):
@@ -80,6 +87,9 @@ def notes_on(result: RunResult) -> list[str]:
             f"{figure_name(name)} {more:,}" for name, more in distribution.more_calls.items()
         )
         notes.append(f"-  not quoted; more calls needed: {wanted}")
+    if distribution.not_quoted is not None:
+        notes.append(f"-  {NOT_QUOTED[distribution.not_quoted]}")
+        return notes
     lost = [
         figure_name(name)
         for name in QUOTED_QUANTILES

@@ -9,7 +9,7 @@ import numpy as np
 
 from inferload.distribution import QUOTED_QUANTILES
 from inferload.report.drawing import COLOURS, line, log_axis
-from inferload.report.latencies import edges_of
+from inferload.report.latencies import NOT_QUOTED, edges_of
 from inferload.report.page import Chart, series
 from inferload.report.parts import figure_name
 from inferload.report.series import percentile_curve
@@ -35,12 +35,13 @@ def percentiles_chart(result: RunResult) -> Chart | None:
     if summary.response_ms is None:
         return None
     own = {"response": summary.response_ms}
-    if summary.lateness_ms is not None:
+    if result.spec.open_loop:
         own |= {
             name: one
             for name, one in (("service", summary.service_ms), ("queue", summary.queue_ms))
             if one is not None
         }
+    own = {name: one for name, one in own.items() if one.not_quoted is None}
     return curves_chart("percentiles", "Latency by percentile", own, _says(summary.response_ms))
 
 
@@ -119,6 +120,8 @@ def _intervals(label: str, one: Distribution, colour: str) -> list[dict[str, Any
 
 
 def _says(one: Distribution) -> str:
+    if one.not_quoted is not None:
+        return f"Response time: {NOT_QUOTED[one.not_quoted]}."
     quoted = [
         f"{figure_name(name)} {milliseconds_text(getattr(one, name).value)}"
         for name in QUOTED_QUANTILES

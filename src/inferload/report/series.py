@@ -73,10 +73,10 @@ def percentile_curve(distribution: Distribution) -> tuple[Floats, Floats]:
     return count / np.maximum(count - ranks, 0.5), np.array(values)
 
 
-def timeline(log: CallLog, *, open_loop: bool) -> Timeline | None:
+def timeline(log: CallLog) -> Timeline | None:
     """The whole run, what was cut off too; ``None`` of no calls."""
     if log.tally is not None:
-        return _counted_timeline(log.tally, "response_ns" if open_loop else "service_ns")
+        return _counted_timeline(log.tally, "response_ns" if log.open_loop else "service_ns")
     if not len(log):
         return None
     end_ns = max(int(log.finished_ns.max()), 1)

@@ -231,6 +231,8 @@ def _answer_details(search: MaxRate) -> list[str]:
 
 def _judgement_text(one: Judgement, probe: Probe) -> str:
     calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
+    if one.value is None and probe.verdict == "unstable":
+        return f"confirmation: {one.limit.name} has no value, because calls piled up"
     if one.value is None:
         return f"confirmation: {one.limit.name} lies among calls that did not finish"
     text = f"confirmation: {one.limit.name} {value_text(one)}"

@@ -25,8 +25,7 @@ EVERY_CALL = 2000
 
 def over_time_chart(result: RunResult) -> Chart | None:
     """Quantiles and throughput along the run, with what is cut off."""
-    open_loop = result.spec.rate_per_s is not None or result.summary.lateness_ms is not None
-    found = timeline(result.log, open_loop=open_loop)
+    found = timeline(result.log)
     if found is None:
         return None
     rates = (found.calls - found.failed) / found.width_s

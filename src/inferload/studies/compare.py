@@ -285,7 +285,7 @@ def _judged(
 
 
 def _kind(spec: RunSpec) -> str:
-    return "closed loop" if spec.drain_s is None else "open loop"
+    return "open loop" if spec.open_loop else "closed loop"
 
 
 def _unlike_models(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from inferload.limits import backlog_grows, judged_limits, lasts_long_enough, together
+from inferload.limits import judged_limits, lasts_long_enough, together
+from inferload.overload import backlog_grows
 from inferload.studies.records import Probe, Settings, StudyRun
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 #: Warnings of a run that make what is concluded from it doubtful.
 CODES = {
-    "unsteady", "unfinished", "failed-calls", "steal", "throttled", "gpu-throttled", "recompiled",
-    "outputs-differ",
+    "unsteady", "overloaded", "unfinished", "failed-calls", "steal", "throttled", "gpu-throttled",
+    "recompiled", "outputs-differ",
 }  # fmt: skip
 
 

@@ -89,7 +89,9 @@ def load_suite(path: str | os.PathLike[str]) -> dict[str, RunResult]:
         raise damaged(path, error) from error
     import numpy as np
 
-    empty = CallLog.of({name: np.empty(0, dtype) for name, dtype in COLUMNS.items()}, ())
+    empty = CallLog.of(
+        {name: np.empty(0, dtype) for name, dtype in COLUMNS.items()}, (), open_loop=False
+    )
     return {
         name: RunResult(
             **{field: getattr(entry, field) for field in _Entry.model_fields}, log=empty

@@ -165,7 +165,11 @@ class _Tuner:
     def _judged(self, result: RunResult) -> tuple[Judgement, ...]:
         summary = result.summary
         return judged_limits(
-            result.log, self._plan.limits, summary.from_s, summary.unfinished_calls
+            result.log,
+            self._plan.limits,
+            summary.from_s,
+            summary.unfinished_calls,
+            duration_s=summary.duration_s,
         )
 
     def _left_text(self, place: int, number: int, count: int) -> str:
