@@ -33,6 +33,7 @@ class Outcome:
     the log to be read. ``stopped_ns``: when the run was stopped before its end, by the callers'
     clock. ``kept[caller]`` are pairs of an input's number and what was returned; ``cpus[caller]``
     the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it.
+    ``warmed[caller]``: how many warm-up calls it has made, where that is known.
     """
 
     claimed_rows: int
@@ -46,3 +47,4 @@ class Outcome:
     kept: Sequence[Sequence[tuple[int, Any]]] = field(default=(), repr=False)
     cpus: Sequence[Sequence[int]] = ()
     threads: Sequence[int] = ()
+    warmed: Sequence[int] = ()

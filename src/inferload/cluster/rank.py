@@ -19,7 +19,7 @@ from inferload.cluster.link import StoreLostError, wait_a_look
 from inferload.cluster.members import Member, Members
 from inferload.cluster.rank_crew import FirstRank, FleetEndedError, RankCrew
 from inferload.errors import InferloadError, ResultFormatError
-from inferload.execution import execute
+from inferload.execution import PATIENCE_S, execute
 from inferload.results import result_of
 from inferload.runs import raise_what_ended
 from inferload.signals import StopSignals
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
 
+# After a signal other ranks have as long as they give their calls, and a little for what was made.
+GIVE_UP_S = PATIENCE_S + 3.0
 # One Ctrl-C comes twice: from the terminal, and from torchrun.
 SIGNALS_APART_S = 2.0
 
@@ -125,7 +127,7 @@ class Rank:
                 while rank not in members.lost and not self._taken(rank, fleet, members):
                     if signals.received and members.member(rank) is None:
                         members.lost[rank] = "was never heard of"
-                    elif len(signals.received) > impatient_after:
+                    elif len(signals.received) > impatient_after or signals.waited_s() > GIVE_UP_S:
                         members.lost[rank] = "had handed nothing over when the run was given up"
                     members.look()
                     if time.monotonic() > announce_at:

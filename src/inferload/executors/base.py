@@ -44,6 +44,7 @@ class Job:
 
     Several processes: ``budget`` holds the calls that ``callers_in_all`` share in a closed loop.
     ``warmup_order``: the inputs of warm-up calls, repeated; in their order if not given.
+    ``warmup_limit_ns``: Python callers begin none so long after their first one, but for a second.
     ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
     """
 
@@ -65,6 +66,7 @@ class Job:
     callers_in_all: int = 0
     cpus: Sequence[Sequence[int]] = ()
     warmup_order: Sequence[int] = ()
+    warmup_limit_ns: int | None = None
 
     @property
     def callers(self) -> int:

@@ -38,6 +38,8 @@ class PythonCaller:
         self.run_delay_ns = 0
         self.cpus: list[int] = []
         self.threads = 0
+        #: Warm-up calls made so far.
+        self.warmed = 0
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
@@ -81,6 +83,7 @@ class PythonCaller:
     def _warm_up(self) -> None:
         crew, calls = self._crew, self._calls
         order = crew.job.warmup_order or range(len(calls))
+        limit_ns, warm_ns = crew.job.warmup_limit_ns, 0
         for number in range(crew.job.warmup_calls):
             if not crew.limit_ns[0]:
                 return
@@ -93,8 +96,14 @@ class PythonCaller:
                 if crew.job.stop_on_error:
                     crew.record(error, self.number, chosen, warming_up=True)
                     crew.stop()
+            now_ns = self._now()
+            self.warmed += 1
             if number < FIRST_CALLS:
-                self.first_calls_ns.append(self._now() - started)
+                self.first_calls_ns.append(now_ns - started)
+            # the first may have compiled, and the second, of another shape
+            warm_ns = warm_ns or now_ns
+            if limit_ns is not None and number and now_ns - warm_ns > limit_ns:
+                return
 
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""

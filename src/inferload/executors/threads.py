@@ -154,6 +154,10 @@ class RunningThreads:
         """How many rows of the log callers have claimed so far."""
         return self._next_row
 
+    def warmed_calls(self) -> int:
+        """How many warm-up calls the callers have made so far."""
+        return sum(caller.warmed for caller in self._callers)
+
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
         return Outcome(
@@ -168,6 +172,7 @@ class RunningThreads:
             kept=[caller.keeper.kept for caller in self._callers],
             cpus=[caller.cpus for caller in self._callers],
             threads=[caller.threads for caller in self._callers],
+            warmed=[caller.warmed for caller in self._callers],
         )
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:

@@ -154,8 +154,12 @@ class _Worker:
         while True:
             for source in wait([self._starter, notices]):
                 if source is notices:
-                    if os.read(notices, 1) == b"r":
+                    word = os.read(notices, 1)
+                    if word == b"r":
                         self._starter.send((say.READY,))
+                    elif word == b"w":
+                        if (warmed := crew.warmed()) is not None:
+                            self._starter.send((say.WARMED, *warmed))
                     else:
                         self._report(abandoned=False)
                         return
@@ -176,9 +180,9 @@ class _Worker:
                     os._exit(0)  # a normal exit would wait for callers that do not return
 
     def _notify(self, notify: int) -> None:
-        """Tell the serving thread when all callers are ready, and when all have finished."""
+        """Tell the serving thread of each second of warm-up, that all are ready, and the end."""
         while not self._crew.wait_ready(1.0):
-            pass
+            os.write(notify, b"w")
         os.write(notify, b"r")
         while not self._crew.wait_done(1.0):
             pass
