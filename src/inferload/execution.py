@@ -179,22 +179,9 @@ def execute(
         crew.wait_done(1.0)
         raise
     reports = crew.collect(abandoned=abandoned)
-    warnings = []
+    warnings = _given_up(watcher, reports) if abandoned else []
     if watcher.start_ns and not signals.received:
         warnings += cut_short(options, reports, len(ready[0].spec.models), open_s)
-    # calls that took longer than the timeout are in the log
-    left = watcher.calls_in_flight(reports) - len(watcher.hung) if abandoned else 0
-    if left > 0:
-        warnings.append(
-            RunWarning(
-                code="calls-given-up",
-                message=(
-                    f"{left} started call{'s' * (left > 1)} had not returned when the run was "
-                    "given up"
-                ),
-                hint="they are in no latency; look for what the target waits for",
-            )
-        )
     logs = watcher.part_logs(reports)
     return Execution(
         processes=_records(ready, crew.parts, reports, logs, watcher),
@@ -212,6 +199,22 @@ def execute(
         disturbances=together(watch, [report.disturbances for report in reports]),
         telemetry={0: telemetry.found},
     )
+
+
+def _given_up(watcher: Watcher, reports: Sequence[PartReport]) -> list[RunWarning]:
+    # calls that took longer than the timeout are in the log
+    left = watcher.calls_in_flight(reports) - len(watcher.hung)
+    if left <= 0:
+        return []
+    return [
+        RunWarning(
+            code="calls-given-up",
+            message=(
+                f"{left} started call{'s' * (left > 1)} had not returned when the run was given up"
+            ),
+            hint="they are in no latency; look for what the target waits for",
+        )
+    ]
 
 
 def _records(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inferload.execution import Execution
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.signals import PutOff
 
 # After a signal other ranks have as long as they give their calls, and a little for what was made.
 GIVE_UP_S = PATIENCE_S + 3.0
@@ -72,8 +73,12 @@ class Rank:
             self._link.say("over")
             time.sleep(2 * self._link.look_s)  # it may be this process that keeps the store
 
-    def run(self, crew: Crew, options: RunOptions, observer: Observer) -> RunResult | None:
+    def run(
+        self, crew: Crew, options: RunOptions, observer: Observer, then: PutOff | None = None
+    ) -> RunResult | None:
         """Run the crew of this rank; the result of all of them, on the first rank.
+
+        ``then``: as of ``runs.run_crew``.
 
         Raises:
             InferloadError: as ``runs.run_crew``.
@@ -84,7 +89,7 @@ class Rank:
         own = RankCrew(crew, self._link, self._own, self._members, stop_on_error=stop_on_error)
         try:
             ready = own.prepare(observer.stage)
-            with StopSignals(SIGNALS_APART_S) as signals:
+            with StopSignals(SIGNALS_APART_S, then) as signals:
                 done = execute(own, ready, options, observer, signals)
                 done = replace(done, signals=tuple(signals.received))
                 # a signal that comes from here on does not lose what was measured

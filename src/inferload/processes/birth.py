@@ -14,7 +14,7 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from inferload.caches import keep_what_torch_compiles
 from inferload.signals import ENDING, hear, unhear
@@ -91,9 +91,13 @@ def start(target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Gro
         with deaf():
             process.start()
     finally:
-        if own is None:  # asking for the method, as starting does, is a choice that stays
-            multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]
+        choose_start_method(own)  # asking for it, as starting does, is a choice that would stay
     return process, Group(process.pid) if leads and process.pid is not None else None
+
+
+def choose_start_method(method: str | None) -> None:
+    """Have ``multiprocessing`` start processes so; ``None``: nobody has chosen yet."""
+    multiprocessing.set_start_method(cast("str", method), force=True)
 
 
 @contextmanager
@@ -113,7 +117,7 @@ def begin(birth: Birth) -> None:
         os.setpgid(0, 0)  # a Ctrl-C goes to the terminal's: the starter hears it, and tells
     _Self.was_born = True
     leave_signals()
-    multiprocessing.set_start_method(birth.start_method, force=True)  # type: ignore[arg-type]
+    choose_start_method(birth.start_method)
     multiprocessing.process._parent_process = None  # type: ignore[attr-defined] # noqa: SLF001
     keep_what_torch_compiles()
 

@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from inferload.processes.birth import begin, deaf, die_with, leave_signals
@@ -91,9 +92,15 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     work(connection, assignment)
     # what torch would do at its end takes most of a second, and nobody needs it
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(0)
+
+
+def flush() -> None:
+    """Hand on what the model has printed, to whoever still reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 def _bind_memory(node: int) -> None:

@@ -24,6 +24,7 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
+from inferload.processes.entry import flush
 from inferload.processes.handing import (
     adopt,
     handed,
@@ -148,36 +149,41 @@ class _Worker:
 
     def _serve(self) -> None:
         """Do what the starter says until the callers have finished, and report."""
-        crew = self._crew
         notices, notify = os.pipe()
         threading.Thread(target=self._notify, args=(notify,), daemon=True).start()
         while True:
             for source in wait([self._starter, notices]):
-                if source is notices:
-                    word = os.read(notices, 1)
-                    if word == b"r":
-                        self._starter.send((say.READY,))
-                    elif word == b"w":
-                        if (warmed := crew.warmed()) is not None:
-                            self._starter.send((say.WARMED, *warmed))
-                    else:
-                        self._report(abandoned=False)
-                        return
-                    continue
-                word, *rest = self._starter.recv()
-                if word == say.RELEASE:
-                    crew.release(*rest)
-                elif word == say.STOP:
-                    crew.stop()
-                elif word == say.END_AT:
-                    crew.parts[rest[0]].running.end_at(rest[1])
-                elif word == say.FOLD_TO:
-                    crew.parts[rest[0]].running.fold_to(rest[1])
-                elif word == say.GIVE_UP:
-                    crew.stop()
-                    self._report(abandoned=True)
-                    sys.stdout.flush()
-                    os._exit(0)  # a normal exit would wait for callers that do not return
+                if source is self._starter:
+                    self._obey(*self._starter.recv())
+                elif self._pass_on(os.read(notices, 1)):
+                    return
+
+    def _pass_on(self, notice: bytes) -> bool:
+        """Tell the starter how far the callers have come; whether they have finished."""
+        if notice == b"r":
+            self._starter.send((say.READY,))
+        elif notice == b"d":
+            self._report(abandoned=False)
+        elif (warmed := self._crew.warmed()) is not None:
+            self._starter.send((say.WARMED, *warmed))
+        return notice == b"d"
+
+    def _obey(self, word: str, *rest: Any) -> None:
+        """Do what the starter says."""
+        crew = self._crew
+        if word == say.RELEASE:
+            crew.release(*rest)
+        elif word == say.STOP:
+            crew.stop()
+        elif word == say.END_AT:
+            crew.parts[rest[0]].running.end_at(rest[1])
+        elif word == say.FOLD_TO:
+            crew.parts[rest[0]].running.fold_to(rest[1])
+        elif word == say.GIVE_UP:
+            crew.stop()
+            self._report(abandoned=True)
+            flush()
+            os._exit(0)  # a normal exit would wait for callers that do not return
 
     def _notify(self, notify: int) -> None:
         """Tell the serving thread of each second of warm-up, that all are ready, and the end."""
