@@ -33,6 +33,7 @@ from inferload.processes.handing import (
     received,
     unpickled,
 )
+from inferload.records import RunWarning
 from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:
@@ -112,17 +113,42 @@ class _Worker:
         if not (found.target or found.file or found.members) and source is not None:
             with calling_state(source.autocast):
                 loaded = load(source, self._announce, given.scratch, found.given, self._placement())
-            adopt(loaded.target, found.weights)
             target, inputs = loaded.target, loaded.given
+            shares = adopt(target, found.weights)
+            if found.unsent is not None and not (shares and shares == len(found.weights)):
+                self._note(
+                    target,
+                    f"{target.name} cannot be sent to another process ({found.unsent}), so each "
+                    f"process has loaded it from {source.spec}: what it holds is in memory once "
+                    "for each",
+                    "what the file makes at random each process makes for itself: load it, or "
+                    "seed it",
+                )
         else:
             target = received(found)
-            inputs = target.given if isinstance(target, MixedTarget) else found.given
+            if found.copied and given.processes > 1:
+                self._note(
+                    target,
+                    f"{target.name} has quantised tensors, whose memory processes cannot share: "
+                    "each process has its own",
+                    "fewer processes with more callers each (--callers) take less",
+                )
+            own = found.given
+            if own is None and source is not None and not isinstance(target, MixedTarget):
+                with calling_state(source.autocast):  # they could not be sent
+                    own = load(source, self._announce, given.scratch).given
+            inputs = target.given if isinstance(target, MixedTarget) else own or ()
             target, inputs = placed(target, inputs, self._placement())
         if given.node != given.first_node:  # shared weights lie in the memory of another node
             own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
         return target, inputs, time.perf_counter() - began
+
+    def _note(self, target: Target, message: str, hint: str) -> None:
+        """Say of a target that its weights are not one memory for all processes."""
+        note = RunWarning(code="weights-not-shared", message=message, hint=hint)
+        target.notes = (*target.notes, note)
 
     def _placement(self) -> Placement:
         given = self._given
