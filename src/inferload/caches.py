@@ -28,7 +28,7 @@ def cache_folders() -> list[Path]:
         found.append(Path(base) / "inferload")
     with suppress(RuntimeError):  # there is none, and the system does not know this user
         home = Path.home()
-        if home.is_absolute() and home.is_dir():
+        if home != Path(home.anchor) and home.is_dir():  # "/" stands for none
             found.append(home / ".cache" / "inferload")
     return [*found, temporary_folder()]
 

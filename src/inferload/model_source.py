@@ -21,7 +21,8 @@ def spec_parts(spec: str, folder: Path = Path()) -> tuple[str, str | None]:
     (('serving/model.py', 'net'), ('package.module', 'net'), ('net.pt2', None))
     """
     where, colon, name = spec.rpartition(":")
-    if not colon or name.endswith(MODEL_FILES) or (folder / spec).is_file():
+    is_name = colon and "/" not in name and not name.endswith(MODEL_FILES)
+    if not is_name or (folder / spec).is_file():
         return spec, None
     return where, name
 
