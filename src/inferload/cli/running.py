@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output, terminal
-from inferload.cli.interrupts import kept
+from inferload.cli.interrupts import AtOnce, kept
 from inferload.cli.made_by import made_by
 
 if TYPE_CHECKING:
@@ -163,10 +163,9 @@ def _in_this_process(
             f"--no-isolate runs callers in this process, and {why}: leave one of them out"
         )
     from inferload.caches import keep_what_torch_compiles
-    from inferload.signals import PutOff
 
     observer.stage("importing torch")
-    with PutOff():
+    with AtOnce():
         keep_what_torch_compiles()
         import torch
 

@@ -12,6 +12,7 @@ import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.asked import Asked
+from inferload.cli.interrupts import noticed
 from inferload.cli.made_by import made_by
 from inferload.machine import cpu_model, usable_cores
 from inferload.model_source import spec_parts
@@ -94,6 +95,7 @@ def study(
     try:
         found = run(Silent() if asked.quiet else progress, keeper.done, keep)
     except StudyInterrupted as interrupt:
+        noticed()
         progress.close()
         output.deliver(interrupt.study, asked.reports)
         again = "the same command goes on from here"
