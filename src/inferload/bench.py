@@ -124,12 +124,15 @@ def run(
         time_limit_s: ends a run by precision all the same; 60 s if not given.
         warmup: ``"auto"`` cuts off what comes before the steady state, which the log still has;
             ``"fixed"`` does not. By default auto where ``duration_s`` or ``precision`` is given.
-        warmup_calls: calls each caller makes before the start line, not logged.
+        warmup_calls: calls each caller makes before the start line, not logged. With warmup
+            ``"auto"`` and the default number, Python callers begin none once the length of the run,
+            and 30 s at least, have passed since their first one.
         executor: ``"threads"``, ``"native"`` (TorchScript, AOTInductor), or ``"auto"``: native
             where the target and the machine allow it; ``"processes"``: ``processes`` of them, one
             a core if not given; or an ``Executor``.
         processes: run the callers in so many other processes, ``load.callers`` in each. They share
-            the model's weights; the model must be picklable, or given as a spec string.
+            the model's weights; the model must be picklable, or given as a spec string, which
+            each of them then loads.
         threads_per_call: intra-op threads of each call; torch's present setting if not given.
         pin: ``"cores"``: each process has cores of its own, and each caller some of them, as many
             intra-op threads as it has cores; ``"numa"``: each process has a node, in turn, and its
@@ -166,7 +169,8 @@ def run(
         CallError: the target raised and ``on_error`` is ``"stop"``, or a call took longer than
             ``timeout_s``; its ``result`` is partial.
         TargetCrashed: the target ended a process of ``processes``; its ``result`` is partial.
-        RunInterrupted: Ctrl-C or SIGTERM; its ``result`` is partial.
+        RunInterrupted: Ctrl-C, SIGTERM or SIGHUP; its ``result`` is partial. Calls that have not
+            returned 5 s later are given up.
     """
     options = RunOptions(
         load=load or ClosedLoop(),

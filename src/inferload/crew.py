@@ -159,6 +159,9 @@ class Crew(Protocol):
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
 
+    def warmed(self) -> tuple[int, int] | None:
+        """Of how many warm-up calls how many were made so far, the latter first, where known."""
+
     def agreed_start(self, observer: Observer) -> int | None:
         """When to release the callers, where others have a say in it; else ``None``.
 

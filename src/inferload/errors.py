@@ -76,9 +76,9 @@ class ResultFormatError(InferloadError, ValueError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a run; ``result`` holds every call that had finished.
+    """Ctrl-C, SIGTERM or SIGHUP ended a run; ``result`` holds every call that had finished.
 
-    ``abandoned`` is true if a second signal came and callers are still inside of calls.
+    ``abandoned`` is true if calls were given up and callers are still inside of them.
     """
 
     def __init__(self, message: str, *, result: RunResult, abandoned: bool = False) -> None:
@@ -88,7 +88,7 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class StudyInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM ended a study; ``study`` holds every run that was finished."""
+    """Ctrl-C, SIGTERM or SIGHUP ended a study; ``study`` holds every run that was finished."""
 
     def __init__(self, message: str, *, study: Study) -> None:
         super().__init__(message)

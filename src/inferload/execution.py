@@ -13,6 +13,7 @@ from inferload.process_calls import CallsOfLog
 from inferload.records import RunWarning
 from inferload.run_telemetry import RunTelemetry
 from inferload.units import NS_PER_S
+from inferload.warming import WarmUp, cut_short
 from inferload.watcher import POLL_S, Watcher
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
     from inferload.stopping import StopRule
+
+# How long calls may go on after the first signal: who sends one, such as Docker, sends SIGKILL 10 s
+# later, and until then everything is to be saved.
+PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,15 +119,16 @@ def execute(
 ) -> Execution:
     """Run a crew that is prepared.
 
-    A first signal stops the callers, a second one gives up the calls they are in. So does the drain
-    limit of an open loop, and a call that takes longer than the timeout.
+    A first signal stops the callers, a second one gives up the calls they are in, and so do
+    ``PATIENCE_S`` after the first, the drain limit of an open loop, and a call that takes longer
+    than the timeout.
 
     Raises:
         PlanError: the machine would not start so many callers.
         TargetCrashed: a process ended while it warmed up.
     """
     opened = time.perf_counter()
-    open_s, abandoned, never_ready = 0.0, False, False
+    open_s, abandoned, never_ready, given_up = 0.0, False, False, False
     # a caller whose warm-up calls all keep to the timeout is ready by then
     # after the one that the first caller makes alone
     patience_s = (options.timeout_s or math.inf) * (1 + max(options.warmup_calls, 1))
@@ -138,18 +144,20 @@ def execute(
         drain_ns=int((options.drain_s or 0) * NS_PER_S),
         limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
         also=telemetry.look,
+        impatient=lambda: signals.waited_s() > PATIENCE_S,
     )
-    callers = sum(part.place.callers for part in crew.parts)
-    observer.stage(f"warming up {callers} caller{'s' * (callers > 1)}")
+    warm_up = WarmUp(crew, observer)
     try:
         signals.may_interrupt = True
         if signals.received:
             crew.stop()
-        while not crew.wait_ready(POLL_S) and not never_ready:
+        while not crew.wait_ready(POLL_S) and not never_ready and not given_up:
             never_ready = time.perf_counter() - opened > patience_s
+            given_up = signals.waited_s() > PATIENCE_S
+            warm_up.look()
         open_s = time.perf_counter() - opened
-        abandoned = never_ready
-        if not never_ready:
+        abandoned = never_ready or given_up
+        if not abandoned:
             watcher.look_at_processes(0.0)
             with telemetry:  # to begin looking takes a while, which nobody must wait for
                 start_ns = crew.agreed_start(observer)
@@ -172,20 +180,9 @@ def execute(
         crew.wait_done(1.0)
         raise
     reports = crew.collect(abandoned=abandoned)
-    warnings = []
-    # calls that took longer than the timeout are in the log
-    left = watcher.calls_in_flight(reports) - len(watcher.hung) if abandoned else 0
-    if left > 0:
-        warnings.append(
-            RunWarning(
-                code="calls-given-up",
-                message=(
-                    f"{left} started call{'s' * (left > 1)} had not returned when the run was "
-                    "given up"
-                ),
-                hint="they are in no latency; look for what the target waits for",
-            )
-        )
+    warnings = _given_up(watcher, reports) if abandoned else []
+    if watcher.start_ns and not signals.received:
+        warnings += cut_short(options, reports, len(ready[0].spec.models), open_s)
     logs = watcher.part_logs(reports)
     return Execution(
         processes=_records(ready, crew.parts, reports, logs, watcher),
@@ -203,6 +200,22 @@ def execute(
         disturbances=together(watch, [report.disturbances for report in reports]),
         telemetry={0: telemetry.found},
     )
+
+
+def _given_up(watcher: Watcher, reports: Sequence[PartReport]) -> list[RunWarning]:
+    # calls that took longer than the timeout are in the log
+    left = watcher.calls_in_flight(reports) - len(watcher.hung)
+    if left <= 0:
+        return []
+    return [
+        RunWarning(
+            code="calls-given-up",
+            message=(
+                f"{left} started call{'s' * (left > 1)} had not returned when the run was given up"
+            ),
+            hint="they are in no latency; look for what the target waits for",
+        )
+    ]
 
 
 def _records(

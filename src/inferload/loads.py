@@ -342,10 +342,7 @@ def load_from_text(
     if kind == "replay" and rest:
         if rate_per_s is not None:
             raise PlanError("a replay has the rate of its file: give replay:FILE:2x to change it")
-        name, _, speed = rest.rpartition(":")
-        if name and speed.endswith("x") and _number(speed[:-1]) is not None:
-            return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
-        return OpenLoop.replay(Path(rest), callers=callers)
+        return _replay_from_text(rest, callers)
     if kind == "gamma" and _number(rest) is None:
         raise PlanError(f"arrivals {arrivals!r} need a shape: write gamma:0.25 for bursts")
     if kind not in {"constant", "poisson", "gamma"} or (rest and kind != "gamma"):
@@ -360,6 +357,14 @@ def load_from_text(
     if kind == "constant":
         return OpenLoop.constant(rate_per_s, callers=callers)
     return OpenLoop.poisson(rate_per_s, callers=callers, seed=seed)
+
+
+def _replay_from_text(text: str, callers: int) -> OpenLoop:
+    name, _, speed = text.rpartition(":")
+    own = name and speed.endswith("x") and _number(speed[:-1]) is not None
+    if own and not Path(text).is_file():
+        return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
+    return OpenLoop.replay(Path(text), callers=callers)
 
 
 def _times_of_file(path: Path) -> Floats:

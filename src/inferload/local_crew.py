@@ -295,6 +295,14 @@ class LocalCrew:
         """Wait until all callers have warmed up and stand at the start line."""
         return self._wait([lane.running.wait_ready for lane in self._lanes], timeout_s)
 
+    def warmed(self) -> tuple[int, int] | None:
+        """Warm-up calls made so far, and in all; ``None`` where some callers do not say."""
+        made = [getattr(lane.running, "warmed_calls", None) for lane in self._lanes]
+        if not all(made):
+            return None
+        wanted = sum(lane.job.warmup_calls * lane.job.callers for lane in self._lanes)
+        return sum(one() for one in made if one is not None), wanted
+
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""
         return self._wait([lane.running.wait_done for lane in self._lanes], timeout_s)

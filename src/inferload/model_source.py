@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 #: In what way calls may record gradients.
 GRAD_MODES = ("inference", "no", "on")
 #: What a model can be turned into.
 FORMS = ("eager", "compile", "script", "export", "aoti", "cudagraph")
+
+#: What files of models end in.
+MODEL_FILES = (".py", ".pt", ".pth", ".ts", ".pt2")
+
+
+def spec_parts(spec: str, folder: Path = Path()) -> tuple[str, str | None]:
+    """The file or module that a spec names, and the name in it; ``None`` if it names a file alone.
+
+    What is there in ``folder`` is a file, whatever colons its name has.
+
+    >>> spec_parts("serving/model.py:net"), spec_parts("package.module:net"), spec_parts("net.pt2")
+    (('serving/model.py', 'net'), ('package.module', 'net'), ('net.pt2', None))
+    """
+    where, colon, name = spec.rpartition(":")
+    is_name = colon and "/" not in name and not name.endswith(MODEL_FILES)
+    if not is_name or (folder / spec).is_file():
+        return spec, None
+    return where, name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ class Outcome:
     clock. ``kept[caller]`` are pairs of an input's number and what was returned; ``cpus[caller]``
     the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it when
     it had made its calls; ``threads_set[caller]`` are those before its first one, where a model can
-    set its own.
+    set its own. ``warmed[caller]``: how many warm-up calls it has made, where that is known.
     """
 
     claimed_rows: int
@@ -49,3 +49,4 @@ class Outcome:
     cpus: Sequence[Sequence[int]] = ()
     threads: Sequence[int] = ()
     threads_set: Sequence[int] = ()
+    warmed: Sequence[int] = ()

@@ -175,6 +175,9 @@ def prepared(
         duration_ns=limit_ns,
         warmup_calls=options.warmup_calls * max(len(target.shares()), 1),
         warmup_order=target.warmup_order(len(bound)),
+        warmup_limit_ns=(
+            None if options.warmup_limit_s is None else int(options.warmup_limit_s * NS_PER_S)
+        ),
         threads_per_call=threads_per_call,
         stop_on_error=options.on_error == "stop",
         log=log_file,

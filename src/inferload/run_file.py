@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferload.errors import PlanError
+from inferload.model_source import MODEL_FILES, spec_parts
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -164,9 +165,9 @@ def _relative_to(found: RunFile, folder: Path) -> RunFile:
     """With the paths of models, inputs and replays joined to the folder of the file."""
 
     def joined(text: str) -> str:
-        name, colon, rest = text.partition(":")
-        if Path(name).suffix in {".py", ".pt", ".pth", ".ts", ".pt2"}:
-            return f"{folder / name}{colon}{rest}"
+        where, name = spec_parts(text, folder)
+        if where.endswith((*MODEL_FILES, ".safetensors")):
+            return f"{folder / where}" + ("" if name is None else f":{name}")
         return text
 
     changes: dict[str, Any] = {

@@ -24,6 +24,9 @@ PINS = ("none", "cores", "numa")
 LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
+DEFAULT_WARMUP_CALLS = 10
+# Callers go on warming up for so long at least, and no longer than the run where that is longer.
+WARMUP_S = 30.0
 MOST_PROCESSES = 1024
 #: The way out for models that write to their inputs.
 FRESH_INPUTS = (
@@ -63,7 +66,7 @@ class RunOptions:
     quantile: str = "p99"
     time_limit_s: float | None = None
     warmup: str | None = None
-    warmup_calls: int = 10
+    warmup_calls: int = DEFAULT_WARMUP_CALLS
     executor: object = "auto"
     processes: int | None = None
     threads_per_call: int | None = None
@@ -339,6 +342,16 @@ class RunOptions:
     def limit_s(self) -> float | None:
         """How long calls may be started, where there is such a limit."""
         return self.duration_s if self.precision is None else self.time_limit_s
+
+    @property
+    def warmup_limit_s(self) -> float | None:
+        """How long after its first call a caller begins more of them to warm up.
+
+        ``None`` where a number of calls was asked for: then they are made, whatever they take.
+        """
+        if self.warmup != "auto" or self.warmup_calls != DEFAULT_WARMUP_CALLS:
+            return None
+        return max(self.limit_s or 0.0, WARMUP_S)
 
     @property
     def drain_s(self) -> float | None:

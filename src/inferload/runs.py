@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inferload.outcome import FirstFailure
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.signals import PutOff
     from inferload.stopping import StopRule
 
 # Summarizing so many takes a noticeable while.
@@ -29,8 +30,10 @@ MANY_CALLS = 1_000_000
 MOST_SUSPECTS = 8
 
 
-def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
-    """Run a crew as the options say.
+def run_crew(
+    crew: Crew, options: RunOptions, observer: Observer, then: PutOff | None = None
+) -> RunResult:
+    """Run a crew as the options say; ``then`` hears signals when there is a result to keep.
 
     Raises:
         PlanError: the run was refused before any caller started, or a first call did no work.
@@ -46,7 +49,7 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
         rule = StopByPrecision(options.precision, options.quantile, cut=cut)
     elif options.decide:
         rule = StopByLimits(options.decide, cut=cut)
-    with StopSignals() as signals:
+    with StopSignals(then=then) as signals:
         done = execute(crew, ready, options, observer, signals, rule)
         if done.log.calls_made > MANY_CALLS:
             observer.stage(f"summarizing {done.log.calls_made:,} calls")

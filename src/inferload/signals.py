@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM: put off where they would do harm, and told to a run.
+"""Signals that ask a program to end: put off where they would do harm, and told to a run.
 
-The first lets the callers of a run finish, the second does not wait.
+The first lets the callers of a run finish, the second does not wait, and nor does time. A process
+that is forked meanwhile, such as a worker of a model's own pool, has the handlers of before.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,6 +16,52 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
+#: Ctrl-C, what systems end services with, and the end of a terminal.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# For each signal that something of ours hears: what heard it before, and then ours, innermost last.
+_heard: dict[int, list[Any]] = {}
+
+
+def hear(number: int, handler: Callable[[int, Any], object]) -> bool:
+    """Have ``handler`` hear a signal until :func:`unhear`; whether it does.
+
+    SIGHUP and SIGTSTP stay ignored where they are (``nohup``), and only the main thread can.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    before = signal.getsignal(number)
+    if before is None:  # not Python's: it could not be set again
+        return False
+    if before is signal.SIG_IGN and number in {signal.SIGHUP, signal.SIGTSTP}:
+        return False
+    stack = _heard.get(number)
+    if not stack or stack[-1] != before:  # the program has set another one meanwhile
+        stack = _heard[number] = [before]
+    stack.append(handler)
+    signal.signal(number, handler)
+    return True
+
+
+def unhear(number: int) -> None:
+    """Have heard a signal what heard it before the last :func:`hear`."""
+    stack = _heard[number]
+    stack.pop()
+    signal.signal(number, stack[-1])
+    if len(stack) == 1:
+        del _heard[number]
+
+
+def _as_before() -> None:
+    """In a process that was just forked: a SIGTERM ends it, as it would without us."""
+    for number, stack in _heard.items():
+        if signal.getsignal(number) == stack[-1]:
+            signal.signal(number, stack[0])
+    _heard.clear()
+
+
+os.register_at_fork(after_in_child=_as_before)
 
 
 class PutOff:
@@ -25,13 +73,13 @@ class PutOff:
     """
 
     def __init__(self) -> None:
-        self._came: int | None = None
-        self._before: dict[int, Any] = {}
+        self.came: int | None = None
+        self._heard: list[int] = []
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+        for number in ENDING:
+            if hear(number, self._note):
+                self._heard.append(number)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -39,44 +87,55 @@ class PutOff:
 
     def end(self) -> None:
         """Hear signals again, also one that came; nothing the second time."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-        came, self._came = self._came, None
+        self.drop()
+        came, self.came = self.came, None
         if came is not None:
             signal.raise_signal(came)
 
+    def drop(self) -> None:
+        """Hear signals again, but none that came."""
+        while self._heard:
+            unhear(self._heard.pop())
+
     def _note(self, number: int, frame: Any) -> None:
         del frame
-        self._came = number
+        self.came = number
 
 
 class StopSignals:
-    """Watches for SIGINT and SIGTERM while it is entered.
+    """Watches for SIGINT, SIGTERM and SIGHUP while it is entered.
 
     The first signal calls ``stop``. Another one raises ``KeyboardInterrupt`` while
     ``may_interrupt`` is true, and is ignored when it is not: what is being collected then is kept.
-    Signals that come less than ``apart_s`` after the first are the same wish.
+    Signals that come less than ``apart_s`` after the first are the same wish. ``then`` takes over
+    when this is left, without a moment in which a signal would be heard by neither.
     Only the main thread can watch for signals; in any other nothing is done.
     """
 
-    def __init__(self, apart_s: float = 0.0) -> None:
+    def __init__(self, apart_s: float = 0.0, then: PutOff | None = None) -> None:
         self.received: list[str] = []
         self._apart_s = apart_s
+        self._then = then
         self._first_s = 0.0
         self.stop: Callable[[], None] = lambda: None
         self.may_interrupt = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._heard: list[int] = []
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+        if self._then is not None:
+            self._then.__enter__()
+        for number in ENDING:
+            if hear(number, self._handle):
+                self._heard.append(number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        while self._heard:
+            unhear(self._heard.pop())
+
+    def waited_s(self) -> float:
+        """How long ago the first signal came; 0 if none did."""
+        return time.monotonic() - self._first_s if self.received else 0.0
 
     def _handle(self, number: int, frame: Any) -> None:
         del frame

@@ -32,7 +32,7 @@ class Watcher:
     """Watches one run from the moment its line is opened.
 
     ``limit_ns``: a call that has not returned so long after it started ends the run. ``also`` is
-    called at every look.
+    called at every look; so is ``impatient``, and the run is given up when it returns true.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Watcher:
         drain_ns: int,
         limit_ns: int | None = None,
         also: Callable[[], None] | None = None,
+        impatient: Callable[[], bool] = lambda: False,
     ) -> None:
         self._crew = crew
         self._rule = rule
         self._drain_ns = drain_ns
         self._limit_ns = limit_ns
         self._also = also
+        self._impatient = impatient
         self.readers = [LogReader(part) for part in crew.parts]
         self._first_parts = [
             number
@@ -79,6 +81,8 @@ class Watcher:
         ):
             now_ns = self._crew.now_ns()
             elapsed_ns = now_ns - self.start_ns
+            if self._impatient():
+                return False
             if self._schedules and elapsed_ns > self._due_ns + self._drain_ns:
                 return False
             for reader in self.readers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,88 @@ def test_a_model_that_cannot_be_pickled_is_rebuilt_from_its_spec(tmp_path: Path)
 def test_a_model_that_cannot_be_pickled_and_has_no_spec_is_refused_with_what_to_do():
     with pytest.raises(il.PlanError, match=r"cannot be pickled.*give il.run 'path/file.py:name'"):
         il.run(lambda x: x, [SIZED[0]], processes=2, calls=10)
+
+
+ODD = """
+import threading, torch
+class Custom(torch.Tensor):
+    def __reduce_ex__(self, protocol):
+        return _refuse, ()
+def _refuse():
+    raise RuntimeError("this tensor is of one process")
+class Holds:
+    def __init__(self, x):
+        self.x, self.lock = x, threading.Lock()
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x.x if isinstance(x, Holds) else x
+def locks():
+    found = torch.nn.Linear(8, 2)
+    found.lock, found.file = threading.Lock(), open("/dev/null")
+    return found
+def refuses():
+    found = Model()
+    found.weight = torch.ones(3).as_subclass(Custom)
+    return found
+def function():
+    return lambda x: x + 1
+def holds():
+    return Model()
+def inputs():
+    from inferload import CallInput
+    return [CallInput(args=(Holds(torch.ones(1, 8)),))] if HOLDS else [torch.ones(1, 8)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "shares"), [("locks", True), ("refuses", False), ("function", False), ("holds", True)]
+)
+def test_what_cannot_be_sent_comes_from_its_spec_in_each_process(name, shares, tmp_path: Path):
+    path = tmp_path / "odd.py"
+    path.write_text(ODD.replace("HOLDS", str(name == "holds")))
+    words = [sys.executable, "-m", "inferload", "run", f"{path}:{name}", "--processes", "2"]
+    done = subprocess.run(
+        [*words, "--calls", "50", "--json", str(tmp_path / "r.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    result = il.load_result(tmp_path / "r.json")
+    assert result.summary.completed_calls == 50
+    said = [one for one in result.warnings if one.code == "weights-not-shared"]
+    assert len(said) == (not shares)
+    assert all(f"loaded it from {path}:{name}" in one.message for one in said)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantiz.*")
+def test_quantised_models_and_inputs_are_sent_whole():
+    quantised = torch.ao.quantization.quantize_dynamic(
+        models.mlp(), {torch.nn.Linear}, dtype=torch.qint8
+    )
+    result = il.run(quantised, [SIZED[0]], processes=2, calls=50, verify=True)
+    assert result.verification.differing == 0
+    assert [one.code for one in result.warnings].count("weights-not-shared") == 1
+    given = torch.quantize_per_tensor(torch.ones(1, 8), 0.1, 0, torch.qint8)
+    for odd in (given, SIZED[1].to_sparse(), SIZED[1].to(torch.complex64)):
+        assert len(il.run(models.NoOp(), [odd], processes=2, calls=20).log) == 20
+
+
+class HoldsALock:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+def test_inputs_that_cannot_be_sent_are_refused_with_what_to_do(tmp_path: Path):
+    odd = [il.CallInput(args=(HoldsALock(),))]
+    sentence = r"the inputs cannot be pickled .*let inputs\(\) in that file make them"
+    with pytest.raises(il.PlanError, match=sentence):
+        il.run(models.NoOp(), odd, processes=2, calls=10)
+    path = tmp_path / "mine.py"
+    path.write_text(PY_FILE)
+    with pytest.raises(il.PlanError, match=sentence):  # not those that the file may define
+        il.run(f"{path}:model", odd, processes=2, calls=10)
 
 
 def test_a_class_that_another_process_does_not_find_is_refused_with_what_to_do(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from rich.console import Console
 
 import inferload as il
 from inferload.report.studies import study_report
-from inferload.studies.files import save_study
+from inferload.studies.files import measured_any, save_study
+from inferload.studies.resuming import Keeper
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -48,3 +50,34 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, 
     for one in was["study"].get("confirmations", ()):
         one["margin"]["made_by"] = None
     assert holds(json.loads((tmp_path / "again.json").read_text()), was)
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("sweep", {"runs": (), "points": ()}),
+        ("search", {"probes": ()}),
+        ("comparison", {"runs": ()}),
+        ("tuning", {"trials": ()}),
+    ],
+)
+def test_a_study_in_which_nothing_was_measured_replaces_none_that_is_whole(tmp_path, name, without):
+    path = tmp_path / "s.json"
+    whole = replace(il.load_study(GOLDEN / f"{name}_v1.json"), status="complete")
+    nothing = replace(whole, status="interrupted", **without)
+    assert measured_any(whole)
+    assert not measured_any(nothing)
+    save_study(whole, path)
+    before = path.read_bytes()
+    keeper = Keeper(path, type(whole), dict(whole.asked))
+    keeper.keep(nothing)
+    assert path.read_bytes() == before
+    assert "nothing was measured, and" in keeper.trouble
+    assert not keeper.kept
+    keeper.keep(replace(whole, status="interrupted"))  # what was measured is what was asked for
+    assert keeper.trouble is None
+    assert path.read_bytes() != before
+    # where nothing would be lost, an interrupted study is written from its beginning
+    first = Keeper(tmp_path / "new.json", type(whole), dict(whole.asked))
+    first.keep(nothing)
+    assert first.kept

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import NoReturn
 
-from inferload.cli.interrupts import until_command
-
-EXIT_INTERRUPTED = 130
+from inferload.cli.interrupts import EXIT_INTERRUPTED as EXIT_INTERRUPTED
+from inferload.cli.interrupts import interrupt, leave, until_command
+from inferload.signals import ENDING, hear
 
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 a call failed, 2 wrong use, 130 interrupted."""
     try:
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        for number in ENDING:
+            hear(number, interrupt)
         with until_command:
             from inferload.cli.app import invoked
+            from inferload.cli.terminal import prepare
 
+            prepare()
             code = invoked()
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted: there is no result\n")
-        code = EXIT_INTERRUPTED
+        leave()
     sys.exit(code)

@@ -8,10 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from inferload import __version__
-from inferload.cli import output
+from inferload.cli import output, terminal
 from inferload.cli.compare import compare_command
 from inferload.cli.doctor import doctor_command
 from inferload.cli.export import export_command
@@ -66,7 +65,7 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
 ) -> None:
     if version:
-        Console(highlight=False).print(f"inferload {__version__}")
+        terminal.console().print(f"inferload {__version__}")
         raise typer.Exit
 
 
@@ -83,7 +82,7 @@ def invoked() -> int:
     except InferloadError as error:
         output.say(str(error))
         return output.EXIT_WRONG_USE
-    except BrokenPipeError:
+    except BrokenPipeError:  # of what typer prints: nobody reads it any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

@@ -186,9 +186,11 @@ class Asked:
 
     def files(self) -> list[Path]:
         """The files that are read: models, inputs, a run file."""
+        from inferload.model_source import spec_parts
+
         specs = [self.model, *(one.spec for one in self.members)]
         texts = [*(self.inputs or ()), *(text for one in self.members for text in one.input_texts)]
-        named = [spec.rsplit(":", 1)[0] if ":" in spec else spec for spec in specs]
+        named = [spec_parts(spec)[0] for spec in specs]
         return [path for path in map(Path, [*named, *texts]) if path.is_file()]
 
     def check_reports(self) -> None:

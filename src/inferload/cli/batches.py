@@ -56,8 +56,6 @@ def run_batch_sizes(asked: Asked) -> None:
         if not asked.quiet:
             output.errors.print(f"batch size {size}")
         done = _measured(one)
-        if done.result is not None and not output.write_reports(done.result, one.reports):
-            code = max(code, output.EXIT_FAILED)
         failure = None if done.failure is None else output.with_place(done.failure)
         lines.append(BatchLine(size=size, result=done.result, failure=failure))
         refused = done.failure if isinstance(done.failure, PlanError) else None
@@ -67,6 +65,7 @@ def run_batch_sizes(asked: Asked) -> None:
     if refused is not None and all(one.result is None for one in lines):
         raise refused
     output.print_drawn(batches_report(lines))
+    code = code or (output.EXIT_FAILED if output.unprinted() else 0)
     if code:
         raise typer.Exit(code)
 

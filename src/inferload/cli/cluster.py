@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.signals import PutOff
 
 
 def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> None:
@@ -60,9 +61,9 @@ def _first(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
         asked.check_outputs()
         options = _options(launch, asked)
 
-        def run(observer: Observer) -> RunResult | None:
+        def run(observer: Observer, then: PutOff) -> RunResult | None:
             with crew_for(asked, options, observer) as crew:
-                return rank.run(crew, options, observer)
+                return rank.run(crew, options, observer, then)
 
         reported(asked, measured(asked, options, run))
     finally:

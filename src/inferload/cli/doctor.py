@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from inferload.cli import output
+from inferload.cli import output, terminal
 
 
 def doctor_command(
@@ -30,12 +29,12 @@ def doctor_command(
     """
     from inferload.doctor import findings, package_finding
 
-    out = Console(highlight=False, markup=False)
+    out = terminal.console()
     found = [package_finding(path) for path in packages or ()] or findings(output.errors.print)
     for finding in found:
         mark = Text("ok  ", "green") if finding.well else Text("no  ", "yellow")
         out.print(Text.assemble(mark, (f"{finding.name}: ", "bold"), finding.found), soft_wrap=True)
         if not finding.well and finding.hint:
             out.print(f"    -> {finding.hint}", soft_wrap=True)
-    if packages and not all(finding.well for finding in found):
+    if output.unprinted() or (packages and not all(finding.well for finding in found)):
         raise typer.Exit(output.EXIT_FAILED)

@@ -74,7 +74,8 @@ Warmup = Annotated[
     typer.Option(
         metavar="N|auto",
         help="Warm-up calls of each caller, and nothing is cut; auto (with --duration and "
-        "--precision): 10, and what comes before the steady state is cut.",
+        "--precision): 10, fewer if they take longer than the run and 30s, and what comes before "
+        "the steady state is cut.",
     ),
 ]
 Inputs = Annotated[

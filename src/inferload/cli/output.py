@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
+
+from inferload.cli import terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
-errors = Console(stderr=True, highlight=False, markup=False)
+
+errors = terminal.errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +55,19 @@ class Reports:
 
 
 def deliver(found: Shown, reports: Reports) -> bool:
-    """Print the report and write those that were asked for; false if one could not be written."""
-    print_any(found)
-    return write_reports(found, reports)
+    """Write the reports that were asked for and print one; false if one of them came to nothing."""
+    written = write_reports(found, reports)
+    return print_any(found) and written
 
 
 def write_reports(found: Shown, reports: Reports) -> bool:
     """Write the reports that were asked for; false if one could not be written."""
-    well = True
+    well, nothing = True, not measured_any(found)
     for path, write in ((reports.html, _write_html), (reports.markdown, _write_markdown)):
         if path is None:
+            continue
+        if nothing and path.exists():
+            say(f"{path} is left as it was: nothing was measured")
             continue
         try:
             write(found, path)
@@ -84,11 +89,21 @@ def _write_markdown(found: Shown, path: Path) -> None:
     write_markdown(found, path)
 
 
+def measured_any(found: Shown) -> bool:
+    """Whether there is anything in it that was measured."""
+    from inferload.records import RunResult
+    from inferload.studies.files import measured_any as measured_any_run
+
+    if isinstance(found, RunResult):
+        return found.summary.completed_calls > 0
+    return isinstance(found, dict) or measured_any_run(found)
+
+
 def print_report(result: RunResult) -> None:
     """Draw a report as wide as the terminal, or as text."""
     from inferload.report.text import plain_report, report
 
-    out = Console(highlight=False, markup=False)
+    out = terminal.console()
     if out.is_terminal:
         # a narrower terminal wraps lines, which reads better than cells cut short
         out.print(report(result), width=max(out.width, 80), crop=False)
@@ -96,8 +111,11 @@ def print_report(result: RunResult) -> None:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
 
 
-def print_any(found: Shown) -> None:
-    """Draw the report of a run, of a study, or of several runs side by side."""
+def print_any(found: Shown) -> bool:
+    """Draw the report of a run, of a study, or of several runs side by side; false if it was lost.
+
+    Who has stopped reading has what was wanted.
+    """
     from inferload.records import RunResult
     from inferload.report.several import several_table
     from inferload.report.studies import study_report
@@ -108,18 +126,34 @@ def print_any(found: Shown) -> None:
         print_drawn(several_table(found))
     else:
         print_drawn(study_report(found))
+    return not unprinted()
+
+
+def unprinted() -> bool:
+    """Whether a report was lost, which is said."""
+    why = terminal.trouble()
+    if why is not None:
+        say(f"the report could not be printed: {why}")
+    return why is not None
 
 
 def print_drawn(drawn: RenderableType) -> None:
     """Draw something as wide as the terminal, at least 80 columns."""
-    out = Console(highlight=False, markup=False)
+    out = terminal.console()
     out.print(drawn, width=max(out.width, 80), crop=False)
 
 
 def save(result: RunResult, path: Path) -> bool:
-    """Save a result; if that fails, say so and keep it elsewhere."""
+    """Save a result; if that fails, say so and keep it elsewhere.
+
+    One of no call takes the place of none that has some: it is saved beside it.
+    """
     import tempfile
 
+    if not measured_any(result) and path.exists() and not _is_of_nothing(path):
+        say(f"{path} is left as it was: nothing was measured")
+        path = path.with_name(f"{path.name.removesuffix('.json')}.failed.json")
+        say(f"what there is of this run is kept in {path}")
     try:
         result.save(path)
     except Exception as error:  # noqa: BLE001 - whatever it was, the report is still to come
@@ -133,6 +167,17 @@ def save(result: RunResult, path: Path) -> bool:
     except Exception as error:  # noqa: BLE001
         say(f"it could not be kept elsewhere either ({error}); here is its report:")
     return False
+
+
+def _is_of_nothing(path: Path) -> bool:
+    """Whether a file is a result without a call."""
+    from inferload.errors import ResultFormatError
+    from inferload.storage import load_result
+
+    try:
+        return not measured_any(load_result(path))
+    except ResultFormatError:
+        return False
 
 
 def with_place(failure: BaseException) -> str:

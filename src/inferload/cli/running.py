@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
 
-from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli import EXIT_INTERRUPTED, output, terminal
+from inferload.cli.interrupts import AtOnce, kept
 from inferload.cli.made_by import made_by
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inferload.model_source import ModelSource
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.signals import PutOff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,40 +44,51 @@ def run_here(asked: Asked) -> None:
 
 
 def measured_here(asked: Asked) -> Done:
-    """Run and save."""
+    """Run, save, and write the reports."""
     from inferload.runs import run_crew
 
     options = asked.options()
 
-    def run(observer: Observer) -> RunResult:
+    def run(observer: Observer, then: PutOff) -> RunResult:
         with crew_for(asked, options, observer) as crew:
-            return run_crew(crew, options, observer)
+            return run_crew(crew, options, observer, then)
 
     return measured(asked, options, run)
 
 
 def measured(
-    asked: Asked, options: RunOptions, run: Callable[[Observer], RunResult | None]
+    asked: Asked, options: RunOptions, run: Callable[[Observer, PutOff], RunResult | None]
 ) -> Done:
-    """Run with progress, and save what comes of it."""
+    """Run with progress, save what comes of it, and write the reports: before any is printed.
+
+    ``run`` is given what hears signals from the moment on at which there is a result.
+    """
     from inferload.errors import CallError, RunInterrupted, TargetCrashed
     from inferload.report.progress import Progress
+    from inferload.signals import PutOff
 
     progress = Progress(output.errors, options.calls, options.limit_s)
     failure: BaseException | None = None
     result: RunResult | None
+    then = PutOff()
     try:
-        result = run(Silent() if asked.quiet else progress)
-    except (CallError, RunInterrupted, TargetCrashed) as error:
-        result, failure = error.result, error
+        try:
+            result = run(Silent() if asked.quiet else progress, then)
+        except (CallError, RunInterrupted, TargetCrashed) as error:
+            result, failure = error.result, error
+        finally:
+            progress.close()
+        if result is None and failure is None:
+            return Done(result=None, failure=None, code=0)
+        saved = True
+        if result is not None:
+            result = replace(result, made_by=made_by(batch_size=asked.batch_size))
+            saved = asked.json is None or output.save(result, asked.json)
+            saved &= output.write_reports(result, asked.reports)
+            kept.text = "its report was not printed to the end"
+        return Done(result=result, failure=failure, code=_exit_code(result, failure, saved=saved))
     finally:
-        progress.close()
-    if result is not None:
-        result = replace(result, made_by=made_by(batch_size=asked.batch_size))
-    if result is None and failure is None:
-        return Done(result=None, failure=None, code=0)
-    saved = result is None or asked.json is None or output.save(result, asked.json)
-    return Done(result=result, failure=failure, code=_exit_code(result, failure, saved=saved))
+        then.drop()  # a signal that came has its wish: the run is over
 
 
 def reported(asked: Asked, done: Done) -> None:
@@ -87,14 +99,14 @@ def reported(asked: Asked, done: Done) -> None:
     """
     result, code = done.result, done.code
     if result is not None:
-        code = code if output.deliver(result, asked.reports) else code or output.EXIT_FAILED
+        code = code if output.print_any(result) else code or output.EXIT_FAILED
     if done.failure is not None:
         output.say(output.with_place(done.failure))
     given_up = result is not None and (
         result.status == "timed out" or any(w.code == "calls-given-up" for w in result.warnings)
     )
     if given_up and not asked.isolate:
-        sys.stdout.flush()  # a normal exit would tear torch down under a call
+        terminal.stdout.flush()  # a normal exit would tear torch down under a call
         os._exit(code)
     if code:
         raise typer.Exit(code)
@@ -150,10 +162,11 @@ def _in_this_process(
         raise PlanError(
             f"--no-isolate runs callers in this process, and {why}: leave one of them out"
         )
-    from inferload.signals import PutOff
+    from inferload.caches import keep_what_torch_compiles
 
     observer.stage("importing torch")
-    with PutOff():
+    with AtOnce():
+        keep_what_torch_compiles()
         from inferload.devices import Placement
         from inferload.loading import calling_state, grad_mode, load
         from inferload.local_crew import LocalCrew

@@ -12,8 +12,10 @@ import typer
 
 from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.asked import Asked
+from inferload.cli.interrupts import noticed
 from inferload.cli.made_by import made_by
 from inferload.machine import cpu_model, usable_cores
+from inferload.model_source import spec_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +62,7 @@ def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
 
 def content_of(model: str) -> str | None:
     """What tells one state of a model's file from another; ``None`` of a module's name."""
-    path = Path(model.rsplit(":", 1)[0] if ":" in model else model)
+    path = Path(spec_parts(model)[0])
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
 
 
@@ -93,6 +95,7 @@ def study(
     try:
         found = run(Silent() if asked.quiet else progress, keeper.done, keep)
     except StudyInterrupted as interrupt:
+        noticed()
         progress.close()
         output.deliver(interrupt.study, asked.reports)
         again = "the same command goes on from here"

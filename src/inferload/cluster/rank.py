@@ -19,7 +19,7 @@ from inferload.cluster.link import StoreLostError, wait_a_look
 from inferload.cluster.members import Member, Members
 from inferload.cluster.rank_crew import FirstRank, FleetEndedError, RankCrew
 from inferload.errors import InferloadError, ResultFormatError
-from inferload.execution import execute
+from inferload.execution import PATIENCE_S, execute
 from inferload.results import result_of
 from inferload.runs import raise_what_ended
 from inferload.signals import StopSignals
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from inferload.execution import Execution
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
+    from inferload.signals import PutOff
 
+# After a signal other ranks have as long as they give their calls, and a little for what was made.
+GIVE_UP_S = PATIENCE_S + 3.0
 # One Ctrl-C comes twice: from the terminal, and from torchrun.
 SIGNALS_APART_S = 2.0
 
@@ -70,8 +73,12 @@ class Rank:
             self._link.say("over")
             time.sleep(2 * self._link.look_s)  # it may be this process that keeps the store
 
-    def run(self, crew: Crew, options: RunOptions, observer: Observer) -> RunResult | None:
+    def run(
+        self, crew: Crew, options: RunOptions, observer: Observer, then: PutOff | None = None
+    ) -> RunResult | None:
         """Run the crew of this rank; the result of all of them, on the first rank.
+
+        ``then``: as of ``runs.run_crew``.
 
         Raises:
             InferloadError: as ``runs.run_crew``.
@@ -82,7 +89,7 @@ class Rank:
         own = RankCrew(crew, self._link, self._own, self._members, stop_on_error=stop_on_error)
         try:
             ready = own.prepare(observer.stage)
-            with StopSignals(SIGNALS_APART_S) as signals:
+            with StopSignals(SIGNALS_APART_S, then) as signals:
                 done = execute(own, ready, options, observer, signals)
                 done = replace(done, signals=tuple(signals.received))
                 # a signal that comes from here on does not lose what was measured
@@ -125,7 +132,7 @@ class Rank:
                 while rank not in members.lost and not self._taken(rank, fleet, members):
                     if signals.received and members.member(rank) is None:
                         members.lost[rank] = "was never heard of"
-                    elif len(signals.received) > impatient_after:
+                    elif len(signals.received) > impatient_after or signals.waited_s() > GIVE_UP_S:
                         members.lost[rank] = "had handed nothing over when the run was given up"
                     members.look()
                     if time.monotonic() > announce_at:

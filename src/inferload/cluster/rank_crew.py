@@ -74,6 +74,7 @@ class RankCrew:
         self.clock_error_ms = 0.0
         self.now_ns: Callable[[], int] = crew.now_ns
         self.wait_ready = crew.wait_ready
+        self.warmed = crew.warmed
 
     @property
     def nursery_pss_bytes(self) -> int | None:

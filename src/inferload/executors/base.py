@@ -44,6 +44,7 @@ class Job:
 
     Several processes: ``budget`` holds the calls that ``callers_in_all`` share in a closed loop.
     ``warmup_order``: the inputs of warm-up calls, repeated; in their order if not given.
+    ``warmup_limit_ns``: Python callers begin none so long after their first one, but for a second.
     ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
 
     ``given``: what the inputs were before any call, to be compared with afterwards; none where that
@@ -72,6 +73,7 @@ class Job:
     given: Sequence[CallInput] = ()
     fresh_inputs: bool = False
     first_calls: int = 0
+    warmup_limit_ns: int | None = None
 
     @property
     def callers(self) -> int:

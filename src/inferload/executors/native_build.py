@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.caches import cache_folders, may_write
 from inferload.errors import NativeBuildError
 from inferload.targets.package_check import links_statically
 
@@ -37,19 +38,19 @@ FLAGS = ("-O3",)
 OTHER_COMPILERS = ("/usr/bin/g++", "/usr/bin/c++", "/usr/bin/clang++")
 
 
-def cache_folder() -> Path:
-    """Where compiled libraries are kept: ``INFERLOAD_CACHE_DIR``, or the user's cache folder."""
-    own = os.environ.get("INFERLOAD_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "inferload"
-
-
 def library_path() -> Path:
-    """The path of the library for this torch, this Python and this source."""
+    """The path of the library for this torch, this Python and this source.
+
+    Where it was built, or else where it can be.
+    """
     key = hashlib.sha256(SOURCE.read_bytes() + repr(FLAGS).encode()).hexdigest()[:16]
     abi = f"{sys.implementation.cache_tag}-{sysconfig.get_config_var('SOABI') or ''}"
     build = hashlib.sha256(f"{torch.__config__.show()}{abi}".encode()).hexdigest()[:8]
-    return cache_folder() / f"torch-{torch.__version__}-{build}" / f"{NAME}-{key}.so"
+    folders = cache_folders()
+    own = [one / f"torch-{torch.__version__}-{build}" / f"{NAME}-{key}.so" for one in folders]
+    built = [path for path in own if path.is_file()]
+    able = [path for path in own if may_write(path.parent)]
+    return (built or able or own)[0]
 
 
 def compiler() -> str | None:

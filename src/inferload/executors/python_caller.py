@@ -42,6 +42,8 @@ class PythonCaller:
         self.run_delay_ns = 0
         self.cpus: list[int] = []
         self.threads_set = self.threads = 0
+        #: Warm-up calls made so far.
+        self.warmed = 0
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
@@ -64,6 +66,8 @@ class PythonCaller:
                 self._on = CallerDevices(crew.job.device_work, crew.streams, self.number, self._now)
             self._make_calls()
             self._warm_up()
+            if self.number == 0:  # also where its warm-up was cut short
+                crew.first_made.set()
             self.threads = torch.get_num_threads()  # a model may set its own
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
@@ -120,6 +124,7 @@ class PythonCaller:
         wanted = crew.job.warmup_calls
         if self.number == 0:
             wanted = max(wanted, crew.job.first_calls)
+        limit_ns, warm_ns = crew.job.warmup_limit_ns, 0
         for number in range(wanted):
             if not crew.limit_ns[0]:
                 return
@@ -131,8 +136,10 @@ class PythonCaller:
                 output = call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 failure, output = error, None
+            now_ns = self._now()
+            self.warmed += 1
             if number < FIRST_CALLS:
-                self.first_calls_ns.append(self._now() - started)
+                self.first_calls_ns.append(now_ns - started)
             try:
                 check_returned(output, crew.job.target.name)
             except PlanError as error:
@@ -143,6 +150,10 @@ class PythonCaller:
                 crew.stop()
             if number + 1 == crew.alone:
                 crew.first_made.set()
+            # the first may have compiled, and the second, of another shape
+            warm_ns = warm_ns or now_ns
+            if limit_ns is not None and number and now_ns - warm_ns > limit_ns:
+                return
 
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""

@@ -159,6 +159,10 @@ class RunningThreads:
         """How many rows of the log callers have claimed so far."""
         return self._next_row
 
+    def warmed_calls(self) -> int:
+        """How many warm-up calls the callers have made so far."""
+        return sum(caller.warmed for caller in self._callers)
+
     def outcome(self) -> Outcome:
         """What is known so far; complete after ``join``."""
         return Outcome(
@@ -174,6 +178,7 @@ class RunningThreads:
             cpus=[caller.cpus for caller in self._callers],
             threads=[caller.threads for caller in self._callers],
             threads_set=[caller.threads_set for caller in self._callers],
+            warmed=[caller.warmed for caller in self._callers],
         )
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:

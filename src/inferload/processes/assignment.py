@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from inferload.model_source import ModelSource
     from inferload.run_options import RunOptions
 
-# What a process says: (STAGE, text), (PREPARED, Preparation), (READY,), (DONE, a list of the lanes'
+# What a process says: (STAGE, text), (PREPARED, Preparation), (WARMED, calls made, of how many),
+# (READY,), (DONE, a list of the lanes'
 # PartReports, a list of their pickled exceptions or None), (ERROR, name of the class, text).
-STAGE, PREPARED, READY, DONE, ERROR = "stage", "prepared", "ready", "done", "error"
+STAGE, PREPARED, WARMED, READY, DONE, ERROR = (
+    "stage",
+    "prepared",
+    "warmed",
+    "ready",
+    "done",
+    "error",
+)
 # What it is told: (START,), (RELEASE, time), (STOP,), (END_AT, lane, rows), (FOLD_TO, lane, rows),
 # (GIVE_UP,).
 START, RELEASE, STOP, END_AT, FOLD_TO, GIVE_UP = (

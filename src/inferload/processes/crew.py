@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import shutil
+import signal
 import tempfile
 import time
 from dataclasses import replace
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from inferload.loads import Schedule
     from inferload.model_source import ModelSource
     from inferload.placement import Place
+    from inferload.processes.birth import Group
     from inferload.processes.handles import Nursery
     from inferload.processes.process import CallersProcess
     from inferload.run_options import RunOptions
@@ -72,8 +74,9 @@ class ProcessCrew:
         self._schedules: list[list[Schedule | None]] = []
         self._places: list[Place] = []
         self._nursery: Nursery | None = None
+        self._group: Group | None = None
         self._scratch: Path | None = None
-        self._stop_asked = self._stop_told = False
+        self._stop_asked = self._stop_told = self._abandoned = False
         self._killed_before = out_of_memory_kills()
         self._start_ns: int | None = None
         self.parts: Sequence[Part] = ()
@@ -83,14 +86,21 @@ class ProcessCrew:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        patience_s = END_S if kind is None else 0.0
         with PutOff():
+            killed, patience_s = False, END_S if kind is None else GIVE_UP_S
             for process in self._processes:
-                process.end(patience_s if process.ended else 0.0)
+                killed |= process.end(patience_s if process.is_leaving else 0.0)
             if self._nursery is not None:
-                self._nursery.process.join(patience_s)
+                self._nursery.process.join(0.0 if killed else patience_s)
                 self._nursery.process.kill()
                 self._nursery.process.join()
+            if self._group is not None:
+                # what the model has started would be left; Ctrl-C would have ended it as well
+                if killed:
+                    self._group.signal(signal.SIGKILL)
+                elif kind is not None or self._abandoned:
+                    self._group.signal(signal.SIGTERM)
+                self._group.close()
             for log in itertools.chain.from_iterable(self._logs):
                 log.close()
             if self._scratch is not None:
@@ -111,7 +121,7 @@ class ProcessCrew:
         with PutOff():  # no process may be started that is not known here
             self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
             self._set_aside()
-            self._processes, self._nursery = started(
+            self._processes, self._nursery, self._group = started(
                 self._options,
                 self._source,
                 self._places,
@@ -203,6 +213,14 @@ class ProcessCrew:
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the callers of all processes stand at the start line."""
         return self._wait(lambda one: one.at_line or one.ended, timeout_s)
+
+    def warmed(self) -> tuple[int, int] | None:
+        """Warm-up calls of all processes made so far, as they have said, and in all."""
+        said = [process.warmed for process in self._processes]
+        known = [one for one in said if one is not None]
+        if len(known) < len(said):
+            return None
+        return sum(made for made, _ in known), sum(wanted for _, wanted in known)
 
     def agreed_start(self, observer: Observer) -> int | None:
         """Whenever all callers are ready."""
@@ -308,6 +326,7 @@ class ProcessCrew:
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
         """What each part left behind; a process that does not answer is killed."""
+        self._abandoned = abandoned
         if abandoned:
             for process in self._processes:
                 process.tell(say.GIVE_UP)

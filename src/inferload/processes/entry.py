@@ -7,18 +7,20 @@ import ctypes
 import faulthandler
 import gc
 import os
-import signal
 import sys
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
+
+from inferload.processes.birth import begin, deaf, die_with, leave_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from inferload.processes.assignment import Assignment
+    from inferload.processes.birth import Birth
 
-_PR_SET_PDEATHSIG = 1
 _SET_MEMPOLICY = 238  # the number of the system call on x86-64
 _MPOL_BIND = 2
 #: Where a process writes what it was doing when a signal ended it.
@@ -30,31 +32,33 @@ BORN, ENDED = "born", "ended"
 
 
 def nursery(
-    connection: Connection, children: Sequence[tuple[Connection, Assignment]], parent: int
+    connection: Connection, children: Sequence[tuple[Connection, Assignment]], birth: Birth
 ) -> None:
     """Import torch once, fork the processes with callers, and tell how each of them ends.
 
     A process that imports torch by itself has 140 MB of memory that it shares with none; of one
     that is forked from where torch was imported all but some 5 MB are shared.
     """
-    begin(parent)
+    begin(birth)
     import inferload.processes.worker  # noqa: F401 - for the children
 
     gc.collect()
     gc.freeze()  # a collector that walks over all objects would make each child copy them
     nurse, numbers = os.getpid(), {}
     for number, (own, assignment) in enumerate(children):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), deaf():
             # of the threads of OpenBLAS, which starts new ones in a child by itself
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
+            if pid == 0:
+                leave_signals()  # a fork has the handlers of before
         if pid == 0:
             for other, (theirs, given) in enumerate(children):
                 if other != number:
                     given.let_go()
                     theirs.close()
             connection.close()
-            _die_with(nurse)
+            die_with(nurse)
             _run(own, assignment)
         numbers[pid] = number
         connection.send((BORN, number, pid))
@@ -68,19 +72,10 @@ def nursery(
     os._exit(0)
 
 
-def main(connection: Connection, assignment: Assignment, parent: int) -> None:
+def main(connection: Connection, assignment: Assignment, birth: Birth) -> None:
     """Run the callers of one process, and end."""
-    begin(parent)
+    begin(birth)
     _run(connection, assignment)
-
-
-def begin(parent: int) -> None:
-    """End with the starter, and leave signals to it."""
-    _die_with(parent)
-    # a Ctrl-C goes to the whole group: the starter hears it, and tells this process what to do
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def _run(connection: Connection, assignment: Assignment) -> NoReturn:
@@ -97,17 +92,15 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     work(connection, assignment)
     # what torch would do at its end takes most of a second, and nobody needs it
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(0)
 
 
-def _die_with(parent: int) -> None:
-    """Have the system end this process when its starter ends, whatever it is doing then."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+def flush() -> None:
+    """Hand on what the model has printed, to whoever still reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 def _bind_memory(node: int) -> None:

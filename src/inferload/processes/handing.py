@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import resource
-from dataclasses import dataclass, field
+import textwrap
+import warnings
+from dataclasses import dataclass, field, replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,18 +49,36 @@ class Handed:
     A mix is sent as its ``members``.
 
     ``weights`` are shared: the receiver's own take their place where they have the same name,
-    shape and dtype. ``unpicklable`` says why a target must be rebuilt.
+    shape and dtype. ``unsent`` says why a target must be rebuilt, where it would have been sent.
+    ``copied``: some of its tensors share no memory.
+    ``given`` is ``None`` where the inputs must be had from where the model comes from.
     """
 
-    given: tuple[CallInput, ...]
+    given: tuple[CallInput, ...] | None
     state: PortableState
     target: Target | None = None
     file: Path | None = None
     name: str | None = None
     form: str | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
-    unpicklable: str | None = None
+    unsent: str | None = None
+    copied: bool = False
     members: tuple[HandedMember, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parcel:
+    """Pickles, each of which may fail alone: that of a ``Handed`` without inputs, and the inputs.
+
+    ``whole`` is ``None`` where the model comes from its spec. ``apart``: inputs do not.
+    ``copied``: there are tensors in ``whole`` whose memory cannot be shared.
+    """
+
+    state: PortableState
+    whole: bytes | None
+    given: bytes | None
+    apart: bool = False
+    copied: bool = False
 
 
 def handed(
@@ -67,53 +88,75 @@ def handed(
     *,
     spec: str | None,
     scratch: Path,
+    apart: bool = False,
 ) -> bytes:
     """The bytes that make the same target in one other process; call it again for each.
 
+    ``spec``: where target and inputs come from, if it is words that the other process has as well;
+    ``apart``: the inputs do not come from there.
+
     Raises:
-        PlanError: it cannot be pickled, and there is no spec string to rebuild it from.
+        PlanError: something cannot be pickled, and there is no spec string to have it from.
     """
+    copied = False
     try:
-        return _dumped(_packed(target, given, state, scratch))
+        whole, copied = _dumped_or_copied(_packed(target, state, scratch))
     except PlanError:
         raise
     except Exception as error:
-        reason = exception_words(error).splitlines()[0]
+        unsent = _reason(error)
         if spec is None:
             raise PlanError(
-                f"{target.name} cannot be pickled for other processes ({reason}), and was not "
+                f"{target.name} cannot be pickled for other processes ({unsent}), and was not "
                 "given by a spec string that they could rebuild it from: define it at the top "
                 "level of a module, or give il.run 'path/file.py:name' in its place"
             ) from error
-        return _dumped(
-            Handed(
-                given=given,
-                state=state,
-                name=target.name,
-                weights=weights_of(target),
-                unpicklable=reason,
-            )
+        weights = weights_of(target)
+        whole = _dumped(
+            Handed(given=None, state=state, name=target.name, weights=weights, unsent=unsent)
         )
+    apart |= spec is None
+    own = None if isinstance(target, MixedTarget) else _inputs(given, apart=apart)
+    return _dumped(_Parcel(state=state, whole=whole, given=own, apart=apart, copied=copied))
+
+
+def _inputs(given: tuple[CallInput, ...], *, apart: bool) -> bytes | None:
+    """Inputs as they are sent; ``None`` if they cannot be, and can be had where they come from."""
+    try:
+        return _dumped(given)
+    except PlanError:
+        raise
+    except Exception as error:
+        if not apart:
+            return None
+        raise PlanError(
+            f"the inputs cannot be pickled for other processes ({_reason(error)}): give tensors "
+            "and plain containers, or the model as 'path/file.py:name' and let inputs() in that "
+            "file make them"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(exception_words(error), 300, placeholder=" ...")
 
 
 def _packed(
     target: Target,
-    given: tuple[CallInput, ...],
     state: PortableState,
     scratch: Path,
 ) -> Handed:
-    common: dict[str, Any] = {"given": given, "state": state, "name": target.name}
+    common: dict[str, Any] = {"given": None, "state": state, "name": target.name}
     if isinstance(target, MixedTarget):
         members = [
             HandedMember(
                 name=one.name,
-                model=_packed(one.target, one.given, state, scratch),
+                model=replace(_packed(one.target, state, scratch), given=one.given),
                 weight=one.weight,
                 callers=one.callers,
             )
             for one in target.members
         ]
-        return Handed(given=(), state=state, members=tuple(members))
+        return Handed(given=None, state=state, members=tuple(members))
     if isinstance(target, ScriptTarget | ExportedTarget) or (
         isinstance(target, AotiTarget) and target.path is not None
     ):
@@ -123,16 +166,55 @@ def _packed(
 
 
 def handed_by_spec(given: tuple[CallInput, ...], state: PortableState) -> bytes:
-    """The bytes that make a process load the model by the spec that it has."""
-    return _dumped(Handed(given=given, state=state))
+    """The bytes that make a process load the model by the spec that it has.
+
+    ``given``: none if the spec has inputs as well.
+
+    Raises:
+        PlanError: the inputs cannot be pickled.
+    """
+    own = _inputs(given, apart=True) if given else None
+    return _dumped(_Parcel(state=state, whole=None, given=own, apart=True))
 
 
-def _dumped(found: Handed) -> bytes:
+class _Pickler(ForkingPickler):
+    """Shares the memory of tensors, but for quantised ones: what torch makes of those is broken."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.has_copied = False
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a value is pickled."""
+        if not isinstance(value, Tensor) or not value.is_quantized:
+            return NotImplemented
+        self.has_copied = True
+        content = io.BytesIO()
+        torch.save(value.detach(), content)
+        return _from_bytes, (content.getvalue(),)
+
+
+def _from_bytes(content: bytes) -> Tensor:
+    with warnings.catch_warnings():  # of quantised tensors, which torch is going to give up
+        warnings.simplefilter("ignore")
+        found: Tensor = torch.load(io.BytesIO(content), weights_only=True)
+    return found
+
+
+def _dumped(found: object) -> bytes:
+    return _dumped_or_copied(found)[0]
+
+
+def _dumped_or_copied(found: object) -> tuple[bytes, bool]:
+    """The pickle of a thing, and whether some tensors of it share no memory."""
     # each tensor in shared memory is a descriptor, until every process has it
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        return bytes(ForkingPickler.dumps(found))
+        content = io.BytesIO()
+        pickler = _Pickler(content)
+        pickler.dump(found)
+        return content.getvalue(), pickler.has_copied
     except RuntimeError as error:
         if "shared memory" in str(error) or "No space left" in str(error):
             raise PlanError(
@@ -168,14 +250,14 @@ def received(found: Handed) -> Target:
                 Member(
                     name=one.name,
                     target=received(one.model),
-                    given=one.model.given,
+                    given=one.model.given or (),
                     weight=one.weight,
                     callers=one.callers,
                 )
                 for one in found.members
             ]
         )
-    learn_types(found.given)
+    learn_types(found.given or ())
     target: Target
     if found.form == "script" and found.file is not None:
         target = load_script(found.file)
@@ -189,21 +271,44 @@ def received(found: Handed) -> Target:
 
 
 def unpickled(content: bytes, spec: str | None) -> Handed:
-    """Read what :func:`handed` made.
+    """Read what :func:`handed` made; with a ``spec`` what cannot be read is left to be had from it.
 
     Raises:
         PlanError: a class or function of it is not to be found in this process.
     """
     if spec is not None:
         import_spec(spec)  # its classes go by the name of its module
+    parcel: _Parcel = ForkingPickler.loads(content)
+    if parcel.whole is None:
+        found = Handed(given=None, state=parcel.state)
+    else:
+        try:
+            found = ForkingPickler.loads(parcel.whole)
+        except Exception as error:
+            if spec is None:
+                raise PlanError(
+                    f"the model cannot be unpickled in another process ({_reason(error)}): "
+                    "define it at the top level of a module, or give 'path/file.py:name' in its "
+                    "place"
+                ) from error
+            found = Handed(given=None, state=parcel.state, unsent=_reason(error))
+    if parcel.given is not None:
+        found = replace(found, given=_loaded(parcel))
+    return replace(found, copied=parcel.copied)
+
+
+def _loaded(parcel: _Parcel) -> tuple[CallInput, ...] | None:
     try:
-        found: Handed = ForkingPickler.loads(content)
+        given: tuple[CallInput, ...] = ForkingPickler.loads(parcel.given or b"")
     except Exception as error:
+        if not parcel.apart:
+            return None
         raise PlanError(
-            f"the model cannot be unpickled in another process ({exception_words(error)}): "
-            "define it at the top level of a module, or give 'path/file.py:name' in its place"
+            f"the inputs cannot be unpickled in another process ({_reason(error)}): give tensors "
+            "and plain containers, or the model as 'path/file.py:name' and let inputs() in that "
+            "file make them"
         ) from error
-    return found
+    return given
 
 
 def weights_of(target: Target) -> dict[str, Tensor]:
@@ -212,8 +317,14 @@ def weights_of(target: Target) -> dict[str, Tensor]:
         name: tensor.detach().share_memory_()
         for module in target.modules()
         for name, tensor in _named(module).items()
-        if tensor.device.type == "cpu"
+        if tensor.device.type == "cpu" and _is_plain(tensor)
     }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its memory can be shared: not that of a quantised, a sparse or a custom tensor."""
+    plain = tensor.layout is torch.strided and not tensor.is_quantized
+    return plain and type(tensor.detach()) is Tensor
 
 
 def adopt(target: Target, weights: dict[str, Tensor]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from inferload.processes.entry import CRASH_FILE
 from inferload.records import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
     from inferload.crew import PartReport, Preparation
@@ -41,6 +41,8 @@ class CallersProcess:
         #: What it has said so far.
         self.ready: Preparation | None = None
         self.at_line = False
+        self.warmed: tuple[int, int] | None = None
+        self._refused = False
         #: Of each of its lanes, at the end.
         self.reports: Sequence[PartReport] = ()
         self.exceptions: Sequence[bytes | None] = ()
@@ -66,6 +68,11 @@ class CallersProcess:
     def ended(self) -> bool:
         """Whether there is nothing more to hear from it."""
         return bool(self.reports)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it ends by itself: it has reported, or said why it cannot."""
+        return self.ended or self._refused
 
     @property
     def has_failed(self) -> bool:
@@ -121,8 +128,12 @@ class CallersProcess:
         elif word == say.PREPARED:
             (self.ready,) = rest
             self.stage = "warmed up"
+        elif word == say.WARMED:
+            self.warmed = (rest[0], rest[1])
         elif word == say.READY:
             self.at_line = True
+        elif word == say.ERROR:
+            self._refused = True
         elif word == say.DONE:
             self.reports, self.exceptions = rest
 
@@ -162,15 +173,17 @@ class CallersProcess:
             )
         return ""
 
-    def end(self, patience_s: float) -> None:
-        """See that it has ended: wait, then kill."""
+    def end(self, patience_s: float) -> bool:
+        """See that it has ended: wait, then kill; whether it had to be killed."""
         if self._gift is not None:
             self._gift.close()
         self._connection.close()  # a process that still listens ends when it hears that
         self._process.join(patience_s)
-        if self._process.exitcode is None:
-            self._process.kill()
-            self._process.join()
+        if self._process.exitcode is not None:
+            return False
+        self._process.kill()
+        self._process.join()
+        return True
 
 
 class RunningLane:
@@ -208,17 +221,6 @@ class RunningLane:
     def end_at(self, rows: int) -> None:
         """Open loop: start no call from row ``rows`` on; those before have the drain time."""
         self._process.tell(say.END_AT, self._lane, rows)
-
-
-@contextmanager
-def born_deaf() -> Iterator[None]:
-    """Have a process started in here be deaf to Ctrl-C from the start."""
-    deaf_to = (signal.SIGINT, signal.SIGTERM)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _place(crash: Path) -> str | None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from inferload.budget import Budget
 from inferload.machine import usable_cores
 from inferload.processes.assignment import Assignment, Descriptor, SharedLog
+from inferload.processes.birth import start
 from inferload.processes.entry import main, nursery
 from inferload.processes.handles import Nursery
-from inferload.processes.process import CallersProcess, born_deaf
+from inferload.processes.process import CallersProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from inferload.log_file import LogFile
     from inferload.model_source import ModelSource
     from inferload.placement import Place
+    from inferload.processes.birth import Group
     from inferload.processes.handles import Handle
     from inferload.run_options import RunOptions
 
@@ -37,8 +39,10 @@ def started(
     scratch: Path,
     from_here: bool,
     shares_calls: bool,
-) -> tuple[list[CallersProcess], Nursery | None]:
+) -> tuple[list[CallersProcess], Nursery | None, Group | None]:
     """Start a process for each place, and the nursery that forks them if there are several.
+
+    All are in one group.
 
     ``logs``: of each process and each of its lanes. ``from_here``: this process gives each its
     model; else the first one loads it from ``source`` and hands it on. ``shares_calls``: all
@@ -82,7 +86,7 @@ def started(
         for number, (own, place) in enumerate(zip(logs, places, strict=True))
     ]
     pipes = [context.Pipe() for _ in range(count)]
-    handles, its_nursery = _born(
+    handles, its_nursery, group = _born(
         context, [(end, own) for (_, end), own in zip(pipes, assignments, strict=True)]
     )
     processes = []
@@ -97,23 +101,18 @@ def started(
         take.close()  # so that whoever waits for a gift hears if its giver has died
         if not from_here:
             give.close()
-    return processes, its_nursery
+    return processes, its_nursery, group
 
 
 def _born(
     context: SpawnContext, children: list[tuple[Connection, Assignment]]
-) -> tuple[Sequence[Handle], Nursery | None]:
+) -> tuple[Sequence[Handle], Nursery | None, Group | None]:
     """Start one process, or a nursery that forks as many as there are."""
     if len(children) == 1:
-        (own,) = children
-        process = context.Process(target=main, args=(*own, os.getpid()), name="callers")
-        with born_deaf():
-            process.start()
-        return [process], None
+        process, group = start(main, *children[0])
+        return [process], None, group
     here, there = context.Pipe()
-    process = context.Process(target=nursery, args=(there, children, os.getpid()), name="nursery")
-    with born_deaf():
-        process.start()
+    process, group = start(nursery, there, children)
     there.close()
     found = Nursery(process, here, len(children))
-    return found.children, found
+    return found.children, found, group

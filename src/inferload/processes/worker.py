@@ -22,6 +22,7 @@ from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
+from inferload.processes.entry import flush
 from inferload.processes.handing import (
     adopt,
     handed,
@@ -30,6 +31,7 @@ from inferload.processes.handing import (
     received,
     unpickled,
 )
+from inferload.records import RunWarning
 from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:
@@ -122,17 +124,42 @@ class _Worker:
                     self._placement(),
                     given.options.timeout_s,
                 )
-            adopt(loaded.target, found.weights)
             target, inputs = loaded.target, loaded.given
+            shares = adopt(target, found.weights)
+            if found.unsent is not None and not (shares and shares == len(found.weights)):
+                self._note(
+                    target,
+                    f"{target.name} cannot be sent to another process ({found.unsent}), so each "
+                    f"process has loaded it from {source.spec}: what it holds is in memory once "
+                    "for each",
+                    "what the file makes at random each process makes for itself: load it, or "
+                    "seed it",
+                )
         else:
             target = received(found)
-            inputs = target.given if isinstance(target, MixedTarget) else found.given
+            if found.copied and given.processes > 1:
+                self._note(
+                    target,
+                    f"{target.name} has quantised tensors, whose memory processes cannot share: "
+                    "each process has its own",
+                    "fewer processes with more callers each (--callers) take less",
+                )
+            own = found.given
+            if own is None and source is not None and not isinstance(target, MixedTarget):
+                with calling_state(source.autocast):  # they could not be sent
+                    own = load(source, self._announce, given.scratch).given
+            inputs = target.given if isinstance(target, MixedTarget) else own or ()
             target, inputs = placed(target, inputs, self._placement())
         if given.node != given.first_node:  # shared weights lie in the memory of another node
             own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
         return target, inputs, time.perf_counter() - began
+
+    def _note(self, target: Target, message: str, hint: str) -> None:
+        """Say of a target that its weights are not one memory for all processes."""
+        note = RunWarning(code="weights-not-shared", message=message, hint=hint)
+        target.notes = (*target.notes, note)
 
     def _placement(self) -> Placement:
         given = self._given
@@ -159,37 +186,46 @@ class _Worker:
 
     def _serve(self) -> None:
         """Do what the starter says until the callers have finished, and report."""
-        crew = self._crew
         notices, notify = os.pipe()
         threading.Thread(target=self._notify, args=(notify,), daemon=True).start()
         while True:
             for source in wait([self._starter, notices]):
-                if source is notices:
-                    if os.read(notices, 1) == b"r":
-                        self._starter.send((say.READY,))
-                    else:
-                        self._report(abandoned=False)
-                        return
-                    continue
-                word, *rest = self._starter.recv()
-                if word == say.RELEASE:
-                    crew.release(*rest)
-                elif word == say.STOP:
-                    crew.stop()
-                elif word == say.END_AT:
-                    crew.parts[rest[0]].running.end_at(rest[1])
-                elif word == say.FOLD_TO:
-                    crew.parts[rest[0]].running.fold_to(rest[1])
-                elif word == say.GIVE_UP:
-                    crew.stop()
-                    self._report(abandoned=True)
-                    sys.stdout.flush()
-                    os._exit(0)  # a normal exit would wait for callers that do not return
+                if source is self._starter:
+                    self._obey(*self._starter.recv())
+                elif self._pass_on(os.read(notices, 1)):
+                    return
+
+    def _pass_on(self, notice: bytes) -> bool:
+        """Tell the starter how far the callers have come; whether they have finished."""
+        if notice == b"r":
+            self._starter.send((say.READY,))
+        elif notice == b"d":
+            self._report(abandoned=False)
+        elif (warmed := self._crew.warmed()) is not None:
+            self._starter.send((say.WARMED, *warmed))
+        return notice == b"d"
+
+    def _obey(self, word: str, *rest: Any) -> None:
+        """Do what the starter says."""
+        crew = self._crew
+        if word == say.RELEASE:
+            crew.release(*rest)
+        elif word == say.STOP:
+            crew.stop()
+        elif word == say.END_AT:
+            crew.parts[rest[0]].running.end_at(rest[1])
+        elif word == say.FOLD_TO:
+            crew.parts[rest[0]].running.fold_to(rest[1])
+        elif word == say.GIVE_UP:
+            crew.stop()
+            self._report(abandoned=True)
+            flush()
+            os._exit(0)  # a normal exit would wait for callers that do not return
 
     def _notify(self, notify: int) -> None:
-        """Tell the serving thread when all callers are ready, and when all have finished."""
+        """Tell the serving thread of each second of warm-up, that all are ready, and the end."""
         while not self._crew.wait_ready(1.0):
-            pass
+            os.write(notify, b"w")
         os.write(notify, b"r")
         while not self._crew.wait_done(1.0):
             pass

@@ -42,10 +42,13 @@ class LocalBench:
         self,
         load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]],
         source: ModelSource | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         self._load = load
-        #: Of a model in words, which other processes load by themselves.
+        #: Of a model in words, which other processes load by themselves; perhaps not its inputs.
         self._source = source
+        self._apart = apart
         self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
         #: What cannot be made is not tried again: that would take as long each time.
         self._refused: dict[tuple[str | None, int | None], PlanError] = {}
@@ -64,7 +67,8 @@ class LocalBench:
             return (first if form is None else as_form(first, form, own)), own
 
         named = isinstance(model, str) and is_spec(model)
-        return cls(load, ModelSource(spec=str(model)) if named else None)
+        source = ModelSource(spec=str(model)) if named else None
+        return cls(load, source, apart=inputs is not None)
 
     @classmethod
     def of_source(
@@ -101,7 +105,9 @@ class LocalBench:
         """How each process gets the form that was made here; on a device it makes its own."""
         target, given = self._target(settings.form, settings.batch_size)
         state = ThreadState.of_this_thread().portable
-        return lambda scratch: handed(target, given, state, spec=source.spec, scratch=scratch)
+        return lambda scratch: handed(
+            target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
+        )
 
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""

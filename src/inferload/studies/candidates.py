@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.model_source import spec_parts
 from inferload.options import check_count
 from inferload.studies.records import Settings
 
@@ -32,7 +33,7 @@ def powers_up_to(most: int) -> tuple[int, ...]:
 
 def forms_of(spec: str, *, on_device: bool) -> tuple[str | None, ...]:
     """The forms that a model, named as on the command line, may be turned into."""
-    if spec.partition(":")[0].endswith(_FILES):
+    if spec_parts(spec)[0].endswith(_FILES):
         return (None,)
     return (*FORMS_OF_A_MODEL, "cudagraph") if on_device else FORMS_OF_A_MODEL
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload import errors
-from inferload.processes.entry import begin
-from inferload.processes.process import born_deaf
+from inferload.processes.birth import begin, start
+from inferload.signals import PutOff
 from inferload.storage import load_result
 from inferload.studies.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import Observer
     from inferload.model_source import ModelSource
+    from inferload.processes.birth import Birth, Group
     from inferload.records import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
@@ -55,6 +56,7 @@ class ChildBench:
         self._tree = tree
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
         self._process: Any = None
+        self._group: Group | None = None
         self._connection: Connection | None = None
         self._runs = 0
 
@@ -116,13 +118,10 @@ class ChildBench:
             observer.stage("starting a process")
             context = multiprocessing.get_context("spawn")
             self._connection, there = context.Pipe()
-            self._process = context.Process(
-                target=serve,
-                args=(there, self._source, str(self._scratch), self._tree, os.getpid()),
-                name="study",
-            )
-            with born_deaf():
-                self._process.start()
+            with PutOff():  # no process may be started that is not known here
+                self._process, self._group = start(
+                    serve, there, self._source, str(self._scratch), self._tree
+                )
             there.close()
         return self._connection
 
@@ -175,16 +174,23 @@ class ChildBench:
             self._connection.close()  # nobody asks any more: it ends by itself, if it listens
         if self._process is not None:
             self._process.join(patience_s)
+            ended = self._process.exitcode is not None
             self._process.kill()
+            if self._group is not None:
+                if not ended:  # with what the model has started, and callers of its own
+                    self._group.signal(signal.SIGKILL)
+                elif not patience_s:
+                    self._group.signal(signal.SIGTERM)
+                self._group.close()
             self._process.join()
-        self._process = self._connection = None
+        self._process = self._connection = self._group = None
 
 
 def serve(
-    connection: Connection, source: ModelSource, scratch: str, tree: Tree | None, parent: int
+    connection: Connection, source: ModelSource, scratch: str, tree: Tree | None, birth: Birth
 ) -> None:
     """What the started process does."""
-    begin(parent)
+    begin(birth)
     if tree is not None:
         tree.enter()
 

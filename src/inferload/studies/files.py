@@ -75,6 +75,14 @@ def save_study(study: Study, path: str | os.PathLike[str]) -> None:
         file.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+def measured_any(study: Study) -> bool:
+    """Whether some run of a study has measured something."""
+    if isinstance(study, MaxRate):
+        return bool(study.probes)
+    runs = [one.run for one in study.trials] if isinstance(study, Tuning) else study.runs
+    return any(run.failure is None for run in runs)
+
+
 def is_study(content: Any) -> bool:
     """Whether a JSON document is a study of any version."""
     return isinstance(content, dict) and content.get("format") in _KINDS

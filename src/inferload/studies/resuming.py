@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from inferload.errors import PlanError
 from inferload.files import check_writable
-from inferload.studies.files import Study, load_study, save_study
+from inferload.studies.files import Study, load_study, measured_any, save_study
 from inferload.studies.records import Comparison, MaxRate, Sweep
 from inferload.studies.tune_records import Tuning
 
@@ -46,6 +46,7 @@ class Keeper(Generic[T]):
         self.trouble: str | None = None
         #: Whether something was written down.
         self.kept = False
+        self._over_another = False
         if path is None:
             return
         check_writable(path)
@@ -53,6 +54,7 @@ class Keeper(Generic[T]):
             return
         found = check_kind(path, kind)
         if found.status == "complete":
+            self._over_another = measured_any(found)
             return  # it is made anew
         same = json.loads(json.dumps(asked)) == json.loads(json.dumps(found.asked))
         if not same:
@@ -65,6 +67,9 @@ class Keeper(Generic[T]):
     def keep(self, study: Study) -> None:
         """Write down what there is so far; where that fails, ``trouble`` says why."""
         if self._path is None:
+            return
+        if self._over_another and not measured_any(study):
+            self.trouble = f"nothing was measured, and {self._path} is left as it was"
             return
         try:
             save_study(study, self._path)

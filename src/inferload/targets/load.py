@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs
+from inferload.model_source import spec_parts
 from inferload.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inferload.inputs import CallInput
+
+# The names of modules that were loaded from files that a spec named.
+_loaded: set[str] = set()
 
 
 def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
@@ -100,7 +104,8 @@ def target_from_file(path: Path) -> Target:
 
 def is_spec(text: str) -> bool:
     """Whether a text names Python, as ``path/file.py:name`` or ``package.module:name``."""
-    return text.partition(":")[0].endswith(".py") or ":" in text
+    where, name = spec_parts(text)
+    return name is not None or where.endswith(".py")
 
 
 def import_spec(spec: str) -> None:
@@ -109,10 +114,10 @@ def import_spec(spec: str) -> None:
     Raises:
         PlanError: it is not there, or fails as it is imported.
     """
-    path, _, _ = spec.rpartition(":") if ":" in spec else (spec, "", "")
+    path, name = spec_parts(spec)
     if path.endswith(".py"):
         _module_from_file(Path(path))
-    elif ":" in spec:
+    elif name is not None:
         _module_by_name(path)
 
 
@@ -127,10 +132,10 @@ def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
     Raises:
         PlanError: the file, module or name is not there, or fails as it is loaded.
     """
-    path, _, name = spec.rpartition(":") if ":" in spec else (spec, "", "")
+    path, name = spec_parts(spec)
     if path.endswith(".py"):
         module = _module_from_file(Path(path))
-    elif ":" in spec:
+    elif name is not None:
         module = _module_by_name(path)
     else:
         return target_from_file(Path(spec)), None
@@ -190,29 +195,40 @@ def _told_where(made: object, where: str) -> tuple[CallInput, ...]:
 def _module_from_file(path: Path) -> Any:
     if not path.is_file():
         raise PlanError(f"there is no model file {path}")
-    spec = importlib.util.spec_from_file_location(f"inferload_model_{path.stem}", path)
+    _find_first(str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(_name_of(path), path)
     if spec is None or spec.loader is None:
         raise PlanError(f"{path} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    _look_in(str(path.resolve().parent))
+    _loaded.add(spec.name)
     with _failures(str(path)):
         spec.loader.exec_module(module)
     return module
 
 
+def _find_first(folder: str) -> None:
+    """Have modules of a folder found from now on, as those beside a script that Python runs are."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _name_of(path: Path) -> str:
+    """The name to load a file by: the one by which processes that its model starts find it."""
+    name = path.stem
+    if name.isidentifier() and (name not in sys.modules or name in _loaded):
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin and Path(found.origin).resolve() == path.resolve():
+            return name
+    return f"inferload_model_{name}"
+
+
 def _module_by_name(name: str) -> Any:
     if not name or "/" in name:
         raise PlanError(f"{name!r} is neither a Python file nor the name of a module")
-    _look_in(str(Path.cwd()))
+    _find_first("")
     with _failures(f"module {name}"):
         return importlib.import_module(name)
-
-
-def _look_in(folder: str) -> None:
-    """Find modules there, also those that are imported later: as Python does for a script."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
 
 
 @contextmanager
