@@ -174,12 +174,15 @@ def _steady(steady: SteadyState, from_s: float) -> str:
 
 
 def _harness(result: RunResult) -> str:
-    found, service = [], result.summary.service_ms
-    if result.set_up.floor_ms is not None:
-        share = ""
+    found, service, set_up = [], result.summary.service_ms, result.set_up
+    if set_up.floor_ms is not None and set_up.harness_ms is not None:
+        text, share = f"empty call {milliseconds_text(set_up.floor_ms)}", ""
+        if set_up.floor_by_hand_ms is not None:
+            text += f", by hand {milliseconds_text(set_up.floor_by_hand_ms)}"
         if service is not None:
-            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
-        found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
+            beyond = "" if set_up.floor_by_hand_ms is None else "the difference is "
+            share = f" ({beyond}{set_up.harness_ms / service.quantile(0.5):.2%} of the median)"
+        found.append(text + share)
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error
         found.append(
