@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MODELS = ((4, 256, 1), (8, 2048, 8))
 CALLERS = (1, 16)
 WARM_UP = 20
+MEMORY = "/dev/shm"  # noqa: S108 - temporary files of tempfile's go there
 HEADING = "### Python callers against threads by hand"
 
 
@@ -125,9 +126,9 @@ def measured(
     )
 
 
-def ours(*asked: Any, **how: Any) -> float:
+def ours(*asked: Any) -> float:
     """Calls per second, as the summary has it."""
-    return float(measured(*asked, **how).summary.throughput_calls_per_s.value)
+    return float(measured(*asked).summary.throughput_calls_per_s.value)
 
 
 def python_rows(
@@ -140,11 +141,10 @@ def python_rows(
         for callers in CALLERS:
             name = f"{count} x Linear({width}), batch {batch}, {callers} Python callers"
             for completion in ("sync", "event"):
-                how = {"callers": callers, "completion": completion}
                 mine, its = to_and_fro(
                     rounds,
-                    partial(ours, model, x, seconds, **how),
-                    partial(by_hand, model, x, seconds, **how),
+                    partial(ours, model, x, seconds, callers, completion),
+                    partial(by_hand, model, x, seconds, callers, completion),
                 )
                 rows.append(
                     rates_row(f"{name}, {completion}: against by hand", mine, its, ">= 0.97x")
@@ -197,7 +197,8 @@ class HandLoop:
         if claimed := crew.claim(1):  # so that there is a result
             caller._call_rows(*claimed)
         own = crew.job.inputs[caller.number][0]
-        call, count = partial(crew.job.target.python_callable(), *own.args), 0
+        call: Callable[[], Any] = partial(crew.job.target.python_callable(), *own.args)
+        count = 0
         work = crew.job.device_work
         if work is None:
             raise RuntimeError("the calls are on no device")
@@ -217,11 +218,13 @@ class HandLoop:
         self.counts.append(count)
         self.ends_ns.append(now())
 
-    def rate(self, *asked: Any, **how: Any) -> float:
+    def rate(self, *asked: Any) -> float:
         """Calls per second."""
         self.counts, self.ends_ns = [], []
-        with mock.patch.object(PythonCaller, "_call_at_once", lambda caller: self.run(caller)):
-            measured(*asked, **how)
+        # a function, which is bound to the caller: a bound method would not be
+        stand_in = lambda caller: self.run(caller)  # noqa: E731, PLW0108
+        with mock.patch.object(PythonCaller, "_call_at_once", stand_in):
+            measured(*asked)
         return sum(self.counts) / (max(self.ends_ns) - self.start_ns) * 1e9
 
 
@@ -263,7 +266,7 @@ def variants() -> dict[str, Callable[[], Any]]:
             ThreadState, "taken_over", only_inference_mode
         ),
         "intra-op threads not set": lambda: patch(torch, "set_num_threads", lambda _: None),
-        "log in /dev/shm": lambda: patch(tempfile, "tempdir", "/dev/shm"),
+        "log in memory": lambda: patch(tempfile, "tempdir", MEMORY),
     }
 
 

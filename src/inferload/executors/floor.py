@@ -165,14 +165,22 @@ def _by_hand_ns(executor: Executor, job: Job, work: DeviceWork) -> float:
         RuntimeError: the device has failed.
     """
     shared = [torch.accelerator.current_stream(device) for device in work.devices]
+    found_ns: float | None
     if executor.name == "native":
         names, extension = [str(device) for device in work.devices], native_extension()
         use = use_of(work, extension, [])
         found_ns = float(extension.bare_waits_ns(names, shared, use, job.callers, _ROUND_NS))
-        if not found_ns:
-            raise RuntimeError("no call returned")
-        return found_ns
-    line, found = threading.Barrier(job.callers), []
+    else:
+        found_ns = _by_python_threads_ns(job.callers, work, shared)
+    if not found_ns:
+        raise RuntimeError("no call returned")
+    return found_ns
+
+
+def _by_python_threads_ns(
+    callers: int, work: DeviceWork, shared: Sequence[torch.Stream]
+) -> float | None:
+    line, found = threading.Barrier(callers), []
 
     def run() -> None:
         try:
@@ -180,24 +188,25 @@ def _by_hand_ns(executor: Executor, job: Job, work: DeviceWork) -> float:
             for wait in waits * _WARM_UP:
                 wait()
             line.wait(_PATIENCE_S)
-            started = ended = now()
-            while ended - started < _ROUND_NS:
-                _nothing()
-                for wait in waits:
-                    wait()
-                calls += 1
-                ended = now()
-            found.append((ended - started, calls))
         except (RuntimeError, threading.BrokenBarrierError):
             line.abort()
+            return
+        started = ended = now()
+        while ended - started < _ROUND_NS:
+            _nothing()
+            for wait in waits:
+                wait()
+            calls += 1
+            ended = now()
+        found.append((ended - started, calls))
 
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(job.callers)]
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(callers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(_PATIENCE_S)
-    if len(found) < job.callers:
-        raise RuntimeError("a thread failed, or did not come back")
+    if len(found) < callers:
+        return None  # the device failed, or a thread did not come back
     return sum(busy_ns for busy_ns, _ in found) / sum(calls for _, calls in found)
 
 
