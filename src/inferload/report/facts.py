@@ -177,11 +177,13 @@ def _harness(result: RunResult) -> str:
     found, service, set_up = [], result.summary.service_ms, result.set_up
     if set_up.floor_ms is not None and set_up.harness_ms is not None:
         text, share = f"empty call {milliseconds_text(set_up.floor_ms)}", ""
-        if set_up.floor_by_hand_ms is not None:
-            text += f", by hand {milliseconds_text(set_up.floor_by_hand_ms)}"
         if service is not None:
-            beyond = "" if set_up.floor_by_hand_ms is None else "the difference is "
-            share = f" ({beyond}{set_up.harness_ms / service.quantile(0.5):.2%} of the median)"
+            share = f"{set_up.harness_ms / service.quantile(0.5):.2%} of the median"
+        if set_up.floor_by_hand_ms is not None:  # on a device, where both wait
+            text += f", by hand {milliseconds_text(set_up.floor_by_hand_ms)}"
+            share = f": the harness takes {share}" if share else ""
+        elif share:
+            share = f" ({share})"
         found.append(text + share)
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error
