@@ -282,7 +282,7 @@ def apart_rows(rounds: int, scale: int, device: str, models: tuple[Any, ...]) ->
 
     def within(enter: Callable[[], Any], function: Callable[[], float]) -> float:
         # what an empty call takes is not asked here, and its measuring takes time
-        with enter(), mock.patch.object(local_crew, "floor_of", return_value=Floor()):
+        with enter(), mock.patch.object(local_crew, "largest_floor", return_value=Floor()):
             return function()
 
     for count, width, batch in models:

@@ -19,7 +19,7 @@ from inferload.devices import forget_peaks, info_of, memory_of, settle
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
 from inferload.errors import PlanError
-from inferload.executors.floor import Floor, floor_of, largest_floor
+from inferload.executors.floor import Floor, largest_floor
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described
@@ -129,7 +129,7 @@ class LocalCrew:
         spec = self._on_devices(spec)
         floor = Floor()
         if isinstance(options.executor, str):  # another may not know how to do nothing
-            floor = largest_floor([floor_of(lane.executor, lane.job) for lane in self._lanes])
+            floor = largest_floor([(lane.executor, lane.job) for lane in self._lanes])
         warnings += warnings_before(
             replace(
                 spec,

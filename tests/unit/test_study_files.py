@@ -47,7 +47,7 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, 
 def set_ups(found: object) -> Iterator[dict]:
     """Those of all runs in a document, which older files have without what came later."""
     for key, value in found.items() if isinstance(found, dict) else enumerate(found):
-        if key == "set_up":
+        if key == "set_up" and value is not None:
             yield value
         elif isinstance(value, dict | list):
             yield from set_ups(value)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from inferload.executors.base import Job
-from inferload.executors.device_work import use_of, waits_by_hand
+from inferload.executors.device_work import sleeping_events, use_of, waits_by_hand
 from inferload.executors.native_build import native_extension
 from inferload.inputs import CallInput
 from inferload.log_file import LogFile
@@ -86,9 +86,13 @@ def floor_of(executor: Executor, job: Job) -> Floor:
     )
 
 
-def largest_floor(floors: Sequence[Floor]) -> Floor:
+def largest_floor(jobs: Sequence[tuple[Executor, Job]]) -> Floor:
     """That of the callers on which the harness weighs most."""
-    return max(floors, key=lambda one: one.own_ms)
+    alike = {
+        (executor.name, job.device_work and (job.device_work.devices, job.callers)): (executor, job)
+        for executor, job in jobs
+    }
+    return max((floor_of(*one) for one in alike.values()), key=lambda one: one.own_ms)
 
 
 def floor_ms(executor: Executor, threads_per_call: int) -> float:
@@ -168,8 +172,9 @@ def _by_hand_ns(executor: Executor, job: Job, work: DeviceWork) -> float:
     found_ns: float | None
     if executor.name == "native":
         names, extension = [str(device) for device in work.devices], native_extension()
-        use = use_of(work, extension, [])
-        found_ns = float(extension.bare_waits_ns(names, shared, use, job.callers, _ROUND_NS))
+        events = [sleeping_events(work) for _ in range(job.callers)]
+        uses = [use_of(work, extension, own) for own in events]
+        found_ns = float(extension.bare_waits_ns(names, shared, uses, _ROUND_NS))
     else:
         found_ns = _by_python_threads_ns(job.callers, work, shared)
     if not found_ns:

@@ -24,6 +24,7 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -1444,16 +1445,17 @@ class PythonDevices {
   uint64_t random_, mask_ = 0;
 };
 
-// What calls of nothing take that wait for an idle device, by threads with a stream each: the least
-// that callers could do. Nanoseconds between two calls of a thread; 0 if the device has failed.
+// What calls of nothing take that wait for an idle device, by a thread with a stream for each use:
+// the least that callers could do. Nanoseconds between two calls of a thread; 0 if the device has
+// failed.
 double bare_waits_ns(const std::vector<std::string>& devices,
-                     const std::vector<c10::Stream>& shared, const DeviceUse& use, int callers,
+                     const std::vector<c10::Stream>& shared, const std::vector<DeviceUse>& uses,
                      int64_t duration_ns) {
   py::gil_scoped_release no_gil;
   const auto all = devices_of(devices);
-  std::atomic<int> ready{0}, expected{callers};
+  std::atomic<size_t> ready{0}, expected{uses.size()};
   std::atomic<int64_t> busy_ns{0}, calls{0};
-  const auto call_and_wait = [&] {
+  const auto call_and_wait = [&](const DeviceUse& use) {
     try {
       CallerDevices on(all, shared, use, nullptr);
       on.time_next(false);
@@ -1475,11 +1477,11 @@ double bare_waits_ns(const std::vector<std::string>& devices,
   };
   std::vector<std::thread> threads;
   try {
-    while (threads.size() < static_cast<size_t>(callers)) {
-      threads.emplace_back(call_and_wait);
+    for (const auto& use : uses) {
+      threads.emplace_back(call_and_wait, std::cref(use));
     }
   } catch (const std::system_error&) {  // no more threads: those that there are
-    expected = static_cast<int>(threads.size());
+    expected = threads.size();
   }
   for (auto& thread : threads) {
     thread.join();
