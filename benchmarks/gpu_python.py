@@ -26,6 +26,7 @@ import inferload as il
 from inferload import local_crew, plan
 from inferload.disturbances import PythonWatch
 from inferload.executors import threads
+from inferload.executors.clock import MonotonicClock, _set_timer_slack
 from inferload.executors.device_work import DeviceWork
 from inferload.executors.floor import Floor
 from inferload.executors.python_caller import PythonCaller
@@ -188,6 +189,14 @@ def only_inference_mode(state: ThreadState) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_slack(clock: MonotonicClock) -> Iterator[None]:
+    """What ``MonotonicClock.caller`` is replaced by: as if callers slept until calls are due."""
+    del clock
+    _set_timer_slack(1)
+    yield
+
+
 class HandLoop:
     """The loop by hand in threads of ours: what stands around the calls is the harness's."""
 
@@ -271,6 +280,7 @@ def variants() -> dict[str, Callable[[], Any]]:
         "thread state: inference mode alone": lambda: patch(
             ThreadState, "taken_over", only_inference_mode
         ),
+        "no timer slack": lambda: patch(MonotonicClock, "caller", without_slack),
         "intra-op threads not set": lambda: patch(torch, "set_num_threads", lambda _: None),
         "log in memory": lambda: patch(tempfile, "tempdir", MEMORY),
     }
