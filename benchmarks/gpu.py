@@ -20,6 +20,7 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark
 
 import inferload as il
 from gpu_long_calls import DEVICE, linears, long_call_rows
+from gpu_python import python_rows
 from inferload import plan
 from inferload.executors.device_work import DeviceWork
 from inferload.machine import cpu_model, usable_cores
@@ -148,8 +149,9 @@ def stage_rows(rounds: int, scale: int) -> list[Row]:
     stages, log = result.summary.stages, result.log
     if stages is None or stages.device_ms is None:
         raise RuntimeError("there are no stages")
+    known = log.stages["device_ns"] >= 0
     parts = sum(log.stages[name] for name in ("copy_in_ns", "device_ns", "copy_out_ns"))
-    middle, low, high = middle_and_range((parts / log.service_ns).tolist())
+    middle, low, high = middle_and_range((parts / log.service_ns)[known].tolist())
     rows.append(
         Row(
             measure="8 x Linear(8192) bf16, batch 512: copy in + device + copy out by events, of "
@@ -278,6 +280,7 @@ PARTS: dict[str, Callable[[int, int], list[Row]]] = {
     "telemetry": telemetry_rows,
     "batches": batch_rows,
     "completion": completion_rows,
+    "python": python_rows,
 }
 
 

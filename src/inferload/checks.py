@@ -41,9 +41,9 @@ class Findings:
     """The figures of a run that is over.
 
     ``made_calls`` and ``failed_calls`` are of the whole run, also of what was cut off; ``errors``
-    are the distinct exceptions. ``run_delay_s``: how long all callers together stood in run queues.
-    ``cut_short``: the run ended before its end. ``machines``: the environment of the callers, by
-    the name of their machine.
+    are the distinct exceptions. ``floor_ms``: what the harness takes of a call. ``run_delay_s``:
+    how long all callers together stood in run queues. ``cut_short``: the run ended before its end.
+    ``machines``: the environment of the callers, by the name of their machine.
     """
 
     spec: RunSpec
@@ -291,7 +291,7 @@ def _harness(found: Findings) -> Iterator[_Texts]:
         yield (
             "floor",
             (
-                f"a call that does nothing takes {milliseconds_text(floor_ms)} here, "
+                f"the harness takes {milliseconds_text(floor_ms)} of a call, "
                 f"{floor_ms / median_ms:.0%} of the median service time"
             ),
             "differences of that size are the harness's: call with larger inputs",

@@ -26,8 +26,9 @@ class Preparation:
     ``spec`` counts the callers of that process. ``load_s`` is how long the model took to load,
     ``convert_s`` to be turned into its form, ``prepare_s`` all until the callers can be started,
     ``process_s`` what starting the process took beside that;
-    ``floor_ms`` is what a call that does nothing takes. ``devices`` are those that calls have work
-    on, ``stages`` what the log of each lane has columns for.
+    ``floor_ms`` is what a call that does nothing takes, on a device ``floor_by_hand_ms`` what it
+    takes in a loop by hand. ``devices`` are those that calls have work on, ``stages`` what the log
+    of each lane has columns for.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Preparation:
     convert_s: float = 0.0
     process_s: float = 0.0
     floor_ms: float | None = None
+    floor_by_hand_ms: float | None = None
     log_bytes: int = 0
     stages: tuple[tuple[str, ...], ...] = ()
 

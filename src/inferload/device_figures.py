@@ -22,6 +22,10 @@ class StageFigures:
     ``device``, from the first to the last work of the call, and with transfers ``copy_in`` and
     ``copy_out``, the copies before and after it. A device that waits for its host to issue counts
     as ``device`` too, so these overlap with ``issue``. ``None`` where the backend has no timing.
+
+    Of fast calls of Python callers a sample is timed on the device: ``device_ms.count`` says of how
+    many calls these stages are, and ``timed_response_ms`` is their own mean response time, ``None``
+    where it is not known.
     """
 
     issue_ms: Distribution
@@ -29,6 +33,7 @@ class StageFigures:
     device_ms: Distribution | None = None
     copy_in_ms: Distribution | None = None
     copy_out_ms: Distribution | None = None
+    timed_response_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

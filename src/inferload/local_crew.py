@@ -20,14 +20,14 @@ from inferload.devices import forget_peaks, info_of, memory_of, settle
 from inferload.disturbances import PythonWatch
 from inferload.environment import environment
 from inferload.errors import PlanError
-from inferload.executors.floor import floor_ms
+from inferload.executors.floor import Floor, largest_floor
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described, item_count
 from inferload.lane import LocalLane
 from inferload.merging import LogPlace
 from inferload.placement import Place
-from inferload.plan import Share, executor_for, intra_op_threads, prepared
+from inferload.plan import Share, executor_for, intra_op_threads, prepared, with_extension
 from inferload.process_use import peak_rss_bytes
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
@@ -116,16 +116,14 @@ class LocalCrew:
                 lane.target, lane.given, options, self._share, number, self._threads_per_call
             )
             self._whole.callback(lane.job.log.close)
+            lane.job, found = with_extension(lane.job, lane.executor, announce)
+            warnings += found
         if not options.share_inputs:
             warnings += shared_inputs(target, self._given)
         self._agree_on_budget()
         spec = self._spec()
         if options.verify:
             self._references = reference_outputs(target, self._given)
-        floors = [0.0]
-        if isinstance(options.executor, str):  # another may not know how to do nothing
-            executors = {lane.executor.name: lane.executor for lane in self._lanes}
-            floors = [floor_ms(one, spec.threads_per_call) for one in executors.values()]
         self._devices = devices = self._devices_of_lanes()
         if not devices and (options.streams != "per-caller" or options.completion != "sync"):
             raise PlanError(
@@ -133,6 +131,9 @@ class LocalCrew:
                 "inputs are on the CPU: give a device, or leave them out"
             )
         spec = self._on_devices(spec)
+        floor = Floor()
+        if isinstance(options.executor, str):  # another may not know how to do nothing
+            floor = largest_floor([(lane.executor, lane.job) for lane in self._lanes])
         warnings += warnings_before(
             replace(
                 spec,
@@ -154,7 +155,8 @@ class LocalCrew:
                 prepare_s=time.perf_counter() - began + self._load_s + target.conversion_s,
                 load_s=self._load_s,
                 convert_s=target.conversion_s,
-                floor_ms=max(floors) or None,
+                floor_ms=floor.ms,
+                floor_by_hand_ms=floor.by_hand_ms,
                 stages=tuple(lane.job.log.stages for lane in self._lanes),
                 log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
             )

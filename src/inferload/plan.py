@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -95,6 +95,31 @@ def executor_for(
             )
         ]
     return NativeExecutor(), []
+
+
+def with_extension(
+    job: Job, executor: Executor, announce: Callable[[str], None]
+) -> tuple[Job, list[RunWarning]]:
+    """A job whose Python callers, if their calls are on a device, have the compiled extension.
+
+    There is a warning where it cannot be had.
+    """
+    if job.device_work is None or executor.name != "threads":
+        return job, []
+    try:
+        extension = native_extension(announce)
+    except NativeBuildError as error:
+        return job, [
+            RunWarning(
+                code="native-unavailable",
+                message=(
+                    "callers waited for the device, and timed it, in Python, which takes the GIL "
+                    f"from others: {error}"
+                ),
+                hint="inferload doctor says what native callers need",
+            )
+        ]
+    return replace(job, device_work=replace(job.device_work, extension=extension)), []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +279,7 @@ def _device_work(
         by_event=options.completion == "event",
         whole_devices=elsewhere,
         copies_in=copies,
+        seed=options.seed,
     )
 
 

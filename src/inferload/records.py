@@ -399,7 +399,8 @@ class SetUp:
     there was one, else the slowest caller's first; ``None`` where that was no warm-up call.
     ``first_ten_ms``: the first ten warm-up calls of the caller with the slowest first call.
     ``log_bytes``: the size of the log file set aside. ``floor_ms``: what a call that does nothing
-    takes in the same callers, the median.
+    takes in the same callers, the median; where calls are on a device it waits for the device, and
+    ``floor_by_hand_ms`` is what it takes in as many threads that only call and wait.
     """
 
     prepare_s: float
@@ -412,6 +413,14 @@ class SetUp:
     first_ten_ms: tuple[float, ...] = ()
     log_bytes: int
     floor_ms: float | None = None
+    floor_by_hand_ms: float | None = None
+
+    @property
+    def harness_ms(self) -> float | None:
+        """What the harness itself takes of a call; ``None`` if it was not measured."""
+        if self.floor_ms is None:
+            return None
+        return max(self.floor_ms - (self.floor_by_hand_ms or 0.0), 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

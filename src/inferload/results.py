@@ -73,7 +73,7 @@ def result_of(done: Execution) -> RunResult:
         made_calls=made_calls,
         failed_calls=done.log.calls_failed,
         errors=done.log.errors,
-        floor_ms=set_up.floor_ms,
+        floor_ms=set_up.harness_ms,
         run_delay_s=sum(report.outcome.run_delay_ns for report in reports) / NS_PER_S,
         recompiled_graphs=sum(report.recompiled_graphs for report in reports),
         cut_short=status != "complete",
@@ -210,7 +210,8 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
         if first and ready[0].spec.warmup_calls
     ]
     slowest = max(firsts, key=lambda first: first[0], default=())
-    floors = [one.floor_ms for one in ready if one.floor_ms is not None]
+    floors = [(one.floor_ms, one.floor_by_hand_ms) for one in ready if one.floor_ms is not None]
+    floor = max(floors, key=lambda found: found[0] - (found[1] or 0.0), default=(None, None))
     first_calls = [r.first_call_ms for r in reports if r.first_call_ms is not None]
     return SetUp(
         prepare_s=max(one.prepare_s for one in ready),
@@ -222,7 +223,8 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
         first_call_ms=max(first_calls, default=None),
         first_ten_ms=tuple(duration / NS_PER_MS for duration in slowest),
         log_bytes=sum(one.log_bytes for one in ready),
-        floor_ms=max(floors, default=None),
+        floor_ms=floor[0],
+        floor_by_hand_ms=floor[1],
     )
 
 

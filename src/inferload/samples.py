@@ -270,11 +270,16 @@ class RawPart:
         return self._returned(self._of(values))
 
     def stage(self, name: str) -> Durations | None:
-        """One stage of the calls that returned, or their wait; ``None`` if there is none."""
+        """One stage of the calls that returned and have it, or their wait; ``None`` of none.
+
+        ``"timed_ns"`` is the response of those whose stages on the device were timed.
+        """
         stages = self._log.stages
-        if name not in {*stages, "wait_ns"} or not stages:
+        known_by = {"wait_ns": "issue_ns", "timed_ns": "device_ns"}.get(name, name)
+        if known_by not in stages:
             return None
-        there = self._returned(self._of(stages["issue_ns"])) != NO_STAGE
+        there = self._returned(self._of(stages[known_by])) != NO_STAGE
+        name = "response_ns" if name == "timed_ns" else name
         count = int(np.count_nonzero(there))
         return RawDurations(count, lambda: self._values_ns(name)[there]) if count else None
 

@@ -95,9 +95,15 @@ def stage_figures(part: Part) -> StageFigures | None:
     if issue is None or wait is None:
         return None
     timed = {f"{name}_ms": one for name, one in found.items() if one is not None}
+    response = part.stage("timed_ns")
     if not any(one.max > 0 for one in timed.values()):
-        timed = {}  # a backend without timing leaves zeros
-    return StageFigures(issue_ms=issue, wait_ms=wait, **timed)
+        timed, response = {}, None  # a backend without timing leaves zeros
+    return StageFigures(
+        issue_ms=issue,
+        wait_ms=wait,
+        timed_response_ms=None if response is None else response.mean_ms,
+        **timed,
+    )
 
 
 def model_figures(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.call_log import CallFailure
-from inferload.device_figures import STAGE_NAMES, DeviceFigures, StageFigures
+from inferload.device_figures import STAGE_NAMES, DeviceFigures
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.records import (
@@ -268,10 +268,10 @@ def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:
         if distribution is not None:
             found[name] = replace(distribution, sample=part.durations(duration))
     if summary.stages is not None:
-        stages = {}
+        stages: dict[str, Any] = {}
         for name in STAGE_NAMES:
             own: Distribution | None = getattr(summary.stages, f"{name}_ms")
             if own is not None:
                 stages[f"{name}_ms"] = replace(own, sample=part.stage(f"{name}_ns"))
-        found["stages"] = StageFigures(**stages)
+        found["stages"] = replace(summary.stages, **stages)
     return replace(summary, **found)

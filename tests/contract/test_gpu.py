@@ -98,7 +98,9 @@ def test_packages_and_scripts_run_on_the_callers_streams(
         assert not result.verification.differing
         assert result.spec.devices == ("cuda:0",)
         stages = result.log.stages
-        assert (stages["device_ns"] > 0).all()
+        timed = stages["device_ns"] != -1
+        assert timed.all() if executor == "native" else timed.sum() > 5
+        assert (stages["device_ns"][timed] > 0).all()
         assert np.array_equal(stages["issue_ns"] + result.log.wait_ns, result.log.service_ns)
 
 
@@ -106,10 +108,52 @@ def test_service_is_the_device_s_time_where_calls_are_long():
     model = torch.nn.Sequential(*[torch.nn.Linear(4096, 4096) for _ in range(8)]).eval().cuda()
     x = torch.randn(4096, 4096, device="cuda")
     result = run(model, [x], load=il.ClosedLoop(), calls=20)
-    share = np.median(result.log.service_ns) / np.median(result.log.stages["device_ns"])
+    device_ns = result.log.stages["device_ns"]
+    share = np.median(result.log.service_ns) / np.median(device_ns[device_ns >= 0])
     assert share == pytest.approx(1, abs=0.05)
     assert torch.cuda.current_stream().query()
     assert "bound by the device" in " ".join(str(result).split())
+
+
+@pytest.mark.parametrize("completion", ["event", "sync"])
+def test_python_callers_take_the_extension_and_the_harness_is_measured_on_the_device(
+    completion: str,
+):
+    result = run(linears(), inputs(), completion=completion, transfers=True, verify=True)
+    assert "native-unavailable" not in [one.code for one in result.warnings]
+    assert not result.verification.differing
+    assert 0 < result.set_up.floor_by_hand_ms < 10
+    assert 0 < result.set_up.floor_ms < 10
+    assert result.log.service_ns.min() > 10_000
+    stages, service_ns = result.log.stages, result.log.service_ns
+    timed = stages["device_ns"] != -1
+    parts = sum(stages[name][timed] for name in ("copy_in_ns", "device_ns", "copy_out_ns"))
+    assert (parts <= service_ns[timed] + 1000).all()  # events count in steps of 0.5 us
+
+
+def test_an_error_of_the_device_is_raised_as_torch_s_own_bindings_raise_it(tmp_path: Path):
+    script = """
+import torch, inferload as il
+class Embedding(torch.nn.Embedding):
+    def forward(self, index):
+        return super().forward(index)
+bad = torch.full((4,), 99, device="cuda")
+try:
+    with torch.no_grad():
+        il.run(Embedding(10, 4).cuda(), [bad], calls=4, warmup_calls=0)
+except il.CallError as error:
+    print(type(error.__cause__).__name__, "|", str(error.__cause__).splitlines()[0])
+try:
+    torch.cuda.synchronize()
+except RuntimeError as error:
+    print(type(error).__name__, "|", str(error).splitlines()[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False,
+    )  # fmt: skip
+    ours, torchs = done.stdout.strip().splitlines()
+    assert ours == torchs
 
 
 # the compiler's hint that linear layers could compute with fewer digits

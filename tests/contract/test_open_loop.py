@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -36,6 +38,18 @@ class Works(torch.nn.Module):
 
 def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
     return torch.jit.script(model) if executor == "native" else model
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is Linux's")
+@pytest.mark.parametrize("load", [il.ClosedLoop(), il.OpenLoop.constant(200)])
+def test_python_calls_have_the_timer_slack_that_any_thread_has(load):
+    libc, found = ctypes.CDLL(None), set()
+
+    def slack_ns(_: torch.Tensor) -> None:
+        found.add(libc.prctl(30, 0, 0, 0, 0))  # PR_GET_TIMERSLACK
+
+    il.run(slack_ns, [X], load=load, calls=20, executor="threads")
+    assert found == {libc.prctl(30, 0, 0, 0, 0)}
 
 
 @pytest.mark.parametrize("executor", BOTH)

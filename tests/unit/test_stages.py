@@ -11,12 +11,14 @@ from conftest import result_of
 
 import inferload as il
 from inferload import merging
-from inferload.call_log import COLUMNS, STAGES, CallLog
+from inferload.call_log import COLUMNS, NO_STAGE, STAGES, CallLog
 from inferload.device_figures import DeviceFigures, StageFigures
+from inferload.executors.device_work import timed_one_in
 from inferload.log_file import LogFile
 from inferload.merging import LogPlace
 from inferload.model_source import FORMS
-from inferload.report.devices import diagnosis
+from inferload.report.devices import diagnosis, stages_table
+from inferload.report.text import plain_text
 from inferload.saved_log import read_log, write_log
 from inferload.stats import summarize
 from inferload.tally import Tally
@@ -53,6 +55,55 @@ def test_the_figures_of_stages_are_those_of_their_columns():
     assert found.copy_in_ms.min == pytest.approx(1)
     assert summarize(log_of(stages=STAGES[:2]), (1, 1, 1)).stages.copy_out_ms is None
     assert summarize(log_of(stages=()), (1, 1, 1)).stages is None
+
+
+def test_stages_that_only_some_calls_have_are_figures_of_those_calls():
+    log = log_of()
+    untimed = np.arange(1000) % 10 != 0
+    for name in STAGES[1:]:
+        log.stages[name][untimed] = NO_STAGE
+    log.finished_ns[~untimed] += 5 * MS  # the calls that were timed took longer
+    tally = Tally(2, 3, open_loop=False)
+    tally.add(0, log.columns())
+    for found in (log, tally.handed_over(())):
+        stages = summarize(found, (1, 1, 1)).stages
+        assert (stages.issue_ms.count, stages.wait_ms.count) == (1000, 1000)
+        assert {stages.device_ms.count, stages.copy_in_ms.count} == {100}
+        assert stages.device_ms.mean == pytest.approx(5 + 495e-6)
+        assert stages.copy_in_ms.min == pytest.approx(1)
+    assert summarize(log, (1, 1, 1)).stages.timed_response_ms == pytest.approx(15)
+
+
+def test_what_a_stage_takes_of_the_response_is_a_share_of_its_own_calls():
+    result = result_with(issue=2, wait=8, device=6)
+    stages = replace(result.summary.stages, timed_response_ms=12.0)
+    table = plain_text(
+        stages_table(replace(result, summary=replace(result.summary, stages=stages)))
+    )
+    lines = {line.split("  ")[0].strip(): line for line in table.splitlines()}
+    assert next(line for line in lines.values() if "on the device" in line).endswith(" 50%")
+    assert lines["wait for device"].endswith(" 80%")
+
+
+@pytest.mark.parametrize(
+    ("service_us", "callers", "one_in"),
+    [
+        (80, 1, 16),
+        (2000, 16, 8),  # all callers together make a call in 125 us
+        (3300, 16, 8),
+        (5000, 4, 1),
+        (1000, 1, 1),
+        (999, 1, 2),
+        (1, 1, 16),
+    ],
+)
+def test_the_faster_calls_are_the_fewer_of_them_are_timed(service_us, callers, one_in):
+    slow_first = [9_000_000_000, *[service_us * 1000] * 9]
+    assert timed_one_in([slow_first] * callers) == one_in
+
+
+def test_where_no_call_was_made_before_the_start_every_call_is_timed():
+    assert timed_one_in([[], []]) == 1
 
 
 def test_a_device_without_timing_has_issue_and_wait_alone():

@@ -1,34 +1,38 @@
-"""Calls whose work is on a device: a stream a caller, and when that work is finished.
+"""Calls whose work is on a device: how callers use it, and what each Python caller has of it.
 
-Generic over what torch calls accelerators; native_callers.cpp does the same (``CallerDevices``).
+Generic over what torch calls accelerators. Python callers have the compiled extension do all there
+is to do around a call (``PythonDevices`` in native_callers.cpp); where it cannot be had, or by a
+simulated clock, ``interpreted_devices`` does the same.
 """
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.call_log import NO_STAGE, STAGES
+from inferload.call_log import STAGES
+from inferload.executors.clock import MonotonicClock
+from inferload.executors.interpreted_devices import InterpretedDevices, OnDevice
 from inferload.inputs import tensors_of
-from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
 
-    from numpy.typing import NDArray
+    from inferload.executors.clock import Clock
+    from inferload.log_file import LogFile
 
     # Tensors in pinned host memory, and the ones on a device that they are copied to.
     Copies = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
-# Between which marks each stage lies.
-_ALONE = (("device_ns", 0, 3),)
-_WITH_COPIES = (("copy_in_ns", 0, 1), ("device_ns", 1, 2), ("copy_out_ns", 2, 3))
-# Before, after the copies of inputs, after the call, after the copies of outputs.
-MARKS = 4
+# To time the stages of a call takes some 5 us: of every call where all callers together make one in
+# 1 ms, of one in 16 where they make one in 63 us or less.
+_TIMED_EVERY_NS = 1_000_000
+_FEWEST_TIMED = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +43,10 @@ class DeviceWork:
     is current where the run is started. ``by_event``: a caller waits for an event of its call
     without a spin where the backend can, else for its stream. ``copies_in[caller][input]``: with
     transfers, what is copied to the device before a call; outputs are copied to the host after it.
-    ``timed``: the stages on the device are timed by events. ``whole_devices``: a call is finished
-    when all work on its devices is, because the target has streams of its own.
+    ``timed``: the stages on the device are timed by events, of Python callers those of one call in
+    :func:`timed_one_in`, drawn with ``seed``. ``whole_devices``: a call is finished when all work
+    on its devices is, because the target has streams of its own. ``extension``: the compiled one,
+    which Python callers use if it can be had.
     """
 
     devices: tuple[torch.device, ...]
@@ -49,6 +55,8 @@ class DeviceWork:
     timed: bool = True
     whole_devices: bool = False
     copies_in: Sequence[Sequence[Copies]] = ()
+    seed: int = 0
+    extension: ModuleType | None = None
 
     @property
     def transfers(self) -> bool:
@@ -61,163 +69,103 @@ class DeviceWork:
         return STAGES if self.transfers else STAGES[:2]
 
 
-class _OnDevice:
-    """One caller's stream on one device, and the events of the call that it is in."""
-
-    def __init__(self, device: torch.device, shared: torch.Stream, work: DeviceWork) -> None:
-        self.stream = torch.Stream(device) if work.own_streams else shared
-        self.marks: list[Any]
-        if device.type == "cuda":
-            # torch's generic events cannot be waited for without a spin; these can
-            cuda, stream = torch.cuda, self.stream
-            own = cuda.Stream(
-                stream_id=stream.stream_id,
-                device_index=stream.device_index,
-                device_type=stream.device_type,
-            )
-            self.marks = [
-                cuda.Event(enable_timing=True, blocking=work.by_event) for _ in range(MARKS)
-            ]
-            self.record = [partial(mark.record, own) for mark in self.marks]
-        else:
-            self.marks = [torch.Event(device, enable_timing=True) for _ in range(MARKS)]
-            self.record = [partial(mark.record, self.stream) for mark in self.marks]
-        self.wait: Callable[[], None] = self.stream.synchronize
-        if work.by_event:
-            self.wait = self.marks[-1].synchronize
-        if work.whole_devices:
-            self.wait = partial(torch.get_device_module(device).synchronize, device)
-
-
-class CallerDevices:
-    """What one Python caller has of the devices; made in the caller's thread."""
-
-    def __init__(self, work: DeviceWork, shared: Sequence[Any], caller: int, now: Any) -> None:
-        self._work = work
-        self._now = now
-        self._copies = work.copies_in[caller] if work.transfers else ()
-        self._outputs: dict[int, list[torch.Tensor]] = {}
-        self.issued_ns = 0
-        self._all: list[_OnDevice] = []
-        for device, stream in zip(work.devices, shared, strict=True):
-            self._all.append(_OnDevice(device, stream, work))
-        self._enter()
-        self._spans = _WITH_COPIES if work.transfers else _ALONE
-        self._has_events = self._try_events()
-        self._timed = self._has_events and work.timed
-
-    def _enter(self) -> None:
-        """Make the caller's streams the current ones, and the first device the current one."""
-        for one in reversed(self._all):
-            torch.accelerator.set_stream(one.stream)
-
-    def _try_events(self) -> bool:
-        try:
-            for one in self._all:
-                one.record[0]()
-                one.record[3]()
-                one.marks[-1].synchronize()
-                one.marks[0].elapsed_time(one.marks[-1])
-        except (RuntimeError, NotImplementedError):
-            for one in self._all:
-                one.wait = one.stream.synchronize
-            return False
-        return True
+class CallerDevices(Protocol):
+    """What one Python caller has of the devices."""
 
     def calling(self, number: int, function: Callable[[], Any]) -> Callable[[], Any]:
-        """What makes a call with an input and returns when its work on the devices is finished."""
-        if self._copies:
-            issue = self._with_copies(number, function)
-        else:
-            issue = self._between(0, MARKS - 1, function)
-        waits, now, enter = tuple(one.wait for one in self._all), self._now, self._enter
+        """What makes a call with an input and returns when its work on the devices is finished.
 
-        def call() -> Any:
-            try:
-                enter()  # the call before may have left another stream
-                output = issue()
-                self.issued_ns = now()
-                for wait in waits:
-                    wait()
-            except BaseException:
-                self._settle()
-                raise
-            return output
+        It writes the stages of the call to its row. A call that raises has none.
+        """
 
-        return call
+    def go_to(self, place: int) -> None:
+        """The calls from now on are those of the rows from this place of the log on.
 
-    def _between(self, begin: int, end: int, function: Callable[[], Any]) -> Callable[[], Any]:
-        """The function between two marks."""
-        before, after = self._marking(begin), self._marking(end)
+        Before this is said calls belong to no row.
+        """
 
-        def issue() -> Any:
-            for mark in before:
-                mark()
-            output = function()
-            for mark in after:
-                mark()
-            return output
+    def time_one_in(self, count: int) -> None:
+        """Time the stages of one call in so many, a power of two; until then of every call."""
 
-        return issue
 
-    def _with_copies(self, number: int, function: Callable[[], Any]) -> Callable[[], Any]:
-        """The function between copies of its inputs and of its outputs."""
-        copies, begin, end = self._copies[number], self._marking(0), self._marking(MARKS - 1)
-        inner = self._between(1, 2, function)
+def caller_devices(
+    work: DeviceWork, shared: Sequence[torch.Stream], caller: int, log: LogFile, clock: Clock
+) -> CallerDevices:
+    """What a caller has of the devices; to be made in its thread.
 
-        def issue() -> Any:
-            for mark in begin:
-                mark()
-            for host, device in copies:
-                device.copy_(host, non_blocking=True)
-            output = inner()
-            self._copy_out(number, output)
-            for mark in end:
-                mark()
-            return output
+    ``shared`` are the streams that are current where the run is started.
+    """
+    # each caller draws for itself
+    seed = (work.seed * 2654435761 + caller * 40503 + 1) % 2**64
+    if work.extension is None or not isinstance(clock, MonotonicClock):
+        return InterpretedDevices(work, shared, caller, log, clock.now_ns, seed)
+    events = sleeping_events(work)
+    found: Any = work.extension.PythonDevices(
+        [str(device) for device in work.devices],
+        list(shared),
+        use_of(work, work.extension, events),
+        [list(pairs) for pairs in work.copies_in[caller]] if work.transfers else [],
+        tensors_of,
+        log.buffer,
+        log.room,
+        seed,
+    )
+    found.events = events  # they live as long
+    own: CallerDevices = found
+    return own
 
-        return issue
 
-    def _marking(self, which: int) -> tuple[Callable[[], None], ...]:
-        wanted = self._timed or (self._has_events and which == MARKS - 1)
-        return tuple(one.record[which] for one in self._all) if wanted else ()
+def use_of(work: DeviceWork, extension: ModuleType, events: Sequence[Any]) -> Any:
+    """How a caller uses the devices, as the extension has it; ``events`` as ``sleeping_events``."""
+    return extension.DeviceUse(
+        work.own_streams,
+        work.by_event,
+        work.timed,
+        work.whole_devices,
+        [event.cuda_event for event in events],
+    )
 
-    def _copy_out(self, number: int, output: Any) -> None:
-        found = tensors_of(output)
-        hosts = self._outputs.get(number, [])
-        if [(host.shape, host.dtype) for host in hosts] != [(o.shape, o.dtype) for o in found]:
-            hosts = [
-                torch.empty(one.shape, dtype=one.dtype, device="cpu", pin_memory=True)
-                for one in found
-            ]
-            self._outputs[number] = hosts
-        for host, one in zip(hosts, found, strict=True):
-            host.copy_(one, non_blocking=True)
 
-    def _settle(self) -> None:
-        """After a call that raised: what it had enqueued is finished, or known to have failed."""
-        try:
-            for one in self._all:
-                one.stream.synchronize()
-        except RuntimeError:
-            return  # the call raised already
+def waits_by_hand(
+    work: DeviceWork, shared: Sequence[torch.Stream]
+) -> tuple[Callable[[], object], ...]:
+    """What a loop by hand does after each call: with a stream of its own, waits for it."""
+    found: list[Callable[[], object]] = []
+    for device, stream in zip(work.devices, shared, strict=True):
+        one = OnDevice(device, stream, work)
+        torch.accelerator.set_stream(one.stream)
+        found += [one.record[-1], one.wait] if work.by_event else [one.wait]
+    return tuple(found)
 
-    def _elapsed_ns(self, begin: int, end: int) -> int:
-        spans_ms = [one.marks[begin].elapsed_time(one.marks[end]) for one in self._all]
-        return round(float(max(spans_ms)) * NS_PER_MS)
 
-    def note(self, columns: Mapping[str, NDArray[Any]], place: int, started_ns: int) -> None:
-        """Write the stages of the call that has just returned to its row."""
-        columns["issue_ns"][place] = self.issued_ns - started_ns
-        if not self._timed:
-            return
-        try:
-            for name, begin, end in self._spans:
-                columns[name][place] = self._elapsed_ns(begin, end)
-        except RuntimeError:
-            # another call made the device fail since: the next one will say so
-            for name in self._work.stages:
-                columns[name][place] = NO_STAGE
+def timed_one_in(first_calls_ns: Sequence[Sequence[int]]) -> int:
+    """Of how many calls one has its stages timed, so that this takes less than 1 % of the time.
+
+    By what the later half of the warm-up calls of each caller took, in nanoseconds. A power of two
+    up to 16; 1 if there were none. It holds for the whole run, and which calls it meets is drawn
+    whatever they do, so that what is timed stands for all.
+    """
+    later = [took for own in first_calls_ns for took in own[len(own) // 2 :]]
+    if not later:
+        return 1
+    between_ns = statistics.median(later) / len(first_calls_ns)
+    count = 1
+    while count < _FEWEST_TIMED and count * between_ns < _TIMED_EVERY_NS:
+        count *= 2
+    return count
+
+
+def sleeping_events(work: DeviceWork) -> list[Any]:
+    """For each device the event that one caller waits for; where there are such, CUDA's own.
+
+    torch's generic interface makes events that are waited for with a spin.
+    """
+    if not work.by_event or {one.type for one in work.devices} != {"cuda"}:
+        return []
+    events = [torch.cuda.Event(enable_timing=True, blocking=True) for _ in work.devices]
+    for event, device in zip(events, work.devices, strict=True):
+        event.record(torch.cuda.current_stream(device))  # until then it has no handle
+    return events
 
 
 def pinned_copies(given: Any, on_device: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from inferload.errors import PlanError
 from inferload.executors.base import LEAD_NS, call_failure, exception_words, place_of
+from inferload.executors.device_work import sleeping_events
 from inferload.executors.native_build import native_extension
 from inferload.log_file import GROWTH_ROWS
 from inferload.outcome import FirstFailure, Outcome
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from inferload.executors.base import Job
-    from inferload.executors.device_work import DeviceWork
 
 _CALLERS = {
     "ScriptModel": "ScriptCallers",
@@ -61,14 +60,14 @@ class RunningNative:
         if job.schedule is not None:
             times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
         work = job.device_work
-        self._events = _sleeping_events(work, job.callers)
+        self._events = [] if work is None else [sleeping_events(work) for _ in range(job.callers)]
         plan = _plan(extension, job)
         if work is not None:
             plan.devices = [str(device) for device in work.devices]
             plan.own_streams, plan.wait_by_event = work.own_streams, work.by_event
             plan.timed, plan.whole_devices = work.timed, work.whole_devices
             plan.stages = len(work.stages)
-            plan.events = [[event.cuda_event for event in own] for own in self._events]
+            plan.events = [[event.cuda_event for event in own] for own in self._events if own]
         self._callers = callers(
             model,
             plan,
@@ -126,21 +125,6 @@ class RunningNative:
         except BaseException as error:  # noqa: BLE001 - whatever the target raised
             return error
         raise AssertionError("raise_failure raises")
-
-
-def _sleeping_events(work: DeviceWork | None, callers: int) -> list[list[Any]]:
-    """For each caller and device the event that it waits for; where there are such, CUDA's own.
-
-    torch's generic interface makes events that are waited for with a spin.
-    """
-    if work is None or not work.by_event or {one.type for one in work.devices} != {"cuda"}:
-        return []
-    events: list[list[Any]] = []
-    for _ in range(callers):
-        events.append([torch.cuda.Event(enable_timing=True, blocking=True) for _ in work.devices])
-        for event, device in zip(events[-1], work.devices, strict=True):
-            event.record(torch.cuda.current_stream(device))  # until then it has no handle
-    return events
 
 
 def _plan(extension: ModuleType, job: Job) -> Any:

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <torch/csrc/Exceptions.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 #include <torch/csrc/jit/python/pybind_utils.h>
 #include <torch/extension.h>
@@ -23,6 +24,7 @@
 #include <ctime>
 #include <exception>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -415,22 +417,28 @@ struct Plan {
 // Tensors in pinned host memory, and the ones on a device that they are copied to.
 using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
 
+// How one caller uses the devices, as DeviceWork in device_work.py has it.
+struct DeviceUse {
+  bool own_streams, by_event, timed, whole_devices;
+  std::vector<int64_t> events;  // of each device: the one that the caller waits for, if it is given
+};
+
 // What one caller has of the devices: a stream on each, and events that say when work was done.
 class CallerDevices {
  public:
   CallerDevices(const std::vector<c10::Device>& devices, const std::vector<c10::Stream>& shared,
-                const Plan& plan, int32_t caller, const std::vector<Copies>* copies_in)
-      : by_event_(plan.wait_by_event),
-        timed_(plan.timed),
-        whole_(plan.whole_devices),
+                const DeviceUse& use, const std::vector<Copies>* copies_in)
+      : by_event_(use.by_event),
+        timed_(use.timed),
+        whole_(use.whole_devices),
         copies_in_(copies_in) {
     for (size_t place = 0; place < devices.size(); ++place) {
       const c10::impl::VirtualGuardImpl guard(devices[place].type());
       const auto stream =
-          plan.own_streams ? guard.getStreamFromGlobalPool(devices[place]) : shared[place];
+          use.own_streams ? guard.getStreamFromGlobalPool(devices[place]) : shared[place];
       One one{guard, stream, {}};
-      if (!plan.events.empty()) {
-        one.marks[kEnd] = reinterpret_cast<void*>(plan.events[caller][place]);
+      if (!use.events.empty()) {
+        one.marks[kEnd] = reinterpret_cast<void*>(use.events[place]);
         one.end_is_borrowed = true;
       }
       all_.push_back(one);
@@ -446,6 +454,7 @@ class CallerDevices {
     } catch (const c10::Error&) {
       timed_ = by_event_ = false;
     }
+    timing_ = timed_;
   }
   CallerDevices(const CallerDevices&) = delete;
   CallerDevices& operator=(const CallerDevices&) = delete;
@@ -462,19 +471,59 @@ class CallerDevices {
   // Everything that one call enqueues, in the order of its marks.
   template <class Call>
   void issue(Call& target, int32_t input) {
-    enter();  // the call before may have left another stream
-    mark(kBegin);
+    begin();
     if (copies_in_ != nullptr) {
       copy_in(input);
-      mark(kCopiedIn);
     }
     target.call(input);
     if (copies_in_ != nullptr) {
-      mark(kCalled);
-      copy_out(target, input);
+      called();
+      outputs_.clear();
+      target.output_tensors(outputs_);
+      copy_out(outputs_, input);
+      outputs_.clear();
     }
-    mark(kEnd);
+    end();
   }
+
+  // The parts of it, for callers that are in Python meanwhile.
+  void begin() {
+    enter();  // the call before may have left another stream
+    mark(kBegin);
+  }
+  void copy_in(int32_t input) {
+    {
+      const c10::InferenceMode mode;  // inputs may be inference tensors
+      for (const auto& [host, device] : (*copies_in_)[input]) {
+        device.copy_(host, true);
+      }
+    }
+    mark(kCopiedIn);
+  }
+  void called() { mark(kCalled); }
+  void copy_out(const std::vector<at::Tensor>& outputs, int32_t input) {
+    const c10::InferenceMode mode;
+    if (static_cast<size_t>(input) >= host_outputs_.size()) {
+      host_outputs_.resize(input + 1);
+    }
+    auto& host = host_outputs_[input];
+    host.resize(outputs.size());
+    for (size_t place = 0; place < outputs.size(); ++place) {
+      const auto& output = outputs[place];
+      if (!host[place].defined() || host[place].sizes() != output.sizes() ||
+          host[place].scalar_type() != output.scalar_type()) {
+        host[place] = at::empty(output.sizes(), output.options().device(c10::kCPU).pinned_memory(true));
+      }
+      host[place].copy_(output, true);
+    }
+  }
+  void end() { mark(kEnd); }
+
+  // Whether there is something to be enqueued at the end of a call.
+  bool ends_with_mark() const { return timing_ || by_event_; }
+  bool timed() const { return timed_; }
+  // Whether the stages of the next call are timed; all are until this is said.
+  void time_next(bool wanted) { timing_ = timed_ && wanted; }
 
   // Returns when the work of the call is finished.
   void wait() const {
@@ -499,23 +548,43 @@ class CallerDevices {
     }
   }
 
-  void note_stages(const Columns& log, int64_t place) const {
-    if (!timed_) {
-      return;
+  // The stages of a call whose work is finished, by the events around it.
+  struct Stages {
+    int64_t device_ns = kNoStage, copy_in_ns = kNoStage, copy_out_ns = kNoStage;
+    bool lost = false;  // they cannot be had any more
+  };
+
+  Stages stages() const {
+    Stages found;
+    if (!timing_) {
+      return found;
     }
     try {
       if (copies_in_ == nullptr) {
-        log.device_ns[place] = elapsed_ns(kBegin, kEnd);
+        found.device_ns = elapsed_ns(kBegin, kEnd);
       } else {
-        log.copy_in_ns[place] = elapsed_ns(kBegin, kCopiedIn);
-        log.device_ns[place] = elapsed_ns(kCopiedIn, kCalled);
-        log.copy_out_ns[place] = elapsed_ns(kCalled, kEnd);
+        found.copy_in_ns = elapsed_ns(kBegin, kCopiedIn);
+        found.device_ns = elapsed_ns(kCopiedIn, kCalled);
+        found.copy_out_ns = elapsed_ns(kCalled, kEnd);
       }
     } catch (...) {  // another call made the device fail since: the next one will say so
-      log.issue_ns[place] = log.device_ns[place] = kNoStage;
-      if (copies_in_ != nullptr) {
-        log.copy_in_ns[place] = log.copy_out_ns[place] = kNoStage;
-      }
+      found = Stages();
+      found.lost = true;
+    }
+    return found;
+  }
+
+  void write(const Stages& found, const Columns& log, int64_t place) const {
+    if (!timed_) {
+      return;
+    }
+    if (found.lost) {
+      log.issue_ns[place] = kNoStage;
+    }
+    log.device_ns[place] = found.device_ns;
+    if (copies_in_ != nullptr) {
+      log.copy_in_ns[place] = found.copy_in_ns;
+      log.copy_out_ns[place] = found.copy_out_ns;
     }
   }
 
@@ -531,14 +600,19 @@ class CallerDevices {
 
   // The caller's streams are the current ones, and the first device the current one.
   void enter() const {
-    for (auto one = all_.rbegin(); one != all_.rend(); ++one) {
-      one->guard.setDevice(one->stream.device());
-      one->guard.exchangeStream(one->stream);
+    for (const auto& one : all_) {
+      if (one.guard.getStream(one.stream.device()) != one.stream) {
+        one.guard.exchangeStream(one.stream);
+      }
+    }
+    const auto& first = all_.front();
+    if (first.guard.getDevice() != first.stream.device()) {
+      first.guard.setDevice(first.stream.device());
     }
   }
 
   void mark(int which) {
-    if (timed_ || (by_event_ && which == kEnd)) {
+    if (timing_ || (by_event_ && which == kEnd)) {
       for (auto& one : all_) {
         one.guard.record(&one.marks[which], one.stream, one.stream.device_index(),
                          c10::EventFlag::BACKEND_DEFAULT);
@@ -555,36 +629,9 @@ class CallerDevices {
     return std::llround(longest_ms * 1e6);
   }
 
-  void copy_in(int32_t input) const {
-    const c10::InferenceMode mode;  // inputs may be inference tensors
-    for (const auto& [host, device] : (*copies_in_)[input]) {
-      device.copy_(host, true);
-    }
-  }
-
-  template <class Call>
-  void copy_out(const Call& target, int32_t input) {
-    const c10::InferenceMode mode;
-    outputs_.clear();
-    target.output_tensors(outputs_);
-    if (static_cast<size_t>(input) >= host_outputs_.size()) {
-      host_outputs_.resize(input + 1);
-    }
-    auto& host = host_outputs_[input];
-    host.resize(outputs_.size());
-    for (size_t place = 0; place < outputs_.size(); ++place) {
-      const auto& output = outputs_[place];
-      if (!host[place].defined() || host[place].sizes() != output.sizes() ||
-          host[place].scalar_type() != output.scalar_type()) {
-        host[place] = at::empty(output.sizes(), output.options().device(c10::kCPU).pinned_memory(true));
-      }
-      host[place].copy_(output, true);
-    }
-    outputs_.clear();
-  }
-
   std::vector<One> all_;
   bool by_event_, timed_, whole_;
+  bool timing_ = true;  // of the call that it is in
   const std::vector<Copies>* copies_in_;
   std::vector<at::Tensor> outputs_;
   std::vector<std::vector<at::Tensor>> host_outputs_;
@@ -920,7 +967,7 @@ struct Run {
     if constexpr (kOnDevice) {
       log.issue_ns[place] = error < 0 ? issued - started : 0;
       if (error < 0) {
-        on->note_stages(log, place);
+        on->write(on->stages(), log, place);
       }
     }
     log.finished_ns[place] = finished;
@@ -1094,7 +1141,9 @@ struct Run {
     if (devices.empty()) {
       return nullptr;
     }
-    return std::make_unique<CallerDevices>(devices, shared_streams, plan, caller,
+    const DeviceUse use{plan.own_streams, plan.wait_by_event, plan.timed, plan.whole_devices,
+                        plan.events.empty() ? std::vector<int64_t>() : plan.events[caller]};
+    return std::make_unique<CallerDevices>(devices, shared_streams, use,
                                            copies_in.empty() ? nullptr : &copies_in[caller]);
   }
 
@@ -1292,6 +1341,154 @@ class Callers {
   std::vector<std::thread> threads_;
 };
 
+// ---- what a Python caller has of the devices ----
+
+std::vector<c10::Device> devices_of(const std::vector<std::string>& names) {
+  return {names.begin(), names.end()};
+}
+
+// One Python caller's streams, events and stages. Around a call of Python the GIL changes hands
+// once, where the caller waits for the device; what has to be enqueued, read and stamped beside the
+// call is done there as well. CallerDevices in device_work.py does the same in Python.
+class PythonDevices {
+ public:
+  PythonDevices(const std::vector<std::string>& devices, const std::vector<c10::Stream>& shared,
+                const DeviceUse& use, std::vector<Copies> copies_in, py::object tensors_of,
+                const py::buffer& log, int64_t room, uint64_t seed)
+      : copies_in_(std::move(copies_in)),
+        tensors_of_(std::move(tensors_of)),
+        log_(log.request(true)),
+        columns_(static_cast<char*>(log_.ptr), room),
+        devices_(devices_of(devices), shared, use, copies_in_.empty() ? nullptr : &copies_in_),
+        random_(seed) {}
+
+  // Calls from here on are those of the rows from this place of the log on; before, of none.
+  void go_to(int64_t place) { place_ = place; }
+
+  // Time the stages of one call in so many, a power of two; of every call until this is said.
+  void time_one_in(uint64_t count) { mask_ = count - 1; }
+
+  // Returns when the work of the call on the devices is finished, and writes its stages.
+  py::object call(int32_t input, const py::object& function) {
+    const int64_t place = place_ == kNoPlace ? kNoPlace : place_++;
+    devices_.time_next(drawn());
+    try {
+      devices_.begin();
+      const bool copies = !copies_in_.empty();
+      if (copies) {
+        const py::gil_scoped_release no_gil;
+        devices_.copy_in(input);
+      }
+      auto output = py::reinterpret_steal<py::object>(PyObject_CallNoArgs(function.ptr()));
+      if (!output) {
+        throw py::error_already_set();
+      }
+      std::vector<at::Tensor> returned;
+      if (copies) {
+        devices_.called();
+        returned = tensors_of_(output).cast<std::vector<at::Tensor>>();
+      }
+      int64_t issued = now_ns();
+      CallerDevices::Stages stages;
+      {
+        const py::gil_scoped_release no_gil;
+        if (copies) {
+          devices_.copy_out(returned, input);
+        }
+        if (copies || devices_.ends_with_mark()) {
+          devices_.end();
+          issued = now_ns();
+        }
+        devices_.wait();
+        stages = devices_.stages();
+      }
+      if (place != kNoPlace) {
+        columns_.issue_ns[place] = issued - columns_.started_ns[place];
+        devices_.write(stages, columns_, place);
+      }
+      return output;
+    } catch (const py::error_already_set&) {
+      settle();
+      throw;
+    } catch (...) {  // in the words, and as the exception, that torch's own bindings make of it
+      const auto error = std::current_exception();
+      settle();
+      torch::translate_exception_to_python(error);
+      throw py::error_already_set();
+    }
+  }
+
+ private:
+  static constexpr int64_t kNoPlace = -1;
+
+  void settle() const {
+    const py::gil_scoped_release no_gil;
+    devices_.settle();
+  }
+
+  // SplitMix64 (Steele, Lea & Flood 2014): which calls are timed depends on the seed, and on nothing
+  // that a call does.
+  bool drawn() {
+    random_ += 0x9E3779B97F4A7C15;
+    uint64_t value = random_;
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
+    return ((value ^ (value >> 31)) & mask_) == 0;
+  }
+
+  const std::vector<Copies> copies_in_;
+  const py::object tensors_of_;
+  const py::buffer_info log_;  // holds the memory of the log, whoever else lets go of it
+  const Columns columns_;
+  CallerDevices devices_;
+  int64_t place_ = kNoPlace;
+  uint64_t random_, mask_ = 0;
+};
+
+// What calls of nothing take that wait for an idle device, by a thread with a stream for each use:
+// the least that callers could do. Nanoseconds between two calls of a thread; 0 if the device has
+// failed.
+double bare_waits_ns(const std::vector<std::string>& devices,
+                     const std::vector<c10::Stream>& shared, const std::vector<DeviceUse>& uses,
+                     int64_t duration_ns) {
+  py::gil_scoped_release no_gil;
+  const auto all = devices_of(devices);
+  std::atomic<size_t> ready{0}, expected{uses.size()};
+  std::atomic<int64_t> busy_ns{0}, calls{0};
+  const auto call_and_wait = [&](const DeviceUse& use) {
+    try {
+      CallerDevices on(all, shared, use, nullptr);
+      on.time_next(false);
+      ++ready;
+      while (ready.load() < expected.load()) {
+        sched_yield();
+      }
+      const int64_t started = now_ns();
+      int64_t now = started, own = 0;
+      for (; now - started < duration_ns; ++own, now = now_ns()) {
+        on.end();
+        on.wait();
+      }
+      busy_ns += now - started;
+      calls += own;
+    } catch (...) {  // the callers' own calls will say so
+      ++ready;
+    }
+  };
+  std::vector<std::thread> threads;
+  try {
+    for (const auto& use : uses) {
+      threads.emplace_back(call_and_wait, std::cref(use));
+    }
+  } catch (const std::system_error&) {  // no more threads: those that there are
+    expected = threads.size();
+  }
+  for (auto& thread : threads) {
+    thread.join();
+  }
+  return calls > 0 ? static_cast<double>(busy_ns) / static_cast<double>(calls) : 0.0;
+}
+
 // What a run is held against: the same calls by one thread, no stamps, no counter, no log.
 template <class Model, class Call>
 double bare_loop_ns(Model& model, int64_t calls) {
@@ -1378,6 +1575,23 @@ PYBIND11_MODULE(inferload_native_callers, m) {
   declare_callers<GraphModel, GraphCall>(m, "GraphCallers");
   declare_callers<MixModel, MixCall>(m, "MixCallers");
   declare_callers<NoModel, NoCall>(m, "NoCallers");
+  py::class_<DeviceUse>(m, "DeviceUse")
+      .def(py::init([](bool own_streams, bool by_event, bool timed, bool whole_devices,
+                       std::vector<int64_t> events) {
+        return DeviceUse{own_streams, by_event, timed, whole_devices, std::move(events)};
+      }));
+  py::class_<PythonDevices>(m, "PythonDevices", py::dynamic_attr())
+      .def(py::init<const std::vector<std::string>&, const std::vector<c10::Stream>&,
+                    const DeviceUse&, std::vector<Copies>, py::object, const py::buffer&, int64_t,
+                    uint64_t>())
+      .def("go_to", &PythonDevices::go_to)
+      .def("time_one_in", &PythonDevices::time_one_in)
+      .def("calling", [](const py::object& self, int32_t input, const py::object& function) {
+        return py::cpp_function([self, on = self.cast<PythonDevices*>(), input, function] {
+          return on->call(input, function);
+        });
+      });
+  m.def("bare_waits_ns", &bare_waits_ns);
   m.def("take_calls", [](py::buffer budget, int64_t most, int64_t among) {
     return take_calls(static_cast<int64_t*>(budget.request(true).ptr), most, among);
   });

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.executors.base import FIRST_CALLS
-from inferload.executors.device_work import CallerDevices
+from inferload.executors.device_work import caller_devices
 from inferload.executors.fresh_calls import FreshCalls
 from inferload.log_file import BLOCK_ROWS
 from inferload.unfinished import check_returned
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from inferload.executors.device_work import CallerDevices
     from inferload.executors.threads import RunningThreads
     from inferload.loads import Schedule
 
@@ -63,7 +64,9 @@ class PythonCaller:
             pass
         with crew.state.taken_over(), crew.clock.caller():
             if crew.job.device_work is not None:
-                self._on = CallerDevices(crew.job.device_work, crew.streams, self.number, self._now)
+                self._on = caller_devices(
+                    crew.job.device_work, crew.streams, self.number, crew.job.log, crew.clock
+                )
             self._make_calls()
             self._warm_up()
             if self.number == 0:  # also where its warm-up was cut short
@@ -74,6 +77,8 @@ class PythonCaller:
                 pass
             while crew.job.schedule is None and self._now() < crew.start_ns:
                 time.sleep(0)  # others of this process get the GIL meanwhile
+            if self._on is not None:
+                self._on.time_one_in(crew.timed_one_in)
             before = _run_delay_ns()
             if crew.job.schedule is None:
                 self._call_at_once()
@@ -177,6 +182,8 @@ class PythonCaller:
         own["caller"][:] = self.number
         own["input"][:] = inputs
         own["error"][:] = -1
+        if self._on is not None:
+            self._on.go_to(place)
         try:
             return self._call_loop(inputs, own)
         finally:
@@ -186,8 +193,8 @@ class PythonCaller:
     def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
         # Every name is a local and every object is made before: 0.25 us of harness a call.
         started, finished = own["started_ns"].data, own["finished_ns"].data
-        errors, on = own["error"].data, self._on
-        now, limit_ns, calls, row = self._now, self._crew.limit_ns, self._calls, 0
+        errors, calls, row = own["error"].data, self._calls, 0
+        now, limit_ns = self._now, self._crew.limit_ns
         kept_row = self.keeper.calls_until_next
         for number in inputs:
             call = calls[number]
@@ -199,10 +206,7 @@ class PythonCaller:
                 errors[row] = self._failed(error, number)
                 finished[row] = end
             else:
-                end = now()
-                if on is not None:
-                    on.note(own, row, started[row])
-                finished[row] = end
+                end = finished[row] = now()
                 if row >= kept_row:
                     kept_row = row + self.keeper.keep(number, output)
                 output = None  # let go of after the stamp
@@ -236,6 +240,8 @@ class PythonCaller:
                 call = self._calls[number]
                 if not self._wait_until(due, row):
                     return
+            if on is not None:
+                on.go_to(place)
             started[place] = now()
             try:
                 output = call()
@@ -244,10 +250,7 @@ class PythonCaller:
                 errors[place] = self._failed(error, number)
                 finished[place] = end
             else:
-                end = now()
-                if on is not None:
-                    on.note(job.log.columns, place, started[place])
-                finished[place] = end
+                finished[place] = now()
                 if keeper.calls_until_next <= 0:
                     keeper.calls_until_next = keeper.keep(number, output)
                 output = None

@@ -18,6 +18,7 @@ from inferload.executors.base import (
     place_of,
 )
 from inferload.executors.clock import Clock, MonotonicClock
+from inferload.executors.device_work import timed_one_in
 from inferload.executors.python_caller import PythonCaller
 from inferload.executors.thread_state import ThreadState
 from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
@@ -61,6 +62,8 @@ class RunningThreads:
         self.limit_ns = [_NEVER]
         self._stopped_ns: int | None = None
         self.start_ns = 0
+        #: Of how many calls on a device one has its stages timed; known at the start line.
+        self.timed_one_in = 1
         #: Open loop: the one caller that holds it watches for the next due call.
         self.watch = clock.lock()
         self.end_row = job.log.rows
@@ -111,6 +114,8 @@ class RunningThreads:
 
     def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
+        if self.job.device_work is not None:
+            self.timed_one_in = timed_one_in([caller.first_calls_ns for caller in self._callers])
         lead_ns = LEAD_NS if self.job.schedule is not None else 0
         self.start_ns = start = self.clock.now_ns() + lead_ns if at_ns is None else at_ns
         if self.job.duration_ns is not None:

@@ -36,18 +36,23 @@ LABELS = {
 
 
 def stages_table(result: RunResult) -> Table:
-    """A line for each stage: its distribution, and its share of the mean response time."""
+    """A line for each stage: its distribution, and its share of the mean response time.
+
+    That of the same calls: of fast ones not all are timed on the device.
+    """
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     for name in ("stage", "mean", "p50", "p99", "of response"):
         table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     summary = result.summary
     if summary.stages is None or summary.response_ms is None:
         return table
-    whole_ms = summary.response_ms.mean or 1.0
+    all_ms = summary.response_ms.mean or 1.0
+    timed_ms = summary.stages.timed_response_ms or all_ms
     rows = {"queue": summary.queue_ms}
     rows |= {label: getattr(summary.stages, f"{name}_ms") for name, label in LABELS.items()}
     for label, stage in rows.items():
         if stage is not None:
+            whole_ms = timed_ms if label.startswith(" ") else all_ms
             table.add_row(
                 label,
                 milliseconds_text(stage.mean),
@@ -58,6 +63,19 @@ def stages_table(result: RunResult) -> Table:
     known = [stage for stage in rows.values() if stage is not None]
     table.caption = wanting_note([one.more_calls for one in known], ("p50", "p99")) or None
     return table
+
+
+def timed_calls(result: RunResult) -> list[str]:
+    """A line where the stages on the device are those of a sample of the calls."""
+    stages = result.summary.stages
+    if stages is None or stages.device_ms is None:
+        return []
+    timed, calls = stages.device_ms.count, stages.issue_ms.count
+    if timed >= calls:
+        return []
+    return [
+        f"on the device: {timed:,} calls of {calls:,}, drawn at random; timing each would slow all"
+    ]
 
 
 def devices_table(result: RunResult) -> Table:

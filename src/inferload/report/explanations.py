@@ -21,7 +21,8 @@ OF_A_RUN = {
     "is no chance (Kendall, p < 0.01).",
     "Lateness": "How long after its due time, or after a caller was free, a call began: the "
     "harness's own fault. Of open loops.",
-    "Empty call": "What a call that does nothing takes in the same callers, the median.",
+    "Empty call": "What a call that does nothing takes in the same callers, the median. On a "
+    "device it waits for the device, as a loop by hand does: the harness takes the difference.",
     "Little's law": "Throughput x mean response / calls in flight, which should be 1.",
     "First call": "The very first call of the target, which is in no other figure.",
 }

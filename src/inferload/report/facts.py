@@ -199,13 +199,18 @@ def _steady(steady: SteadyState, from_s: float) -> str:
 
 
 def _harness(result: RunResult) -> str:
-    found, service = [], result.summary.service_ms
-    if result.set_up.floor_ms is not None:
-        share = ""
+    found, service, set_up = [], result.summary.service_ms, result.set_up
+    if set_up.floor_ms is not None and set_up.harness_ms is not None:
+        text, share = f"empty call {milliseconds_text(set_up.floor_ms)}", ""
         if service is not None:
             few = "" if service.p50 is not None else "~"  # of too few calls to quote it
-            share = f" ({few}{result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
-        found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
+            share = f"{few}{set_up.harness_ms / service.quantile(0.5):.2%} of the median"
+        if set_up.floor_by_hand_ms is not None:  # on a device, where both wait
+            text += f", by hand {milliseconds_text(set_up.floor_by_hand_ms)}"
+            share = f": the harness takes {share}" if share else ""
+        elif share:
+            share = f" ({share})"
+        found.append(text + share)
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error
         found.append(

@@ -9,7 +9,13 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from inferload.records import RunResult
-from inferload.report.devices import devices_table, diagnosis, power_caps, stages_table
+from inferload.report.devices import (
+    devices_table,
+    diagnosis,
+    power_caps,
+    stages_table,
+    timed_calls,
+)
 from inferload.report.facts import figures_grid, header_grid
 from inferload.report.latencies import histogram_grid, notes_on, percentiles_table
 from inferload.report.parts import warnings_grid
@@ -52,7 +58,9 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
         found["percentiles"] = [percentiles_table(result), *notes]
         found["histogram"] = [histogram_grid(summary.response_ms)]
     if summary.stages is not None:
-        found["stages"] = [stages_table(result), Text(diagnosis(result) or "", style="bold")]
+        sampled = [Text(line, style="dim") for line in timed_calls(result)]
+        bound = Text(diagnosis(result) or "", style="bold")
+        found["stages"] = [stages_table(result), *sampled, bound]
     if result.devices:
         caps = [Text(line, style="dim") for line in power_caps(result)]
         found["devices"] = [devices_table(result), *caps]

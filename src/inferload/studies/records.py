@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from inferload.device_figures import STAGE_NAMES
 from inferload.distribution import Estimate  # noqa: TC001 - pydantic reads these records
 from inferload.limits import Judgement, Limit  # noqa: TC001
 from inferload.pairs import NEGLIGIBLE_FRACTION
@@ -112,7 +113,9 @@ def without_samples(summary: Summary) -> Summary:
 
     stages = summary.stages
     if stages is not None:
-        own: dict[str, Any] = {one.name: bare(getattr(stages, one.name)) for one in fields(stages)}
+        own: dict[str, Any] = {
+            f"{name}_ms": bare(getattr(stages, f"{name}_ms")) for name in STAGE_NAMES
+        }
         stages = replace(stages, **own)
     return replace(
         summary,
