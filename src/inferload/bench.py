@@ -65,6 +65,7 @@ def run(
     *,
     load: ClosedLoop | OpenLoop | None = None,
     form: str | None = None,
+    compare: bool = True,
     batch_size: int | None = None,
     calls: int | None = None,
     duration_s: float | None = None,
@@ -105,6 +106,8 @@ def run(
             given.
         form: turn an eager model into ``"compile"``, ``"script"``, ``"export"``, ``"aoti"`` or
             ``"cudagraph"`` first.
+        compare: hold the outputs of that form against the eager model's, and refuse a form that
+            computes something else.
         batch_size: stack the inputs along dimension 0 to batches of so many items.
         calls: calls in all, over all callers, met exactly. If no end is given, 1,000; a replay
             then goes to its end.
@@ -126,7 +129,8 @@ def run(
         pin: ``"cores"``: each process has cores of its own, and each caller some of them, as many
             intra-op threads as it has cores; ``"numa"``: each process has a node, in turn, and its
             memory comes from there.
-        timeout_s: a call that takes longer is recorded as failed, and ends the run.
+        timeout_s: a call that takes longer is recorded as failed, and ends the run; changing the
+            form of a model, and compiling it, may take no longer either.
         device: put the model (a module in place, as ``module.to`` does) and copies of the inputs
             there; of several devices each has processes in turn. If not given, both stay where
             they are.
@@ -182,7 +186,9 @@ def run(
         verify=verify,
         trace=None if trace is None else Path(trace),
     ).checked()
-    return run_with(model, inputs, options, form=form, batch_size=batch_size, observer=observer)
+    return run_with(
+        model, inputs, options, form=form, compare=compare, batch_size=batch_size, observer=observer
+    )
 
 
 def run_with(
@@ -191,6 +197,7 @@ def run_with(
     options: RunOptions,
     *,
     form: str | None = None,
+    compare: bool = True,
     batch_size: int | None = None,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -199,7 +206,9 @@ def run_with(
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
     if isinstance(model, str) and is_spec(model):
-        source = ModelSource(spec=model, form=form, batch_size=batch_size, seed=options.seed)
+        source = ModelSource(
+            spec=model, form=form, batch_size=batch_size, seed=options.seed, compare=compare
+        )
         given = None if inputs is None else as_call_inputs(inputs, options.seed)
         return _run_by_spec(source, given, options, observer)
     if batch_size is not None:
@@ -218,7 +227,7 @@ def run_with(
         target, given = placed(target, given, placement)
     load_s = time.perf_counter() - began
     if form is not None:
-        target = as_form(target, form, given)
+        target = as_form(target, form, given, compare=compare, timeout_s=options.timeout_s)
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:
             return run_crew(crew, options, observer)
@@ -257,7 +266,13 @@ def _run_by_spec(
     """Run a model that its spec string names; of processes only these load it."""
     if options.processes is None:
         placement = Placement(device=options.device_of(0), transfers=options.transfers)
-        found = load_source(source, observer.stage, given=given, placement=placement)
+        found = load_source(
+            source,
+            observer.stage,
+            given=given,
+            placement=placement,
+            timeout_s=options.timeout_s,
+        )
         with LocalCrew(found.target, found.given, options, load_s=found.load_s) as local:
             return run_crew(local, options, observer)
     state = ThreadState.of_this_thread().portable

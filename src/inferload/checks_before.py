@@ -55,7 +55,9 @@ def warnings_before(
                 hint=hint,
             )
         )
-    if any(module.training and any(_stateful(m) for m in module.modules()) for module in modules):
+    if any(
+        _is_training(module) and any(_stateful(m) for m in module.modules()) for module in modules
+    ):
         found.append(
             RunWarning(
                 code="training-mode",
@@ -115,6 +117,10 @@ def _streams(spec: RunSpec) -> list[RunWarning]:
             hint=f"--callers {STREAMS}, or more processes",
         )
     ]
+
+
+def _is_training(module: torch.nn.Module) -> bool:
+    return bool(getattr(module, "training", False))  # a frozen ScriptModule has no such thing
 
 
 def _stateful(module: torch.nn.Module) -> bool:

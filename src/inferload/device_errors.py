@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from inferload.reasons import reason_in
+
 # A CUDA context does not recover from these (driver_types.h: "the process must be terminated").
 _FATAL = re.compile(
     "device-side assert|illegal memory access|illegal address|illegal instruction"
@@ -47,3 +49,9 @@ def in_short(text: str) -> str:
     # TorchScript puts its own traceback around it
     line = next(line for line in text.splitlines() if is_fatal(line)).strip()
     return line if line.startswith(kind) else kind + line.removeprefix("RuntimeError: ")
+
+
+def in_brief(text: str) -> str:
+    """The words of an exception in one line: a device's in short, else the line that counts."""
+    short = in_short(text)
+    return reason_in(text) if short == text else short

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -13,7 +13,7 @@ from inferload.batches import stacked
 from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs, inputs_from_text
-from inferload.model_source import MemberSource, ModelSource
+from inferload.model_source import GRAD_MODES, MemberSource, ModelSource
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, is_spec, model_from_spec
 from inferload.targets.mixed import Member, MixedTarget
@@ -41,10 +41,12 @@ def load(
     scratch: Path | None = None,
     given: tuple[CallInput, ...] | None = None,
     placement: Placement = Placement(),  # noqa: B008 - it is frozen
+    timeout_s: float | None = None,
 ) -> Loaded:
     """Load the model that a command line names, in the form it asks for, or all models of a mix.
 
     ``given``: inputs that are at hand; else those of the command line, or of the model's file.
+    ``timeout_s`` bounds how long a model may take to change its form.
 
     Raises:
         PlanError: a model or its inputs cannot be had.
@@ -58,11 +60,11 @@ def load(
             input_texts=source.input_texts,
             mode=source.mode,
         )
-        return _loaded(whole, source.seed, announce, scratch, given, placement, source.batch_size)
+        return _loaded(whole, source, announce, scratch, given, placement, timeout_s)
     members, load_s = [], 0.0
     for one in source.members:
         try:
-            found = _loaded(one, source.seed, announce, scratch, None, placement)
+            found = _loaded(one, source, announce, scratch, None, placement, timeout_s)
         except PlanError as error:
             raise PlanError(f"{one.name}: {error}") from error
         load_s += found.load_s
@@ -80,35 +82,45 @@ def load(
 
 
 def _loaded(
-    source: MemberSource,
-    seed: int,
+    one: MemberSource,
+    source: ModelSource,
     announce: Callable[[str], None],
     scratch: Path | None,
     given: tuple[CallInput, ...] | None,
     placement: Placement,
-    batch_size: int | None = None,
+    timeout_s: float | None,
 ) -> Loaded:
-    announce(f"loading {source.spec}")
-    if source.input_texts:
-        given = inputs_from_text(source.input_texts, seed)
+    announce(f"loading {one.spec}")
+    if one.input_texts:
+        given = inputs_from_text(one.input_texts, source.seed)
     began = time.perf_counter()
-    found, own_inputs = model_from_spec(source.spec)
+    with torch.inference_mode(mode=False):  # parameters made within stay what they are
+        found, own_inputs = model_from_spec(one.spec)
     load_s = time.perf_counter() - began
     given = given or own_inputs
     if given is None:
         raise PlanError(
-            f"there are no inputs for {source.spec}: give some (--inputs 1x3x224x224:float32), or "
+            f"there are no inputs for {one.spec}: give some (--inputs 1x3x224x224:float32), or "
             "define inputs() in the model's file"
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         found.eval()
-    if batch_size is not None:
-        given = stacked(given, batch_size)
+    if source.batch_size is not None and not source.members:
+        given = stacked(given, source.batch_size)
     # a model is converted where it is going to run
     found, given = placed(as_target(found), given, placement)
-    if source.form not in {None, "eager"}:
-        announce(f"turning the model into the form {source.form}")
-    target = as_form(found, source.form, given, folder=scratch, mode=source.mode)
+    if one.form not in {None, "eager"}:
+        announce(f"turning the model into the form {one.form}")
+    with grad_mode(source.grad):
+        target = as_form(
+            found,
+            one.form,
+            given,
+            folder=scratch,
+            mode=one.mode,
+            compare=source.compare,
+            timeout_s=timeout_s,
+        )
     return Loaded(target=target, given=given, load_s=load_s)
 
 
@@ -142,3 +154,19 @@ def calling_state(autocast: str | None) -> Iterator[None]:
             if accelerator is not None:
                 stack.enter_context(torch.autocast(accelerator.type, dtype))
         yield
+
+
+def grad_mode(grad: str | None) -> AbstractContextManager[Any]:
+    """One of ``GRAD_MODES`` as the command line asks for it; ``None``: as it is.
+
+    A model is built before it is entered: parameters made in inference mode stay what they are.
+
+    Raises:
+        PlanError: there is no such mode.
+    """
+    if grad is None:
+        return nullcontext()
+    modes = {"inference": torch.inference_mode, "no": torch.no_grad, "on": torch.enable_grad}
+    if grad not in modes:
+        raise PlanError(f"grad {grad!r} is unknown: choose {', '.join(GRAD_MODES)}")
+    return cast("AbstractContextManager[Any]", modes[grad]())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: In what way calls may record gradients.
+GRAD_MODES = ("inference", "no", "on")
 #: What a model can be turned into.
 FORMS = ("eager", "compile", "script", "export", "aoti", "cudagraph")
 
@@ -27,6 +29,8 @@ class ModelSource:
 
     ``spec`` is ``MODEL``, or the run file of a mix, whose models are ``members``. ``mode`` is
     ``torch.compile``'s. ``batch_size``: the items of each input, stacked along dimension 0.
+    ``grad`` is one of ``GRAD_MODES``, and ``None`` the calling thread's. ``compare``: whether the
+    outputs of another form are held against the eager model's.
     """
 
     spec: str
@@ -37,3 +41,5 @@ class ModelSource:
     seed: int = 0
     mode: str | None = None
     batch_size: int | None = None
+    grad: str | None = None
+    compare: bool = True

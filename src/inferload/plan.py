@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from inferload.device_errors import in_short
+from inferload.device_errors import in_brief
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
-from inferload.executors.base import Executor, Job, exception_words
+from inferload.executors.base import Executor, Job, exception_text
 from inferload.executors.device_work import DeviceWork, pinned_copies
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
@@ -20,6 +20,7 @@ from inferload.inputs import owned
 from inferload.log_file import LogFile
 from inferload.machine import usable_cores
 from inferload.records import RunWarning
+from inferload.time_limit import at_most
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def prepared(
     log_file = share.logs[lane] if share.logs else LogFile(known, set_aside=whole)
     try:
         check_same_device(target, bound)
-        target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
+        with at_most(options.timeout_s, f"preparing {target.name}"):
+            target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
         own = [
             bound if options.share_inputs else [owned(one) for one in bound] for _ in range(callers)
         ]
@@ -131,7 +133,8 @@ def prepared(
         log_file.close()
         if isinstance(error, Exception | SystemExit) and not isinstance(error, PlanError):
             raise PlanError(
-                f"{target.name} failed while it was prepared: {in_short(exception_words(error))}"
+                f"{target.name} failed while it was prepared: {type(error).__name__}: "
+                f"{in_brief(exception_text(error))}"
             ) from error
         raise
     limit_ns = None if options.limit_s is None else int(options.limit_s * NS_PER_S)

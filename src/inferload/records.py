@@ -88,7 +88,8 @@ class Verification:
     ``compared`` outputs were kept and compared, ``differing`` of them were not close by
     ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
-    ``how`` says in words what differs. ``reason``: why nothing could be compared.
+    ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
+    which parts of the outputs could not.
     """
 
     compared: int
@@ -98,6 +99,7 @@ class Verification:
     difference: float | None = None
     how: str | None = None
     reason: str | None = None
+    not_compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

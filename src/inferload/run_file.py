@@ -65,6 +65,8 @@ class RunFile(_Strict):
     threads_per_call: int | None = None
     pin: str | None = None
     autocast: str | None = None
+    grad: str | None = None
+    compare: bool | None = None
     seed: int | None = None
     on_error: str | None = None
     verify: bool | None = None

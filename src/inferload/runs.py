@@ -10,6 +10,7 @@ import numpy as np
 from inferload import checks, device_errors
 from inferload.errors import CallError, RunInterrupted, TargetCrashed
 from inferload.execution import execute
+from inferload.reasons import way_round
 from inferload.results import result_of
 from inferload.signals import StopSignals
 from inferload.stopping import StopByLimits, StopByPrecision
@@ -114,6 +115,7 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
                 f"{failure.input} {when}: {device_errors.in_short(failure.words)}"
+                f"{'' if result.spec.grad_mode == 'grad' else way_round(failure.words)}"
                 f"{_suspects(failure, process.number, done)}",
                 caller=failure.caller,
                 input=failure.input,

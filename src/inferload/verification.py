@@ -6,10 +6,16 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from inferload.inputs import owned
-from inferload.outputs import Difference, NotComparableError, difference, leaves
+from inferload.outputs import (
+    Difference,
+    Opaque,
+    Structure,
+    difference,
+    leaves,
+    not_compared,
+    tensors_among,
+)
 from inferload.records import Verification
 
 if TYPE_CHECKING:
@@ -39,15 +45,11 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> list[list[
                 return f"computed alone it raised {type(error).__name__} on input {number}"
             if target.first_call_ms is None:
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
-            try:
-                found.append(leaves(output))
-            except NotComparableError as error:
-                return str(error)
-        try:
-            if difference(found[0], found[1]) is not None:
-                return f"computed twice alone its outputs differ on input {number}"
-        except NotComparableError as error:
-            return str(error)
+            found.append(leaves(output))
+        if all(isinstance(one, Structure | Opaque) for one in found[0]) and not_compared(found[0]):
+            return f"{' and '.join(not_compared(found[0]))} cannot be compared"
+        if difference(found[0], found[1]) is not None:
+            return f"computed twice alone its outputs differ on input {number}"
         outputs.append(found[0])
     return outputs
 
@@ -66,23 +68,22 @@ def verified(
         return Verification(compared=0, differing=0, reason=references)
     compared, differing = 0, 0
     worst: tuple[Difference, int, int] | None = None
+    unknown: dict[str, None] = {}
     for caller, pairs in enumerate(kept):
         for number, output in pairs:
             expected = references[number]
-            try:
-                actual = leaves(output)
-                if tensors_only:
-                    expected, actual = _tensors(expected), _tensors(actual)
-                found = difference(expected, actual)
-            except NotComparableError as error:
-                return Verification(compared=compared, differing=differing, reason=str(error))
+            actual = leaves(output)
+            if tensors_only:
+                expected, actual = tensors_among(expected), tensors_among(actual)
+            unknown.update(dict.fromkeys([*not_compared(expected), *not_compared(actual)]))
+            found = difference(expected, actual)
             compared += 1
             if found is not None:
                 differing += 1
                 if worst is None or found.size > worst[0].size:
                     worst = (found, caller, number)
     if worst is None:
-        return Verification(compared=compared, differing=0)
+        return Verification(compared=compared, differing=0, not_compared=tuple(unknown))
     size = worst[0].size
     return Verification(
         compared=compared,
@@ -91,8 +92,5 @@ def verified(
         input=worst[2],
         difference=size if math.isfinite(size) else None,
         how=worst[0].how,
+        not_compared=tuple(unknown),
     )
-
-
-def _tensors(found: Sequence[Any]) -> list[Any]:
-    return [one for one in found if isinstance(one, torch.Tensor)]

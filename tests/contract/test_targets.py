@@ -164,7 +164,9 @@ def test_a_form_that_computes_something_else_is_refused():
         def forward(self, x, **kwargs):
             return x if bool(x.sum() > 0) else -x * 2
 
-    with pytest.raises(il.PlanError, match="differ from the eager model's on input 1"):
+    with pytest.raises(
+        il.PlanError, match="differs from the eager model's output on input 1: 2 of 2"
+    ):
         as_form(Branches(), "script", as_call_inputs([X, -X]))
 
 
@@ -172,7 +174,7 @@ def test_a_form_that_computes_something_else_is_refused():
     ("model", "form", "words"),
     [
         (models.mlp(), "onnx", "form 'onnx' is unknown"),
-        (lambda x: x, "script", "only an eager nn.Module"),
+        (lambda x: x, "script", "function or another callable, and only an nn.Module"),
         (torch.jit.script(models.mlp()), "export", "in the form 'script' already"),
     ],
 )

@@ -40,6 +40,8 @@ class Asked:
     threads_per_call: int | None = None
     pin: str = "none"
     autocast: str | None = None
+    grad: str = "inference"
+    compare: bool = True
     seed: int = 0
     on_error: str = "stop"
     verify: bool = False
@@ -146,6 +148,8 @@ class Asked:
             mode=self.mode,
             batch_size=self.batch_size,
             autocast=self.autocast,
+            grad=self.grad,
+            compare=self.compare,
             seed=self.seed,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inferload.model_source import FORMS
+from inferload.model_source import FORMS, GRAD_MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,22 @@ Autocast = Annotated[
         metavar="DTYPE",
         autocompletion=_one_of("bfloat16", "float16"),
         help="Autocast to bfloat16 or float16.",
+    ),
+]
+Grad = Annotated[
+    str,
+    typer.Option(
+        metavar="MODE",
+        autocompletion=_one_of(*GRAD_MODES),
+        help="inference: calls run in inference mode; no: without gradients; on: with them, for "
+        "models that compute gradients.",
+    ),
+]
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare/--no-compare",
+        help="Hold what --form makes against the eager model's outputs, and refuse what differs.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Draws the order of inputs and their values.")]

@@ -40,6 +40,8 @@ def run_command(
     threads_per_call: flags.ThreadsPerCall = None,
     pin: flags.Pin = "none",
     autocast: flags.Autocast = None,
+    grad: flags.Grad = "inference",
+    compare: flags.Compare = True,
     seed: flags.Seed = 0,
     on_error: flags.OnError = "stop",
     verify: flags.Verify = False,
@@ -53,7 +55,7 @@ def run_command(
 ) -> None:
     """Call MODEL from many callers at once and report what each of them saw.
 
-    An eager model is put into eval mode; all are called within torch.inference_mode().
+    An eager model is put into eval mode; calls run in inference mode unless --grad says otherwise.
     """
     given = {name: value for name, value in locals().items() if name != "context"}
     set_here = {name for name in given if _is_given(context, name)}

@@ -154,16 +154,14 @@ def _in_this_process(
 
     observer.stage("importing torch")
     with PutOff():
-        import torch
-
         from inferload.devices import Placement
-        from inferload.loading import calling_state, load
+        from inferload.loading import calling_state, grad_mode, load
         from inferload.local_crew import LocalCrew
     with calling_state(source.autocast):
         placement = Placement(device=options.device_of(0), transfers=options.transfers)
-        loaded = load(source, observer.stage, placement=placement)
+        loaded = load(source, observer.stage, placement=placement, timeout_s=options.timeout_s)
         with (
-            torch.inference_mode(),
+            grad_mode(source.grad),
             LocalCrew(loaded.target, loaded.given, options, load_s=loaded.load_s) as crew,
         ):
             yield crew

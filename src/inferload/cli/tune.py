@@ -82,6 +82,8 @@ def tune_command(
     executor: flags.Executor = "auto",
     pin: flags.Pin = "none",
     autocast: flags.Autocast = None,
+    grad: flags.Grad = "inference",
+    compare: flags.Compare = True,
     seed: flags.Seed = 0,
     on_error: flags.OnError = "stop",
     timeout: flags.Timeout = None,

@@ -28,6 +28,11 @@ class PortableState:
     autocast_cache: bool
     default_device: torch.device
 
+    @property
+    def grad_words(self) -> str:
+        """As one of ``GRAD_MODES`` of the command line."""
+        return "inference" if self.inference else "on" if self.grad else "no"
+
     @contextmanager
     def taken_over(self) -> Iterator[None]:
         """Put a fresh thread into this state."""

@@ -12,14 +12,12 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from inferload.budget import Budget
 from inferload.devices import Placement, placed
 from inferload.errors import InferloadError
 from inferload.executors.base import exception_words
 from inferload.executors.thread_state import ThreadState
-from inferload.loading import calling_state, load
+from inferload.loading import calling_state, grad_mode, load
 from inferload.local_crew import LocalCrew
 from inferload.log_file import LogFile
 from inferload.plan import Share
@@ -102,15 +100,28 @@ class _Worker:
             if source is None:
                 raise AssertionError("a process is given a model, or words to find it by")
             self._stack.enter_context(calling_state(source.autocast))
-            loaded = load(source, self._announce, given.scratch, placement=self._placement())
-            self._stack.enter_context(torch.inference_mode())
+            loaded = load(
+                source,
+                self._announce,
+                given.scratch,
+                placement=self._placement(),
+                timeout_s=given.options.timeout_s,
+            )
+            self._stack.enter_context(grad_mode(source.grad))
             return loaded.target, loaded.given, loaded.load_s
         content = given.handed.recv_bytes()
         began = time.perf_counter()  # until then another process was loading
         found = unpickled(content, None if source is None else source.spec)
         if not (found.target or found.file or found.members) and source is not None:
             with calling_state(source.autocast):
-                loaded = load(source, self._announce, given.scratch, found.given, self._placement())
+                loaded = load(
+                    replace(source, grad=found.state.grad_words),
+                    self._announce,
+                    given.scratch,
+                    found.given,
+                    self._placement(),
+                    given.options.timeout_s,
+                )
             adopt(loaded.target, found.weights)
             target, inputs = loaded.target, loaded.given
         else:

@@ -194,4 +194,7 @@ def _verified(verification: Verification) -> str:
     kept = f"{verification.compared:,} outputs under load"
     if verification.differing:
         return f"no: {verification.differing:,} of {kept} differ from those computed alone"
-    return f"yes: {kept} are as computed alone"
+    well = f"yes: {kept} are as computed alone"
+    if verification.not_compared:
+        well += f"; not compared: {', '.join(verification.not_compared)}"
+    return well

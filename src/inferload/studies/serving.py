@@ -7,11 +7,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from inferload.devices import Placement
 from inferload.errors import InferloadError
-from inferload.loading import calling_state
+from inferload.loading import calling_state, grad_mode
 from inferload.studies.bench import LocalBench
 from inferload.studies.outputs import told_apart
 from inferload.studies.words import DONE, FAILED, PROGRESS, RUN, STAGE
@@ -69,7 +67,7 @@ def _bench(
     source: ModelSource, options: RunOptions, telling: _Telling, scratch: Path, stack: ExitStack
 ) -> LocalBench:
     stack.enter_context(calling_state(source.autocast))
-    stack.enter_context(torch.inference_mode())
+    stack.enter_context(grad_mode(source.grad))
     placement = Placement(device=options.device_of(0), transfers=options.transfers)
     return LocalBench.of_source(source, placement, telling.stage, scratch)
 

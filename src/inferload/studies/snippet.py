@@ -28,11 +28,13 @@ def code_of(
     *,
     of_command_line: bool,
     autocast: str | None = None,
+    grad: str = "inference",
 ) -> str:
     """Python that runs a configuration.
 
     ``words``: the model and, if they are not its file's, its inputs, as they are written.
-    ``of_command_line``: it runs in inference mode, and cast to ``autocast`` if that is given.
+    ``of_command_line``: it runs in inference mode, or as ``grad`` says, and cast to ``autocast`` if
+    that is given.
     """
     load = f"il.ClosedLoop(callers={settings.callers or 1})"
     given = [*words, f"load={load}"]
@@ -56,7 +58,8 @@ def code_of(
     imports = ["import inferload as il"]
     if of_command_line:  # which computes no gradients
         imports = ["import torch", "", *imports]
-        states = ["torch.inference_mode()"]
+        modes = {"inference": "inference_mode", "no": "no_grad", "on": "enable_grad"}
+        states = [f"torch.{modes[grad]}()"]
         if autocast is not None:
             device = (options.devices or ("cpu",))[0].split(":")[0]
             states.append(f'torch.autocast("{device}", torch.{autocast})')

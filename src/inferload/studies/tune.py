@@ -342,6 +342,7 @@ class _Tuner:
                 plan.words,
                 of_command_line=plan.is_named,
                 autocast=plan.asked.get("autocast"),
+                grad=plan.asked.get("grad", "inference"),
             ),
             took_s=self._spent_s + self._clock() - self._began,
             warnings=self._warnings(),

@@ -78,6 +78,21 @@ class CompiledTarget(CallableTarget):
         Raises:
             PlanError: torch.compile would replay CUDA graphs, which cannot have several callers.
         """
+        self.check_usable(inputs)
+        self._inputs_differ = len({described(one) for one in inputs}) > 1
+        for _ in range(2):
+            for one in inputs:
+                started = time.perf_counter()
+                self._function(*one.args, **one.kwargs)
+                if self.first_call_ms is None:
+                    self.first_call_ms = (time.perf_counter() - started) * 1e3
+
+    def check_usable(self, inputs: Sequence[CallInput]) -> None:
+        """Refuse what several callers could not call.
+
+        Raises:
+            PlanError: torch.compile would replay CUDA graphs.
+        """
         on_cuda = any(t.is_cuda for one in inputs for t in tensors_of((one.args, one.kwargs)))
         if on_cuda and _replays_graphs(self._function):
             raise PlanError(
@@ -86,13 +101,6 @@ class CompiledTarget(CallableTarget):
                 "and outputs lie where the next call of any caller writes. --form cudagraph has a "
                 "graph for each caller; max-autotune-no-cudagraphs tunes without graphs"
             )
-        self._inputs_differ = len({described(one) for one in inputs}) > 1
-        for _ in range(2):
-            for one in inputs:
-                started = time.perf_counter()
-                self._function(*one.args, **one.kwargs)
-                if self.first_call_ms is None:
-                    self.first_call_ms = (time.perf_counter() - started) * 1e3
 
     @contextmanager
     def while_called(self, callers: int) -> Iterator[None]:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.inputs import CallInput, described
+from inferload.reasons import reason_of
 from inferload.records import RunWarning
 from inferload.targets.base import Target
 from inferload.targets.package_check import package_trouble
@@ -195,10 +196,8 @@ def _load(path: Path, runners: int, device_index: int) -> Any:
             str(path), run_single_threaded=False, num_runners=runners, device_index=device_index
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()
         raise PlanError(
-            f"the AOTInductor package {path} cannot be loaded: "
-            f"{reason[0] if reason else type(error).__name__}"
+            f"the AOTInductor package {path} cannot be loaded: {reason_of(error)}"
         ) from error
 
 

@@ -11,8 +11,9 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.inputs import described, owned, tensors_of
+from inferload.reasons import reason_of
 from inferload.targets.base import Target
-from inferload.targets.same_outputs import check_same_outputs
+from inferload.targets.same_outputs import Eager, compared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,8 +46,9 @@ class GraphTarget(Target):
 
     form = "cudagraph"
 
-    def __init__(self, inner: Target) -> None:
+    def __init__(self, inner: Target, *, compare: bool = True) -> None:
         super().__init__(inner.name)
+        self._compare = compare
         self.inner = inner
         self.notes = inner.notes
         #: The graph for each input of each caller.
@@ -92,9 +94,10 @@ class GraphTarget(Target):
                 if signature not in by_signature:
                     by_signature[signature] = self._captured(one)
             self._graphs.append([by_signature[_signature(one)] for one in own])
-        alone = self.inner.python_callable()
-        for number, call in enumerate(self._calls(0, inputs[0], copying=True)):
-            check_same_outputs(self, number, alone, inputs[0][number], call())
+        if self._compare:
+            eager = Eager(self.name, self.inner.python_callable(), inputs[0][0])
+            calls = self._calls(0, inputs[0], copying=True)
+            self.notes = (*self.inner.notes, *compared(eager, self.form, calls, inputs[0]))
 
     def _captured(self, one: CallInput) -> _Graph:
         reads = owned(one)
@@ -117,7 +120,7 @@ class GraphTarget(Target):
         except (RuntimeError, torch.cuda.CudaError) as error:
             # a capture that fails leaves the state that it found in the middle of one, for good
             generator.graphsafe_set_state(random)
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = reason_of(error)
             raise PlanError(
                 f"a call of {self.name} cannot be captured as a CUDA graph ({reason}): a model "
                 "that waits for the device, or whose work depends on values, cannot be replayed"
@@ -167,7 +170,7 @@ class GraphTarget(Target):
 
     def run_warnings(self, callers: int) -> tuple[RunWarning, ...]:
         """Those of what is captured."""
-        return self.inner.run_warnings(callers)
+        return tuple(dict.fromkeys((*self.notes, *self.inner.run_warnings(callers))))
 
 
 def _signature(one: CallInput) -> Any:

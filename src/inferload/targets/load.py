@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs
+from inferload.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.exported import AotiTarget, ExportedTarget
@@ -85,10 +86,8 @@ def target_from_file(path: Path) -> Target:
     try:
         return ExportedTarget(torch.export.load(path), path.name)
     except Exception as error:
-        reason = str(error).strip().splitlines()
         raise PlanError(
-            f"{path} cannot be loaded as an exported program: "
-            f"{reason[0] if reason else type(error).__name__}"
+            f"{path} cannot be loaded as an exported program: {reason_of(error)}"
         ) from error
 
 

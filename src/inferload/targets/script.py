@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.errors import PlanError
+from inferload.reasons import reason_of
 from inferload.targets.base import Target
 
 if TYPE_CHECKING:
@@ -87,6 +88,4 @@ def load_script(path: Path) -> ScriptTarget:
     try:
         return ScriptTarget(torch.jit.load(path, map_location=None), path.name)
     except RuntimeError as error:
-        raise PlanError(
-            f"{path} cannot be loaded as TorchScript: {str(error).strip().splitlines()[0]}"
-        ) from error
+        raise PlanError(f"{path} cannot be loaded as TorchScript: {reason_of(error)}") from error

@@ -1,0 +1,34 @@
+"""A module that returns the tensors of another one's output, for what takes nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from inferload.outputs import tensors_in
+
+
+def returning_tensors(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with its own signature, returning a tuple of all tensors of its output.
+
+    For ``torch.jit.trace`` and ``torch.export``, which take no outputs of classes of others, such
+    as the caches of language models.
+    """
+
+    class ReturningTensors(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = module
+
+        def forward(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+            return tuple(tensors_in(self.model(*args, **kwargs)))
+
+    signature = inspect.signature(module.forward)
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    ReturningTensors.forward.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[itself, *signature.parameters.values()],
+        return_annotation=inspect.Signature.empty,
+    )
+    return ReturningTensors().train(module.training)

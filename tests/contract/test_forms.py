@@ -1,0 +1,276 @@
+"""Models as strangers write them, turned into another form: what comes of it, and what is said."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.inputs import as_call_inputs
+from inferload.outputs import tensors_in
+from inferload.targets.forms import as_form
+
+X = torch.ones(2, 4)
+
+
+def forms_of(model: torch.nn.Module, form: str, inputs: list, **more: object):
+    return as_form(
+        model.eval() if isinstance(model, torch.nn.Module) else model,
+        form,
+        as_call_inputs(inputs),
+        **more,
+    )
+
+
+def codes(target) -> list[str]:
+    return [one.code for one in target.notes]
+
+
+class Triples(torch.nn.Module):
+    """A model that a compiler gets wrong."""
+
+    def forward(self, x):
+        return x * (3 if torch.compiler.is_compiling() else 2)
+
+
+class Draws(torch.nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+class Counts(torch.nn.Module):
+    """Keeps its count in a buffer, which a trace keeps as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x):
+        self.count += 1
+        return x + self.count
+
+
+class CountsInPython(torch.nn.Module):
+    """Keeps its count where no form other than eager keeps it."""
+
+    count = 0
+
+    def forward(self, x, *rest):
+        self.count += 1
+        return x + self.count
+
+
+class PadsByHand(torch.nn.Module):
+    """Differs in one place only, where the eager model's output is 0."""
+
+    def forward(self, x):
+        out = x.clone().reshape(2, 2, 2)
+        out[1, 1] = 5 if torch.compiler.is_compiling() else 0
+        return out
+
+
+class TakesANumber(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x, n: int):
+        return self.linear(x) * n
+
+
+@dataclass
+class Cache:
+    keys: list
+
+
+class Remembers(torch.nn.Module):
+    """Returns an object that neither a trace nor an exported program knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x, scale=None):
+        keys = self.linear(x)
+        return {"y": keys * (1 if scale is None else scale), "cache": Cache([keys])}
+
+
+class TakesItsTime(torch.nn.Module):
+    """Never comes to an end while it is compiled or traced."""
+
+    def forward(self, x, *rest):
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            time.sleep(600)
+        return x
+
+
+def saliency(x):
+    x = x.detach().requires_grad_(True)
+    return torch.autograd.grad((x * x).sum(), x)[0]
+
+
+class Saliency(torch.nn.Module):
+    def forward(self, x):
+        return saliency(x)
+
+
+@pytest.mark.parametrize("form", ["compile", "export"])
+def test_a_form_that_computes_something_else_is_refused_and_says_where(form: str):
+    with pytest.raises(il.PlanError, match=rf"8 of 8 values of the output .*form '{form}'|{form}"):
+        forms_of(Triples(), form, [X])
+    assert forms_of(Triples(), form, [X], compare=False).form == form
+
+
+def test_places_that_differ_are_named_with_what_the_eager_model_has_there():
+    words = r"2 of 8 values of the output differ by up to 5, at \[1, 1\] of the shape \(2, 2, 2\)"
+    with pytest.raises(il.PlanError, match=words + ", where the eager model's are all 0"):
+        forms_of(PadsByHand(), "export", [X])
+
+
+@pytest.mark.parametrize("form", ["script", "export", "compile"])
+def test_random_numbers_are_told_and_not_compared(form: str):
+    target = forms_of(Draws(), form, [X])
+    assert target.form == form
+    (note,) = [one for one in target.notes if one.code == "not-compared"]
+    assert "random numbers" in note.message
+
+
+def test_state_that_a_form_keeps_is_told_with_the_buffer():
+    (note,) = forms_of(Counts(), "export", [X]).notes
+    assert note.code == "not-compared"
+    assert "writes to its buffer count" in note.message
+
+
+def test_state_that_a_form_drops_is_told():
+    assert "state-dropped" in codes(forms_of(CountsInPython(), "export", [X]))
+    assert "state-dropped" in codes(forms_of(CountsInPython(), "script", [X]))
+
+
+def test_the_example_of_an_export_has_no_1_where_inputs_differ():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(2), torch.nn.Linear(36, 2)
+    )
+    grey = [torch.randn(batch, 1, 8, 8) for batch in (1, 2)]
+    assert forms_of(model, "export", grey).form == "export"
+
+
+def test_an_example_is_laid_out_anew_where_no_input_will_do():
+    inputs = [torch.randn(1, 5, 4), torch.randn(3, 1, 4)]
+    target = forms_of(torch.nn.Linear(4, 4), "export", inputs)
+    assert target.python_callable()(torch.randn(7, 9, 4)).shape == (7, 9, 4)
+
+
+def test_a_number_that_differs_is_named():
+    with pytest.raises(
+        il.PlanError, match="argument 'n': the program was exported for 2, this is 3"
+    ):
+        forms_of(TakesANumber(), "export", [(X, 2), (X, 3)])
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (torch.nn.GRU(8, 16), torch.randn(4, 2, 8)),
+        (torch.nn.LSTM(8, 16), torch.randn(4, 2, 8)),
+        (torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)), X),
+    ],
+    ids=["gru", "lstm", "weight_norm"],
+)
+def test_a_scripted_module_that_cannot_be_called_is_traced(model, x):
+    target = forms_of(model, "script", [x])
+    assert target.form == "script"
+    assert il.run(target, [x], calls=5).summary.completed_calls == 5
+
+
+def test_where_neither_works_both_reasons_are_said():
+    class Refuses(torch.nn.Module):
+        def forward(self, x, *rest):
+            if torch.jit.is_tracing():
+                raise ValueError("traces are not my thing")
+            return x
+
+    with pytest.raises(il.PlanError, match=r"variable number of arg.*traces are not my thing"):
+        forms_of(Refuses(), "script", [X])
+
+
+@pytest.mark.parametrize("form", ["script", "export"])
+def test_outputs_of_unknown_classes_become_their_tensors(form: str):
+    model = Remembers()
+    target = forms_of(model, form, [{"x": X}])
+    found = target.python_callable()(x=X)
+    assert [one.shape for one in tensors_in(found)] == [(2, 4), (2, 4)]
+
+
+@pytest.mark.parametrize("form", ["script", "export"])
+def test_positional_and_keyword_arguments_may_be_mixed(form: str):
+    target = forms_of(Remembers(), form, [il.CallInput((X,), {"scale": torch.full((1,), 2.0)})])
+    assert (
+        il.run(target, [il.CallInput((X,), {"scale": torch.ones(1)})], calls=3).log.calls_made == 3
+    )
+
+
+def test_autocast_is_traced():
+    with torch.autocast("cpu", torch.bfloat16):
+        target = forms_of(Remembers(), "script", [X])
+        assert tensors_in(target.python_callable()(X))[0].dtype == torch.bfloat16
+
+
+def test_lazy_modules_are_called_before_they_are_converted():
+    lazy = torch.nn.Sequential(torch.nn.LazyLinear(4), torch.nn.ReLU())
+    with torch.inference_mode():
+        assert forms_of(lazy, "export", [X]).form == "export"
+
+
+def test_a_function_can_be_compiled_and_nothing_else():
+    target = forms_of(lambda x: x * 2, "compile", [X])
+    assert torch.equal(target.python_callable()(X), X * 2)
+    with pytest.raises(il.PlanError, match=r"call it in the forward\(\) of a module"):
+        forms_of(lambda x: x * 2, "export", [X])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [torch.nn.Linear(4, 4), torch.jit.script(torch.nn.Linear(4, 4)), lambda x: x],
+    ids=["module", "script", "function"],
+)
+def test_the_eager_form_of_anything_is_itself(model):
+    assert forms_of(model, "eager", [X]).form == forms_of(model, None, [X]).form
+
+
+def test_a_model_that_raises_is_told_as_it_is():
+    with pytest.raises(il.PlanError, match="Linear raised RuntimeError on input 0 as it is"):
+        forms_of(torch.nn.Linear(3, 3), "export", [X])
+
+
+@pytest.mark.parametrize("form", ["script", "export", "compile"])
+def test_a_conversion_has_the_time_of_a_call(form: str):
+    with pytest.raises(il.PlanError, match=f"into '{form}' had not come to an end after 1 s"):
+        forms_of(TakesItsTime(), form, [X], timeout_s=1.0)
+
+
+def test_a_model_that_computes_gradients_is_told_how():
+    with (
+        torch.inference_mode(),
+        pytest.raises(il.CallError, match=r"--grad on \(torch.enable_grad"),
+    ):
+        il.run(Saliency(), [X], calls=3)
+    with torch.enable_grad():
+        assert il.run(Saliency(), [X], calls=3).log.calls_made == 3
+
+
+@pytest.mark.parametrize("change", [torch.jit.freeze, torch.jit.optimize_for_inference])
+def test_frozen_modules_run(change):
+    frozen = change(torch.jit.script(torch.nn.Linear(4, 4).eval()))
+    assert il.run(frozen, [X], calls=20, warmup_calls=3).summary.completed_calls == 20
+    bench = il.ThroughputBenchmark(frozen)
+    bench.add_input(X)
+    assert bench.benchmark(2, 3, 20).num_iters == 20
+
+
+@pytest.mark.slow
+def test_an_exported_program_becomes_a_package():
+    program = torch.export.export(torch.nn.Linear(4, 4), (X,))
+    assert forms_of(program, "aoti", [X]).form == "aoti"
