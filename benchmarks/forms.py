@@ -1,9 +1,10 @@
 """Which models run in which forms: every model of ``zoo/`` in every form, by the command line.
 
-    python benchmarks/forms.py [--only PATTERN] [--forms eager,script] [--markdown docs/models.md]
+    python benchmarks/forms.py [--only PATTERN] [--forms eager,script] [--markdown FILE]
 
-Results are kept in a file, so that a run that was ended goes on where it stopped. Models of packages
-that are not installed are left out, and named.
+Results are kept in a file, so that a run that was ended goes on where it stopped. Models of
+packages that are not installed are left out, and named; run it again in an environment that has
+them, with the same file: torchvision and torchao must fit torch.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ def main() -> None:
     chosen = _options()
     known = rows()
     kept = Kept(chosen.results)
-    wanted = [one for name, one in known.items() if any(fnmatch.fnmatch(name, p) for p in chosen.only)]
+    wanted = [
+        one
+        for name, one in known.items()
+        if any(fnmatch.fnmatch(name, pattern) for pattern in chosen.only)
+    ]
     for one in wanted:
         if one.missing:
             print(f"{one.name}: left out, {' and '.join(one.missing)} is not installed")

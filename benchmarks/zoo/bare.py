@@ -27,23 +27,30 @@ _MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
 def tried(model: Any, inputs: Sequence[CallInput], form: str) -> tuple[str, str]:
     """Convert and call a model by torch alone: why that failed, and in which mode it did not.
 
-    Both are empty if it works in inference mode; the mode is, too, if it works in none. The program is made for the first input, with each dimension that differs among inputs left to
-    torch, and is called with every input. What inference mode forbids is tried without.
+    Both are empty if it works in inference mode; the mode is, too, if it works in none. A program
+    is made for the last input, with each dimension that differs among inputs left to torch; every
+    input is called. What inference mode forbids is tried without.
     """
     reason = ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, mode in _MODES:
-            try:
-                call = _CONVERTERS[form](model, inputs)
-                with mode():
-                    for one in inputs:
-                        _same(_eager(model, inputs), call, one)
-            except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
-                reason = reason or f"{type(error).__name__}: {error}"
-            else:
+            found = _why_not(model, inputs, form, mode)
+            if not found:
                 return reason, name
+            reason = reason or found
     return reason, ""
+
+
+def _why_not(model: Any, inputs: Sequence[CallInput], form: str, mode: Callable[[], Any]) -> str:
+    try:
+        call = _CONVERTERS[form](model, inputs)
+        with mode():
+            for one in inputs:
+                _same(_eager(model, inputs), call, one)
+    except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _same(eager: Callable[..., Any], call: Callable[..., Any], one: CallInput) -> None:
@@ -93,7 +100,7 @@ def _script(model: Any, inputs: Sequence[CallInput]) -> Callable[..., Any]:
     try:
         scripted: Callable[..., Any] = torch.jit.script(model)
         scripted(*copy.deepcopy(first.args), **copy.deepcopy(dict(first.kwargs)))
-    except Exception:  # noqa: BLE001 - the other way to TorchScript
+    except Exception:  # whatever it is, there is another way to TorchScript
         if first.args and first.kwargs:  # tracing takes either
             raise
         given: dict[str, Any] = (
@@ -115,7 +122,11 @@ def _program(model: Any, inputs: Sequence[CallInput]) -> torch.export.ExportedPr
     first = copy.deepcopy(inputs[-1])
     with torch.no_grad():
         return torch.export.export(
-            model, tuple(first.args), dict(first.kwargs), dynamic_shapes=_dynamic(inputs), strict=False
+            model,
+            tuple(first.args),
+            dict(first.kwargs),
+            dynamic_shapes=_dynamic(inputs),
+            strict=False,
         )
 
 

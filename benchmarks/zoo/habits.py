@@ -228,7 +228,7 @@ def generates() -> Made:
     return Generates(), [torch.randint(0, 50, (2, 6)) for _ in range(2)]
 
 
-@row(GROUP)
+@row(GROUP, flags=("--grad", "on"))
 def forces() -> Made:
     """It needs gradients in its forward."""
     return Forces(), pairs(5, 3)

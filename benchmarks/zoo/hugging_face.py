@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GROUP = "Hugging Face"
 NEEDS = ("transformers",)
 IDS = 100
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": IDS,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -153,7 +153,7 @@ def vit() -> Made:
     """Images into logits."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    shape: dict[str, Any] = {"image_size": 32, "patch_size": 8, **SMALL}
+    shape = {"image_size": 32, "patch_size": 8, **SMALL}
     shape.pop("vocab_size")
     return ViTForImageClassification(ViTConfig(**shape)), [
         {"pixel_values": torch.randn(1, 3, 32, 32)} for _ in range(2)
@@ -166,7 +166,7 @@ def clip() -> Made:
     from transformers import CLIPConfig, CLIPModel
 
     text = {**SMALL, "max_position_embeddings": 20, "eos_token_id": 2, "bos_token_id": 1}
-    image: dict[str, Any] = {**SMALL, "image_size": 32, "patch_size": 8}
+    image = {**SMALL, "image_size": 32, "patch_size": 8}
     image.pop("vocab_size")
     config = CLIPConfig(text_config=text, vision_config=image, projection_dim=16)
     return CLIPModel(config), [
@@ -180,6 +180,10 @@ def wav2vec2() -> Made:
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
     config = Wav2Vec2Config(
-        **SMALL, conv_dim=(16, 16), conv_stride=(5, 2), conv_kernel=(10, 3), num_conv_pos_embeddings=16
+        **SMALL,
+        conv_dim=(16, 16),
+        conv_stride=(5, 2),
+        conv_kernel=(10, 3),
+        num_conv_pos_embeddings=16,
     )
     return Wav2Vec2ForCTC(config), [{"input_values": torch.randn(1, 1600)} for _ in range(2)]

@@ -192,7 +192,8 @@ class SparseWeights(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Take ``(n, 16)``."""
-        return torch.sparse.mm(self.weight, x.t())
+        found: torch.Tensor = torch.sparse.mm(self.weight, x.t())
+        return found
 
 
 class SparseArgument(nn.Module):
@@ -200,7 +201,8 @@ class SparseArgument(nn.Module):
 
     def forward(self, graph: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Sum over neighbours."""
-        return torch.sparse.mm(graph, x)
+        found: torch.Tensor = torch.sparse.mm(graph, x)
+        return found
 
 
 class SparseOut(nn.Module):
@@ -216,7 +218,8 @@ class JaggedOut(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Two sequences."""
-        return torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged)
+        both: torch.Tensor = torch.nested.nested_tensor([x, x[:1]], layout=torch.jagged)
+        return both
 
 
 class JaggedIn(nn.Module):

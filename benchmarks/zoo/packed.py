@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -43,12 +43,10 @@ def quantized_lstm() -> Made:
 @row(GROUP, "torch.ao static")
 def quantized_static() -> Made:
     """int8 weights and activations, calibrated."""
-    from torch.ao.quantization import QuantStub, DeQuantStub, convert, get_default_qconfig, prepare
+    from torch.ao.quantization import DeQuantStub, QuantStub, convert, get_default_qconfig, prepare
 
-    module = nn.Sequential(QuantStub(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4), DeQuantStub())
-    module.eval()
-    engine = torch.backends.quantized.engine
-    module.qconfig = get_default_qconfig("fbgemm" if engine in {"x86", "fbgemm"} else engine)  # type: ignore[assignment]
+    module = nn.Sequential(QuantStub(), nn.Linear(16, 32), nn.ReLU(), DeQuantStub()).eval()
+    module.qconfig = get_default_qconfig("x86")
     prepared = prepare(module)
     for x in pairs(8, 16):
         prepared(x)
@@ -158,9 +156,10 @@ def compiled_in_place() -> Made:
 @row(GROUP, "part of a model compiled")
 def compiled_part() -> Made:
     """One block of it is compiled, as large models are."""
-    module = nn.Sequential(nn.Linear(16, 16), small())
-    module[1] = torch.compile(module[1], backend="aot_eager")
-    return module, pairs(2, 16)
+    whole = nn.Sequential(nn.Linear(16, 16), small())
+    part: Any = torch.compile(whole[1], backend="aot_eager")
+    whole[1] = part
+    return whole, pairs(2, 16)
 
 
 @row(GROUP, "torch.inference_mode weights")

@@ -1,17 +1,18 @@
 """What the server of children imports, once for all: nothing here calls an operator of torch."""
 
 import contextlib
+import importlib
 
-import bare
-import catalogue
 import torch._dynamo
 import torch.export
 
+import bare
+import catalogue
 import inferload.cli.app
 import inferload.local_crew
 
 with contextlib.suppress(ImportError):
-    import transformers.modeling_utils
+    importlib.import_module("transformers.modeling_utils")
 
 READY = (bare, inferload, torch)
 catalogue.rows()

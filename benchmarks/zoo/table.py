@@ -67,7 +67,7 @@ def cell(one: Trial | None, notes: Notes) -> str:
     if one is None:
         return "not run"
     if one.works:
-        told = [text for code, text in one.warnings.items() if code not in {"not-verified"}]
+        told = [text for code, text in one.warnings.items() if code != "not-verified"]
         return notes.mark("yes", "; ".join(told)) if told else "yes"
     if one.torch:
         return notes.mark("torch cannot", one.said)
@@ -85,16 +85,17 @@ def _head(trials: Sequence[Trial]) -> str:
     names = [f"{name} {found}" for name in _PACKAGES[1:] if (found := _version(name))]
     return f"""# Models and forms
 
-Written by `python benchmarks/forms.py --markdown docs/models.md` (`make accuracy` does so): models as
-people ship them, small and with random weights, each built by a function of `benchmarks/zoo/` and run by
-`inferload run benchmarks/zoo/chosen.py --form FORM --callers 2 --calls 20 --verify` with `ZOO_ROW` as its
-name. torch {" and ".join(sorted(made_with))}, {", ".join(names)}, Python {platform.python_version()}, CPU.
+Written by `python benchmarks/forms.py --markdown docs/models.md` (`make accuracy` does so): models
+as people ship them, small and with random weights, each built by a function of `benchmarks/zoo/`
+and run by `inferload run benchmarks/zoo/chosen.py --form FORM --callers 2 --calls 20 --verify` with
+its name in `ZOO_ROW`. torch {" and ".join(sorted(made_with))}, {", ".join(names)}, Python
+{platform.python_version()}, CPU.
 
-**yes**: 20 calls of two callers were made, and the form's outputs were compared with the eager model's on
-every input before; a note has what was printed beside. **torch cannot**: torch's own conversion and call,
-without inferload, fail too; the note has what inferload printed. **no**: torch alone can.
-*verify*: outputs of the eager model under load are the *same* as those made alone, or what is *told*
-instead. *processes*: eager, two processes of two callers.
+**yes**: both callers made their calls, and the form's outputs were compared with the eager model's
+on every input before; a note has what was printed beside. **torch cannot**: torch's own conversion
+and call, without inferload, fail, too; the note has what inferload printed. **no**: torch alone
+can. *verify*: outputs of the eager model under load are the *same* as those made alone, or what is
+told instead. *processes*: eager, two processes of two callers.
 
 """
 
@@ -105,7 +106,8 @@ def _counts(trials: Sequence[Trial]) -> str:
         mine = [one for one in trials if one.column == column]
         works = sum(one.works for one in mine)
         torch = sum(not one.works and bool(one.torch) for one in mine)
-        lines.append(f"| {column} | {len(mine)} | {works} | {torch} | {len(mine) - works - torch} |")
+        ours = len(mine) - works - torch
+        lines.append(f"| {column} | {len(mine)} | {works} | {torch} | {ours} |")
     return "\n".join(lines) + "\n"
 
 

@@ -30,8 +30,8 @@ CALLS = ("--callers", "2", "--calls", "20", "--warmup", "1", "--threads-per-call
 #: Warnings about the load and the machine say nothing about the model.
 ABOUT_THE_MODEL = {
     "not-verified", "outputs-differ", "traced", "not-compared", "partly-compared", "state-dropped",
-    "input-changes", "input-shared", "lazy-parameters", "partly-verified", "grad-enabled", "training-mode",
-    "failed-calls", "failed-runs", "compile-cache-race", "weights-unused",
+    "input-changes", "input-shared", "lazy-parameters", "partly-verified", "grad-enabled",
+    "training-mode", "failed-calls", "failed-runs", "compile-cache-race", "weights-unused",
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _ending(rc: int, limit_s: float) -> str:
 
 def _in_child(work: Callable[..., None], arguments: tuple[Any, ...], limit_s: float) -> int:
     context = multiprocessing.get_context("forkserver")
-    if str(ZOO) not in os.environ.get("PYTHONPATH", ""):  # where the server looks for what it preloads
+    if str(ZOO) not in os.environ.get("PYTHONPATH", ""):  # its server looks for modules there
         os.environ["PYTHONPATH"] = os.pathsep.join(
             [str(ZOO), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
@@ -139,9 +139,9 @@ def _invoke(row: str, words: list[str], folder: Path, isolated: bool) -> None:  
 def _ask_torch(row: str, column: str, folder: Path) -> None:
     _alone(folder)
     import torch
+
     from bare import tried as torch_alone
     from catalogue import rows
-
     from inferload.inputs import as_call_inputs
 
     torch.manual_seed(0)
