@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -104,7 +104,8 @@ def _loaded(
             "define inputs() in the model's file"
         )
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
-        found.eval()
+        with suppress(NotImplementedError):  # of what torch.export made, which has no modes
+            found.eval()
     if source.batch_size is not None and not source.members:
         given = stacked(given, source.batch_size)
     # a model is converted where it is going to run

@@ -14,6 +14,7 @@ _NEEDS_GRADIENTS = re.compile(
 # A line of code stands below the place that it is from.
 _PLACE = re.compile(r'^(File|at|  File) "?.*"?, line \d+|^File ".*"')
 _RAISED = re.compile(r"^([\w.]+\.)?\w*(Error|Exception|Interrupt|Unsupported|Failed)\b: ?\S")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _COMPILER = re.compile(r"\b(fatal )?error: |^Expected a value of type ")
 _ADVICE = re.compile(
     r"^(Set TORCH|For more |For extended |For C\+\+ |If you |Caused by: |consider using"
@@ -41,6 +42,7 @@ def reason_in(text: str) -> str:
     ...     "  File \"a.py\", line 3, in forward\n    x @ y\nRuntimeError: 2x4 and 5x5\n")
     'RuntimeError: 2x4 and 5x5'
     """
+    text = text.partition("\nTensor:\n")[0]  # TorchScript prints the values of a constant
     lines = _without_places([line.strip() for line in text.splitlines()])
     raised = [line for line in lines if _RAISED.search(line)]
     compiler = [line for line in lines if _COMPILER.search(line)]
@@ -55,21 +57,35 @@ def reason_in(text: str) -> str:
         found = said[-1]
     else:
         found = next(iter(lines), "")
-    found = found.lstrip(":").removesuffix(":").strip()
-    return found if len(found) <= LONGEST else found[: LONGEST - 4] + " ..."
+    found = _ADDRESS.sub("", found.lstrip(":").removesuffix(":").strip())
+    return _cut(found)
+
+
+def _cut(line: str) -> str:
+    """No more of a line than is read: its first sentences, where these are short enough."""
+    if len(line) <= LONGEST:
+        return line
+    sentences = line[:LONGEST].rpartition(". ")[0]
+    return f"{sentences}." if sentences else line[: LONGEST - 4] + " ..."
 
 
 def way_round(text: str) -> str:
-    """What to do about the error of a model that computes gradients, after its words; or nothing.
+    """What to do about an error of torch that names no way, to follow its words; or nothing.
 
     >>> way_round("element 0 of tensors does not require grad and does not have a grad_fn")[:36]
     '; a model that computes gradients is'
     """
-    if _NEEDS_GRADIENTS.search(text) is None:
-        return ""
-    return (
-        "; a model that computes gradients is called with --grad on (torch.enable_grad() in Python)"
-    )
+    if _NEEDS_GRADIENTS.search(text):
+        return (
+            "; a model that computes gradients is called with --grad on (torch.enable_grad() in "
+            "Python)"
+        )
+    if "data-dependent" in text:
+        return (
+            "; what it does depends on values of its inputs: --form compile leaves that to Python, "
+            "and --form script keeps it where it can be scripted"
+        )
+    return ""
 
 
 def _without_places(lines: list[str]) -> list[str]:

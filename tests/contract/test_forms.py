@@ -98,6 +98,11 @@ class Remembers(torch.nn.Module):
         return {"y": keys * (1 if scale is None else scale), "cache": Cache([keys])}
 
 
+class TakesAnything(torch.nn.Module):
+    def forward(self, x, scale=None):
+        return x
+
+
 class TakesItsTime(torch.nn.Module):
     """Never comes to an end while it is compiled or traced."""
 
@@ -212,6 +217,36 @@ def test_positional_and_keyword_arguments_may_be_mixed(form: str):
     )
 
 
+@pytest.mark.parametrize("form", ["script", "export"])
+def test_an_input_that_torch_cannot_take_apart_is_named(form: str):
+    words = "argument 'scale' is a test_forms.Cache, which the form .* leave the argument out"
+    with pytest.raises(il.PlanError, match=words.replace("test_forms", r".*test_forms")):
+        forms_of(TakesAnything(), form, [{"x": X, "scale": Cache([X])}])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed:FutureWarning")
+def test_a_decode_step_is_exported_with_its_cache():
+    from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=50,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            intermediate_size=16,
+        )
+    )
+    cache = DynamicCache(config=model.config)
+    ids = torch.ones(1, 4, dtype=torch.long)
+    with torch.no_grad():
+        model.eval()(ids, past_key_values=cache, use_cache=True)
+    step = {"input_ids": ids[:, :1], "past_key_values": cache}
+    assert forms_of(model, "export", [step]).form == "export"
+
+
 def test_autocast_is_traced():
     with torch.autocast("cpu", torch.bfloat16):
         target = forms_of(Remembers(), "script", [X])
@@ -238,6 +273,16 @@ def test_a_function_can_be_compiled_and_nothing_else():
 )
 def test_the_eager_form_of_anything_is_itself(model):
     assert forms_of(model, "eager", [X]).form == forms_of(model, None, [X]).form
+
+
+def test_what_depends_on_values_names_forms_that_take_it():
+    class Branches(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(il.PlanError, match="depends on values of its inputs: --form compile"):
+        forms_of(Branches(), "export", [X])
+    assert forms_of(Branches(), "script", [X, -X]).form == "script"
 
 
 def test_a_model_that_raises_is_told_as_it_is():

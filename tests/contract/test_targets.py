@@ -141,6 +141,35 @@ def test_a_spec_that_names_nothing_is_refused(model_file: Path, spec: str, words
         model_from_spec(spec.format(file=model_file))
 
 
+def test_a_file_finds_its_neighbours_also_when_it_imports_them_late(tmp_path: Path):
+    (tmp_path / "a_neighbour_of_mine.py").write_text(
+        "import torch\nlayer = torch.nn.Linear(2, 2)\n"
+    )
+    path = tmp_path / "late.py"
+    path.write_text("def model():\n    from a_neighbour_of_mine import layer\n    return layer\n")
+    assert isinstance(model_from_spec(str(path))[0], torch.nn.Linear)
+
+
+def test_a_scripted_function_is_torchscript_without_a_module():
+    @torch.jit.script
+    def doubled(x):
+        return x * 2
+
+    target = as_form(doubled, "script", as_call_inputs([X]))
+    assert (target.form, target.name) == ("script", "doubled")
+    assert il.run(target, [X], calls=5).spec.executor == "threads"
+
+
+def test_a_program_as_a_module_is_run_in_the_mode_it_was_exported_in(tmp_path: Path):
+    path = tmp_path / "exported.py"
+    path.write_text(
+        "import torch\nX = torch.zeros(1, 2)\n"
+        "def model():\n    return torch.export.export(torch.nn.Linear(2, 2), (X,)).module()\n"
+        "def inputs():\n    return [X]\n"
+    )
+    assert il.run(f"{path}:model", calls=5).summary.completed_calls == 5
+
+
 def test_a_file_with_a_syntax_error_is_refused(tmp_path: Path):
     path = tmp_path / "bad.py"
     path.write_text("def model(:\n")

@@ -38,9 +38,10 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REPORT = re.compile(r"<!-- report: (.*?) -->")
 # After so long comparisons and tunings are interrupted.
 PATIENCE_S = 5
-# What the README's Python takes for granted.
-_GIVEN = {
-    "README.md": """
+# What the Python of these pages takes for granted.
+_GIVEN = dict.fromkeys(
+    ("README.md", "docs/running.md"),
+    """
         import torch
         import inferload as il
         torch.manual_seed(0)
@@ -50,7 +51,7 @@ _GIVEN = {
             def forward(self, x, mask):
                 return x * mask
     """,
-}
+)
 # Pages whose MiniLM is the real one; in others the small classifier stands for it.
 _WITH_MINILM = {"docs/tutorial.md"}
 

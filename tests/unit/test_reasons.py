@@ -78,8 +78,14 @@ def test_an_error_without_words_is_said_by_its_type():
     assert reason_of(KeyError()) == "KeyError"
 
 
-def test_a_long_line_is_cut():
+def test_a_long_line_is_cut_where_a_sentence_ends():
     assert len(reason_in("x" * 10_000)) == LONGEST
+    assert reason_in("This is why. " + "It was so because. " * 100).endswith("because.")
+
+
+def test_values_that_torch_prints_are_no_reason():
+    text = "Cannot insert a Tensor that requires grad as a constant.\nTensor:\n 0.1\n[ Float{1} ]"
+    assert reason_in(text) == "Cannot insert a Tensor that requires grad as a constant."
 
 
 @pytest.mark.parametrize("words", ["", "mat1 and mat2 shapes cannot be multiplied"])

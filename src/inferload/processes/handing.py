@@ -16,6 +16,7 @@ from torch import Tensor
 from inferload.errors import PlanError
 from inferload.executors.base import exception_words
 from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.known_types import learn_types
 from inferload.targets.load import import_spec
 from inferload.targets.mixed import Member, MixedTarget
 from inferload.targets.script import ScriptTarget, load_script
@@ -174,6 +175,7 @@ def received(found: Handed) -> Target:
                 for one in found.members
             ]
         )
+    learn_types(found.given)
     target: Target
     if found.form == "script" and found.file is not None:
         target = load_script(found.file)

@@ -15,6 +15,7 @@ from inferload.inputs import CallInput, described
 from inferload.reasons import reason_of
 from inferload.records import RunWarning
 from inferload.targets.base import Target
+from inferload.targets.known_types import learn_types
 from inferload.targets.package_check import package_trouble
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class AotiTarget(Target):
         Raises:
             PlanError: naming the argument.
         """
+        learn_types([call_input])
         if self._program is not None:
             return bound_to_program(self._program, number, call_input)
         in_spec = pytree.treespec_loads(self._package().loader.get_call_spec()[0])

@@ -96,7 +96,7 @@ def _differing(leaves: Sequence[Sequence[Any]]) -> list[list[int]]:
     """For each leaf the dimensions in which the inputs differ."""
     found: list[list[int]] = []
     for same_place in zip(*leaves, strict=True):
-        if not all(isinstance(one, torch.Tensor) for one in same_place):
+        if not all(isinstance(one, torch.Tensor) and not one.is_nested for one in same_place):
             found.append([])
             continue
         sizes = [tuple(one.shape) for one in same_place]

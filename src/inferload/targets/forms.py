@@ -14,10 +14,12 @@ from inferload.device_errors import in_brief
 from inferload.errors import PlanError
 from inferload.inputs import owned
 from inferload.model_source import FORMS
+from inferload.reasons import way_round
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged
 from inferload.targets.graphs import GraphTarget
+from inferload.targets.known_types import check_types_known, learn_types
 from inferload.targets.load import as_target
 from inferload.targets.same_outputs import Eager, compared
 from inferload.targets.script import ScriptTarget
@@ -62,6 +64,10 @@ def as_form(
     if form == "cudagraph" and isinstance(target, ModuleTarget | CallableTarget | ScriptTarget):
         return GraphTarget(target, compare=compare)
     _check_can_become(target, str(form))
+    if form in {"script", "export", "aoti"}:
+        if form != "script":
+            learn_types(inputs)
+        check_types_known(inputs, str(form))
     with at_most(timeout_s, f"turning {target.name} into {form!r}"):
         return _turned(target, str(form), inputs, folder, mode, compare=compare)
 
@@ -117,12 +123,14 @@ def _turned(
                 if form != "compile":  # whose graphs are guarded by the state they were made in
                     stack.enter_context(_recording_nothing())
                 converted.notes = (*converted.notes, *compared(eager, form, calls, inputs))
+            if form == "compile":  # which compiles in its first calls
+                converted.conversion_s = time.perf_counter() - started
         except PlanError:
             raise
         except (Exception, SystemExit) as error:
             raise PlanError(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{in_brief(str(error))}"
+                f"{in_brief(str(error))}{way_round(str(error))}"
             ) from error
         return converted
 
@@ -163,7 +171,10 @@ def _converted(
     if form == "script":
         return scripted(module, inputs, target.name)
     made = exported(module, inputs, target.name)
-    return packaged(made.program, inputs, target.name, folder) if form == "aoti" else made
+    if form == "aoti":
+        return packaged(made.program, inputs, target.name, folder)
+    made.program.example_inputs = None  # would be saved with it; not all of it could be loaded
+    return made
 
 
 def _compiled(target: Target, mode: str | None, inputs: Sequence[CallInput]) -> CompiledTarget:

@@ -20,10 +20,10 @@ from inferload.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.exported import AotiTarget, ExportedTarget
-from inferload.targets.script import ScriptTarget, load_script
+from inferload.targets.script import ScriptFunctionTarget, ScriptTarget, load_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from inferload.inputs import CallInput
 
@@ -49,15 +49,21 @@ def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR091
         return ExportedTarget(model, name)
     if type(getattr(model, "loader", None)).__name__ == "AOTIModelPackageLoader":
         return AotiTarget(model, name)
-    if callable(model) and is_compiled(model):
+    if callable(model):
+        return _of_callable(model, name)
+    raise PlanError(
+        f"a {type(model).__name__} is no model: give a module, an exported program, a callable or "
+        "the path of a .pt or .pt2 file"
+    )
+
+
+def _of_callable(model: Callable[..., Any], name: str | None) -> Target:
+    if isinstance(model, torch.jit.ScriptFunction):
+        return ScriptFunctionTarget(model, name)
+    if is_compiled(model):
         return CompiledTarget(model, name)
     if isinstance(model, torch.nn.Module):
         return ModuleTarget(model, name)
-    if not callable(model):
-        raise PlanError(
-            f"a {type(model).__name__} is no model: give a module, an exported program, a "
-            "callable or the path of a .pt or .pt2 file"
-        )
     return CallableTarget(model, name)
 
 
@@ -175,24 +181,24 @@ def _module_from_file(path: Path) -> Any:
         raise PlanError(f"{path} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        with _failures(str(path)):
-            spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.resolve().parent))
+    _look_in(str(path.resolve().parent))
+    with _failures(str(path)):
+        spec.loader.exec_module(module)
     return module
 
 
 def _module_by_name(name: str) -> Any:
     if not name or "/" in name:
         raise PlanError(f"{name!r} is neither a Python file nor the name of a module")
-    sys.path.insert(0, "")
-    try:
-        with _failures(f"module {name}"):
-            return importlib.import_module(name)
-    finally:
-        sys.path.remove("")
+    _look_in(str(Path.cwd()))
+    with _failures(f"module {name}"):
+        return importlib.import_module(name)
+
+
+def _look_in(folder: str) -> None:
+    """Find modules there, also those that are imported later: as Python does for a script."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 @contextmanager

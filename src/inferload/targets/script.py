@@ -11,6 +11,7 @@ import torch
 from inferload.errors import PlanError
 from inferload.reasons import reason_of
 from inferload.targets.base import Target
+from inferload.targets.eager import CallableTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,6 +68,15 @@ class ScriptTarget(Target):
     def modules(self) -> Sequence[torch.nn.Module]:
         """The module."""
         return (self.module,)
+
+
+class ScriptFunctionTarget(CallableTarget):
+    """A scripted or traced function; it has no module that native callers could run."""
+
+    form = "script"
+
+    def __init__(self, function: Any, name: str | None = None) -> None:
+        super().__init__(function, name or str(function.name))
 
 
 def load_script(path: Path) -> ScriptTarget:
