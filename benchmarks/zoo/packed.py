@@ -101,7 +101,7 @@ def traced() -> Made:
     return torch.jit.trace(convolution(), torch.randn(2, 3, 16, 16)), pairs(2, 3, 16, 16)
 
 
-@row(GROUP, "torch.jit.script of a function")
+@row(GROUP, "torch.jit.trace of a function")
 def scripted_function() -> Made:
     """A ScriptFunction, which is no module."""
 

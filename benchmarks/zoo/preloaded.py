@@ -4,6 +4,8 @@ import contextlib
 import importlib
 
 import torch._dynamo
+import torch._inductor.compile_fx
+import torch._inductor.package
 import torch.export
 
 import bare

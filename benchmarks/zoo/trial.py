@@ -104,14 +104,18 @@ def _in_child(work: Callable[..., None], arguments: tuple[Any, ...], limit_s: fl
         os.environ["PYTHONPATH"] = os.pathsep.join(
             [str(ZOO), *filter(None, [os.environ.get("PYTHONPATH")])]
         )
+    # a pool of compilers would start processes that import torch once more
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     context.set_forkserver_preload(["preloaded"])
     child = context.Process(target=work, args=arguments)
     child.start()
-    child.join(limit_s)
-    if child.exitcode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid or 0, signal.SIGKILL)
-        child.join()
+    try:
+        child.join(limit_s)
+    finally:
+        if child.exitcode is None:  # also when this one is interrupted
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid or 0, signal.SIGKILL)
+            child.join()
     return child.exitcode if child.exitcode is not None else -signal.SIGKILL
 
 
