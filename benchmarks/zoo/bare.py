@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from inferload import CallInput
 
+#: What is said of a form of torch's own that computes something else.
+DIFFERS = "its outputs differ from the eager model's"
 _MODES: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("", torch.inference_mode),
     ("outside of inference mode", torch.no_grad),
@@ -42,12 +44,18 @@ def tried(model: Any, inputs: Sequence[CallInput], form: str) -> tuple[str, str]
     return reason, ""
 
 
+class _DiffersError(Exception):
+    """What was converted computes something else."""
+
+
 def _why_not(model: Any, inputs: Sequence[CallInput], form: str, mode: Callable[[], Any]) -> str:
     try:
         call = _CONVERTERS[form](model, inputs)
         with mode():
             for one in inputs:
                 _same(_eager(model, inputs), call, one)
+    except _DiffersError:
+        return DIFFERS
     except Exception as error:  # noqa: BLE001 - whatever torch raises is the answer
         return f"{type(error).__name__}: {error}"
     return ""
@@ -62,7 +70,7 @@ def _same(eager: Callable[..., Any], call: Callable[..., Any], one: CallInput) -
     if len(first) == len(second) and all(map(_close, first, second)):
         for expected, actual in zip(first, found, strict=False):
             if not _close(expected, actual):
-                raise ValueError("its outputs differ from the eager model's")
+                raise _DiffersError
 
 
 def _called(call: Callable[..., Any], one: CallInput) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Maker = Callable[[], Made]
 
 #: The files of the zoo, in the order of the table.
-PARTS = ("hugging_face", "vision", "layers", "modules", "habits", "states", "packed")
+PARTS = ("hugging_face", "vision", "layers", "modules", "tensors", "habits", "states", "packed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

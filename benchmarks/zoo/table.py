@@ -7,6 +7,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from bare import DIFFERS
 from trial import COLUMNS
 
 if TYPE_CHECKING:
@@ -70,8 +71,12 @@ def cell(one: Trial | None, notes: Notes) -> str:
         told = [text for code, text in one.warnings.items() if code != "not-verified"]
         return notes.mark("yes", "; ".join(told)) if told else "yes"
     if one.torch:
-        return notes.mark("torch cannot", one.said)
+        return notes.mark("torch differs" if _differs(one) else "torch cannot", one.said)
     return notes.mark("**no**", one.said)
+
+
+def _differs(one: Trial) -> bool:
+    return one.torch == DIFFERS
 
 
 def _verify(one: Trial | None, notes: Notes) -> str:
@@ -93,21 +98,24 @@ its name in `ZOO_ROW`. torch {" and ".join(sorted(made_with))}, {", ".join(names
 
 **yes**: both callers made their calls, and the form's outputs were compared with the eager model's
 on every input before; a note has what was printed beside. **torch cannot**: torch's own conversion
-and call, without inferload, fail, too; the note has what inferload printed. **no**: torch alone
-can. *verify*: outputs of the eager model under load are the *same* as those made alone, or what is
-told instead. *processes*: eager, two processes of two callers.
+and call, without inferload, fail, too; the note has what inferload printed. **torch differs**: it
+can, but computes something else, which inferload refuses unless told not to compare. **no**: torch
+alone can. *verify*: outputs of the eager model under load are the *same* as those made alone, or
+what is told instead. *processes*: eager, two processes of two callers.
 
 """
 
 
 def _counts(trials: Sequence[Trial]) -> str:
-    lines = ["| form | models | yes | torch cannot | no |", "|---|---|---|---|---|"]
+    heads = ("form", "models", "yes", "torch cannot", "torch differs", "no")
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for column in COLUMNS:
         mine = [one for one in trials if one.column == column]
         works = sum(one.works for one in mine)
-        torch = sum(not one.works and bool(one.torch) for one in mine)
-        ours = len(mine) - works - torch
-        lines.append(f"| {column} | {len(mine)} | {works} | {torch} | {ours} |")
+        differ = sum(not one.works and _differs(one) for one in mine)
+        cannot = sum(not one.works and bool(one.torch) for one in mine) - differ
+        counts = (len(mine), works, cannot, differ, len(mine) - works - cannot - differ)
+        lines.append(f"| {column} | {' | '.join(map(str, counts))} |")
     return "\n".join(lines) + "\n"
 
 
