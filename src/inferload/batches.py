@@ -56,7 +56,7 @@ def stacked(given: Sequence[CallInput], size: int) -> tuple[CallInput, ...]:
             for pool, column in zip(pools, columns, strict=True)
         ]
         args, kwargs = pytree.tree_unflatten(leaves, structure)
-        found.append(CallInput(args, kwargs, size))
+        found.append(CallInput(args, kwargs, size, given[0].drawn))
     return tuple(found)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.advice import in_words_of_python
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
-from inferload.errors import PlanError
+from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loading import load as load_source
@@ -87,6 +89,7 @@ def run(
     seed: int = 0,
     on_error: str = "stop",
     share_inputs: bool = False,
+    fresh_inputs: bool = False,
     verify: bool = False,
     trace: str | os.PathLike[str] | None = None,
     observer: Observer | None = None,
@@ -98,10 +101,12 @@ def run(
             ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, or a
             ``Target``.
             An ``il.Mix`` of several models has inputs of its own.
-        inputs: a sequence of ``CallInput``, tensor (one positional argument), tuple (args), dict
-            (kwargs), or texts as ``"1x8:float32"``, ``"inputs.pt"`` and ``"inputs.safetensors"``;
-            each call takes one of them, drawn with ``seed``. Of a spec string those of its file's
-            ``inputs()`` if not given.
+        inputs: a sequence, a loader or anything else that ends, of ``CallInput``, tensor or numpy
+            array (one positional argument, passed as it is), tuple or list (args), mapping
+            (kwargs), or texts as ``"1x8:float32"``, ``"8x32:int64:0..30000 x16"``, ``"inputs.pt"``
+            and ``"inputs.safetensors"``; each call takes one of them, drawn with ``seed``. Each
+            caller has copies of all. Of a spec string those of its file's ``inputs()`` if not
+            given.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
             given.
         form: turn an eager model into ``"compile"``, ``"script"``, ``"export"``, ``"aoti"`` or
@@ -144,6 +149,8 @@ def run(
         seed: draws the order of inputs.
         on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on.
         share_inputs: let callers share the tensors given, where each else has copies.
+        fresh_inputs: give each call a fresh copy of its input, made outside of its times, where
+            calls write to their inputs or let them grow (a cache); by Python callers.
         verify: compare outputs under load with outputs computed alone, by ``torch.testing``'s
             tolerances.
         trace: write a Chrome trace of the measured part to this path.
@@ -153,7 +160,8 @@ def run(
     holds in the callers as well.
 
     Raises:
-        PlanError: the run was refused before any caller started.
+        PlanError: the run was refused before any caller started, or because a first call did no
+            work (it returned a coroutine or a generator).
         NativeBuildError: native callers were asked for by name and cannot be had.
         CallError: the target raised and ``on_error`` is ``"stop"``, or a call took longer than
             ``timeout_s``; its ``result`` is partial.
@@ -183,12 +191,25 @@ def run(
         seed=seed,
         on_error=on_error,
         share_inputs=share_inputs,
+        fresh_inputs=fresh_inputs,
         verify=verify,
         trace=None if trace is None else Path(trace),
     ).checked()
-    return run_with(
-        model, inputs, options, form=form, compare=compare, batch_size=batch_size, observer=observer
-    )
+    try:
+        found = run_with(
+            model,
+            inputs,
+            options,
+            form=form,
+            compare=compare,
+            batch_size=batch_size,
+            observer=observer,
+        )
+    except (CallError, RunInterrupted, TargetCrashed) as error:
+        if error.result is not None:
+            error.result = in_words_of_python(error.result)
+        raise
+    return in_words_of_python(found)
 
 
 def run_with(
@@ -201,8 +222,15 @@ def run_with(
     batch_size: int | None = None,
     observer: Observer | None = None,
 ) -> RunResult:
-    """Run a model as checked options say; see :func:`run`."""
+    """Run a model as checked options say; see :func:`run`.
+
+    ``form`` and ``batch_size`` are what is to be made of model and inputs; the options have what
+    was made of them already.
+    """
     observer = observer or Logging()
+    options = replace(
+        options, form=form or options.form, batch_size=batch_size or options.batch_size
+    )
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
     if isinstance(model, str) and is_spec(model):

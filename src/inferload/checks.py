@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from inferload.distribution import half_width_fraction
-from inferload.machine import GOVERNOR, TURBO_HINT, first_line, turbo
+from inferload.machine_checks import machine_checks
 from inferload.rank_checks import rank_checks
 from inferload.records import RunWarning
+from inferload.run_options import FRESH_INPUTS
 from inferload.units import bytes_text, milliseconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from inferload.call_log import CallFailure
     from inferload.disturbances import Disturbances
@@ -40,7 +41,8 @@ class Findings:
 
     ``made_calls`` and ``failed_calls`` are of the whole run, also of what was cut off; ``errors``
     are the distinct exceptions. ``run_delay_s``: how long all callers together stood in run queues.
-    ``cut_short``: the run ended before its end.
+    ``cut_short``: the run ended before its end. ``machines``: the environment of the callers, by
+    the name of their machine.
     """
 
     spec: RunSpec
@@ -60,6 +62,7 @@ class Findings:
     verification: Verification | None = None
     processes: Sequence[ProcessFigures] = ()
     ranks: Sequence[RankFigures] = ()
+    machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def warnings_after(found: Findings) -> list[RunWarning]:
@@ -101,7 +104,7 @@ def _broken(found: Findings) -> Iterator[_Texts]:
                 f"differ from those computed alone; the worst, {who} on input "
                 f"{verification.input}, {verification.how}"
             ),
-            "the model is not safe to call from several threads (a buffer or cache they share?)",
+            _difference_hint(verification),
         )
     if verification is not None and verification.reason:
         yield (
@@ -137,6 +140,18 @@ def _broken(found: Findings) -> Iterator[_Texts]:
             "callers waited for room in the call log, which the figures show as the harness's",
             "fewer callers, or a free core for the thread that reads the log",
         )
+
+
+def _difference_hint(found: Verification) -> str:
+    """What to do about outputs that differ, by their cause."""
+    if found.cause == "input":
+        return f"the model writes to its input ({found.argument}): {FRESH_INPUTS}"
+    if found.cause == "state":
+        return (
+            "the model keeps state that calls change (a cache, a counter, a buffer): what it "
+            "answers depends on the calls before"
+        )
+    return "the model is not safe to call from several threads (a buffer or cache they share?)"
 
 
 def _process_name(spec: RunSpec, process: int) -> str:
@@ -262,11 +277,12 @@ def _harness(found: Findings) -> Iterator[_Texts]:
     late = summary.lateness_ms
     if late is not None and late.quantile(0.99) > 0.01 * median_ms:
         python = "threads" in spec.executor.split(" + ")
+        late_share = "1 %" if late.p99 is not None else "~1 %"  # of too few calls to quote it
         yield (
             "late",
             (
-                f"1 % of calls began more than {milliseconds_text(late.quantile(0.99))} after a "
-                f"free caller should have begun them "
+                f"{late_share} of calls began more than {milliseconds_text(late.quantile(0.99))} "
+                f"after a free caller should have begun them "
                 f"(median {milliseconds_text(late.quantile(0.5))})"
             ),
             "Python callers wait for the GIL: --form aoti, whose callers do without"
@@ -364,16 +380,5 @@ def _neighbours(found: Findings) -> Iterator[_Texts]:
             f"the hypervisor gave {others.steal_fraction:.1%} of the machine's time to others",
             "compare only runs that alternate, or use a machine of your own",
         )
-    governor = first_line(GOVERNOR)
-    if governor is not None and governor != "performance" and not found.on_device:
-        yield (
-            "governor",
-            f"the CPU governor is {governor!r}: the clock follows the load",
-            "cpupower frequency-set --governor performance",
-        )
-    if turbo() and not found.on_device:
-        yield (
-            "turbo",
-            "turbo is on: the clock depends on heat and on how many cores are busy",
-            TURBO_HINT,
-        )
+    if not found.on_device:
+        yield from machine_checks(found.machines)

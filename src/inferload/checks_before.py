@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch.nn.parameter import is_lazy
+
 from inferload.records import RunWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -30,7 +32,8 @@ def warnings_before(
     ``on_device``: the work is not the CPU's, so intra-op threads do not matter. ``spec`` counts the
     callers of all ``ranks_here``, the ranks of a cluster on this machine.
     """
-    found = [*_weights_without_a_say(spec), *_streams(spec)]
+    found = [*_weights_without_a_say(spec), *_streams(spec), *_two_ids(spec, modules)]
+    found += _first_call_anyway(spec, modules)
     wanted = spec.callers * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
@@ -93,6 +96,40 @@ def _weights_without_a_say(spec: RunSpec) -> list[RunWarning]:
             hint="--rate draws calls by weight; or let all callers call all models",
         )
     ]
+
+
+def _two_ids(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> list[RunWarning]:
+    """Ids of which only two were drawn, whose rows of a table then stay in the nearest cache."""
+    # masks are 0 and 1, and stand beside ids that have a range
+    drawn = [one for one in spec.drawn if "from 0 and 1" in one and ".." not in one]
+    tables = [getattr(one, "num_embeddings", 0) for module in modules for one in module.modules()]
+    rows = max((one for one in tables if isinstance(one, int)), default=0)
+    if not drawn or rows <= 2:
+        return []
+    return [
+        RunWarning(
+            code="two-ids",
+            message=(
+                f"the integers of --inputs are 0 or 1, so that calls look up 2 of the {rows:,} "
+                "rows of an embedding: that is faster than what callers send"
+            ),
+            hint=f"give their range, its end left out: 1x128:int64:0..{rows}",
+        )
+    ]
+
+
+def _first_call_anyway(spec: RunSpec, modules: Sequence[torch.nn.Module]) -> Iterator[RunWarning]:
+    """A call that nobody asked for."""
+    held = [one for module in modules for one in (*module.parameters(), *module.buffers())]
+    if not spec.warmup_calls and any(map(is_lazy, held)):
+        yield RunWarning(
+            code="lazy-parameters",
+            message=(
+                "the model makes parameters in its first call, which one caller made alone before "
+                "the start, though no warm-up calls were asked for"
+            ),
+            hint="several first calls at once would fail; load a state dict to have none to make",
+        )
 
 
 def _streams(spec: RunSpec) -> list[RunWarning]:

@@ -36,6 +36,7 @@ class DeviceFigures:
     """One device over the measured part of a run.
 
     ``processes`` are the numbers of those that had work on it; their calls are its calls.
+    ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
     ``peak_allocated_bytes`` and ``peak_reserved_bytes``: by torch's allocator, the sum of the peaks
     of its processes. What the driver says (NVML) is of the whole device, whoever uses it: means
     over the measured part, ``energy_j`` all of it if it lasted 1 s at least, and ``throttled`` maps
@@ -53,6 +54,7 @@ class DeviceFigures:
     throughput_items_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    more_calls: dict[str, int] = field(default_factory=dict)
     memory_bytes: int | None = None
     peak_allocated_bytes: int | None = None
     peak_reserved_bytes: int | None = None

@@ -15,7 +15,7 @@ from inferload.gpu_samples import (
     thinned,
     throttled_fractions,
 )
-from inferload.process_calls import CallsOfLog
+from inferload.process_calls import CallsOfLog, PartQuantiles, part_figures
 from inferload.records import RunWarning
 from inferload.samples import part_of
 
@@ -62,19 +62,19 @@ def _figures(
     host: str | None,
 ) -> DeviceFigures:
     duration_s = summary.duration_s
-    found = [process.calls.figures(summary.from_s) for process in processes]
-    calls, p50_ms, p99_ms = sum(one.completed for one in found), None, None
+    found = [part_figures(process.calls, summary) for process in processes]
+    calls, quantiles = sum(one.completed for one in found), PartQuantiles()
     items = (
         calls * summary.throughput_items_per_s.value / (summary.throughput_calls_per_s.value or 1.0)
     )
     if len(found) == 1:
-        p50_ms, p99_ms = found[0].p50_ms, found[0].p99_ms
+        quantiles = found[0].quantiles
     if done.log.tally is None:
         own = _calls_of(done.log, [process.number for process in processes])
         returned = part_of(own, summary.from_s).returned_by_input
         items = float(returned @ np.asarray(items_per_input, np.int64)[: len(returned)])
-        whole = CallsOfLog(own, open_loop=True).figures(summary.from_s)
-        calls, p50_ms, p99_ms = whole.completed, whole.p50_ms, whole.p99_ms
+        whole = part_figures(CallsOfLog(own, open_loop=True), summary)
+        calls, quantiles = whole.completed, whole.quantiles
     memory = [
         one
         for process in processes
@@ -96,8 +96,9 @@ def _figures(
         completed_calls=calls,
         throughput_calls_per_s=calls / duration_s if duration_s else 0.0,
         throughput_items_per_s=items / duration_s if duration_s else 0.0,
-        p50_ms=p50_ms,
-        p99_ms=p99_ms,
+        p50_ms=quantiles.p50_ms,
+        p99_ms=quantiles.p99_ms,
+        more_calls=quantiles.more_calls,
         memory_bytes=info.memory_bytes,
         peak_allocated_bytes=_sum([one.peak_allocated_bytes for one in memory]),
         peak_reserved_bytes=_sum([one.peak_reserved_bytes for one in memory]),

@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch.utils import _pytree as pytree
 
 from inferload.device_errors import in_short
 from inferload.device_figures import DeviceInfo, DeviceMemory
 from inferload.errors import PlanError
 from inferload.executors.base import exception_words
 from inferload.executors.thread_state import ThreadState
-from inferload.inputs import CallInput, described, owned, tensors_of
+from inferload.input_copies import copied
+from inferload.inputs import described, owned, tensors_of
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.mixed import MixedTarget
+from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from inferload.inputs import CallInput
     from inferload.targets.base import Target
 
 
@@ -98,15 +100,15 @@ def moved_input(one: CallInput, device: torch.device) -> CallInput:
         PlanError: it does not fit there.
     """
     try:
-        args, kwargs = pytree.tree_map_only(
-            torch.Tensor, lambda tensor: tensor.to(device), (tuple(one.args), dict(one.kwargs))
+        args, kwargs, _ = copied(
+            tuple(one.args), dict(one.kwargs), lambda tensor: tensor.to(device)
         )
     except RuntimeError as error:
         raise PlanError(
             f"input {described(one)} cannot be moved to {device}: "
             f"{in_short(exception_words(error))}"
         ) from error
-    return CallInput(args, kwargs, one.items)
+    return replace(one, args=args, kwargs=kwargs)
 
 
 def home_of(target: Target) -> torch.device | None:
@@ -162,7 +164,9 @@ def check_same_device(target: Target, bound: Sequence[CallInput]) -> None:
             continue
         own = owned(one)
         try:
-            target.callable_for(number)(*own.args, **own.kwargs)
+            check_returned(target.callable_for(number)(*own.args, **own.kwargs), target.name)
+        except PlanError:
+            raise
         except (RuntimeError, ValueError) as error:
             where = ", ".join(sorted(map(str, others)))
             raise PlanError(
@@ -195,7 +199,7 @@ def works_elsewhere(
                 for module, device in zip(modules, devices, strict=True):
                     module.synchronize(device)
                 began = time.perf_counter()
-                calls[number]()
+                check_returned(calls[number](), target.name)
                 for stream in streams:
                     stream.synchronize()
                 took_s = time.perf_counter() - began
@@ -241,6 +245,7 @@ def in_use(
 
     def look() -> set[torch.device]:
         output = target.calls_of(0, given)[0]()
+        check_returned(output, target.name)
         return {tensor.device for tensor in tensors_of(output)} - {torch.device("cpu")}
 
     return tuple(sorted(_tried(look, patience_s) or set(), key=str))

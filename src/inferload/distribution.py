@@ -77,6 +77,11 @@ class Distribution:
     counted: bool = False
     sample: Sample | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def may_be_quoted(self) -> bool:
+        """Whether its quantiles are quoted, or would be of more calls."""
+        return self.p50 is not None or "p50" in self.more_calls
+
     def quantile(self, q: float) -> float:
         """The value of rank ceil(q n), whatever the size of the sample.
 

@@ -18,7 +18,7 @@ from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
 from inferload.gpu_watch import GpuWatch
-from inferload.machine import GOVERNOR, TURBO_HINT, cpu_model, first_line, turbo, usable_cores
+from inferload.machine import TURBO_HINT, cpu_model, first_line, governor, turbo, usable_cores
 from inferload.targets.package_check import package_trouble, shared_objects, static_compiler
 from inferload.units import bytes_text
 
@@ -86,11 +86,11 @@ def _steal() -> Finding:
 
 
 def _governor() -> Finding:
-    governor = first_line(GOVERNOR)
+    found = governor()
     return Finding(
         name="governor",
-        well=governor in {None, "performance"},
-        found=governor or "unknown: the system does not show it (a virtual machine?)",
+        well=found in {None, "performance"},
+        found=found or "unknown: the system does not show it (a virtual machine?)",
         hint="cpupower frequency-set --governor performance",
     )
 
@@ -133,7 +133,8 @@ def _timer() -> Finding:
     return Finding(
         name="timer",
         well=tail < clock.spin_ns / 1e3,
-        found=f"a sleep lasts {middle:.0f} us too long in the median, {tail:.0f} us at p99",
+        found=f"a sleep lasts {middle:.0f} us too long in the median, 198 of 200 up to "
+        f"{tail:.0f} us",
         hint="calls of open loops will begin late: Python callers look at the clock for the last "
         f"{clock.spin_ns / 1e3:.0f} us only, native ones for up to 500; leave a core free, or use "
         "a quieter machine",

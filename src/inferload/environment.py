@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from inferload.machine import GOVERNOR, cpu_model, first_line, turbo, usable_cores
+from inferload.machine import cpu_model, governor, turbo, usable_cores
 
 
 def environment(devices: set[torch.device]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
-        "governor": first_line(GOVERNOR),
+        "governor": governor(),
         "turbo": turbo(),
         "devices": sorted(_device_name(device) for device in devices),
         "python": platform.python_version(),

@@ -124,7 +124,8 @@ def execute(
     opened = time.perf_counter()
     open_s, abandoned, never_ready = 0.0, False, False
     # a caller whose warm-up calls all keep to the timeout is ready by then
-    patience_s = (options.timeout_s or math.inf) * max(options.warmup_calls, 1)
+    # after the one that the first caller makes alone
+    patience_s = (options.timeout_s or math.inf) * (1 + max(options.warmup_calls, 1))
     watch = MachineWatch()
     telemetry = RunTelemetry(
         [info for one in ready for info in one.devices], wanted=options.telemetry

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
+from inferload.input_copies import Uncopied, copied
 from inferload.input_files import read_inputs
+from inferload.input_specs import drawn_inputs
+from inferload.units import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from inferload.call_log import Int32s
 
@@ -23,34 +28,50 @@ if TYPE_CHECKING:
 ORDER_LENGTH = 65_536
 
 
+# What is no list or tuple is read this far: a loader may go through a whole data set, and a
+# generator may have no end.
+MOST_READ = 10_000
+MOST_READ_BYTES = 4 * 2**30
+_COPYABLE = (torch.Tensor, np.ndarray, str, bytes, int, float, complex, type(None))
+
+
 @dataclass(frozen=True, slots=True)
 class CallInput:
-    """The arguments of one call; ``items`` is the number of samples in its batch."""
+    """The arguments of one call.
+
+    ``items`` is the number of samples in its batch; if not given, dimension 0 of its first tensor
+    or array with two dimensions or more, and 1 where it has none. ``drawn`` says what values were
+    drawn from, where they were drawn here.
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    items: int = 1
+    items: int | None = None
+    drawn: str = ""
 
 
 def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
-    """Read a sequence of ``CallInput``, tensor (one positional), tuple (args) or dict (kwargs).
+    """Read inputs, however they are given: a sequence, a loader, or anything that ends.
 
-    Of strings it is what ``--inputs`` of the command line makes of them, drawn with ``seed``.
+    An input is a ``CallInput``, a tensor or numpy array (one positional argument), a tuple or list
+    (args), or a mapping of any class (kwargs). Of strings it is what ``--inputs`` of the command
+    line makes of them, drawn with ``seed``.
 
     Raises:
-        PlanError: there are none, or one is none of these.
+        PlanError: there are none or too many, or one is none of these.
     """
-    if isinstance(inputs, torch.Tensor | CallInput | dict | str | bytes):
+    one = isinstance(inputs, torch.Tensor | np.ndarray | CallInput | PackedSequence | str | bytes)
+    if one or _is_mapping(inputs):
         raise PlanError(
             f"inputs must be a sequence of inputs, not one {type(inputs).__name__}: "
             "put it in a list, [x]"
         )
-    try:
-        listed = list(inputs)  # type: ignore[call-overload]
-    except TypeError:
+    if not isinstance(inputs, Iterable) and not hasattr(inputs, "__getitem__"):
         raise PlanError(
-            f"inputs must be a sequence of inputs, not {type(inputs).__name__}"
-        ) from None
+            f"inputs must be a sequence of inputs, not {type(inputs).__name__}: give a list, such "
+            "as [torch.zeros(1, 8)]"
+        )
+    listed = list(inputs) if isinstance(inputs, list | tuple) else _read(inputs)
     if listed and all(isinstance(one, str) for one in listed):
         return inputs_from_text(listed, seed)
     if not listed:
@@ -58,24 +79,54 @@ def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
     return tuple(_as_call_input(number, one) for number, one in enumerate(listed))
 
 
-def _as_call_input(number: int, value: object) -> CallInput:
-    if isinstance(value, torch.Tensor):
+def _read(inputs: Any) -> list[Any]:
+    """What a loader or generator gives, if it ends.
+
+    Raises:
+        PlanError: it gives more than a run could hold.
+    """
+    found, held_bytes, kind = [], 0, type(inputs).__name__
+    for one in islice(inputs, MOST_READ + 1):
+        found.append(one)
+        held_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(one))
+        if len(found) > MOST_READ or held_bytes > MOST_READ_BYTES:
+            much = f"{len(found) - 1:,} inputs ({bytes_text(held_bytes)})"
+            raise PlanError(
+                f"inputs are a {kind} that had not ended after {much}, and each caller has copies "
+                "of all: give some of them, as list(itertools.islice(inputs, 100))"
+            )
+    return found
+
+
+def _as_call_input(number: int, value: Any) -> CallInput:
+    if isinstance(value, torch.Tensor | np.ndarray | PackedSequence):
         value = CallInput((value,))
-    elif isinstance(value, tuple):
-        value = CallInput(value)
-    elif isinstance(value, dict):
-        value = CallInput((), value)
+    elif isinstance(value, tuple | list):
+        value = CallInput(tuple(value))
+    elif _is_mapping(value):
+        # not by dict(value): a class of its own may make something else of that
+        value = CallInput((), {name: value[name] for name in value.keys()})  # noqa: SIM118
     if not isinstance(value, CallInput):
+        kind = type(value).__name__
         raise PlanError(
-            f"input {number} is a {type(value).__name__}: an input is a tensor (one positional "
-            "argument), a tuple (args), a dict (kwargs) or a CallInput"
+            f"input {number} is a {kind}: an input is a tensor or array (one positional argument), "
+            "a tuple or list (args), a mapping (kwargs) or a CallInput. Make it one, as dict(x) or "
+            f"tuple(x); CallInput((x,)) passes a {kind} as the one argument"
         )
     names = [name for name in value.kwargs if not isinstance(name, str)]
     if names:
         raise PlanError(f"input {number} has a keyword that is no string: {names[0]!r}")
-    if isinstance(value.items, bool) or not isinstance(value.items, int) or value.items < 1:
-        raise PlanError(f"input {number} has items={value.items!r}: it must be 1 or more")
-    return value
+    items = item_count(value)
+    if isinstance(items, bool) or not isinstance(items, int) or items < 1:
+        raise PlanError(f"input {number} has items={items!r}: it must be 1 or more")
+    return replace(value, items=items)
+
+
+def _is_mapping(value: Any) -> Any:
+    """Whether it is a mapping, of whatever class: tokenizers and models have their own."""
+    return isinstance(value, Mapping) or (
+        not isinstance(value, type) and hasattr(value, "keys") and hasattr(value, "__getitem__")
+    )
 
 
 def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
@@ -92,24 +143,17 @@ def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> In
 
 
 def owned(call_input: CallInput) -> CallInput:
-    """A copy whose tensors have storage of their own.
+    """A copy whose tensors and objects are its own; see :func:`inferload.input_copies.copied`."""
+    args, kwargs, _ = copied(tuple(call_input.args), dict(call_input.kwargs))
+    return replace(call_input, args=args, kwargs=kwargs)
 
-    Containers are rebuilt; a tensor that stands in two places is copied once, as it was.
-    """
-    copies: dict[int, torch.Tensor] = {}
 
-    def copy(leaf: object) -> object:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
-        if id(leaf) not in copies:
-            # a copy made within inference_mode would be an inference tensor where this is none
-            with torch.inference_mode(mode=leaf.is_inference()):
-                clone = leaf.detach().clone()
-            copies[id(leaf)] = clone.requires_grad_(True) if leaf.requires_grad else clone
-        return copies[id(leaf)]
-
-    args, kwargs = pytree.tree_map(copy, (tuple(call_input.args), dict(call_input.kwargs)))
-    return CallInput(args, kwargs, call_input.items)
+def uncopied_of(call_input: CallInput) -> list[Uncopied]:
+    """What of an input all callers share, because it cannot be copied."""
+    tree = (tuple(call_input.args), dict(call_input.kwargs))
+    if all(isinstance(leaf, _COPYABLE) for leaf in pytree.tree_leaves(tree)):
+        return []
+    return copied(*tree)[2]
 
 
 def tensors_of(tree: object) -> list[torch.Tensor]:
@@ -125,25 +169,26 @@ def described(call_input: CallInput) -> str:
 
 
 def _described(value: object) -> str:
-    if isinstance(value, torch.Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
-        return f"{shape}:{str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, torch.Tensor | np.ndarray):
+        array = "" if isinstance(value, torch.Tensor) else " array"
+        # one of other tensors of different sizes has no shape
+        nested = isinstance(value, torch.Tensor) and value.is_nested
+        shape = "nested" if nested else "x".join(map(str, value.shape)) or "scalar"
+        return f"{shape}:{str(value.dtype).removeprefix('torch.')}{array}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_described, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={_described(one)}" for key, one in value.items()) + "}"
-    text = repr(value)
-    return text if len(text) <= 20 else type(value).__name__
+    # the text of an object may be that of all of its tensors
+    text = repr(value) if isinstance(value, str | bytes | int | float | complex | None) else ""
+    return text if text and len(text) <= 20 else type(value).__name__
 
 
 def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
-    """Read ``--inputs``: each text is a file, or a spec of one input.
+    """Read ``--inputs``: each text is a file, or a spec of one input or several.
 
-    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did.
-
-    A spec names each argument's shape and dtype, commas between: ``1x128:int64,1x128:bool``;
-    ``mask=1x128:int64`` is a keyword argument. Floats are standard normal, integers 0 or 1. The
-    first dimension of the first argument counts as the batch.
+    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did;
+    :func:`inferload.input_specs.drawn_inputs` has what a spec says.
 
     Raises:
         PlanError: a spec or file cannot be read.
@@ -156,12 +201,17 @@ def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
         elif Path(text).suffix == ".safetensors":
             found += [CallInput(*one) for one in read_inputs(Path(text))]
         else:
-            found.append(_from_spec(text, generator))
+            found += [
+                CallInput(args, kwargs, drawn=drawn)
+                for args, kwargs, drawn in drawn_inputs(text, generator)
+            ]
     return as_call_inputs(found)
 
 
 def inputs_from_file(path: Path) -> tuple[CallInput, ...]:
-    """Read a list of inputs that ``torch.save`` wrote; only tensors and plain containers load.
+    """Read a list of inputs that ``torch.save`` wrote, or one input that is no list.
+
+    Only tensors and plain containers load.
 
     Raises:
         PlanError: the file is missing, damaged or holds anything else.
@@ -173,49 +223,25 @@ def inputs_from_file(path: Path) -> tuple[CallInput, ...]:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PlanError(
-            f"input file {path} cannot be loaded ({reason}); save a list of tensors, tuples or "
-            "dicts with torch.save; nothing else is unpickled"
+            f"input file {path} cannot be loaded ({reason}); save a list of tensors, tuples, "
+            "lists or dicts with torch.save; nothing else is unpickled"
         ) from error
     return as_call_inputs(content if isinstance(content, list) else [content])
 
 
-def _from_spec(text: str, generator: torch.Generator) -> CallInput:
-    args: list[torch.Tensor] = []
-    kwargs: dict[str, torch.Tensor] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(?:(\w+)=)?(\d+(?:x\d+)*)(?::(\w+))?\s*", part)
-        if match is None:
-            raise PlanError(
-                f"input {text!r} is neither a file (.pt, .safetensors) nor a spec such as "
-                "8x3x224x224:float32"
-            )
-        dtype = getattr(torch, match[3] or "float32", None)
-        if not isinstance(dtype, torch.dtype):
-            raise PlanError(f"input {text!r} names the dtype {match[3]!r}, which torch lacks")
-        try:
-            tensor = _drawn([int(size) for size in match[2].split("x")], dtype, generator)
-        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
-            raise PlanError(
-                f"input {part!r} cannot be made: {str(error).splitlines()[0]}"
-            ) from error
-        if match[1]:
-            kwargs[match[1]] = tensor
-        elif kwargs:
-            raise PlanError(f"input {text!r} has a positional argument after a keyword argument")
-        else:
-            args.append(tensor)
-    return CallInput(tuple(args), kwargs, items_of(tuple(args), kwargs))
+def item_count(one: CallInput) -> int:
+    """How many samples an input has: as it says, else by :func:`items_of`."""
+    return items_of(tuple(one.args), one.kwargs) if one.items is None else one.items
 
 
 def items_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    """How many samples a call has: the first dimension of its first tensor, if that has two."""
-    first = next(iter(tensors_of((args, dict(kwargs)))), None)
-    if first is None or first.dim() < 2:
-        return 1
-    return max(int(first.shape[0]), 1)
+    """How many samples a call has: dimension 0 of its first tensor or array with two or more.
 
-
-def _drawn(shape: list[int], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
-    if dtype.is_floating_point or dtype.is_complex:
-        return torch.randn(shape, generator=generator).to(dtype)
-    return torch.randint(2, shape, generator=generator).to(dtype)
+    Of tensors with fewer dimensions, as a step or a length, nobody can tell; where there are no
+    others a call is one item.
+    """
+    for leaf in pytree.tree_leaves((args, dict(kwargs))):
+        if isinstance(leaf, torch.Tensor | np.ndarray) and leaf.ndim > 1:
+            # a nested one has no shape, and a size all the same
+            return max(leaf.size(0) if isinstance(leaf, torch.Tensor) else len(leaf), 1)
+    return 1

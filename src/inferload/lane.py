@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.verification import verified
+from inferload.verification import verified, with_cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from inferload.outcome import Outcome
     from inferload.records import Verification
     from inferload.targets.base import Target
+    from inferload.verification import References
+
+
+def _transfers(job: Job) -> bool:
+    """Whether the tensors of an input are written to before each call."""
+    return job.device_work is not None and job.device_work.transfers
 
 
 class LocalLane:
@@ -65,11 +71,11 @@ class LocalLane:
         return replace(found, first_failure=failure)
 
     def verification(
-        self, references: list[list[Any]] | str, inputs: range | None = None
+        self, references: References, inputs: range | None = None, *, alone: bool = True
     ) -> Verification:
         """The outputs that the callers kept, against references of all inputs of the process.
 
-        ``inputs``: of these inputs of the process alone.
+        ``inputs``: of these inputs of the process alone. ``alone``: all callers have ended.
         """
         first = self.place.first_input
         own = range(first, first + len(self.given))
@@ -77,10 +83,26 @@ class LocalLane:
             [one for one in caller if inputs is None or one[0] + first in inputs]
             for caller in self.running.outcome().kept
         ]
-        if not isinstance(references, str):
-            references = references[own.start : own.stop]
+        references = replace(
+            references,
+            outputs=references.outputs[own.start : own.stop],
+            written={
+                number - first: argument
+                for number, argument in references.written.items()
+                if number in own and (inputs is None or number in inputs)
+            },
+        )
         native = self.executor.name == "native"
         found = verified(references, kept, tensors_only=native)
+        if alone:
+            found = with_cause(
+                found,
+                self.target,
+                self.given,
+                references,
+                callers=self.job.callers,
+                fresh_inputs=self.job.fresh_inputs or _transfers(self.job),
+            )
         if found.input is None or found.caller is None:
             return found
         return replace(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.budget import Budget
+from inferload.changed_inputs import changed_inputs, shared_inputs
 from inferload.checks_before import warnings_before
 from inferload.crew import Part, PartReport, Preparation
 from inferload.devices import forget_peaks, info_of, memory_of, settle
@@ -22,7 +23,7 @@ from inferload.errors import PlanError
 from inferload.executors.floor import floor_ms
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
-from inferload.inputs import described
+from inferload.inputs import described, item_count
 from inferload.lane import LocalLane
 from inferload.merging import LogPlace
 from inferload.placement import Place
@@ -30,6 +31,7 @@ from inferload.plan import Share, executor_for, intra_op_threads, prepared
 from inferload.process_use import peak_rss_bytes
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
+from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.mixed import MixedTarget
 from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -37,7 +39,6 @@ from inferload.verification import reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from typing_extensions import Self
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from inferload.records import RunWarning
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
+    from inferload.verification import References
 
 
 # Callers are woken so long before an agreed time: of two that wake up on one core, one is moved to
@@ -86,7 +88,7 @@ class LocalCrew:
         self._started: list[LocalLane] = []
         self._threads_per_call = 0
         self._watch: PythonWatch
-        self._references: list[list[Any]] | str | None = None
+        self._references: References | None = None
         self._graphs = 0
         self._trace_warnings: list[RunWarning] = []
         self.parts: Sequence[Part] = ()
@@ -114,6 +116,8 @@ class LocalCrew:
                 lane.target, lane.given, options, self._share, number, self._threads_per_call
             )
             self._whole.callback(lane.job.log.close)
+        if not options.share_inputs:
+            warnings += shared_inputs(target, self._given)
         self._agree_on_budget()
         spec = self._spec()
         if options.verify:
@@ -167,7 +171,9 @@ class LocalCrew:
         first_inputs = [0, *accumulate(len(given) for _, given in members)]
         warnings: list[RunWarning] = []
         for number, (own, given) in enumerate(members):
-            executor, found = executor_for(own, options.executor, announce)
+            executor, found = executor_for(
+                own, options.executor, announce, fresh_inputs=options.fresh_inputs
+            )
             warnings += found
             place = LogPlace(
                 callers=callers[number],
@@ -228,8 +234,10 @@ class LocalCrew:
             warmup_calls=options.warmup_calls,
             threads_per_call=self._threads_per_call,
             inputs=tuple(described(one) for one in self._given),
-            items_per_input=tuple(one.items for one in self._given),
+            items_per_input=tuple(map(item_count, self._given)),
+            drawn=tuple(dict.fromkeys(one.drawn for one in self._given if one.drawn)),
             share_inputs=options.share_inputs,
+            fresh_inputs=options.fresh_inputs,
             seed=options.seed,
             on_error=options.on_error,
             grad_mode=state.grad_mode,
@@ -237,7 +245,16 @@ class LocalCrew:
             verify=options.verify,
             pin=options.pin,
             timeout_s=options.timeout_s,
-            models=target.shares(),
+            models=shares_of(target),
+            may_become=target.may_become,
+            asked_form=options.form,
+            mode=options.mode,
+            batch_size=options.batch_size,
+            arrivals=getattr(load, "arrivals", None),
+            burstiness=getattr(load, "burstiness", None),
+            load_seed=getattr(load, "seed", None),
+            telemetry=options.telemetry,
+            fingerprint=fingerprint_of(target),
         )
 
     def start(self) -> None:
@@ -324,7 +341,7 @@ class LocalCrew:
                 settle(device)
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
-        reports = [self._report(lane) for lane in self._lanes]
+        reports = [self._report(lane, abandoned=abandoned) for lane in self._lanes]
         reports[0] = replace(
             reports[0],
             recompiled_graphs=graphs,
@@ -336,30 +353,32 @@ class LocalCrew:
         )
         return reports
 
-    def _report(self, lane: LocalLane) -> PartReport:
+    def _report(self, lane: LocalLane, *, abandoned: bool) -> PartReport:
         outcome = lane.outcome()
+        # callers that were given up may be writing still
+        changes = [] if abandoned or not lane.job.given else changed_inputs(lane.job)
         verification, by_model = None, []
         if self._references is not None:
-            verification = lane.verification(self._references)
+            verification = lane.verification(self._references, alone=not abandoned)
             for share in self._target.shares():
                 own = range(share.first_input, share.first_input + share.inputs)
                 mine = len(self._lanes) == 1 or share.first_input == lane.place.first_input
                 by_model.append(
-                    lane.verification(self._references, own)
+                    lane.verification(self._references, own, alone=not abandoned)
                     if mine
                     else Verification(compared=0, differing=0)
                 )
         return PartReport(
             outcome=outcome,
             first_call_ms=self._first_call_ms(lane, outcome),
-            warnings=lane.target.run_warnings(lane.job.callers),
+            warnings=(*lane.target.run_warnings(lane.job.callers), *changes),
             verification=verification,
             verification_by_model=tuple(by_model),
         )
 
     def _first_call_ms(self, lane: LocalLane, outcome: Outcome) -> float | None:
         """The target's very first call, where it was made apart or as a warm-up call."""
-        if lane.target.first_call_ms is not None or not self._options.warmup_calls:
+        if lane.target.first_call_ms is not None:
             return lane.target.first_call_ms
         firsts = [first[0] for first in outcome.first_calls_ns if first]
         return max(firsts) / NS_PER_MS if firsts else None

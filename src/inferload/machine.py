@@ -10,7 +10,7 @@ import psutil
 
 from inferload.cgroups import quota_cores
 
-GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+CPUS = Path("/sys/devices/system/cpu")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
 _NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
 TURBO_HINT = f"echo 0 > {BOOST} (or 1 > {_NO_TURBO}) for repeatable runs"
@@ -30,6 +30,16 @@ def first_line(path: Path) -> str | None:
         return path.read_text().strip().splitlines()[0]
     except (OSError, IndexError):
         return None
+
+
+def governor() -> str | None:
+    """What sets the clock of the cores that this process may use; ``None``: it is not shown.
+
+    Of cores that differ all are named, such as ``"performance, powersave"``.
+    """
+    numbers = psutil.Process().cpu_affinity() if hasattr(os, "sched_getaffinity") else [0]
+    lines = [first_line(CPUS / f"cpu{number}/cpufreq/scaling_governor") for number in numbers]
+    return ", ".join(sorted({line for line in lines if line is not None})) or None
 
 
 def turbo() -> bool | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from inferload.device_errors import in_brief
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
@@ -16,7 +17,7 @@ from inferload.executors.device_work import DeviceWork, pinned_copies
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.threads import ThreadsExecutor
-from inferload.inputs import owned
+from inferload.inputs import owned, tensors_of
 from inferload.log_file import LogFile
 from inferload.machine import usable_cores
 from inferload.records import RunWarning
@@ -40,21 +41,40 @@ _ELSEWHERE = RunWarning(
     ),
     hint="have the caller's stream wait for the others (wait_stream) before the call returns",
 )
+_FRESH_IN_PYTHON = RunWarning(
+    code="python-callers",
+    message="Python threads called the target, holding the GIL: they make the fresh inputs",
+    hint="without --fresh-inputs native callers call it",
+)
 # Outputs that each caller keeps to be compared.
 KEPT_OUTPUTS = 64
+# Inputs that callers share are kept as they were, to be compared with, if they have no more.
+MOST_KEPT_BYTES = 2**28
 
 
 def executor_for(
-    target: Target, asked: object, announce: Callable[[str], None]
+    target: Target, asked: object, announce: Callable[[str], None], *, fresh_inputs: bool = False
 ) -> tuple[Executor, list[RunWarning]]:
     """The executor asked for, or native callers where target and machine allow them.
 
     Raises:
-        PlanError: native callers were asked for, and the target needs Python.
+        PlanError: native callers were asked for, and the target or fresh inputs need Python.
         NativeBuildError: native callers were asked for, and cannot be had.
     """
+    if fresh_inputs and "cudagraph" in target.form:
+        raise PlanError(
+            "a CUDA graph reads tensors of its own, which each call copies its input to: its "
+            "inputs are fresh in each call anyway, so leave fresh_inputs (--fresh-inputs) out"
+        )
+    if fresh_inputs and "native" in {asked, getattr(asked, "name", None)}:
+        raise PlanError(
+            "fresh copies of inputs are made by Python callers: use --executor threads, or leave "
+            "fresh_inputs (--fresh-inputs) out"
+        )
     if not isinstance(asked, str):
         return cast("Executor", asked), []
+    if fresh_inputs and asked == "auto" and target.runs_natively:
+        return ThreadsExecutor(), [_FRESH_IN_PYTHON]
     if asked == "threads" or (asked != "native" and not target.runs_natively):
         return ThreadsExecutor(), []
     if not target.runs_natively:
@@ -120,13 +140,15 @@ def prepared(
     log_file = share.logs[lane] if share.logs else LogFile(known, set_aside=whole)
     try:
         check_same_device(target, bound)
+        # copies for calls are made of inputs that no call sees
+        shared = options.share_inputs or options.fresh_inputs
         with at_most(options.timeout_s, f"preparing {target.name}"):
             target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
-        own = [
-            bound if options.share_inputs else [owned(one) for one in bound] for _ in range(callers)
-        ]
+        own = [bound if shared else [owned(one) for one in bound] for _ in range(callers)]
+        given = () if options.fresh_inputs else _as_they_were(bound, options)
         target.open(own, transfers=options.transfers)
-        work = _device_work(target, own, options)
+        seen = [[owned(one) for one in bound]] if options.fresh_inputs else own
+        work = _device_work(target, seen, options)
         if work is not None:
             log_file.use_stages(work.stages)
     except BaseException as error:
@@ -164,6 +186,27 @@ def prepared(
         budget=share.budget,
         callers_in_all=share.callers_in_all or callers,
         cpus=cpus,
+        given=given,
+        fresh_inputs=options.fresh_inputs,
+        first_calls=max(len(target.shares()), 1) if makes_parameters(target) else 0,
+    )
+
+
+def _as_they_were(bound: Sequence[CallInput], options: RunOptions) -> Sequence[CallInput]:
+    """The inputs as calls will not see them, to be compared with; none where that is too much."""
+    if not options.share_inputs:
+        return bound
+    tensors = [t for one in bound for t in tensors_of((one.args, dict(one.kwargs)))]
+    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return [owned(one) for one in bound] if size_bytes <= MOST_KEPT_BYTES else ()
+
+
+def makes_parameters(target: Target) -> bool:
+    """Whether a first call makes parameters: several at once would each make some of them."""
+    return any(
+        is_lazy(one)
+        for module in target.modules()
+        for one in (*module.parameters(), *module.buffers())
     )
 
 

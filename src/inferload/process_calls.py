@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from inferload import hdr
-from inferload.distribution import quantile_rank
-from inferload.intervals import more_calls_to_quote
-from inferload.samples import part_of
-from inferload.units import NS_PER_MS, NS_PER_S
+from inferload.distribution import QUOTED_QUANTILES
+from inferload.samples import CountedDurations, part_of
+from inferload.stats import quantile_ms, value_ms
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.call_log import CallLog
+    from inferload.records import Summary
+    from inferload.samples import Durations
+
+#: What is told of a part of a run.
+QUANTILES_OF_PARTS = ("p50", "p99")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartQuantiles:
+    """Quantiles of the response time of a part of a run, quoted by the rule of the summary.
+
+    ``more_calls`` has those that are ``None`` for want of calls, and how many more they need.
+    ``median_ms`` is the middle one however few the calls are: to find what stands out, not to be
+    quoted.
+    """
+
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    more_calls: dict[str, int] = field(default_factory=dict)
+    median_ms: float | None = None
+
+    @classmethod
+    def of(cls, durations: Durations | None) -> PartQuantiles:
+        """Of the durations of calls that returned."""
+        if durations is None or not durations.count:
+            return cls()
+        found = {
+            name: quantile_ms(durations, QUOTED_QUANTILES[name]) for name in QUANTILES_OF_PARTS
+        }
+        values_ms = {name: None if one is None else one.value for name, (one, _) in found.items()}
+        return cls(
+            p50_ms=values_ms["p50"],
+            p99_ms=values_ms["p99"],
+            more_calls={name: more for name, (_, more) in found.items() if more},
+            median_ms=value_ms(durations, 0.5),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartFigures:
-    """A few figures of the calls of one process; ``None`` where its calls do not carry them.
+    """A few figures of the calls of one process.
 
     ``first_ns``: when its first call began, where that was at once.
     """
 
     completed: int
     failed: int
-    p50_ms: float | None
-    p99_ms: float | None
+    quantiles: PartQuantiles
     first_ns: int | None = None
 
 
@@ -49,21 +80,13 @@ class CallsOfLog:
     def figures(self, from_s: float) -> PartFigures:
         """Of the calls that finished after ``from_s``."""
         part = part_of(self.log, from_s)
-        durations = part.durations("response_ns")
-        quantiles: list[float | None] = [None, None]
-        if durations is not None:
-            ranks = [quantile_rank(q, durations.count) for q in (0.5, 0.99)]
-            quantiles = [durations.value_of_rank_ms(rank) for rank in ranks]
-            if more_calls_to_quote(durations.count, 0.99, 1.0):
-                quantiles[1] = None
         first_ns = None
         if not self.open_loop and len(self.log):
             first_ns = int(self.log.started_ns.min())
         return PartFigures(
             completed=int(part.returned_by_input.sum()),
             failed=part.failed,
-            p50_ms=quantiles[0],
-            p99_ms=quantiles[1],
+            quantiles=PartQuantiles.of(part.durations("response_ns")),
             first_ns=first_ns,
         )
 
@@ -93,8 +116,7 @@ class CountedCalls:
     width_ns: int
     returned: tuple[int, ...]
     failed: tuple[int, ...]
-    p50_ms: tuple[float | None, ...]
-    p99_ms: tuple[float | None, ...]
+    quantiles: tuple[PartQuantiles, ...]
     first_ns: int | None
 
     @classmethod
@@ -103,25 +125,15 @@ class CountedCalls:
         tally = log.tally
         if tally is None:
             raise ValueError("the calls of the log are not counted")
-        counts = tally.counts["response_ns" if open_loop else "service_ns"]
-        windows = len(tally.failed)
-        so_far = np.zeros(hdr.BUCKETS, np.int64)
-        edges = np.searchsorted(counts.cells, np.arange(windows + 1) * hdr.BUCKETS)
-        quantiles: list[tuple[float | None, float | None]] = []
-        for begin, end in reversed([*pairwise(edges)]):
-            so_far[counts.cells[begin:end] % hdr.BUCKETS] += counts.counts[begin:end]
-            total = int(so_far.sum())
-            ranks = [quantile_rank(q, total) for q in (0.5, 0.99)]
-            found = [hdr.value_of_rank(so_far, rank) / NS_PER_MS for rank in ranks]
-            few = more_calls_to_quote(total, 0.99, 1.0) > 0
-            quantiles.append((found[0], None if few else found[1]) if total else (None, None))
-        p50, p99 = zip(*reversed(quantiles), strict=True)
+        name = "response_ns" if open_loop else "service_ns"
+        windows = range(len(tally.failed))
         return cls(
             width_ns=tally.width_ns,
             returned=tuple(tally.returned_by_input.sum(axis=1).tolist()),
             failed=tuple(tally.failed.tolist()),
-            p50_ms=p50,
-            p99_ms=p99,
+            quantiles=tuple(
+                PartQuantiles.of(CountedDurations(tally, name, window)) for window in windows
+            ),
             first_ns=None if open_loop or not len(log) else int(log.started_ns.min()),
         )
 
@@ -132,7 +144,31 @@ class CountedCalls:
         return PartFigures(
             completed=sum(self.returned[first:]),
             failed=sum(self.failed[first:]),
-            p50_ms=self.p50_ms[first] if within else None,
-            p99_ms=self.p99_ms[first] if within else None,
+            quantiles=self.quantiles[first] if within else PartQuantiles(),
             first_ns=self.first_ns,
         )
+
+
+def part_figures(calls: ProcessCalls, summary: Summary) -> PartFigures:
+    """The figures of a part of a run that is summed up, over the same stretch of it.
+
+    A part that is the whole is quoted as that is. Whose calls never finished is not known of parts:
+    where there are such calls, or the whole is not quoted for another reason than want of calls, no
+    part is.
+    """
+    found, whole = calls.figures(summary.from_s), summary.response_ms
+    if whole is None:
+        return found
+    quoted = {name: getattr(whole, name) for name in QUANTILES_OF_PARTS}
+    if found.completed == summary.completed_calls:
+        own = PartQuantiles(
+            **{f"{name}_ms": None if one is None else one.value for name, one in quoted.items()},
+            more_calls={
+                name: more for name, more in whole.more_calls.items() if name in QUANTILES_OF_PARTS
+            },
+            median_ms=found.quantiles.median_ms,
+        )
+        return replace(found, quantiles=own)
+    if summary.unfinished_calls or not whole.may_be_quoted:
+        return replace(found, quantiles=PartQuantiles(median_ms=found.quantiles.median_ms))
+    return found

@@ -15,21 +15,31 @@ if TYPE_CHECKING:
 LATE_START_MS = 10.0
 
 
+def _median_ms(one: RankFigures) -> float | None:
+    """The middle of a rank's calls, however few; of what has none, the one that is quoted."""
+    return one.p50_ms if one.median_ms is None else one.median_ms
+
+
+def _medians_ms(ranks: Sequence[RankFigures]) -> list[float]:
+    known = [_median_ms(one) for one in ranks]
+    return sorted(one for one in known if one is not None)
+
+
 def stragglers(ranks: Sequence[RankFigures]) -> list[RankFigures]:
     """Ranks whose calls took clearly longer than those of a typical one.
 
     Their median exceeds the median of the ranks' medians by a tenth, and by 5 scaled median
     absolute deviations; of an even number the lower one counts, so that two can be told apart.
     """
-    medians = sorted(one.p50_ms for one in ranks if one.p50_ms is not None)
+    medians = _medians_ms(ranks)
     if len(medians) < 2:
         return []
     middle = (len(medians) - 1) // 2
     typical = medians[middle]
     deviation = 1.4826 * sorted(abs(value - typical) for value in medians)[middle]
     limit = typical + max(0.1 * typical, 5 * deviation)
-    found = [one for one in ranks if one.p50_ms is not None and one.p50_ms > limit]
-    return sorted(found, key=lambda one: one.p50_ms or 0.0, reverse=True)
+    found = [one for one in ranks if (_median_ms(one) or 0.0) > limit]
+    return sorted(found, key=lambda one: _median_ms(one) or 0.0, reverse=True)
 
 
 def _named(ranks: Sequence[RankFigures], what: Sequence[str]) -> str:
@@ -52,12 +62,16 @@ def rank_checks(ranks: Sequence[RankFigures]) -> Iterator[tuple[str, str, str]]:
         )
     slow = stragglers(ranks)
     if slow:
-        typical = sorted(one.p50_ms for one in ranks if one.p50_ms is not None)
+        typical = _medians_ms(ranks)
         middle = typical[(len(typical) - 1) // 2]
+        few = "" if all(one.p50_ms is not None for one in slow) else "~"  # too few calls to quote
         yield (
             "straggler",
-            _named(slow, [f"has a median {(one.p50_ms or 0) / middle - 1:+.0%}" for one in slow])
-            + f" to that of a typical rank, {milliseconds_text(middle)}",
+            _named(
+                slow,
+                [f"has a median {few}{(_median_ms(one) or 0) / middle - 1:+.0%}" for one in slow],
+            )
+            + f" to that of a typical rank, {few}{milliseconds_text(middle)}",
             "look at its clock, its neighbours and its warnings; inferload doctor on that machine",
         )
     late = [one for one in ranks if one.late_ms > LATE_START_MS]

@@ -89,7 +89,10 @@ class Verification:
     ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
     ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
-    which parts of the outputs could not.
+    which parts of the outputs could not. ``cause``: why
+    they differ: ``"input"`` (calls write to ``argument`` of their input, and the next ones find
+    that), ``"state"`` (the model answers otherwise when it is alone again) or ``"threads"`` (it
+    answers otherwise while others call it).
     """
 
     compared: int
@@ -100,6 +103,8 @@ class Verification:
     how: str | None = None
     reason: str | None = None
     not_compared: tuple[str, ...] = ()
+    cause: str | None = None
+    argument: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,11 +117,27 @@ class RunWarning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What tells one model from another of the same name.
+
+    ``of``: what it was taken of; only fingerprints of the same can be compared. ``layout`` is a
+    hash of the names, shapes and dtypes of its parameters and buffers, which hold ``values_held``
+    values; ``content`` one of some of these values, or of the code. ``None``: cannot be had.
+    """
+
+    of: str
+    values_held: int | None = None
+    layout: str | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShare:
     """One model of a mix: its share of the calls, and which inputs are its own.
 
     ``weight`` is a fraction of all calls; inputs are numbered through all models. ``callers``: how
     many callers of each process call it and no other; ``None`` where all callers call all models.
+    ``may_become`` and ``fingerprint``: as in ``RunSpec``.
     """
 
     name: str
@@ -126,6 +147,8 @@ class ModelShare:
     first_input: int
     inputs: int
     callers: int | None = None
+    may_become: tuple[str, ...] = ()
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +158,13 @@ class RunSpec:
     ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
     cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
     asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
-    how callers used them: ``None`` on the CPU.
+    how callers used them: ``None`` on the CPU. ``drawn``: what values of inputs were drawn from, in
+    words; each once. ``may_become``: the forms that the model could be
+    asked for in place of the one it is in, as far as that can be told without trying.
+
+    ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
+    where that was asked for. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
+    ``OpenLoop`` has them. ``fingerprint``: of one model; those of a mix have their own.
     """
 
     target: str
@@ -171,6 +200,17 @@ class RunSpec:
     streams: str | None = None
     completion: str | None = None
     transfers: bool = False
+    fresh_inputs: bool = False
+    drawn: tuple[str, ...] = ()
+    may_become: tuple[str, ...] = ()
+    asked_form: str | None = None
+    mode: str | None = None
+    batch_size: int | None = None
+    arrivals: str | None = None
+    burstiness: float | None = None
+    load_seed: int | None = None
+    telemetry: bool = True
+    fingerprint: Fingerprint | None = None
 
     @property
     def callers_per_process(self) -> int:
@@ -254,6 +294,7 @@ class CpuUse:
 class ProcessFigures:
     """One process of a run, over the same part of it as the summary.
 
+    ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
     ``start_late_ms``: how long after the start line its first call began, in a closed loop.
     ``cpus[caller]`` are the cores that a caller could run on and ``threads[caller]`` its intra-op
     threads, both read back from it.
@@ -267,6 +308,7 @@ class ProcessFigures:
     throughput_calls_per_s: float
     p50_ms: float | None
     p99_ms: float | None
+    more_calls: dict[str, int] = field(default_factory=dict)
     start_late_ms: float | None = None
     cpus: tuple[tuple[int, ...], ...] = ()
     threads: tuple[int, ...] = ()
@@ -280,6 +322,8 @@ class ProcessFigures:
 class RankFigures:
     """One rank of a cluster, over the same part of the run as the summary.
 
+    ``p50_ms`` and ``p99_ms`` are quoted as the summary's are; ``more_calls``: what they would need.
+    ``median_ms`` is the middle of its calls however few they are, by which stragglers are found.
     ``lost``: how it was lost, if it was; it then has no calls. ``late_ms``: how long after the
     agreed time it let its callers start, ``clock_error_ms`` by how much its clock may be off the
     first rank's, which only matters to when it started. ``differs``: what its machine or build has
@@ -295,6 +339,8 @@ class RankFigures:
     throughput_calls_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    more_calls: dict[str, int] = field(default_factory=dict)
+    median_ms: float | None = None
     start_late_ms: float | None = None
     late_ms: float = 0.0
     clock_error_ms: float = 0.0

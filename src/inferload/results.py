@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from inferload import checks, stats
 from inferload.device_errors import is_fatal
 from inferload.device_results import device_figures, device_warnings
+from inferload.process_calls import part_figures
 from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -82,6 +83,7 @@ def result_of(done: Execution) -> RunResult:
         verification=verification,
         processes=processes,
         ranks=ranks,
+        machines=_machines(done),
     )
     return RunResult(
         run_id=uuid.uuid4().hex,
@@ -169,7 +171,9 @@ def _cpu_energy_j(done: Execution, summary: Summary) -> float | None:
 
 def _distinct(warnings: Sequence[RunWarning]) -> tuple[RunWarning, ...]:
     """Each once, though several processes may have said it."""
-    return tuple(dict.fromkeys(warnings))
+    # by how much an input has grown differs from process to process
+    first = {one.code: one for one in reversed(warnings) if one.code == "input-changes"}
+    return tuple(dict.fromkeys(first.get(one.code, one) for one in warnings))
 
 
 def _numbered(found: Verification, first_caller: int) -> Verification:
@@ -219,7 +223,8 @@ def _rank(
 ) -> RankFigures:
     if rank.calls is None or not own:
         return RankFigures(rank=rank.rank, host=rank.host, processes=0, callers=0, lost=rank.lost)
-    figures, duration_s = rank.calls.figures(summary.from_s), summary.duration_s
+    figures, duration_s = part_figures(rank.calls, summary), summary.duration_s
+    quantiles = figures.quantiles
     return RankFigures(
         rank=rank.rank,
         host=rank.host,
@@ -228,8 +233,10 @@ def _rank(
         completed_calls=figures.completed,
         failed_calls=figures.failed,
         throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
-        p50_ms=figures.p50_ms,
-        p99_ms=figures.p99_ms,
+        p50_ms=quantiles.p50_ms,
+        p99_ms=quantiles.p99_ms,
+        more_calls=quantiles.more_calls,
+        median_ms=quantiles.median_ms,
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         late_ms=rank.late_ms,
         clock_error_ms=rank.clock_error_ms,
@@ -238,18 +245,29 @@ def _rank(
     )
 
 
+def _machines(done: Execution) -> dict[str, dict[str, Any]]:
+    """What the callers of each machine found there, by its name."""
+    hosts = {one.rank: one.host for one in done.ranks}
+    found: dict[str, dict[str, Any]] = {}
+    for one in done.processes:
+        own = one.ready.environment
+        found.setdefault(hosts.get(one.rank) or str(own.get("host", "")), own)
+    return found
+
+
 def _differences(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
     """What a machine or build has that the first rank's has not, as far as figures depend on it."""
+    names = ("cpu", "cores", "usable_cores", "torch", "python", "cpu_capability", "devices")
     return tuple(
         f"{name} {one.get(name)} (rank 0: {other.get(name)})"
-        for name in ("cpu", "cores", "usable_cores", "torch", "python", "cpu_capability", "devices")
+        for name in (*names, "governor", "turbo")
         if one.get(name) != other.get(name)
     )
 
 
 def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
-    figures = process.calls.figures(summary.from_s)
-    duration_s = summary.duration_s
+    figures = part_figures(process.calls, summary)
+    quantiles, duration_s = figures.quantiles, summary.duration_s
     outcomes = [report.outcome for report in process.reports]
     return ProcessFigures(
         process=process.number,
@@ -258,8 +276,9 @@ def _process(process: ProcessRecord, summary: Summary) -> ProcessFigures:
         completed_calls=figures.completed,
         failed_calls=figures.failed,
         throughput_calls_per_s=figures.completed / duration_s if duration_s else 0.0,
-        p50_ms=figures.p50_ms,
-        p99_ms=figures.p99_ms,
+        p50_ms=quantiles.p50_ms,
+        p99_ms=quantiles.p99_ms,
+        more_calls=quantiles.more_calls,
         start_late_ms=None if figures.first_ns is None else figures.first_ns / NS_PER_MS,
         cpus=tuple(tuple(cpus) for outcome in outcomes for cpus in outcome.cpus),
         threads=tuple(threads for outcome in outcomes for threads in outcome.threads),

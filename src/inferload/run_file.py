@@ -50,6 +50,7 @@ class RunFile(_Strict):
     transfers: bool | None = None
     telemetry: bool | None = None
     inputs: list[str] | None = None
+    fresh_inputs: bool | None = None
     batch_sizes: list[int] | None = None
     callers: int | None = None
     processes: int | None = None

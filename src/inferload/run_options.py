@@ -25,6 +25,10 @@ LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
 MOST_PROCESSES = 1024
+#: The way out for models that write to their inputs.
+FRESH_INPUTS = (
+    "--fresh-inputs (fresh_inputs=True) gives each call a fresh copy, made outside of its times"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class RunOptions:
     ``lanes``: the models of a mix whose callers are dedicated; none where callers are shared.
     ``rank``: which of the ``ranks`` of a cluster these are the options of, and ``local_rank`` which
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
+    ``form``, ``mode`` and ``batch_size``: what model and inputs are turned into beforehand, to be
+    kept with the result.
     ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
     """
 
@@ -71,6 +77,7 @@ class RunOptions:
     seed: int = 0
     on_error: str = "stop"
     share_inputs: bool = False
+    fresh_inputs: bool = False
     verify: bool = False
     trace: Path | None = None
     rank: int = 0
@@ -79,6 +86,9 @@ class RunOptions:
     local_ranks: int = 1
     calls_of_all: int | None = None
     decide: tuple[Limit, ...] = ()
+    form: str | None = None
+    mode: str | None = None
+    batch_size: int | None = None
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -207,6 +217,16 @@ class RunOptions:
             raise PlanError(
                 "transfers write to the inputs of each caller, which share_inputs lets callers "
                 "share: leave one of them out"
+            )
+        if self.fresh_inputs and self.share_inputs:
+            raise PlanError(
+                "fresh_inputs gives each call a copy of its input, and share_inputs lets callers "
+                "share them: leave one of them out"
+            )
+        if self.fresh_inputs and self.transfers:
+            raise PlanError(
+                "transfers write the tensors of its input anew in each call: leave fresh_inputs "
+                "(--fresh-inputs) out, or transfers where inputs hold something else that changes"
             )
         if count > 1 and not isinstance(self.executor, str):
             raise PlanError("an Executor object runs in this process, which has one device")

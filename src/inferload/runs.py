@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload import checks, device_errors
-from inferload.errors import CallError, RunInterrupted, TargetCrashed
+from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
 from inferload.execution import execute
 from inferload.reasons import way_round
 from inferload.results import result_of
@@ -33,7 +33,7 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
     """Run a crew as the options say.
 
     Raises:
-        PlanError: the run was refused before any caller started.
+        PlanError: the run was refused before any caller started, or a first call did no work.
         NativeBuildError: native callers were asked for by name and cannot be had.
         CallError: the target raised and ``on_error`` is ``"stop"``, or a call did not return.
         TargetCrashed: the target ended its process.
@@ -59,6 +59,9 @@ def run_crew(crew: Crew, options: RunOptions, observer: Observer) -> RunResult:
 
 def raise_what_ended(result: RunResult, done: Execution) -> None:
     """Raise what a run ended by, with its result, unless it came to its end."""
+    for failure in [r.outcome.first_failure for one in done.processes for r in one.reports]:
+        if failure is not None and isinstance(failure.exception, PlanError):
+            raise failure.exception
     made = f"{done.log.calls_made:,} calls"
     name = result.spec.target
     for process in done.processes:

@@ -96,7 +96,9 @@ def model_figures(
 ) -> ModelFigures:
     """The figures of one model of a mix, over the same part of the run.
 
-    Of a log that is counted the distributions are of its rows, which are a sample.
+    Of a log that is counted the distributions are of its rows, which are a sample. Whose calls
+    never finished is not known: where there are such calls, or the run is not quoted for another
+    reason than want of calls, no model is that is not all of it.
     """
     own = log_of_inputs(log, share)
     part = part_of(own, summary.from_s)
@@ -106,15 +108,39 @@ def model_figures(
         inputs = slice(share.first_input, share.first_input + share.inputs)
         windows = log.tally.returned_by_input[first:, inputs].sum(axis=1)
         count, by_window = int(windows.sum()), windows[:-1]
+    response = distribution_ms(part.durations("response_ns"))
+    service = distribution_ms(part.durations("service_ns"))
+    if log.tally is not None:
+        response, service = (
+            _of_sample(one, log.tally.sampled_one_in) for one in (response, service)
+        )
+    if count == summary.completed_calls:
+        response = summary.response_ms
+    elif response is not None and (summary.unfinished_calls or not _may_be_quoted(summary)):
+        response = replace(
+            response, p50=None, p90=None, p95=None, p99=None, p999=None, p9999=None, more_calls={}
+        )
     return ModelFigures(
         name=share.name,
         completed_calls=count,
         failed_calls=part.failed * (1 if log.tally is None else log.tally.sampled_one_in),
         throughput_calls_per_s=rate(count, summary.duration_s, by_window),
-        response_ms=distribution_ms(part.durations("response_ns")),
-        service_ms=distribution_ms(part.durations("service_ns")),
+        response_ms=response,
+        service_ms=service,
         verification=verification,
     )
+
+
+def _may_be_quoted(summary: Summary) -> bool:
+    return summary.response_ms is None or summary.response_ms.may_be_quoted
+
+
+def _of_sample(distribution: Distribution | None, one_in: int) -> Distribution | None:
+    """Of every ``one_in``-th call: so many times as many more calls are needed for a quantile."""
+    if distribution is None:
+        return None
+    more = {name: more * one_in for name, more in distribution.more_calls.items()}
+    return replace(distribution, more_calls=more)
 
 
 def rate(count: int, duration_s: float, by_window: Int64s | None = None) -> Estimate:

@@ -1,11 +1,17 @@
-"""Whether a model computes the same under load as it does alone."""
+"""Whether a model computes the same under load as it does alone, and why not."""
 
 from __future__ import annotations
 
 import math
+import random
 import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from inferload.changed_inputs import written_argument
 from inferload.inputs import owned
 from inferload.outputs import (
     Difference,
@@ -17,45 +23,96 @@ from inferload.outputs import (
     tensors_among,
 )
 from inferload.records import Verification
+from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from inferload.inputs import CallInput
     from inferload.targets.base import Target
 
 
-def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> list[list[Any]] | str:
-    """The leaves of the output for each input, computed alone; or why there is nothing to compare.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """What a model computes alone, for each input, or ``reason``: why there is nothing to compare.
 
-    Every input is called twice: a model that gives two answers when it is alone (dropout, sampling,
-    state that calls change) cannot be verified under load.
+    ``outputs`` are leaves; ``written``: which argument a call wrote to, by the number of the input.
     """
-    outputs = []
+
+    outputs: Sequence[Sequence[Any]] = ()
+    written: Mapping[int, str] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References:
+    """What a model computes alone.
+
+    Every input is called twice, each time with a copy: a model that gives two answers when it is
+    alone (dropout, sampling, state that calls change) cannot be verified under load.
+
+    Raises:
+        PlanError: a call returns a coroutine, or whatever else has its work still to do.
+    """
+    outputs: list[Sequence[Any]] = []
+    written: dict[int, str] = {}
     for number, one in enumerate(inputs):
-        function = target.callable_for(number)
         found = []
         for _ in range(2):
             own, began = owned(one), time.perf_counter()
             try:
-                output = function(*own.args, **own.kwargs)
+                output = _computed(target, number, own)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - what the run does with it is shown
-                return f"computed alone it raised {type(error).__name__} on input {number}"
+                return References(
+                    reason=f"computed alone it raised {type(error).__name__} on input {number}"
+                )
             if target.first_call_ms is None:
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
+            check_returned(output, target.name)
             found.append(leaves(output))
+            argument = written_argument(target, number, one, own)
+            if argument is not None:
+                written[number] = argument
         if all(isinstance(one, Structure | Opaque) for one in found[0]) and not_compared(found[0]):
-            return f"{' and '.join(not_compared(found[0]))} cannot be compared"
+            return References(reason=f"{' and '.join(not_compared(found[0]))} cannot be compared")
         if difference(found[0], found[1]) is not None:
-            return f"computed twice alone its outputs differ on input {number}"
+            why = _why_two_answers(target, number, one)
+            return References(
+                reason=f"computed twice alone its outputs differ on input {number}{why}"
+            )
         outputs.append(found[0])
-    return outputs
+    return References(outputs=outputs, written=written)
+
+
+def _computed(target: Target, number: int, own: CallInput) -> Any:
+    return target.callable_for(number)(*own.args, **own.kwargs)
+
+
+def _why_two_answers(target: Target, number: int, one: CallInput) -> str:
+    """Whether it is for random numbers, or for something that calls leave behind."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what models draw from
+    found = []
+    try:
+        with torch.random.fork_rng():
+            for _ in range(2):
+                torch.manual_seed(0)
+                random.seed(0)
+                np.random.seed(0)  # noqa: NPY002
+                found.append(leaves(_computed(target, number, owned(one))))
+        same = difference(*found) is None
+    except Exception:  # noqa: BLE001 - it did not raise before; what it does is its own
+        return ""
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+    if same:
+        return " (it draws random numbers: with the same seed they do not differ)"
+    return " (it keeps state that calls change, or draws numbers that no seed governs)"
 
 
 def verified(
-    references: list[list[Any]] | str,
+    references: References,
     kept: Sequence[Sequence[tuple[int, Any]]],
     *,
     tensors_only: bool,
@@ -64,15 +121,15 @@ def verified(
 
     ``tensors_only``: native callers of a package return its tensors, and no constants.
     """
-    if isinstance(references, str):
-        return Verification(compared=0, differing=0, reason=references)
+    if references.reason is not None:
+        return Verification(compared=0, differing=0, reason=references.reason)
     compared, differing = 0, 0
     worst: tuple[Difference, int, int] | None = None
     unknown: dict[str, None] = {}
     for caller, pairs in enumerate(kept):
         for number, output in pairs:
-            expected = references[number]
-            actual = leaves(output)
+            expected: Sequence[Any] = references.outputs[number]
+            actual: Sequence[Any] = leaves(output)
             if tensors_only:
                 expected, actual = tensors_among(expected), tensors_among(actual)
             unknown.update(dict.fromkeys([*not_compared(expected), *not_compared(actual)]))
@@ -94,3 +151,36 @@ def verified(
         how=worst[0].how,
         not_compared=tuple(unknown),
     )
+
+
+def with_cause(
+    found: Verification,
+    target: Target,
+    inputs: Sequence[CallInput],
+    references: References,
+    *,
+    callers: int,
+    fresh_inputs: bool,
+) -> Verification:
+    """Why outputs differ, if they do; asked when all callers have ended.
+
+    ``found`` has the numbers of callers and inputs that ``references`` have. The model is called
+    once more with the input that differed most: what it answers otherwise now, when it is alone
+    again, it does not owe to other callers.
+    """
+    number = found.input
+    if not found.differing or number is None:
+        return found
+    if references.written and not fresh_inputs:
+        if number not in references.written:
+            number = min(references.written)
+        argument = f"{references.written[number]} of input {number}"
+        return replace(found, cause="input", argument=argument)
+    if callers == 1:
+        return replace(found, cause="state")
+    try:
+        again = leaves(_computed(target, number, owned(inputs[number])))
+        differs = difference(references.outputs[number], again) is not None
+    except Exception:  # noqa: BLE001 - it did not raise alone before: calls have changed something
+        differs = True
+    return replace(found, cause="state" if differs else "threads")

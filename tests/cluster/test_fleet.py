@@ -301,3 +301,18 @@ def test_a_counted_rank_sends_no_more_rows_than_its_share_of_those_that_are_kept
     # one in 64 of them: 469, binomial with a standard deviation of 21
     assert log.tally.sampled_one_in == 64
     assert 360 < len(log) < 580
+
+
+def test_a_cluster_is_judged_by_the_machines_of_its_ranks():
+    logs = {rank: simulated_log(rank, 500) for rank in range(2)}
+    governors = {0: "performance", 1: "schedutil"}
+    changes = {}
+    for rank, log in logs.items():
+        (process,) = execution_of(log).processes
+        own = process.ready.environment | {"governor": governors[rank]}
+        ready = replace(process.ready, environment=own)
+        changes[rank] = {"processes": [replace(process, ready=ready)]}
+    result = merged(logs, ranks=2, changes=changes)
+    (said,) = [one.message for one in result.warnings if one.code == "governor"]
+    assert said.startswith("the CPU governor of host1 is 'schedutil'")
+    assert result.ranks[1].differs == ("governor schedutil (rank 0: performance)",)

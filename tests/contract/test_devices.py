@@ -199,6 +199,46 @@ def test_with_transfers_each_call_gets_its_input_as_it_was(sim, executor: str):
     assert torch.equal(given[0], torch.ones(2, 4))  # the caller's own tensors stay as they are
 
 
+@pytest.mark.parametrize(
+    "load", [il.ClosedLoop(callers=3), il.OpenLoop.constant(rate_per_s=200, callers=3)]
+)
+def test_fresh_inputs_are_copied_on_the_device_and_in_no_time_of_a_call(sim, load):
+    import simulated_models
+
+    given = [torch.ones(2, 4), torch.full((2, 4), 5.0)]
+    with torch.no_grad():
+        result = il.run(
+            simulated_models.WritesIntoItsInput().eval(),
+            given,
+            load=load,
+            calls=40,
+            device="sim",
+            fresh_inputs=True,
+            verify=True,
+        )
+    assert result.verification.compared
+    assert not result.verification.differing
+    assert not {"input-changes", "outputs-differ"} & {one.code for one in result.warnings}
+    assert torch.equal(given[0], torch.ones(2, 4))
+
+
+class Cache:
+    def __init__(self) -> None:
+        self.layers = [torch.ones(2, 4)]
+
+
+def test_tensors_in_objects_of_any_class_are_put_on_the_device(sim):
+    cache, seen = Cache(), set()
+
+    def model(x, cache):
+        seen.add(cache.layers[0].device.type)
+        return x
+
+    il.run(model, [{"x": torch.ones(2, 4), "cache": cache}], calls=10, device="sim")
+    assert seen == {"sim"}
+    assert cache.layers[0].device.type == "cpu"
+
+
 def test_the_inputs_of_a_model_on_a_device_may_come_from_the_host(sim):
     model = busy("threads").to("sim:1")
     with torch.no_grad():

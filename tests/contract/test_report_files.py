@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,25 @@ def test_runs_side_by_side_are_drawn_and_a_study_stands_alone(saved: Path, tmp_p
     done = inferload(saved, "report", "a.json", golden)
     assert done.returncode == 2
     assert "is drawn alone" in " ".join(done.stderr.split())
+
+
+def test_the_command_that_is_told_makes_the_same_run(saved: Path, tmp_path: Path):
+    shutil.copy(saved / "m.py", tmp_path)
+    words = (
+        "run", "m.py", "--rate", 300, "--arrivals", "gamma:0.25", "--callers", 2, "--processes", 2,
+        "--calls", 60, "--warmup", 3, "--form", "script", "--seed", 4, "--on-error", "record",
+        "--autocast", "bfloat16", "--threads-per-call", 1, "--timeout", "9s", "--batch-sizes", "2",
+    )  # fmt: skip
+    specs = []
+    for number in range(2):
+        done = inferload(tmp_path, *words, "--json", f"{number}.json", "--quiet")
+        assert done.returncode == 0, done.stderr
+        result = il.load_result(tmp_path / f"{number}-batch2.json")
+        specs.append(result.spec)
+        words = shlex.split(result.made_by)[1:]
+    assert specs[0] == specs[1]
+    assert (specs[0].asked_form, specs[0].batch_size) == ("script", 2)
+    assert (specs[0].arrivals, specs[0].burstiness, specs[0].load_seed) == ("gamma", 0.25, 4)
 
 
 def test_every_batch_size_has_reports_of_its_own(saved: Path, tmp_path: Path):
@@ -170,6 +190,21 @@ def test_an_interrupted_run_says_so_in_its_markdown(saved: Path, tmp_path: Path)
 def test_a_command_is_told_without_where_its_result_goes(words, expected):
     assert made_by(words).startswith(expected)
     assert made_by(["run", "m.py", "--batch-sizes=1,8"], 8).endswith("--batch-sizes 8")
+
+
+def test_what_torchrun_says_of_itself_is_in_the_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["inferload", "run", "m.py"])
+    for name, value in {
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "4",
+        "GROUP_WORLD_SIZE": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert made_by() == "torchrun --nproc-per-node 4 -m inferload run m.py"
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    assert made_by().startswith("torchrun --nnodes 2 --rdzv-endpoint ... --nproc-per-node 4 -m")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert made_by().startswith("torchrun ... -m inferload")
 
 
 def test_the_shell_completes_commands_flags_and_values(tmp_path: Path):

@@ -6,11 +6,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 from conftest import result_of
 
 import inferload as il
-from inferload import checks
+from inferload import checks, machine
 from inferload.call_log import CallLog
 from inferload.disturbances import Disturbances
 from inferload.stats import judged, summarize
@@ -103,19 +104,72 @@ def test_below_its_threshold_there_is_none(given):
     assert found(**given) == set()
 
 
-def test_a_governor_that_changes_the_clock_is_a_warning(tmp_path, monkeypatch):
-    file = tmp_path / "governor"
-    file.write_text("powersave\n")
-    monkeypatch.setattr(checks, "GOVERNOR", file)
-    assert "governor" in [one.code for one in result_of().warnings]
-    file.write_text("performance\n")
+@pytest.fixture
+def cpus(tmp_path, monkeypatch):
+    """Writes what the system says of the governor of each core."""
+    monkeypatch.setattr(machine, "CPUS", tmp_path)
+    own = sorted(psutil.Process().cpu_affinity())
+
+    def write(*governors: str) -> None:
+        for number, governor in zip(own, [*governors, *[governors[-1]] * len(own)], strict=False):
+            folder = tmp_path / f"cpu{number}" / "cpufreq"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "scaling_governor").write_text(f"{governor}\n")
+
+    return write
+
+
+def test_the_governor_is_that_of_the_cores_that_callers_may_use(cpus):
+    assert machine.governor() is None
+    cpus("performance")
+    assert machine.governor() == "performance"
+    if len(psutil.Process().cpu_affinity()) > 1:
+        cpus("powersave", "performance")
+        assert machine.governor() == "performance, powersave"
+
+
+def test_a_governor_that_changes_the_clock_is_a_warning(cpus):
+    cpus("powersave")
+    result = result_of()
+    assert result.environment["governor"] == "powersave"
+    (said,) = [one.message for one in result.warnings if one.code == "governor"]
+    assert said == "the CPU governor is 'powersave': the clock follows the load"
+    cpus("performance")
     assert "governor" not in [one.code for one in result_of().warnings]
 
 
 def test_turbo_is_a_warning_where_it_is_on(monkeypatch):
     for state, warned in ((True, True), (False, False), (None, False)):
-        monkeypatch.setattr(checks, "turbo", lambda state=state: state)
+        monkeypatch.setattr("inferload.environment.turbo", lambda state=state: state)
         assert ("turbo" in [one.code for one in result_of().warnings]) == warned
+
+
+def of_machines(**machines: dict[str, object]) -> list[str]:
+    """What is said of machines, whatever the one is like on which it is said."""
+    given = checks.Findings(
+        spec=result_of().spec,
+        summary=summarize(log_of(QUIET), (1, 1)),
+        steady=judged(log_of(QUIET)),
+        disturbances=Disturbances(),
+        made_calls=len(QUIET),
+        machines=machines,
+    )
+    both = {"governor", "turbo"}
+    return [one.message for one in checks.warnings_after(given) if one.code in both]
+
+
+def test_governor_and_turbo_are_those_of_the_callers_machines_by_name(cpus, monkeypatch):
+    cpus("powersave")
+    monkeypatch.setattr("inferload.environment.turbo", lambda: True)
+    well = {"governor": "performance", "turbo": False}
+    assert of_machines(a=well, b=well | {"governor": None, "turbo": None}) == []
+    slow = {"governor": "powersave", "turbo": True}
+    assert of_machines(a=well, b=slow, c=slow) == [
+        "the CPU governor of b, c is 'powersave': the clock follows the load",
+        "turbo is on of b, c: the clock depends on heat and on how many cores are busy",
+    ]
+    many = {f"h{number}": slow for number in range(9)}
+    assert of_machines(**many)[0].startswith("the CPU governor of h0, h1, h2, h3 and 5 more is")
 
 
 def test_python_callers_that_hold_the_gil_are_found():

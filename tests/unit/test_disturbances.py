@@ -78,7 +78,7 @@ def test_doctor_names_everything_that_a_run_depends_on(monkeypatch):
     monkeypatch.setattr(doctor, "throttled_s", lambda: 2.0)
     assert not doctor._steal().well
     assert "throttled for 2 s" in doctor._quota().found
-    monkeypatch.setattr(doctor, "first_line", lambda _: "powersave")
+    monkeypatch.setattr(doctor, "governor", lambda: "powersave")
     assert not doctor._governor().well
 
 

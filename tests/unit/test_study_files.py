@@ -16,6 +16,15 @@ from inferload.studies.files import save_study
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
+def holds(found: object, was: object) -> bool:
+    """Whether all that was there is there; fields that came since are beside it."""
+    if isinstance(was, dict) and isinstance(found, dict):
+        return all(name in found and holds(found[name], one) for name, one in was.items())
+    if isinstance(was, list) and isinstance(found, list):
+        return len(found) == len(was) and all(map(holds, found, was))
+    return found == was
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [
@@ -38,4 +47,4 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, 
     was["study"]["made_by"] = None
     for one in was["study"].get("confirmations", ()):
         one["margin"]["made_by"] = None
-    assert json.loads((tmp_path / "again.json").read_text()) == was
+    assert holds(json.loads((tmp_path / "again.json").read_text()), was)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import random
+import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -152,7 +155,114 @@ def test_a_module_whose_callers_share_a_buffer_is_caught(executor):
     assert "verified    yes:" in str(alone)
 
 
-def test_a_model_that_does_not_repeat_itself_is_not_verified():
-    result = il.run(lambda x: x + torch.rand(()), [torch.zeros(1)], calls=10, verify=True)
+def counting(x, count=itertools.count()):  # noqa: B008 - state that calls share
+    return x + next(count)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (lambda x: x + torch.rand(()), "it draws random numbers"),
+        (lambda x: x + random.random(), "it draws random numbers"),  # noqa: S311
+        (lambda x: x + np.random.rand(), "it draws random numbers"),  # noqa: NPY002
+        (counting, "it keeps state that calls change"),
+    ],
+)
+def test_a_model_that_does_not_repeat_itself_is_not_verified_and_it_is_said_why(model, why):
+    result = il.run(model, [torch.zeros(1)], calls=10, verify=True)
     assert result.verification.compared == 0
+    assert why in result.verification.reason
     assert "not-verified" in [one.code for one in result.warnings]
+
+
+def words(result):
+    return " ".join(str(result).split())
+
+
+def differing(result):
+    (told,) = [one for one in result.warnings if one.code == "outputs-differ"]
+    return told
+
+
+def writes(pixels, scale=1):
+    pixels.add_(1)
+    return pixels * scale
+
+
+@pytest.mark.parametrize("callers", [1, 3])
+def test_a_model_that_writes_to_its_input_is_told_so_with_any_number_of_callers(callers):
+    load = il.ClosedLoop(callers=callers)
+    result = il.run(writes, [(torch.zeros(4), 2)], load=load, calls=60, verify=True)
+    assert (result.verification.cause, result.verification.argument) == (
+        "input",
+        "argument 'pixels' of input 0",
+    )
+    assert "writes to its input (argument 'pixels' of input 0)" in differing(result).hint
+    assert "--fresh-inputs" in differing(result).hint
+    assert "several threads" not in differing(result).hint
+    assert "differ from those computed alone: argument 'pixels'" in words(result)
+    fresh = il.run(
+        writes, [(torch.zeros(4), 2)], load=load, calls=60, verify=True, fresh_inputs=True
+    )
+    assert fresh.verification.differing == 0
+    assert fresh.verification.compared > 0
+    assert not {"outputs-differ", "input-changes"} & {one.code for one in fresh.warnings}
+
+
+@pytest.mark.native
+def test_native_callers_of_a_model_that_writes_to_its_input_are_told_so():
+    class Writes(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels.add_(1) * 2
+
+    script = torch.jit.script(Writes())
+    result = il.run(script, [torch.zeros(4)], executor="native", calls=60, verify=True)
+    assert result.verification.argument == "argument 'pixels' of input 0"
+    assert "input-changes" in {one.code for one in result.warnings}
+
+
+@pytest.mark.parametrize("callers", [1, 3])
+def test_state_that_only_later_calls_show_is_no_matter_of_threads(callers):
+    calls = itertools.count()
+
+    def model(x):
+        return x + (next(calls) > 30)
+
+    load = il.ClosedLoop(callers=callers)
+    result = il.run(model, [torch.zeros(1)], load=load, calls=60, verify=True)
+    assert result.verification.cause == "state"
+    assert "keeps state" in differing(result).hint
+    assert "several threads" not in differing(result).hint
+
+
+def test_one_caller_is_never_told_of_threads():
+    calls = itertools.count()
+
+    def model(x):  # only the calls in the middle answer otherwise
+        return x + (20 < next(calls) < 40)
+
+    result = il.run(model, [torch.zeros(1)], calls=60, verify=True)
+    assert result.verification.differing > 0
+    assert result.verification.cause == "state"
+
+
+def test_outputs_that_differ_only_while_others_call_are_a_matter_of_threads():
+    inside, together = [], threading.Barrier(2)
+
+    def model(x):
+        inside.append(1)
+        try:
+            if threading.current_thread() is not threading.main_thread():
+                together.wait(10)
+                return x + 1
+            return x
+        finally:
+            inside.pop()
+
+    result = il.run(
+        model, [torch.zeros(1)], load=il.ClosedLoop(callers=2), calls=40, warmup_calls=0,
+        verify=True,
+    )  # fmt: skip
+    assert result.verification.cause == "threads"
+    assert "not safe to call from several threads" in differing(result).hint
+    assert "only while other threads call" in words(result)

@@ -29,6 +29,7 @@ class Asked:
     arrivals: str | None = None
     warmup: str | None = None
     inputs: list[str] | None = None
+    fresh_inputs: bool = False
     form: str | None = None
     mode: str | None = None
     device: str | None = None
@@ -106,11 +107,15 @@ class Asked:
             streams=self.streams,
             completion=self.completion,
             transfers=self.transfers,
+            fresh_inputs=self.fresh_inputs,
             telemetry=self.telemetry,
             seed=self.seed,
             on_error=self.on_error,
             verify=self.verify,
             trace=self.trace,
+            form=self.form,
+            mode=self.mode,
+            batch_size=self.batch_size,
         ).checked()
 
     def sizes(self) -> list[int]:

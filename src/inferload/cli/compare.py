@@ -63,6 +63,7 @@ def compare_command(
     threads_per_call: flags.ThreadsPerCall = None,
     warmup: flags.Warmup = None,
     inputs: flags.Inputs = None,
+    fresh_inputs: flags.FreshInputs = False,
     form: flags.Form = None,
     mode: flags.Mode = None,
     device: flags.Device = None,

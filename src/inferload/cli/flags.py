@@ -23,9 +23,9 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help="path/file.py:name, package.module:name, a TorchScript .pt, or a .pt2 (exported "
-        "program or AOTInductor package). NAME is a module or a function returning one "
-        "(default: model); the file may define inputs() too. Or a run file, mix.toml, with any "
-        "of these options and one model or several.",
+        "program or AOTInductor package). NAME is a module, a function that takes the inputs, or "
+        "one without arguments that returns either (default: model); the file may define inputs() "
+        "too. Or a run file, mix.toml, with any of these options and one model or several.",
     ),
 ]
 Callers = Annotated[int, typer.Option(help="Callers that call at once, in each process.")]
@@ -82,8 +82,17 @@ Inputs = Annotated[
     typer.Option(
         metavar="FILE|SPEC",
         help="An input as 8x3x224x224:float32 (commas between arguments, name=... for "
-        "keywords), a file that torch.save wrote, or one of inferload.capture (.safetensors). May "
-        "be given again for more inputs.",
+        "keywords; 8x32:int64:0..30000 draws values from a range, its end left out; '... x16' "
+        "makes 16 inputs), a file that torch.save wrote, or one of inferload.capture "
+        "(.safetensors). May be given again for more inputs.",
+    ),
+]
+FreshInputs = Annotated[
+    bool,
+    typer.Option(
+        "--fresh-inputs",
+        help="Give each call a fresh copy of its input, made outside of its times, where calls "
+        "write to their inputs or let them grow.",
     ),
 ]
 Form = Annotated[

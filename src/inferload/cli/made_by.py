@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Flags that are no part of what is measured, and whether a value follows.
 _OF_THE_OUTPUT = {
@@ -38,10 +38,19 @@ def made_by(args: Sequence[str] | None = None, batch_size: int | None = None) ->
             kept += [flag, str(batch_size)]
         else:
             kept.append(word)
-    ranks = os.environ.get("WORLD_SIZE") if args is None else None
-    # torchrun does not say how it was called
-    launcher = [] if ranks is None else ["torchrun", "...", "-m"]
+    launcher = _launcher(os.environ) if args is None else []
     # a name that is no UTF-8 must not keep a result from being written
     return os.fsencode(shlex.join([*launcher, "inferload", *kept])).decode(
         errors="backslashreplace"
     )
+
+
+def _launcher(variables: Mapping[str, str]) -> list[str]:
+    """How torchrun was called, as far as it says so: of several machines not where they meet."""
+    if "WORLD_SIZE" not in variables:
+        return []
+    each, machines = variables.get("LOCAL_WORLD_SIZE"), variables.get("GROUP_WORLD_SIZE")
+    if each is None or machines is None:
+        return ["torchrun", "...", "-m"]
+    meeting = [] if machines == "1" else ["--nnodes", machines, "--rdzv-endpoint", "..."]
+    return ["torchrun", *meeting, "--nproc-per-node", each, "-m"]

@@ -41,6 +41,7 @@ def search_command(
     arrivals: flags.Arrivals = None,
     warmup: flags.Warmup = None,
     inputs: flags.Inputs = None,
+    fresh_inputs: flags.FreshInputs = False,
     form: flags.Form = None,
     mode: flags.Mode = None,
     device: flags.Device = None,

@@ -48,6 +48,7 @@ def sweep_command(
     arrivals: flags.Arrivals = None,
     warmup: flags.Warmup = None,
     inputs: flags.Inputs = None,
+    fresh_inputs: flags.FreshInputs = False,
     form: flags.Form = None,
     mode: flags.Mode = None,
     device: flags.Device = None,

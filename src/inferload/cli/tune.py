@@ -73,6 +73,7 @@ def tune_command(
     ] = DEFAULT_DURATION,
     warmup: flags.Warmup = None,
     inputs: flags.Inputs = None,
+    fresh_inputs: flags.FreshInputs = False,
     form: flags.Form = None,
     device: flags.Device = None,
     streams: flags.Streams = "per-caller",

@@ -38,6 +38,7 @@ _ALIKE = (
     "warmup",
     "inputs",
     "items_per_input",
+    "fresh_inputs",
     "seed",
     "on_error",
     "verify",

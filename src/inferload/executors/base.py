@@ -45,6 +45,10 @@ class Job:
     Several processes: ``budget`` holds the calls that ``callers_in_all`` share in a closed loop.
     ``warmup_order``: the inputs of warm-up calls, repeated; in their order if not given.
     ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
+
+    ``given``: what the inputs were before any call, to be compared with afterwards; none where that
+    is not looked at. ``fresh_inputs``: each call gets a copy of its input of its own.
+    ``first_calls``: so many calls the first caller makes even if there are no warm-up calls.
     """
 
     target: Target
@@ -65,6 +69,9 @@ class Job:
     callers_in_all: int = 0
     cpus: Sequence[Sequence[int]] = ()
     warmup_order: Sequence[int] = ()
+    given: Sequence[CallInput] = ()
+    fresh_inputs: bool = False
+    first_calls: int = 0
 
     @property
     def callers(self) -> int:

@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from inferload.errors import PlanError
 from inferload.executors.base import FIRST_CALLS
 from inferload.executors.device_work import CallerDevices
+from inferload.executors.fresh_calls import FreshCalls
 from inferload.log_file import BLOCK_ROWS
+from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.executors.threads import RunningThreads
+    from inferload.loads import Schedule
 
 # As kBlockNs and kStopPollNs in native_callers.cpp.
 BLOCK_NS = 1_000_000
@@ -41,7 +45,10 @@ class PythonCaller:
         self.keeper = Keeper(crew.job.kept_outputs)
         self._crew = crew
         self._now = crew.clock.now_ns
-        self._calls: Sequence[Callable[[], Any]] = ()
+        self._calls: list[Callable[[], Any]] | FreshCalls = []
+        self._fresh: FreshCalls | None = None
+        #: The inputs whose first results have been looked at.
+        self._checked: set[int] = set()
         self._on: CallerDevices | None = None
 
     def run(self) -> None:
@@ -50,13 +57,12 @@ class PythonCaller:
         self._hold_to_cpus()
         torch.set_num_threads(crew.job.threads_per_call)
         self.threads = torch.get_num_threads()
+        while self.number and crew.limit_ns[0] and not crew.first_made.wait(STOP_POLL_S):
+            pass
         with crew.state.taken_over(), crew.clock.caller():
-            self._calls = crew.job.target.calls_of(self.number, crew.job.inputs[self.number])
             if crew.job.device_work is not None:
-                self._on = on = CallerDevices(
-                    crew.job.device_work, crew.streams, self.number, self._now
-                )
-                self._calls = [on.calling(n, call) for n, call in enumerate(self._calls)]
+                self._on = CallerDevices(crew.job.device_work, crew.streams, self.number, self._now)
+            self._make_calls()
             self._warm_up()
             crew.at_line.release()
             while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
@@ -67,8 +73,36 @@ class PythonCaller:
             if crew.job.schedule is None:
                 self._call_at_once()
             else:
-                self._call_when_due()
+                self._call_when_due(crew.job.schedule)
             self.run_delay_ns = _run_delay_ns() - before
+
+    def _make_calls(self) -> None:
+        job = self._crew.job
+        if job.fresh_inputs:
+            self._calls = self._fresh = FreshCalls(job, self.number, self._wrapped)
+            if job.schedule is not None:
+                for number in range(len(self._fresh)):
+                    self._fresh.restock(number)
+            return
+        calls = job.target.calls_of(self.number, job.inputs[self.number])
+        self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
+
+    def _wrapped(self, number: int, call: Callable[[], Any]) -> Callable[[], Any]:
+        """A call as it is made on devices; without warm-up calls, its first result is checked."""
+        if self._on is not None:
+            call = self._on.calling(number, call)
+        if self._crew.job.warmup_calls or number in self._checked:
+            return call
+
+        def checked() -> Any:
+            output = call()
+            self._checked.add(number)
+            if isinstance(self._calls, list):
+                self._calls[number] = call
+            check_returned(output, self._crew.job.target.name)
+            return output
+
+        return checked
 
     def _hold_to_cpus(self) -> None:
         # before anything else: the intra-op threads that a caller starts inherit its cores
@@ -81,20 +115,32 @@ class PythonCaller:
     def _warm_up(self) -> None:
         crew, calls = self._crew, self._calls
         order = crew.job.warmup_order or range(len(calls))
-        for number in range(crew.job.warmup_calls):
+        wanted = crew.job.warmup_calls
+        if self.number == 0:
+            wanted = max(wanted, crew.job.first_calls)
+        for number in range(wanted):
             if not crew.limit_ns[0]:
                 return
             chosen = order[number % len(order)]
+            call = calls[chosen]
+            failure: BaseException | None = None
             started = self._now()
             try:
-                calls[chosen]()
+                output = call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
-                # When errors are recorded, only those of measured calls count.
-                if crew.job.stop_on_error:
-                    crew.record(error, self.number, chosen, warming_up=True)
-                    crew.stop()
+                failure, output = error, None
             if number < FIRST_CALLS:
                 self.first_calls_ns.append(self._now() - started)
+            try:
+                check_returned(output, crew.job.target.name)
+            except PlanError as error:
+                failure = error
+            # When errors are recorded, only those of measured calls count.
+            if failure is not None and self._ends_run(failure):
+                crew.record(failure, self.number, chosen, warming_up=True)
+                crew.stop()
+            if number + 1 == crew.alone:
+                crew.first_made.set()
 
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""
@@ -153,19 +199,16 @@ class PythonCaller:
         self.keeper.calls_until_next = kept_row - row
         return True
 
-    def _call_when_due(self) -> None:
+    def _call_when_due(self, schedule: Schedule) -> None:
         """Open loop: the next row whenever free, when it is due."""
         crew, now, keeper = self._crew, self._now, self.keeper
         job, watch, limit_ns = crew.job, crew.watch, crew.limit_ns
-        schedule = job.schedule
-        if schedule is None:
-            return
         times, size, period = schedule.times_ns.data, len(schedule.times_ns), schedule.period_ns
         columns = {name: column.data for name, column in job.log.columns.items()}
         scheduled, started = columns["scheduled_ns"], columns["started_ns"]
         finished, errors = columns["finished_ns"], columns["error"]
         caller_of, input_of, room = columns["caller"], columns["input"], job.log.room
-        order, start, on = job.order.tolist(), crew.start_ns, self._on
+        order, start, on, fresh = job.order.tolist(), crew.start_ns, self._on, self._fresh
         while True:
             # whoever holds this watches for the next due call; free callers wait for it in turn
             with watch:
@@ -198,6 +241,8 @@ class PythonCaller:
             keeper.calls_until_next -= 1
             if not limit_ns[0]:
                 return
+            if fresh is not None:
+                fresh.restock(number)
 
     def _wait_until(self, due: int, row: int) -> bool:
         """Wait until a call is due; false if the run ends before.
@@ -216,9 +261,13 @@ class PythonCaller:
         return bool(crew.limit_ns[0])
 
     def _failed(self, error: BaseException, number: int) -> int:
-        if self._crew.job.stop_on_error:
+        if self._ends_run(error):
             self._crew.stop()
         return self._crew.record(error, self.number, number, warming_up=False)
+
+    def _ends_run(self, error: BaseException) -> bool:
+        """Whether a run ends by an exception: calls that do no work are never counted."""
+        return self._crew.job.stop_on_error or isinstance(error, PlanError)
 
 
 class Keeper:

@@ -66,6 +66,11 @@ class RunningThreads:
         self.end_row = job.log.rows
         self.at_line = threading.Semaphore(0)
         self.released = threading.Event()
+        #: The first call of each model is made by one caller alone: many build state in it.
+        self.alone = min(max(job.warmup_calls, job.first_calls), max(len(job.target.shares()), 1))
+        self.first_made = threading.Event()
+        if not self.alone:
+            self.first_made.set()
         self._lock = threading.Lock()
         self._next_row = 0
         self._folded_rows = 0
@@ -239,4 +244,5 @@ class RunningThreads:
             self.stop()
             self.at_line.release()
         finally:
+            self.first_made.set()
             self._ended.release()

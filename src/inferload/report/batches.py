@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.report.devices import diagnosis, joules_text
-from inferload.units import milliseconds_text, rate_text
+from inferload.report.parts import quoted_text, wanting_note
+from inferload.units import rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,17 +66,20 @@ def batches_table(lines: Sequence[BatchLine]) -> Table:
         cells = [
             rate_text(summary.throughput_items_per_s.value),
             rate_text(summary.throughput_calls_per_s.value),
-            *("-" if q is None else milliseconds_text(q.value) for q in quantiles),
+            *map(quoted_text, quantiles),
         ]
         if on_device:
             device = None if summary.stages is None else summary.stages.device_ms
-            cells.append("-" if device is None else milliseconds_text(device.quantile(0.5)))
+            cells.append(quoted_text(None if device is None else device.p50))
         if energy:
             joules = _energy_per_item_j(one.result)
             cells.append("-" if joules is None else joules_text(joules))
         best = summary.throughput_items_per_s.value == most and len(results) > 1
         note = "failed" if one.failure is not None else "most items" if best else ""
         table.add_row(str(one.size), *cells, note, style="bold" if note == "most items" else None)
+    known = [one.summary.response_ms for one in results]
+    wanted = [one.more_calls for one in known if one is not None]
+    table.caption = wanting_note(wanted, ("p50", "p99")) or None
     return table
 
 

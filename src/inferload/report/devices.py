@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from inferload.advice import cuda_graphs, in_python, without_gil
 from inferload.device_figures import LEAST_SLOWED
+from inferload.report.parts import quoted_text, wanting_note
 from inferload.units import bytes_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -17,7 +20,11 @@ if TYPE_CHECKING:
 
 #: A device that is busy for so much of a run is its bound, wherever callers wait: with more than it
 #: can serve they stand in the driver's queue for launches, which looks like issue time.
-BUSY_ALL_THE_TIME = 0.97
+BUSY = 0.95
+#: Up to here a device has time to spare, and something else is the bound.
+IDLE = 0.6
+# NVML's figure is a mean of up to a second (nvmlDeviceGetUtilizationRates).
+LEAST_BUSY_S = 1.0
 LABELS = {
     "issue": "issue (host)",
     "wait": "wait for device",
@@ -41,13 +48,15 @@ def stages_table(result: RunResult) -> Table:
     rows |= {label: getattr(summary.stages, f"{name}_ms") for name, label in LABELS.items()}
     for label, stage in rows.items():
         if stage is not None:
-            values_ms = (stage.mean, stage.quantile(0.5), stage.quantile(0.99))
             table.add_row(
                 label,
-                *map(milliseconds_text, values_ms),
+                milliseconds_text(stage.mean),
+                *map(quoted_text, (stage.p50, stage.p99)),
                 f"{stage.mean / whole_ms:.0%}",
                 style="dim" if label.startswith(" ") else None,
             )
+    known = [stage for stage in rows.values() if stage is not None]
+    table.caption = wanting_note([one.more_calls for one in known], ("p50", "p99")) or None
     return table
 
 
@@ -73,6 +82,8 @@ def devices_table(result: RunResult) -> Table:
             _memory(one),
         ]
         table.add_row(*cells)
+    wanted = [one.more_calls for one in result.devices]
+    table.caption = wanting_note(wanted, ("p50", "p99")) or None
     return table
 
 
@@ -119,44 +130,159 @@ def energy_text(result: RunResult) -> str:
 
 
 def diagnosis(result: RunResult) -> str | None:
-    """One sentence on what bounds calls on a device; ``None`` of calls on the CPU."""
-    summary, spec = result.summary, result.spec
-    stages, response = summary.stages, summary.response_ms
-    if stages is None or response is None or not response.mean:
+    """One sentence on what bounds calls on a device; ``None`` of calls on the CPU.
+
+    A device that is busy is the bound, wherever callers wait for it. One that has time to spare is
+    not, and the largest stage is. In between, or where it is not known, nothing is named but what
+    is known. What was not tried is said to be a guess.
+    """
+    summary = result.summary
+    response = summary.response_ms
+    if summary.stages is None or response is None or not response.mean:
         return None
     shares = {
         "queue": 0.0 if summary.queue_ms is None else summary.queue_ms.mean / response.mean,
-        "issue": stages.issue_ms.mean / response.mean,
-        "wait": stages.wait_ms.mean / response.mean,
+        "issue": summary.stages.issue_ms.mean / response.mean,
+        "wait": summary.stages.wait_ms.mean / response.mean,
     }
+    said = _sentence(result, summary.stages, shares, Busy.of(result))
+    return said if result.made_by is not None else in_python(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """For how much of a run the devices had work; of several the least and the most busy one.
+
+    By NVML: that some kernel ran, whoever's, and however little of the device it took. Or by events
+    around each call: ``bound``, no more than that, as a call that waits for its host between two
+    kernels counts.
+    """
+
+    least: float
+    most: float
+    bound: bool = False
+
+    @classmethod
+    def of(cls, result: RunResult) -> Busy | None:
+        """``None`` where it is not known: no telemetry, or too short a run for it."""
+        if not result.devices:
+            return None
+        seen = [one.utilization_fraction for one in result.devices]
+        known = [one for one in seen if one is not None]
+        if len(known) == len(seen) and result.summary.duration_s >= LEAST_BUSY_S:
+            return cls(least=min(known), most=max(known))
+        stages = result.summary.stages
+        if stages is None or stages.device_ms is None or result.summary.failed_calls:
+            return None
+        if any(one.code == "other-streams" for one in result.warnings):
+            return None  # events are on the callers' streams
+        call_s = _on_device_ms(stages) / 1e3
+        shares = [one.throughput_calls_per_s * call_s for one in result.devices]
+        return cls(least=0.0, most=max(shares), bound=True) if max(shares) < IDLE else None
+
+    def __str__(self) -> str:
+        if self.bound:
+            return f"at most {self.most:.0%}"
+        between = f"{self.least:.0%} to " if f"{self.least:.0%}" != f"{self.most:.0%}" else ""
+        return f"{between}{self.most:.0%}"
+
+
+def _sentence(
+    result: RunResult, stages: StageFigures, shares: dict[str, float], busy: Busy | None
+) -> str:
+    spec = result.spec
+    parts = [
+        f"{text} {shares[name]:.0%}"
+        for name, text in (
+            ("queue", "waiting for a free caller"),
+            ("issue", "issue"),
+            ("wait", "waiting for the device"),
+        )
+        if shares[name] >= 0.005
+    ]
+    known = f"{', '.join(parts)} of response"
+    if busy is not None and busy.least >= BUSY:
+        return (
+            f"bound by the device: some kernel ran for {busy} of the run, so calls wait for it "
+            f"wherever they wait ({known}); a guess: larger batches, lower precision or another "
+            "device help, more callers do not"
+        )
+    if busy is not None and busy.most > IDLE:
+        devices = "the device was" if len(result.devices) == 1 else "the devices were"
+        return (
+            f"no one bound is known: {devices} busy for {busy} of the run; {known}. Runs with "
+            "fewer and more callers tell which gives way (inferload sweep MODEL --callers)"
+        )
     largest = max(shares, key=lambda name: shares[name])
     share = f"{shares[largest]:.0%} of response"
+    if shares[largest] < 0.5:
+        return f"no one bound: {known}"
     if largest == "queue":
         return (
-            f"bound by its queue: {share} is waiting for a free caller; add callers, or call less"
-        )
-    if largest == "issue" and _least_busy(result) >= BUSY_ALL_THE_TIME:
-        return (
-            f"bound by the device: it was busy for {_least_busy(result):.0%} of the run, and the "
-            f"CPU, which launches kernels for {share}, waits for it there; larger batches, lower "
-            "precision or another device help, more callers do not"
+            f"bound by its queue: {share} is waiting for a free caller; a guess: more callers, or "
+            "a lower rate"
         )
     if largest == "issue":
-        said = f"bound by issue time: {share} is the CPU launching kernels; try"
-        if spec.form == "cudagraph":
-            return f"{said} larger batches"
-        python = spec.executor == "threads" and spec.callers_per_process > 1
-        without_gil = ", or callers without the GIL (--form aoti)" if python else ""
+        return _by_issue(spec, share, known, busy)
+    return _by_wait(stages, share, spec, busy)
+
+
+def _by_issue(spec: RunSpec, share: str, known: str, busy: Busy | None) -> str:
+    if busy is None:
         return (
-            f"{said} CUDA graphs or larger batches{without_gil} (or does the model wait for the "
-            "device itself, by .item() or .cpu()?)"
+            f"no one bound is known: {known}; but how busy the device was is not known, and "
+            "launches wait for a device that has all it can do"
         )
-    return f"bound by {_bound_by_device(stages, share, spec)}"
+    several = ", and waiting for each other to" if spec.callers_per_process > 1 else ""
+    ways = [one for one in (cuda_graphs(spec), "larger batches", without_gil(spec)) if one]
+    return (
+        f"bound by issue time: {share} is the CPU launching kernels{several}, and the device was "
+        f"busy for {busy} of the run; a guess: {', or '.join(ways)} (or does the model wait for "
+        "the device itself, by .item() or .cpu()?)"
+    )
 
 
-def _least_busy(result: RunResult) -> float:
-    """Of how much of the run the least busy device had work; 0 if that is not known of all."""
-    return min((one.utilization_fraction or 0.0 for one in result.devices), default=0.0)
+def _on_device_ms(stages: StageFigures) -> float:
+    """What a call takes on the device, with its copies, in the mean."""
+    timed = (stages.device_ms, stages.copy_in_ms, stages.copy_out_ms)
+    return sum(one.mean for one in timed if one is not None)
+
+
+def _by_wait(stages: StageFigures, share: str, spec: RunSpec, busy: Busy | None) -> str:
+    """What callers wait for whose work is all enqueued."""
+    timed = None if stages.device_ms is None else _on_device_ms(stages)
+    if timed is not None and timed < 0.5 * stages.wait_ms.mean:
+        return (
+            f"bound by waiting: {share} is waiting for the device, where a call itself takes "
+            f"{milliseconds_text(timed)}; a guess: {_why_it_waits(spec)}"
+        )
+    copies = [one.mean for one in (stages.copy_in_ms, stages.copy_out_ms) if one is not None]
+    if stages.device_ms is not None and sum(copies) > stages.device_ms.mean:
+        return (
+            f"bound by copies: {share} is waiting for the device, and copies take "
+            f"{milliseconds_text(sum(copies))} where the model takes "
+            f"{milliseconds_text(stages.device_ms.mean)}; a guess: send less, or a smaller type"
+        )
+    if spec.streams == "shared" and spec.callers_per_process > 1:
+        return (
+            f"bound by the shared stream: {share} is waiting for calls before it; a guess: a "
+            "stream for each caller (--streams per-caller)"
+        )
+    if busy is not None and timed is not None:
+        return (
+            f"bound by what a call takes on the device, {milliseconds_text(timed)}: {share} is "
+            f"waiting for it, which was busy for {busy} of the run and has room for more calls at "
+            "once; a guess: lower precision or another device make a call faster"
+        )
+    if busy is not None:
+        return (
+            f"bound by waiting: {share} is waiting for the device, which was busy for only {busy} "
+            f"of the run; a guess: {_why_it_waits(spec)}"
+        )
+    return (
+        f"bound by the device: {share} is waiting for it with all work enqueued; a guess: larger "
+        "batches, lower precision or another device help, more callers do not"
+    )
 
 
 def _why_it_waits(spec: RunSpec) -> str:
@@ -164,32 +290,4 @@ def _why_it_waits(spec: RunSpec) -> str:
         return "processes take turns on a device unless they share it (NVIDIA MPS)"
     if spec.completion == "event":
         return "waking up after an event takes its time (--completion sync)"
-    return "other callers or programs keep it, or the caller was off its core"
-
-
-def _bound_by_device(stages: StageFigures, share: str, spec: RunSpec) -> str:
-    if stages.device_ms is not None:
-        busy = stages.device_ms.mean + sum(
-            one.mean for one in (stages.copy_in_ms, stages.copy_out_ms) if one is not None
-        )
-        if busy < 0.5 * stages.wait_ms.mean:
-            return (
-                f"waiting: {share} is waiting for the device, where a call itself takes "
-                f"{milliseconds_text(busy)}; {_why_it_waits(spec)}"
-            )
-    copies = [one.mean for one in (stages.copy_in_ms, stages.copy_out_ms) if one is not None]
-    if stages.device_ms is not None and sum(copies) > stages.device_ms.mean:
-        return (
-            f"copies: {share} is waiting for the device, and copies take "
-            f"{milliseconds_text(sum(copies))} where the model takes "
-            f"{milliseconds_text(stages.device_ms.mean)}; send less, or in a smaller type"
-        )
-    if spec.streams == "shared" and spec.callers_per_process > 1:
-        return (
-            f"the shared stream: {share} is waiting for calls before it; give each caller its own "
-            "(--streams per-caller)"
-        )
-    return (
-        f"the device: {share} is waiting for it; larger batches, lower precision or another device "
-        "help, more callers do not"
-    )
+    return "other callers or programs keep it, copies, or the caller was off its core"

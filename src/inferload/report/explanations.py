@@ -11,7 +11,9 @@ OF_A_RUN = {
     "Quantiles": "The q-quantile of n calls is the value of rank ceil(q n), without interpolation. "
     "Percentiles are never averaged, and nothing is removed as an outlier.",
     "Intervals": "95 %, by 40 batch means of calls that lie next to each other in time, because "
-    "calls near each other are alike. A quantile is quoted only if enough calls lie beyond it.",
+    "calls near each other are alike. A quantile is quoted only if enough calls lie beyond it, of "
+    "devices, processes, ranks and models too; - stands for one that is not, ~ before a figure by "
+    "rank alone.",
     "Throughput": "Calls that returned per second, from the end of what is cut to the last finish; "
     "its interval is of the means of 40 batches of time.",
     "Steady state": "The run is cut into windows; MSER on their medians finds the warm-up, in the "

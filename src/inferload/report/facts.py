@@ -43,7 +43,9 @@ def header_grid(result: RunResult) -> Table:
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
-    grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}"))
+    drawn = f" ({'; '.join(spec.drawn[:2])}{'; ...' * (len(spec.drawn) > 2)})" if spec.drawn else ""
+    fresh = "; a fresh copy for each call" if spec.fresh_inputs else ""
+    grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}{drawn}{fresh}"))
     cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
     devices = ", ".join(found.get("devices", []))
     grid.add_row("machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else ""))
@@ -92,8 +94,10 @@ def figures_grid(result: RunResult) -> Table:
     summary, set_up = result.summary, result.set_up
     grid = _grid()
     throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
-    if any(items != 1 for items in result.spec.items_per_input):
-        throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s"
+    items = sorted({*result.spec.items_per_input})
+    if items != [1]:
+        each = f"{items[0]:,}" + (f" to {items[-1]:,}" if len(items) > 1 else "")
+        throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s ({each} a call)"
     grid.add_row("throughput", Text(throughput, style="bold green"))
     failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
     failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
@@ -178,7 +182,8 @@ def _harness(result: RunResult) -> str:
     if result.set_up.floor_ms is not None:
         share = ""
         if service is not None:
-            share = f" ({result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
+            few = "" if service.p50 is not None else "~"  # of too few calls to quote it
+            share = f" ({few}{result.set_up.floor_ms / service.quantile(0.5):.2%} of the median)"
         found.append(f"empty call {milliseconds_text(result.set_up.floor_ms)}{share}")
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error
@@ -193,7 +198,12 @@ def _verified(verification: Verification) -> str:
         return f"no: {verification.reason}"
     kept = f"{verification.compared:,} outputs under load"
     if verification.differing:
-        return f"no: {verification.differing:,} of {kept} differ from those computed alone"
+        why = {
+            "input": f": {verification.argument} is written to",
+            "state": ": calls change the model's state",
+            "threads": ": only while other threads call",
+        }.get(verification.cause or "", "")
+        return f"no: {verification.differing:,} of {kept} differ from those computed alone{why}"
     well = f"yes: {kept} are as computed alone"
     if verification.not_compared:
         well += f"; not compared: {', '.join(verification.not_compared)}"

@@ -18,7 +18,8 @@ from inferload.units import count_text, milliseconds_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.distribution import Distribution
+    from inferload.call_log import Floats
+    from inferload.distribution import Distribution, Estimate
     from inferload.records import RunResult
 
 HISTOGRAM_BINS = 60
@@ -57,10 +58,10 @@ def curves_chart(name: str, title: str, distributions: dict[str, Distribution], 
         shown = np.where(values > 0, values, np.nan)
         data.append(
             line(label, tails, shown, colour, line={"dash": dash, "shape": "vh"},
-                 hovertemplate="%{y:.4g} ms")
+                 text=_marks(one, tails), hovertemplate="%{text}%{y:.4g} ms")
         )  # fmt: skip
         data += _intervals(label, one, colour)
-        columns[f"{label} ms"] = [*(_quantile(one, q) for q in QUOTED_QUANTILES.values()), one.max]
+        columns[f"{label} ms"] = [*(_quoted(one, name) for name in QUOTED_QUANTILES), one.max]
     ticks = {place: text for place, text in _TICKS.items() if place <= farthest * 1.2}
     layout = {
         "xaxis": {
@@ -73,7 +74,7 @@ def curves_chart(name: str, title: str, distributions: dict[str, Distribution], 
         "A curve of steps: at q stands the value of rank ceil(q n) of all n calls, without "
         "interpolation. Calls that never finished rank above all others, and the curve ends "
         "before them, else at the largest. Bars are 95 % intervals by batch means, of quantiles "
-        "that have enough calls to be quoted."
+        "that have enough calls to be quoted; ~ where you point: beyond these, of too few calls."
     )
     return Chart(
         name=name, title=title, says=says, how=how, data=data, layout=layout, columns=columns,
@@ -81,11 +82,16 @@ def curves_chart(name: str, title: str, distributions: dict[str, Distribution], 
     )  # fmt: skip
 
 
-def _quantile(one: Distribution, q: float) -> float | None:
-    try:
-        return one.quantile(q)
-    except ValueError:  # among calls that did not finish
-        return None
+def _quoted(one: Distribution, name: str) -> float | None:
+    estimate: Estimate | None = getattr(one, name)
+    return None if estimate is None else estimate.value
+
+
+def _marks(one: Distribution, tails: Floats) -> list[str]:
+    """A mark for each point of a curve that lies beyond the quantiles that are quoted."""
+    quoted = [q for name, q in QUOTED_QUANTILES.items() if _quoted(one, name) is not None]
+    farthest = 1 / (1 - max(quoted)) if quoted else 0.0
+    return ["" if tail <= farthest * (1 + 1e-9) else "~" for tail in tails.tolist()]
 
 
 def _intervals(label: str, one: Distribution, colour: str) -> list[dict[str, Any]]:

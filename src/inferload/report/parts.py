@@ -10,11 +10,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from inferload.units import milliseconds_text
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
+    from inferload.distribution import Estimate
     from inferload.records import RunWarning
 
 
@@ -51,6 +54,34 @@ def figure_name(name: str) -> str:
     ('p99.9', 'p50', 'throughput')
     """
     return _NAMES.get(name, name)
+
+
+def quoted_text(estimate: Estimate | None) -> str:
+    """A quantile in milliseconds that is quoted, or a dash."""
+    return "-" if estimate is None else milliseconds_text(estimate.value)
+
+
+def wanting_note(more_calls: Iterable[Mapping[str, int]], names: Sequence[str]) -> str:
+    """What the dashes of a table need: of each quantile, how many more calls of its lines.
+
+    >>> wanting_note([{"p99": 350, "p999": 9000}, {"p99": 12}], ("p50", "p99"))
+    '-  not quoted; more calls needed: p99 12 to 350'
+    >>> wanting_note([{}], ("p50", "p99"))
+    ''
+    """
+    lines = list(more_calls)
+    texts = []
+    for name in names:
+        wanted = sorted(one[name] for one in lines if name in one)
+        if wanted:
+            upto = f" to {wanted[-1]:,}" if wanted[-1] != wanted[0] else ""
+            texts.append(f"{figure_name(name)} {wanted[0]:,}{upto}")
+    return f"-  not quoted; more calls needed: {', '.join(texts)}" if texts else ""
+
+
+def captioned(*notes: str) -> str | None:
+    """The notes under a table, of which some may be empty."""
+    return "; ".join(one for one in notes if one) or None
 
 
 def change_text(ratio: float | None) -> str:

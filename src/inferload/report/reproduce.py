@@ -1,4 +1,4 @@
-"""How to make a result again: the command it was made by, or the call in Python."""
+"""How to make a result again: the command it was made by, or the program in Python."""
 
 from __future__ import annotations
 
@@ -6,42 +6,125 @@ import re
 from typing import TYPE_CHECKING
 
 from inferload.run_options import RunOptions
+from inferload.units import printable
 
 if TYPE_CHECKING:
     from inferload.records import RunResult, RunSpec
 
+_EXECUTORS = {"threads", "native"}
+# Those that are written where they differ from what is so by itself.
+_SELDOM = (
+    "on_error",
+    "verify",
+    "pin",
+    "timeout_s",
+    "share_inputs",
+    "fresh_inputs",
+    "transfers",
+    "telemetry",
+)
+
 
 def reproduction(result: RunResult) -> str:
-    """A command line, or Python in which ``model`` and ``inputs`` are what was given."""
+    """A command line, or a program in which ``model`` and ``inputs`` are what was given.
+
+    What the run had to choose is written as it was chosen.
+    """
     if result.made_by is not None:
         return result.made_by
-    spec, plain = result.spec, RunOptions()
-    given = [f"load={_load(spec)}"]
-    ends = ("calls", "duration_s", "precision")
-    given += [f"{name}={getattr(spec, name)!r}" for name in ends if getattr(spec, name) is not None]
+    spec = result.spec
+    states = _states(spec)
+    lines = ["result = il.run(", *(f"    {one}" for one in _arguments(spec)), ")"]
+    if states:
+        lines = [f"with {', '.join(states)}:", *_indented(lines)]
+    if spec.isolated:  # processes import the program that starts them
+        lines = ['if __name__ == "__main__":', *_indented(lines)]
+    imports = ["import torch", ""] * bool(states) + ["import inferload as il", ""]
+    return "\n".join([*imports, *lines])
+
+
+def _arguments(spec: RunSpec) -> list[str]:
+    found = [f"model,  # {printable(spec.target)} ({printable(spec.form)})"]
+    if not spec.models:  # a mix has its own
+        found.append(f"inputs,  # {len(spec.inputs):,}")
+    found += _load(spec)
+    given: dict[str, object] = {
+        "form": spec.asked_form,
+        "batch_size": spec.batch_size,
+        "calls": spec.calls,
+        "duration_s": spec.duration_s,
+        "precision": spec.precision,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
     if spec.precision is not None:
-        given += [f"quantile={spec.quantile!r}", f"time_limit_s={spec.time_limit_s!r}"]
-    given += [f"{name}={getattr(spec, name)!r}" for name in ("threads_per_call", "seed")]
-    given += ["warmup_calls=" + str(spec.warmup_calls)] if spec.warmup == "fixed" else []
-    given += [f"processes={spec.processes}"] if spec.isolated else []
-    for name in ("on_error", "verify", "pin", "timeout_s", "share_inputs", "transfers"):
-        if getattr(spec, name) != getattr(plain, name):
-            given.append(f"{name}={getattr(spec, name)!r}")
+        given |= {"quantile": spec.quantile, "time_limit_s": spec.time_limit_s}
+    given |= {"warmup": spec.warmup, "warmup_calls": spec.warmup_calls}
+    inner = set(spec.executor.split(" + "))
+    if inner < _EXECUTORS:
+        given["executor"] = spec.executor
+    if spec.isolated:
+        given["processes"] = spec.processes
+    given |= {"threads_per_call": spec.threads_per_call, "seed": spec.seed}
+    seldom = {name: getattr(spec, name) for name in _SELDOM}
+    given |= {name: one for name, one in seldom.items() if one != getattr(RunOptions(), name)}
     if spec.devices:
-        given.append(f"device={list(spec.devices)!r}")
-        given += [f"streams={spec.streams!r}", f"completion={spec.completion!r}"]
-    lines = [f"    model,  # {spec.target} ({spec.form})", f"    inputs,  # {len(spec.inputs)}"]
-    return "\n".join(["il.run(", *lines, *(f"    {one}," for one in given), ")"]).replace("'", '"')
+        given["device"] = [*spec.devices] if len(spec.devices) > 1 else spec.devices[0]
+        given |= {"streams": spec.streams, "completion": spec.completion}
+    found += [f"{name}={_written(value)}," for name, value in given.items()]
+    if not inner <= _EXECUTORS:
+        found.append(f"executor=executor,  # {printable(spec.executor)}")
+    return found
 
 
-def _load(spec: RunSpec) -> str:
-    callers = f"callers={spec.callers_per_process}"
-    if spec.load == "closed loop":
-        return f"il.ClosedLoop({callers})"
-    shape = re.search(r"\(burstiness ([\d.e+-]+)\)", spec.load)
-    kind = spec.load.removeprefix("open loop, ").split()[0]
+def _load(spec: RunSpec) -> list[str]:
+    """The load, and a line before it on what has to be at hand."""
+    if spec.models and spec.models[0].callers is not None:
+        callers = ""  # the mix has them
+    else:
+        callers = f"callers={spec.callers_per_process}"
+    if spec.drain_s is None:
+        return [f"load=il.ClosedLoop({callers}),"]
+    kind, drain = spec.arrivals or _kind_in_words(spec), f"drain_s={spec.drain_s!r}"
     if kind == "replay":
-        return f"il.OpenLoop.replay(arrivals_s, {callers})"
-    own = f", burstiness={shape[1]}" if shape is not None else ""
-    seed = "" if kind == "constant" else f", seed={spec.seed}"
-    return f"il.OpenLoop.{kind}(rate_per_s={spec.rate_per_s!r}{own}, {callers}{seed})"
+        given = ", ".join(one for one in ("arrivals_s", callers, drain) if one)
+        return [
+            "# arrivals_s: when calls were due, in seconds, at the speed of the replay",
+            f"load=il.OpenLoop.replay({given}),",
+        ]
+    shape = None
+    if kind == "gamma":
+        shape = f"burstiness={spec.burstiness or _burstiness_in_words(spec)!r}"
+    seed = None
+    if kind != "constant":
+        seed = f"seed={spec.seed if spec.load_seed is None else spec.load_seed}"
+    parts = [f"rate_per_s={spec.rate_per_s!r}", shape, callers, seed, drain]
+    return [f"load=il.OpenLoop.{kind}({', '.join(one for one in parts if one)}),"]
+
+
+def _kind_in_words(spec: RunSpec) -> str:
+    """Of a result that is older than the field that has it."""
+    return spec.load.removeprefix("open loop, ").split()[0]
+
+
+def _burstiness_in_words(spec: RunSpec) -> float:
+    found = re.search(r"\(burstiness ([\d.e+-]+)\)", spec.load)
+    return 1.0 if found is None else float(found[1])
+
+
+def _states(spec: RunSpec) -> list[str]:
+    """The state of the calling thread, which holds in the callers."""
+    found = {"inference": ["torch.inference_mode()"], "no grad": ["torch.no_grad()"]}.get(
+        spec.grad_mode, []
+    )
+    for one in [] if spec.autocast == "off" else spec.autocast.split(", "):
+        device, _, dtype = one.partition(":")
+        found.append(f'torch.autocast("{device}", torch.{dtype})')
+    return found
+
+
+def _written(value: object) -> str:
+    return repr(value).replace("'", '"')
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

@@ -10,7 +10,13 @@ from rich.text import Text
 
 from inferload.report.bars import bar
 from inferload.report.comparison import comparison_report
-from inferload.report.parts import study_header, study_warnings
+from inferload.report.parts import (
+    captioned,
+    quoted_text,
+    study_header,
+    study_warnings,
+    wanting_note,
+)
 from inferload.report.tuning import tuning_report
 from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
 from inferload.studies.search import VERDICTS, value_text
@@ -104,14 +110,18 @@ def _points_table(sweep: Sweep) -> Table:
         cells += [_rate(rate), _bound(rate, "low"), _bound(rate, "high")]
         if cells_of_bar:
             cells.append(bar(_value(rate) / most, cells_of_bar) if most else "")
-        cells += [_ms(one.p50_ms), _ms(one.p99_ms)]
+        cells += [quoted_text(one.p50_ms), quoted_text(one.p99_ms)]
         if per_core:
             share = one.efficiency_fraction
             cells.append("-" if share is None else f"{share:.0%}")
         best = sweep.peak is not None and one.settings == sweep.peak.settings
         table.add_row(*cells, style="bold" if best else None)
-        if rate is None and one.failure is not None:
-            table.caption = f"-  a point that failed: {one.failure}"
+    failures = [one.failure for one in sweep.points if _throughput(one) is None and one.failure]
+    known = [one.summary.response_ms for one in sweep.runs if one.summary is not None]
+    table.caption = captioned(
+        *[f"-  a point that failed: {one}" for one in failures[-1:]],
+        wanting_note([one.more_calls for one in known if one is not None], ("p50", "p99")),
+    )
     return table
 
 
@@ -135,10 +145,6 @@ def _rate(estimate: Estimate | None) -> str:
 def _bound(estimate: Estimate | None, which: str) -> str:
     found = None if estimate is None else getattr(estimate, which)
     return "-" if found is None else rate_text(found)
-
-
-def _ms(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else milliseconds_text(estimate.value)
 
 
 def _peak_text(sweep: Sweep, peak: SweepPoint) -> str:

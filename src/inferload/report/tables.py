@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from inferload.placement import ranges_text
+from inferload.report.parts import captioned, quoted_text, wanting_note
 from inferload.units import milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ MOST_LINES = 8
 # Callers whose cores are shown, and cores that are drawn rather than only named.
 MOST_LAID_OUT = 16
 MOST_DRAWN = 48
+QUOTED = ("p50", "p99")
 
 
 def models_table(result: RunResult) -> Table:
@@ -34,8 +36,7 @@ def models_table(result: RunResult) -> Table:
     for share, one in zip(result.spec.models, result.models, strict=True):
         made = one.completed_calls + one.failed_calls
         quantiles = [
-            None if one.response_ms is None else getattr(one.response_ms, name)
-            for name in ("p50", "p99")
+            None if one.response_ms is None else getattr(one.response_ms, name) for name in QUOTED
         ]
         cells = [
             share.name,
@@ -43,7 +44,7 @@ def models_table(result: RunResult) -> Table:
             f"{made / max(total, 1):.1%}",
             f"{one.completed_calls:,}",
             rate_text(one.throughput_calls_per_s.value),
-            *("-" if q is None else milliseconds_text(q.value) for q in quantiles),
+            *map(quoted_text, quantiles),
         ]
         if failed:
             cells.append(f"{one.failed_calls:,}")
@@ -51,6 +52,8 @@ def models_table(result: RunResult) -> Table:
             well = not one.verification.differing and one.verification.reason is None
             cells.append("yes" if well else "no")
         table.add_row(*cells)
+    known = [one.response_ms for one in result.models if one.response_ms is not None]
+    table.caption = wanting_note([one.more_calls for one in known], QUOTED) or None
     return table
 
 
@@ -62,7 +65,7 @@ def ranks_table(ranks: Sequence[RankFigures]) -> Table:
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "host")
     shown = ranks
     if len(ranks) > MOST_LINES:
-        shown = sorted(ranks, key=lambda one: (one.lost is None, -(one.p50_ms or 0.0)))[:MOST_LINES]
+        shown = sorted(ranks, key=_slowest_first)[:MOST_LINES]
     for one in shown:
         times = (one.p50_ms, one.p99_ms, one.start_late_ms)
         table.add_row(
@@ -73,10 +76,17 @@ def ranks_table(ranks: Sequence[RankFigures]) -> Table:
             *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
             "" if one.lost is None else "lost",
         )
+    few = ""
     if len(ranks) > MOST_LINES:
         lost = sum(one.lost is not None for one in ranks)
-        table.caption = f"the slowest of {len(ranks):,} ranks" + (f", {lost:,} lost" * bool(lost))
+        few = f"the slowest of {len(ranks):,} ranks" + (f", {lost:,} lost" * bool(lost))
+    table.caption = captioned(few, wanting_note([one.more_calls for one in shown], QUOTED))
     return table
+
+
+def _slowest_first(one: RankFigures) -> tuple[bool, float]:
+    """Ranks that were lost, then by their median, however few the calls."""
+    return one.lost is None, -(one.median_ms or one.p50_ms or 0.0)
 
 
 def processes_table(processes: Sequence[ProcessFigures]) -> Table:
@@ -96,8 +106,8 @@ def processes_table(processes: Sequence[ProcessFigures]) -> Table:
             *("-" if time_ms is None else milliseconds_text(time_ms) for time_ms in times),
             "" if one.ending is None else one.ending.signal or f"exit {one.ending.exit_code}",
         )
-    if len(processes) > MOST_LINES:
-        table.caption = f"the slowest of {len(processes):,} processes"
+    few = f"the slowest of {len(processes):,} processes" if len(processes) > MOST_LINES else ""
+    table.caption = captioned(few, wanting_note([one.more_calls for one in shown], QUOTED))
     return table
 
 

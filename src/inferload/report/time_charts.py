@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferload.distribution import QUOTED_QUANTILES
+from inferload.intervals import more_calls_to_quote
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.series import strips, timeline
@@ -14,6 +16,7 @@ from inferload.units import NS_PER_MS, NS_PER_S, count_text, duration_text, mill
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
+    from inferload.report.series import Timeline
 
 # Of so few stretches points are drawn too, and of so few calls every call.
 FEW_STRETCHES = 20
@@ -29,10 +32,11 @@ def over_time_chart(result: RunResult) -> Chart | None:
     rates = (found.calls - found.failed) / found.width_s
     if result.log.tally is not None:
         rates[-1] = np.nan  # the last window may not be full
+    p50, p99 = (_of_stretches(name, found) for name in ("p50", "p99"))
     data = [
         line("max", found.middles_s, found.max_ms, COLOURS[1], line={"dash": "dot", "width": 1}),
-        line("p99", found.middles_s, found.p99_ms, COLOURS[1]),
-        line("p50", found.middles_s, found.p50_ms, COLOURS[0]),
+        line(p99, found.middles_s, found.p99_ms, COLOURS[1]),
+        line(p50, found.middles_s, found.p50_ms, COLOURS[0]),
         line("calls/s", found.middles_s, rates, COLOURS[2], yaxis="y2"),
     ]
     if found.failed.any():
@@ -79,15 +83,24 @@ def over_time_chart(result: RunResult) -> Chart | None:
     return Chart(
         name="over-time", title="Over time", says=says,
         how="Calls belong to the stretch in which they finished; quantiles are of those calls "
-        "alone, by rank, so of few calls p99 is their largest. The cut ones are shown too; of up "
-        "to 2,000 calls each is a point.",
+        "alone, by rank; ~: a stretch has too few of them to quote it, and p99 may be the largest. "
+        "The cut ones are shown too; of up to 2,000 calls each is a point.",
         data=data, layout=layout, height=460,
         columns={
             "time s": found.middles_s.tolist(), "calls": found.calls.tolist(),
-            "failed": found.failed.tolist(), "p50 ms": found.p50_ms.tolist(),
-            "p99 ms": found.p99_ms.tolist(), "max ms": found.max_ms.tolist(),
+            "failed": found.failed.tolist(),
+            f"{p50} ms": found.p50_ms.tolist(), f"{p99} ms": found.p99_ms.tolist(),
+            "max ms": found.max_ms.tolist(),
         },
     )  # fmt: skip
+
+
+def _of_stretches(name: str, found: Timeline) -> str:
+    """A quantile's name, marked where a stretch has too few calls to quote it."""
+    calls = found.calls - found.failed
+    fewest = int(calls[calls > 0].min()) if (calls > 0).any() else 0
+    few = more_calls_to_quote(fewest, QUOTED_QUANTILES[name], 1.0) > 0
+    return f"{'~' * few}{name}"
 
 
 def callers_chart(result: RunResult) -> Chart | None:

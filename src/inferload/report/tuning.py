@@ -11,10 +11,13 @@ from rich.text import Text
 from inferload.report.bars import bar
 from inferload.report.parts import (
     Preformatted,
+    captioned,
     change_text,
     figure_name,
+    quoted_text,
     study_header,
     study_warnings,
+    wanting_note,
 )
 from inferload.studies.halving import is_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
@@ -168,7 +171,7 @@ def _table(found: Tuning) -> Table:
             duration_text(found.rounds[one.round][1]),
             rate_text(_rate(one)),
             bar(_rate(one) / most, BAR_CELLS) if most else "",
-            "-" if median is None or median.p50 is None else milliseconds_text(median.p50.value),
+            quoted_text(None if median is None else median.p50),
         ]  # fmt: skip
         for judgement in one.judgements:
             if judgement.limit in judged and judgement.limit.figure != "p50":
@@ -179,9 +182,14 @@ def _table(found: Tuning) -> Table:
     notes = []
     if len(good) > MOST_LINES:
         notes.append(f"{len(good) - MOST_LINES} more fell out before")
+    known = [
+        one.run.summary.response_ms for one in good[:MOST_LINES] if one.run.summary is not None
+    ]
+    wanted = [one.more_calls for one in known if one is not None]
+    notes.append(wanting_note(wanted, ("p50",)))
     if judged:
         notes.append("~ of too few calls to quote; what is beyond a limit is dim")
-    table.caption = "; ".join(notes) or None
+    table.caption = captioned(*notes)
     return table
 
 

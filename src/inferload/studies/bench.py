@@ -86,6 +86,9 @@ class LocalBench:
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
         """One run with what the settings change."""
         checked = with_settings(options, settings)
+        form = settings.form or options.form
+        size = settings.batch_size or options.batch_size
+        checked = replace(checked, form=form, batch_size=size)
         if checked.processes is not None and self._source is not None:
             source = _changed(self._source, settings.form, settings.batch_size)
             hand = None if checked.devices or source.members else self._hand(settings, source)

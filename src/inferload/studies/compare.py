@@ -16,6 +16,7 @@ from inferload.options import check_count
 from inferload.pairs import FEWEST_PAIRS
 from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
 from inferload.studies.records import Comparison, Settings, StudyRun
+from inferload.studies.same_model import other_content, other_model
 from inferload.studies.spoiled import CODES, spoiled
 from inferload.units import duration_text, milliseconds_text, rate_text
 
@@ -32,7 +33,7 @@ MOST_PAIRS = 1000
 _SPEC = (
     "form", "executor", "load", "callers", "processes", "ranks", "rate_per_s", "threads_per_call",
     "items_per_input", "autocast", "grad_mode", "pin", "devices", "streams", "completion",
-    "transfers", "share_inputs",
+    "transfers", "share_inputs", "fresh_inputs", "drawn",
 )  # fmt: skip
 _ENVIRONMENT = (
     "cpu", "cores", "usable_cores", "devices", "torch", "python", "cpu_capability", "allocator",
@@ -185,7 +186,8 @@ def _compared(
     failed = (_failed_fraction(by_side["a"]), _failed_fraction(by_side["b"]))
     unlike: tuple[str, ...] = ()
     if by_side["a"] and by_side["b"]:
-        unlike = _unlike_specs(by_side["a"][0].spec, by_side["b"][0].spec)
+        first = (by_side["a"][0].spec, by_side["b"][0].spec)
+        unlike = (*_unlike_models(*first), *_unlike_specs(*first))
     return Comparison(
         a=plan.a,
         b=plan.b,
@@ -233,6 +235,12 @@ def compared_results(
                 f"{names[0]} and {names[1]} cannot be compared: their {what} differ ({one} and "
                 f"{other})"
             )
+    if gates and (other := other_model(a.spec, b.spec)) is not None:
+        raise PlanError(
+            f"{other} ({names[0]} and {names[1]}), and a gate is about one model: leave it out to "
+            "see how they differ, or gate the models themselves, in pairs (inferload compare "
+            "A.py B.py)"
+        )
     differences = of_summaries(a.summary, b.summary)
     environment = [
         f"{name}: {a.environment.get(name)} -> {b.environment.get(name)}"
@@ -251,7 +259,7 @@ def compared_results(
         status="complete",
         differences=differences,
         gates=_judged(gates, differences, failed),
-        unlike=(*environment, *_unlike_specs(a.spec, b.spec)),
+        unlike=(*_unlike_models(a.spec, b.spec), *environment, *_unlike_specs(a.spec, b.spec)),
         sides=("a", "b"),
         runs=runs,
         failed_fractions=failed,
@@ -278,6 +286,16 @@ def _judged(
 
 def _kind(spec: RunSpec) -> str:
     return "closed loop" if spec.drain_s is None else "open loop"
+
+
+def _unlike_models(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
+    """First of all that two runs are not of one model, though it may have one name."""
+    if a is None or b is None:
+        return ()
+    if (other := other_model(a, b)) is not None:
+        return (f"the model: {other}",)
+    found = other_content(a, b)
+    return () if found is None else (f"the model: {found}",)
 
 
 def _unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:

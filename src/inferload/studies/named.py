@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What a study sets itself.
 _NOT_ASKED = {
     "load", "lanes", "decide", "devices", "trace", "rank", "ranks", "local_rank", "local_ranks",
-    "calls_of_all",
+    "calls_of_all", "form", "mode", "batch_size",
 }  # fmt: skip
 
 

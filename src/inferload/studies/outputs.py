@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.inputs import owned
 from inferload.outputs import difference
 from inferload.verification import reference_outputs
 
@@ -21,8 +22,9 @@ def outputs_of(target: Target, given: Sequence[CallInput]) -> Outputs:
     """The leaves of the output for each input, computed alone; or why there are none."""
     target.load(1)
     bound = [target.bind(number, one) for number, one in enumerate(given)]
-    target.prepare(bound)
-    return reference_outputs(target, bound)
+    target.prepare([owned(one) for one in bound])
+    found = reference_outputs(target, bound)
+    return [list(one) for one in found.outputs] if found.reason is None else found.reason
 
 
 def told_apart(a: Outputs, b: Outputs) -> tuple[bool, str]:

@@ -17,6 +17,7 @@ SECONDS = 10
 # Options that a run of a study has of its own.
 _OF_THE_STUDY = {
     "load", "calls", "duration_s", "precision", "time_limit_s", "decide", "devices",
+    "form", "mode", "batch_size",
 }  # fmt: skip
 _NOT_FLAGS = {"model", "content", "machine", "limits", "axes", "cores", "duration", "members"}
 

@@ -33,6 +33,8 @@ class Target(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: tuple[RunWarning, ...] = ()
+        #: The forms that the model could be asked for instead, as far as that can be told.
+        self.may_become: tuple[str, ...] = ()
         #: How long it took to turn the model into this form, if that was done here.
         self.conversion_s = 0.0
         #: The very first call, where it was made before any caller's.
@@ -89,6 +91,11 @@ class Target(ABC):
         del caller
         function = self.python_callable()
         return [partial(function, *one.args, **one.kwargs) for one in own]
+
+    def call_of(self, caller: int, number: int, own: CallInput) -> Callable[[], Any]:
+        """What a Python caller calls once, for a fresh copy of one of the inputs."""
+        del caller
+        return partial(self.callable_for(number), *own.args, **own.kwargs)
 
     def read_by_calls(self, caller: int, number: int, own: CallInput) -> CallInput:
         """The tensors that a call with an input reads: it is they that transfers write to."""

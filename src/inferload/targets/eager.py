@@ -11,8 +11,10 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.inputs import described, tensors_of
+from inferload.model_source import FORMS
 from inferload.records import RunWarning
 from inferload.targets.base import Target
+from inferload.unfinished import check_returned, check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +31,14 @@ class CallableTarget(Target):
         """Take a callable.
 
         Raises:
-            PlanError: it cannot be called.
+            PlanError: it cannot be called, or a call of it does no work.
         """
         if not callable(function):
             raise PlanError(f"a {type(function).__name__} is no model: it cannot be called")
         super().__init__(name or str(getattr(function, "__qualname__", type(function).__name__)))
+        check_signature(function, self.name)
         self._function = function
+        self.may_become: tuple[str, ...] = ("compile", "cudagraph")
 
     def python_callable(self) -> Callable[..., Any]:
         """The function itself."""
@@ -48,7 +52,9 @@ class ModuleTarget(Target):
 
     def __init__(self, module: torch.nn.Module, name: str | None = None) -> None:
         super().__init__(name or type(module).__name__)
+        check_signature(module, self.name)
         self.module = module
+        self.may_become = _forms_of(module)
 
     def python_callable(self) -> Callable[..., Any]:
         """The module's ``__call__``, looked up once."""
@@ -68,6 +74,7 @@ class CompiledTarget(CallableTarget):
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         original = getattr(function, "_orig_mod", function)
         super().__init__(function, name or CallableTarget(original).name)
+        self.may_become = ()  # what was compiled is asked for again, not the result of it
         self._inputs_differ = False
 
     def prepare(self, inputs: Sequence[CallInput]) -> None:
@@ -83,7 +90,7 @@ class CompiledTarget(CallableTarget):
         for _ in range(2):
             for one in inputs:
                 started = time.perf_counter()
-                self._function(*one.args, **one.kwargs)
+                check_returned(self._function(*one.args, **one.kwargs), self.name)
                 if self.first_call_ms is None:
                     self.first_call_ms = (time.perf_counter() - started) * 1e3
 
@@ -141,6 +148,22 @@ class CompiledTarget(CallableTarget):
     def modules(self) -> Sequence[torch.nn.Module]:
         """The module that was compiled, if it was one."""
         return (self._function,) if isinstance(self._function, torch.nn.Module) else ()
+
+
+# What torch.export does not take: programs within, and torch's own quantised modules.
+_NO_EXPORT = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
+
+def _forms_of(module: torch.nn.Module) -> tuple[str, ...]:
+    """What an eager module may be turned into, before it is tried."""
+    within = [*module.modules()]
+    fixed = any(
+        isinstance(one, torch.jit.ScriptModule) or type(one).__module__.startswith(_NO_EXPORT)
+        for one in within
+    )
+    return tuple(
+        form for form in FORMS if form != "eager" and not (fixed and form in {"export", "aoti"})
+    )
 
 
 def is_compiled(model: object) -> bool:

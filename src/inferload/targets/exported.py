@@ -33,6 +33,7 @@ class ExportedTarget(Target):
     def __init__(self, program: ExportedProgram, name: str | None = None) -> None:
         super().__init__(name or "exported program")
         self.program = program
+        self.may_become = ("aoti",)
         self._module = program.module()
         #: Where it was saved to be handed to other processes.
         self.saved_as: Path | None = None
@@ -128,6 +129,11 @@ class AotiTarget(Target):
         """The kind of device it was compiled for, ``"cuda"`` or ``"cpu"``, if it says so."""
         found = self._package().loader.get_metadata().get("AOTI_DEVICE_KEY")
         return None if found is None else str(found)
+
+    @property
+    def program(self) -> ExportedProgram | None:
+        """What it was compiled from, if that is known."""
+        return self._program
 
     @property
     def path(self) -> Path | None:

@@ -113,16 +113,15 @@ def _turned(
             if form == "compile":
                 converted: Target = _compiled(target, mode, inputs)
             else:
-                with torch.no_grad():
+                with _recording_nothing(), torch.no_grad():
                     converted = _converted(target, form, inputs, folder)
             converted.conversion_s = time.perf_counter() - started
+            converted.may_become = tuple(one for one in target.may_become if one != form)
             calls = [partial(_first_timed, converted, one) for one in inputs]
             if not compare:
                 return converted
-            with ExitStack() as stack:
-                if form != "compile":  # whose graphs are guarded by the state they were made in
-                    stack.enter_context(_recording_nothing())
-                converted.notes = (*converted.notes, *compared(eager, form, calls, inputs))
+            # called as callers will: some forms work in one mode and not in another
+            converted.notes = (*converted.notes, *compared(eager, form, calls, inputs))
             if form == "compile":  # which compiles in its first calls
                 converted.conversion_s = time.perf_counter() - started
         except PlanError:

@@ -20,6 +20,7 @@ from inferload.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.named import check_made, check_makes, is_model, takes_inputs
 from inferload.targets.script import ScriptFunctionTarget, ScriptTarget, load_script
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ def import_spec(spec: str) -> None:
 def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
     """Read ``MODEL`` of the command line: the model, and the inputs its file defines, if any.
 
-    ``path/file.py:name`` or ``package.module:name`` names a module or a function that returns
-    one (``model`` if no name is given); the file may define ``inputs()`` as well. Anything else
-    is the path of a ``.pt`` or ``.pt2`` file.
+    ``path/file.py:name`` or ``package.module:name`` names a module, a function that takes the
+    inputs, or a function without arguments or a class that makes one of these (``model`` if no name
+    is given); the file may define ``inputs()`` as well. Anything else is the path of a ``.pt`` or
+    ``.pt2`` file.
 
     Raises:
         PlanError: the file, module or name is not there, or fails as it is loaded.
@@ -150,27 +152,39 @@ def _named(module: Any, where: str, name: str) -> object:
             f"{where} defines no {name!r}; it defines {', '.join(sorted(offered)) or 'nothing'}"
         )
     value = getattr(module, name)
-    if isinstance(value, torch.nn.Module | ExportedProgram | Target):
+    if is_model(value, name, where):
         return value
-    if not callable(value):
+    check_makes(value, name, where)
+    try:
+        with _failures(f"{name}() in {where}"):
+            made = value()
+    except PlanError as error:
+        if not takes_inputs(value):
+            raise
         raise PlanError(
-            f"{name!r} in {where} is a {type(value).__name__}: it must be a module or a function "
-            "that returns one"
-        )
-    with _failures(f"{name}() in {where}"):
-        made = value()
-    if made is None:
-        raise PlanError(f"{name}() in {where} returned None: it must return the model")
+            f"{error}; if {name} is the model itself, write def model(): return {name}"
+        ) from error
+    check_made(made, value, name, where)
     return made
 
 
 def _inputs_of(module: Any, where: str) -> tuple[CallInput, ...] | None:
     make = getattr(module, "inputs", None)
     if not callable(make):
-        return None
+        # a list of that name is meant as well; whatever else may be something of the file's own
+        return as_call_inputs(make) if isinstance(make, list | tuple) else None
     with _failures(f"inputs() in {where}"):
         made = make()
-    return as_call_inputs(made)
+        if made is None:
+            raise PlanError(f"inputs() in {where} returned None: it must return a list of inputs")
+        return _told_where(made, where)
+
+
+def _told_where(made: object, where: str) -> tuple[CallInput, ...]:
+    try:
+        return as_call_inputs(made)
+    except PlanError as error:
+        raise PlanError(f"inputs() in {where}: {error}") from error
 
 
 def _module_from_file(path: Path) -> Any:

@@ -75,6 +75,7 @@ class MixedTarget(Target):
                 first_input=first,
                 inputs=len(member.given),
                 callers=member.callers,
+                may_become=member.target.may_become,
             )
             for member, weight, first in zip(self.members, self._weights, self._firsts, strict=True)
         )

@@ -13,6 +13,7 @@ from inferload.inputs import owned
 from inferload.outputs import leaves, not_compared, tensors_among, widest
 from inferload.reasons import reason_of, way_round
 from inferload.records import RunWarning
+from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +68,11 @@ class Eager:
         """
         own = owned(one)
         try:
-            return leaves(self._call(*own.args, **own.kwargs))
+            output = self._call(*own.args, **own.kwargs)
+            check_returned(output, self.name)
+            return leaves(output)
+        except PlanError:
+            raise
         except KeyboardInterrupt:
             raise
         except (Exception, SystemExit) as error:

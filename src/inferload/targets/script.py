@@ -29,6 +29,7 @@ class ScriptTarget(Target):
     def __init__(self, module: torch.jit.ScriptModule, name: str | None = None) -> None:
         super().__init__(name or str(getattr(module, "original_name", type(module).__name__)))
         self.module = module
+        self.may_become = ("cudagraph",)
         #: Where it was saved to be handed to other processes.
         self.saved_as: Path | None = None
 
@@ -77,6 +78,7 @@ class ScriptFunctionTarget(CallableTarget):
 
     def __init__(self, function: Any, name: str | None = None) -> None:
         super().__init__(function, name or str(function.name))
+        self.may_become = ("cudagraph",)
 
 
 def load_script(path: Path) -> ScriptTarget:

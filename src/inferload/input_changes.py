@@ -1,0 +1,164 @@
+"""Whether calls changed what they were given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from inferload.input_copies import MOST_PARTS, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Tensors are compared whole until so many bytes have been, and from then on, or if one alone has
+# more than the second number, by elements at even distances: 0.1 s, whatever the inputs.
+MOST_BYTES = 2**28
+WHOLE_BYTES = 2**24
+SAMPLED = 2**16
+_CONSTANTS = (str, bytes, bool, int, float, complex, type(None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What calls did to an argument; ``how`` follows its name."""
+
+    argument: int | str
+    type_name: str
+    how: str
+
+
+class Comparing:
+    """Compares arguments with what they were; the effort is bounded over all comparisons."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self.left_bytes = most_bytes
+
+    def change(
+        self,
+        before: tuple[tuple[Any, ...], Mapping[str, Any]],
+        after: tuple[tuple[Any, ...], Mapping[str, Any]],
+        *,
+        but_tensors: bool = False,
+    ) -> Change | None:
+        """The first change of an argument, if there is any.
+
+        ``but_tensors``: not of arguments that are tensors, which something else writes to.
+        """
+        pairs: list[tuple[int | str, tuple[Any, Any]]] = [
+            *enumerate(zip(before[0], after[0], strict=True)),
+            *((name, (value, after[1][name])) for name, value in before[1].items()),
+        ]
+        for name, (one, other) in pairs:
+            if but_tensors and isinstance(one, torch.Tensor):
+                continue
+            how = self._how(one, other)
+            if how is not None:
+                return Change(argument=name, type_name=type(one).__name__, how=how)
+        return None
+
+    def _how(self, one: object, other: object) -> str | None:
+        """What became of an object, by its parts, breadth first."""
+        left: list[tuple[str, Any, Any]] = [("", one, other)]
+        seen: set[int] = set()
+        for path, was, now in left:  # it grows meanwhile
+            if was is now or id(was) in seen:
+                continue
+            seen.add(id(was))
+            how = self._own_change(path, was, now)
+            if how is not None:
+                return how
+            if isinstance(was, (torch.Tensor, np.ndarray, *_CONSTANTS)):
+                continue
+            if isinstance(was, set | frozenset):
+                continue
+            mine, its = parts_of(was), parts_of(now)
+            left += [(path + name, mine[name], its[name]) for name in mine if name in its]
+            if len(left) > MOST_PARTS:
+                return None
+        return None
+
+    def _own_change(self, path: str, was: Any, now: Any) -> str | None:
+        if type(was) is not type(now):
+            return f"changed: {_at(path)}was a {type(was).__name__} and is a {type(now).__name__}"
+        if isinstance(was, torch.Tensor | np.ndarray):
+            return self._tensor_change(path, was, now)
+        if isinstance(was, _CONSTANTS):
+            same = was == now or was != was  # noqa: PLR0124 - NaN
+            return None if same else f"changed: {_at(path)}was {_short(was)} and is {_short(now)}"
+        if hasattr(was, "__len__") and hasattr(was, "__iter__"):
+            return _container_change(path, was, now)
+        return None
+
+    def _tensor_change(self, path: str, was: Any, now: Any) -> str | None:
+        if isinstance(was, np.ndarray):
+            if was.dtype.kind not in "biufc":
+                return None
+            was, now = torch.from_numpy(was), torch.from_numpy(now)
+        try:
+            with torch.no_grad():
+                pairs = list(zip(_dense(was), _dense(now), strict=True))
+                return next(filter(None, (self._dense_change(path, *pair) for pair in pairs)), None)
+        except Exception:  # noqa: BLE001 - a class or layout of tensors that does not tell its values
+            return None
+
+    def _dense_change(self, path: str, was: torch.Tensor, now: torch.Tensor) -> str | None:
+        if was.shape != now.shape:
+            word = "grew" if now.numel() > was.numel() else "changed"
+            word = "shrank" if now.numel() < was.numel() else word
+            shapes = ["x".join(map(str, one.shape)) or "scalar" for one in (was, now)]
+            return f"{word}: {_at(path)}was {shapes[0]} and is {shapes[1]}"
+        if was.dtype != now.dtype:
+            return f"changed: {_at(path)}was {was.dtype} and is {now.dtype}"
+        size, step = was.numel() * was.element_size(), 1
+        if size > WHOLE_BYTES or size > self.left_bytes:
+            step = max(was.numel() // SAMPLED, 1)
+        self.left_bytes -= size // step
+        same = torch.equal(_bits(was, step), _bits(now, step))
+        return None if same else f"is written to{path and f' ({path})'}"
+
+
+def _bits(tensor: torch.Tensor, step: int) -> torch.Tensor:
+    """The bytes of every so manieth element: NaN is the same as NaN."""
+    flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return flat[::step].contiguous().view(torch.uint8)
+
+
+def _container_change(path: str, was: Any, now: Any) -> str | None:
+    try:
+        sizes = [len(was), len(now)]
+        if sizes[0] != sizes[1]:
+            word = "grew" if sizes[1] > sizes[0] else "shrank"
+            return f"{word}: {_at(path)}had {sizes[0]:,} entries and has {sizes[1]:,}"
+        if isinstance(was, set | frozenset):
+            return None if was == now else f"changed: {_at(path)}has other entries"
+        if isinstance(was, dict) and was.keys() != now.keys():
+            return f"changed: {_at(path)}has other keys"
+    except Exception:  # noqa: BLE001 - whatever its class makes of this
+        return None
+    return None
+
+
+def _dense(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The dense tensors that one of any layout consists of."""
+    if tensor.is_nested:
+        return list(tensor.unbind())
+    if tensor.is_quantized:
+        return [tensor.int_repr()]
+    if tensor.layout == torch.sparse_coo:
+        whole = tensor.coalesce()
+        return [whole.indices(), whole.values()]
+    if tensor.layout == torch.sparse_csr:
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    return [tensor]
+
+
+def _at(path: str) -> str:
+    return f"{path} " if path else "it "
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 20 else type(value).__name__

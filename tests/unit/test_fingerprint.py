@@ -1,0 +1,171 @@
+"""Models of one name: told apart by their weights, in whatever form, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.errors import PlanError
+from inferload.report.several import side_by_side
+from inferload.storage import load_result
+from inferload.studies.compare import compared_results
+from inferload.studies.comparison import gate_from_text
+from inferload.targets.fingerprint import fingerprint_of
+from inferload.targets.forms import as_form
+from inferload.targets.load import as_target
+
+
+class Net(torch.nn.Module):
+    """Of one name, and of any width."""
+
+    def __init__(self, width: int = 4, dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.linear = torch.nn.Linear(4, width, dtype=dtype)
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.to(self.linear.weight.dtype)) * self.scale.sum()
+
+
+INPUTS = [il.CallInput((torch.zeros(1, 4),))]
+
+
+def frozen(net: Net) -> torch.jit.ScriptModule:
+    return torch.jit.freeze(torch.jit.script(net.eval()))
+
+
+def made(form: str, net: Net) -> object:
+    return as_form(net.eval(), form, INPUTS)
+
+
+MAKERS = {
+    "eager": lambda net: net,
+    "script": torch.jit.script,
+    "frozen": frozen,
+    "export": partial(made, "export"),
+    "compile": torch.compile,
+    "a method": lambda net: net.forward,
+}
+OTHERS = {
+    "wider": {"width": 8},
+    "another dtype": {"dtype": torch.float64},
+    "other values": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_models_of_one_name_are_told_apart_in_every_form(make):
+    found = fingerprint_of(as_target(make(Net())))
+    assert fingerprint_of(as_target(make(Net()))) == found
+    others = {name: fingerprint_of(as_target(make(Net(**how)))) for name, how in OTHERS.items()}
+    assert others["wider"].values_held == found.values_held + 20
+    for name in ("wider", "another dtype"):
+        assert others[name].layout != found.layout
+        assert others[name].of == found.of
+    assert others["other values"].layout == found.layout
+    assert others["other values"].content != found.content
+
+
+@pytest.mark.parametrize("form", ["script", "export", "compile", "cudagraph"])
+def test_forms_of_one_model_have_one_fingerprint(form: str):
+    assert fingerprint_of(made(form, Net())) == fingerprint_of(as_target(Net()))
+
+
+def twice(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+def test_functions_are_told_apart_by_their_code_and_what_has_none_is_not():
+    first = fingerprint_of(as_target(twice))
+    names = {"torch": torch}
+    exec("def twice(x):\n    return x * 3", names)  # noqa: S102 - a function of the same name
+    other = fingerprint_of(as_target(names["twice"]))
+    assert first.of == other.of
+    assert first.content != other.content
+    assert fingerprint_of(as_target(torch.sin)) is None
+    a, b = (il.run(one, [torch.zeros(1)], calls=60) for one in (twice, names["twice"]))
+    (said,) = compared_results(a, b, ("a", "b")).unlike
+    assert said.startswith("the model: twice has another code, Python 3.")
+
+
+class Odd(torch.nn.Module):
+    """Whose own state cannot be asked for."""
+
+    def state_dict(self, *_: object, **__: object) -> dict[str, object]:
+        raise RuntimeError("no")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_what_cannot_be_asked_for_its_state_runs_without_a_fingerprint():
+    result = il.run(Odd().eval(), [torch.zeros(1, 4)], calls=5)
+    assert (result.status, result.spec.fingerprint) == ("complete", None)
+
+
+def run(**how: object) -> il.RunResult:
+    with torch.no_grad():
+        return il.run(Net(**how).eval(), [torch.zeros(1, 4)], calls=60)
+
+
+def test_a_comparison_of_results_says_first_that_it_is_of_two_models(tmp_path):
+    a, b = run(), run(width=8)
+    a.save(tmp_path / "a.json")
+    found = compared_results(load_result(tmp_path / "a.json"), b, ("a", "b"))
+    said = "the model: Net has 23 values in its weights in A and 43 in B"
+    assert found.unlike[0] == said
+    assert str(found).index(said) < str(found).index("B / A")
+    assert compared_results(a, run(), ("a", "b")).unlike == ()
+    (said,) = compared_results(a, run(seed=1), ("a", "b")).unlike
+    assert said == "the model: Net has other values in its weights in B, of the same shapes"
+    (said,) = compared_results(a, run(dtype=torch.float64), ("a", "b")).unlike
+    assert "23 values in its weights, in other shapes, dtypes or names in B" in said
+
+
+def test_a_gate_is_of_one_model_and_refused_of_two():
+    gate = gate_from_text("p50 +5%")
+    with pytest.raises(PlanError, match=r"23 values .* 43 in B .*leave it out to see.*in pairs"):
+        compared_results(run(), run(width=8), ("a.json", "b.json"), (gate,))
+    assert compared_results(run(), run(seed=1), ("a", "b"), (gate,)).gates
+
+
+def test_models_of_a_mix_are_told_apart_by_name():
+    def mixed(width: int) -> il.RunResult:
+        both = {"small": (Net().eval(), INPUTS, 1.0), "large": (Net(width).eval(), INPUTS, 1.0)}
+        return il.run(il.Mix(both), calls=60)
+
+    found = compared_results(mixed(8), mixed(16), ("a", "b"))
+    assert found.unlike[0] == "the model: large has 43 values in its weights in A and 83 in B"
+
+
+def test_results_that_are_older_than_fingerprints_are_compared_as_before():
+    a, b = run(), run(width=8)
+    old = replace(a, spec=replace(a.spec, fingerprint=None))
+    assert not any("the model" in line for line in compared_results(old, b, ("a", "b")).unlike)
+
+
+def test_runs_side_by_side_are_named_by_their_size_if_their_name_does_not_tell_them():
+    assert list(side_by_side([run(), run(width=8)])) == [
+        "Net (eager), 1x, 23 values in its weights",
+        "Net (eager), 1x, 43 values in its weights",
+    ]
+    assert list(side_by_side([run(), run()])) == ["Net (eager), 1x #1", "Net (eager), 1x #2"]
+
+
+@pytest.mark.multiprocess
+def test_models_at_two_revisions_or_in_two_files_are_told_apart_in_pairs(tmp_path):
+    text = (
+        "import torch\nclass Net(torch.nn.Linear):\n    pass\n"
+        "def model():\n    torch.manual_seed(0)\n    return Net(4, {width}).eval()\n"
+        "def inputs():\n    return [torch.zeros(1, 4)]\n"
+    )
+    for name, width in (("a", 4), ("b", 8)):
+        (tmp_path / f"{name}.py").write_text(text.format(width=width))
+    found = il.compare(str(tmp_path / "a.py"), str(tmp_path / "b.py"), calls=60, gates="p50 +900%")
+    assert found.unlike == ("the model: Net has 20 values in its weights in A and 40 in B",)
+    assert found.gates

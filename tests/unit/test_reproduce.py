@@ -1,0 +1,150 @@
+"""What a report prints to make a run again makes that run: its Python is run here."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.executors.threads import ThreadsExecutor
+from inferload.report.reproduce import reproduction
+from inferload.run_options import RunOptions
+from inferload.storage import load_result
+
+INPUTS = [torch.zeros(1, 4), torch.ones(1, 4)]
+ARRIVALS_S = [0.0, 0.002, 0.003, 0.01, 0.012]
+
+
+class Named(ThreadsExecutor):
+    """An executor of the user's own."""
+
+    name = "my own"
+
+
+RUNS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "a closed loop": {"load": il.ClosedLoop(callers=3), "calls": 30, "seed": 7},
+    "for a time": {"duration_s": 0.02, "warmup_calls": 3},
+    "all of a time": {"duration_s": 0.02, "warmup": "fixed"},
+    "cut by itself": {"calls": 40, "warmup": "auto", "warmup_calls": 0},
+    "by precision": {"precision": 0.5, "quantile": "p50", "time_limit_s": 0.4},
+    "even arrivals": {"load": il.OpenLoop.constant(500, callers=2, drain_s=3), "calls": 20},
+    "random arrivals": {"load": il.OpenLoop.poisson(812.5, seed=5, drain_s=0.5), "calls": 20},
+    "bursts": {"load": il.OpenLoop.gamma(500, burstiness=0.123456789, seed=9), "calls": 20},
+    "a replay": {"load": il.OpenLoop.replay(ARRIVALS_S, callers=2, drain_s=7)},
+    "threads asked for": {"executor": "threads", "calls": 20},
+    "an executor of one's own": {"executor": Named(), "calls": 20},
+    "all that is seldom": {
+        "calls": 20, "on_error": "record", "verify": True, "timeout_s": 5.0, "share_inputs": True,
+        "telemetry": False, "threads_per_call": 1,
+    },
+    "pinned": {"calls": 20, "pin": "cores"},
+    "another form": {"form": "script", "calls": 20, "executor": "threads"},
+    "batches": {"batch_size": 2, "calls": 20},
+}  # fmt: skip
+STATES = {
+    "grad": [],
+    "no grad": [torch.no_grad],
+    "inference": [torch.inference_mode],
+    "autocast": [torch.no_grad, lambda: torch.autocast("cpu", torch.bfloat16)],
+}
+
+
+def made_again(result: il.RunResult, model: object, **at_hand: object) -> il.RunResult:
+    text = reproduction(result)
+    names = {"model": model, "inputs": INPUTS, "arrivals_s": ARRIVALS_S, "__name__": "__main__"}
+    names |= at_hand
+    exec(compile(text, "printed", "exec"), names)  # noqa: S102 - it is what is tried
+    return names["result"]
+
+
+def as_saved(spec: il.RunSpec) -> dict[str, object]:
+    return {one.name: getattr(spec, one.name) for one in fields(spec)}
+
+
+@pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
+def test_the_python_that_is_printed_makes_the_same_run(options: dict, tmp_path):
+    with torch.no_grad():
+        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, **options)
+    result.save(tmp_path / "run.json")
+    again = made_again(
+        load_result(tmp_path / "run.json"),
+        torch.nn.Linear(4, 4).eval(),
+        executor=options.get("executor"),
+    )
+    assert as_saved(again.spec) == as_saved(result.spec)
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_state_of_the_calling_thread_is_printed_as_what_enters_it(name: str):
+    with ExitStack() as stack:
+        for state in STATES[name]:
+            stack.enter_context(state())
+        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
+    again = made_again(result, torch.nn.Linear(4, 4).eval())
+    assert as_saved(again.spec) == as_saved(result.spec)
+
+
+@pytest.mark.multiprocess
+def test_so_are_processes():
+    load = il.OpenLoop.poisson(500, callers=2, seed=3, drain_s=4)
+    with torch.no_grad():
+        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, load=load, processes=2, calls=20)
+    again = made_again(result, torch.nn.Linear(4, 4).eval())
+    assert as_saved(again.spec) == as_saved(result.spec)
+
+
+@pytest.mark.parametrize("callers", [None, {"a": 2, "b": 1}])
+def test_so_are_mixes_whose_models_have_inputs_and_may_have_callers(callers):
+    mix = il.Mix(
+        {
+            "a": (torch.nn.Linear(4, 4).eval(), INPUTS, 2.0),
+            "b": (torch.nn.Linear(4, 4).eval(), INPUTS, 1.0),
+        },
+        callers=callers,
+    )
+    result = il.run(mix, load=il.OpenLoop.poisson(500, seed=3), calls=40)
+    again = made_again(result, mix)
+    assert as_saved(again.spec) == as_saved(result.spec)
+
+
+def test_every_option_of_a_run_is_printed_or_kept_out_on_purpose():
+    """A new option belongs into the printed Python, and into RUNS above."""
+    of_a_cluster = {"rank", "ranks", "local_rank", "local_ranks", "calls_of_all"}
+    of_studies, of_the_output = {"decide"}, {"trace"}
+    of_the_command_line = {"mode"}
+    of_a_mix, on_devices = {"lanes"}, {"devices", "streams", "completion", "transfers"}
+    tried = {name for options in RUNS.values() for name in options} | {"processes"}
+    known = {one.name for one in fields(RunOptions)}
+    assert known == tried | of_a_cluster | of_studies | of_the_output | of_a_mix | on_devices | (
+        of_the_command_line
+    )
+
+
+def test_what_calls_on_devices_had_is_printed():
+    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
+    own = {"devices": ("cuda:0", "cuda:1"), "streams": "shared", "completion": "event"}
+    spec = replace(result.spec, transfers=True, isolated=True, processes=2, callers=4, **own)
+    text = reproduction(replace(result, spec=spec))
+    for said in ('device=["cuda:0", "cuda:1"],', 'streams="shared",', 'completion="event",',
+                 "transfers=True,", "processes=2,", "load=il.ClosedLoop(callers=2),"):  # fmt: skip
+        assert said in text
+    assert 'device="cuda:0",' in reproduction(
+        replace(result, spec=replace(spec, devices=("cuda:0",)))
+    )
+
+
+def test_of_a_result_older_than_its_fields_the_words_of_the_load_are_read():
+    load = il.OpenLoop.gamma(500, burstiness=0.5)
+    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, load=load, calls=10)
+    old = replace(result.spec, arrivals=None, burstiness=None, load_seed=None)
+    assert reproduction(replace(result, spec=old)) == reproduction(result)
+
+
+def test_a_name_that_is_code_stays_a_comment():
+    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
+    spec = replace(result.spec, target="x\nraise SystemExit(9)")
+    assert made_again(replace(result, spec=spec), torch.nn.Linear(4, 4).eval()).status == "complete"
