@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from bare import DIFFERS
-from trial import COLUMNS
+from trial import CALLS, COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,8 +92,9 @@ def _head(trials: Sequence[Trial]) -> str:
 
 Written by `python benchmarks/forms.py --markdown docs/models.md` (`make accuracy` does so): models
 as people ship them, small and with random weights, each built by a function of `benchmarks/zoo/`
-and run by `inferload run benchmarks/zoo/chosen.py --form FORM --callers 2 --calls 20 --verify` with
-its name in `ZOO_ROW`. torch {" and ".join(sorted(made_with))}, {", ".join(names)}, Python
+and run, with its name in `ZOO_ROW`, by
+`inferload run benchmarks/zoo/chosen.py --form FORM {" ".join(CALLS)} --verify`
+in the command's own process (`--no-isolate`). torch {" and ".join(sorted(made_with))}, {", ".join(names)}, Python
 {platform.python_version()}, CPU.
 
 **yes**: both callers made their calls, and the form's outputs were compared with the eager model's
