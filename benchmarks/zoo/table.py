@@ -94,8 +94,8 @@ Written by `python benchmarks/forms.py --markdown docs/models.md` (`make accurac
 as people ship them, small and with random weights, each built by a function of `benchmarks/zoo/`
 and run, with its name in `ZOO_ROW`, by
 `inferload run benchmarks/zoo/chosen.py --form FORM {" ".join(CALLS)} --verify`
-in the command's own process (`--no-isolate`). torch {" and ".join(sorted(made_with))}, {", ".join(names)}, Python
-{platform.python_version()}, CPU.
+in the command's own process (`--no-isolate`). torch {" and ".join(sorted(made_with))},
+{", ".join(names)}, Python {platform.python_version()}, CPU.
 
 **yes**: both callers made their calls, and the form's outputs were compared with the eager model's
 on every input before; a note has what was printed beside. **torch cannot**: torch's own conversion
