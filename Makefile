@@ -33,8 +33,9 @@ bench: $(READY)  ## against torch.utils.ThroughputBenchmark and LoadGen; wants a
 scaling: $(READY)  ## one process against several; wants an idle machine
 	$(BIN)/python benchmarks/processes.py --markdown docs/scaling.md
 
-accuracy: $(READY)  ## known answers against measured ones; wants an idle machine
+accuracy: $(READY)  ## known answers against measured ones, models in every form; an idle machine
 	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
+	$(BIN)/python benchmarks/forms.py --markdown docs/models.md
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,20 @@
+"""What the server of children imports, once for all: nothing here calls an operator of torch."""
+
+import contextlib
+import importlib
+
+import torch._dynamo
+import torch._inductor.compile_fx
+import torch._inductor.package
+import torch.export
+
+import bare
+import catalogue
+import inferload.cli.app
+import inferload.local_crew
+
+with contextlib.suppress(ImportError):
+    importlib.import_module("transformers.modeling_utils")
+
+READY = (bare, inferload, torch)
+catalogue.rows()
