@@ -74,8 +74,8 @@ def main() -> None:
         print(f"{number}/{len(todo)} {one.name} {column}: {_in_short(made)}", flush=True)
     ours = [one for one in kept.all() if not one.works and not one.torch]
     print(f"torch alone can, and inferload does not: {len(ours)} of {len(kept.all())}")
-    for one in ours:
-        print(f"  {one.row}, {one.column}: {one.said}")
+    for failed in ours:
+        print(f"  {failed.row}, {failed.column}: {failed.said}")
     if chosen.markdown:
         import table
 

@@ -40,7 +40,8 @@ def alike_in_time(calls: int, *, stretches: int = 8) -> CallLog:
             "caller": np.zeros(calls, np.int32),
             "input": (np.arange(calls) % 2).astype(np.int32),
             "error": np.full(calls, -1, np.int32),
-        }
+        },
+        open_loop=True,
     )
 
 
