@@ -259,7 +259,7 @@ def test_a_first_call_that_raises_is_told_as_any_other(on_error):
     with pytest.raises(CallError, match="in caller 0 on input 0 while warming up") as caught:
         run()
     assert (caught.value.caller, caught.value.input) == (0, 0)
-    assert "test_inputs.py" in caught.value.place
+    assert "test_calls_and_inputs.py" in caught.value.place
 
 
 async def coroutine(x):
