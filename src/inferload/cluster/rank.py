@@ -16,7 +16,7 @@ from inferload.cluster.clock import clock_name
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import handed_over, packed, unpacked
 from inferload.cluster.link import StoreLostError, wait_a_look
-from inferload.cluster.members import Member, Members
+from inferload.cluster.members import LOST_S, Member, Members
 from inferload.cluster.rank_crew import FirstRank, FleetEndedError, RankCrew
 from inferload.errors import InferloadError, ResultFormatError
 from inferload.execution import PATIENCE_S, execute
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 
-# After a signal other ranks have as long as they give their calls, and a little for what was made.
-GIVE_UP_S = PATIENCE_S + 3.0
+# After a signal other ranks have so long to hand over: first they give up their calls, and one that
+# says nothing is known to be lost before. torchrun kills 30 s after it has sent SIGTERM.
+GIVE_UP_S = PATIENCE_S + LOST_S
 # One Ctrl-C comes twice: from the terminal, and from torchrun.
 SIGNALS_APART_S = 2.0
 
