@@ -72,7 +72,7 @@ def main() -> None:
         made = trial.tried(one, column, chosen.limit)
         kept.add(made)
         print(f"{number}/{len(todo)} {one.name} {column}: {_in_short(made)}", flush=True)
-    ours = [one for one in kept.all() if not one.works and not one.torch]
+    ours = [made for made in kept.all() if not (made.works or made.torch or made.out_of_time)]
     print(f"torch alone can, and inferload does not: {len(ours)} of {len(kept.all())}")
     for failed in ours:
         print(f"  {failed.row}, {failed.column}: {failed.said}")

@@ -70,6 +70,8 @@ def cell(one: Trial | None, notes: Notes) -> str:
     if one.works:
         told = [text for code, text in one.warnings.items() if code != "not-verified"]
         return notes.mark("yes", "; ".join(told)) if told else "yes"
+    if one.out_of_time:
+        return "out of time"
     if one.torch:
         return notes.mark("torch differs" if _differs(one) else "torch cannot", one.said)
     return notes.mark("**no**", one.said)
@@ -111,7 +113,7 @@ def _counts(trials: Sequence[Trial]) -> str:
     heads = ("form", "models", "yes", "torch cannot", "torch differs", "no")
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for column in COLUMNS:
-        mine = [one for one in trials if one.column == column]
+        mine = [one for one in trials if one.column == column and not one.out_of_time]
         works = sum(one.works for one in mine)
         differ = sum(not one.works and _differs(one) for one in mine)
         cannot = sum(not one.works and bool(one.torch) for one in mine) - differ

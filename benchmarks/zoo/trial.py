@@ -27,6 +27,7 @@ ZOO = Path(__file__).parent
 #: A column of the table each: how the model is called.
 COLUMNS = ("eager", "processes", "script", "export", "compile", "aoti")
 CALLS = ("--callers", "2", "--calls", "20", "--warmup", "1", "--threads-per-call", "1")
+_NO_END = "no end within"
 #: Warnings about the load and the machine say nothing about the model.
 ABOUT_THE_MODEL = {
     "not-verified", "outputs-differ", "traced", "not-compared", "partly-compared", "state-dropped",
@@ -61,6 +62,11 @@ class Trial:
         """Calls were made, and none failed."""
         return self.rc in {0, 1} and self.completed > 0 and not self.said
 
+    @property
+    def out_of_time(self) -> bool:
+        """It was ended at the limit: nothing is known of it."""
+        return self.said.startswith(_NO_END)
+
 
 def command(row: Row, column: str) -> list[str]:
     """The words after ``inferload``."""
@@ -84,7 +90,7 @@ def tried(row: Row, column: str, limit_s: float) -> Trial:
             rc = _in_child(_invoke, (row.name, command(row, column), folder, True), limit_s)
         seconds = time.perf_counter() - began
         trial = _read(row.name, column, rc, seconds, folder, limit_s)
-        if trial.works:
+        if trial.works or trial.out_of_time:
             return trial
         rc = _in_child(_ask_torch, (row.name, column, folder), limit_s)
         answer = folder / "torch.json"
@@ -95,7 +101,7 @@ def tried(row: Row, column: str, limit_s: float) -> Trial:
 
 
 def _ending(rc: int, limit_s: float) -> str:
-    return f"no end within {limit_s:g} s" if rc == -signal.SIGKILL else f"it ended with {rc}"
+    return f"{_NO_END} {limit_s:g} s" if rc == -signal.SIGKILL else f"it ended with {rc}"
 
 
 def _in_child(work: Callable[..., None], arguments: tuple[Any, ...], limit_s: float) -> int:
