@@ -78,7 +78,9 @@ class ExecutionStats:
     def total_time_seconds(self) -> float:
         """From the start line to the end of the last call."""
         log = self.result.log
-        last_ns = log.finished_ns.max() if log.tally is None else log.tally.last_finished_ns
+        last_ns = (
+            log.finished_ns.max(initial=0) if log.tally is None else log.tally.last_finished_ns
+        )
         return float(last_ns) / NS_PER_S
 
     @property

@@ -103,7 +103,7 @@ def _growth(log: CallLog, from_s: float, deviations: float) -> tuple[float, floa
     if not (rises and means[-1] > least):
         return None
     span_s = float(due[-1] - from_ns) / NS_PER_S
-    served = np.count_nonzero((log.finished_ns > from_ns) & (log.finished_ns <= due[-1]))
+    served = int(np.count_nonzero((log.finished_ns > from_ns) & (log.finished_ns <= due[-1])))
     return calls * one_in / span_s, served * one_in / span_s
 
 

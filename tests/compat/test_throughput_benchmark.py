@@ -82,8 +82,12 @@ def test_the_text_is_the_references_text_for_the_same_figures():
         Figures, type("C", (), {"num_calling_threads": 2})
     )
     result = type("R", (), {})()
-    result.log = range(20)
-    result.summary = type("S", (), {"duration_s": its.total_time_seconds})
+    end_ns, zeros = round(its.total_time_seconds * 1e9), np.zeros(20, np.int64)
+    result.log = il.CallLog(
+        scheduled_ns=zeros, started_ns=zeros, finished_ns=zeros + end_ns,
+        caller=zeros.astype(np.int32), input=zeros.astype(np.int32),
+        error=zeros.astype(np.int32) - 1,
+    )  # fmt: skip
     mine = il.ExecutionStats(result, il.BenchmarkConfig(num_calling_threads=2))
     assert str(mine) == str(its)
     assert str(mine).splitlines()[0] == "Average latency per example: 427.375us"

@@ -41,7 +41,9 @@ def test_a_long_run_counts_every_call_in_bounded_space(executor, load):
     assert result.set_up.log_bytes <= 8192 * 36
     assert summary.response_ms.counted
     assert summary.response_ms.count == calls
-    assert summary.response_ms.p99 is not None or summary.response_ms.more_calls
+    response = summary.response_ms
+    # callers that do not keep up with the rate on a busy machine have none to quote
+    assert response.p99 is not None or response.more_calls or response.not_quoted
     assert "counts of all calls" in str(result)
     assert summary.throughput_calls_per_s.value == pytest.approx(calls / summary.duration_s)
     if isinstance(load, il.OpenLoop):

@@ -333,3 +333,16 @@ def test_progress_is_told_to_the_observer():
     assert listener.stages[0].startswith("preparing")
     assert listener.counts == sorted(listener.counts)
     assert 0 < listener.counts[-1] <= 300
+
+
+def test_intra_op_threads_that_a_model_sets_are_those_that_are_told():
+    class SetsItsOwn(torch.nn.Module):
+        def forward(self, x):
+            torch.set_num_threads(1)
+            return x
+
+    result = il.run(SetsItsOwn(), [torch.zeros(1)], calls=20, threads_per_call=2)
+    (process,) = result.processes
+    assert (process.threads, process.threads_set) == ((1,), (2,))
+    assert "threads-not-in-force" in [one.code for one in result.warnings]
+    assert "2 intra-op threads asked for, 1 in force" in " ".join(str(result).split())
