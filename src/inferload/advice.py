@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from inferload.distribution import QUOTED_QUANTILES, quantile_rank
+from inferload.intervals import BATCHES, CALLS_BEYOND, cautious_tau
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from inferload.distribution import Distribution
     from inferload.records import RunResult, RunSpec
 
-# Flags of ``inferload run`` and the arguments of ``inferload.run`` that mean the same, "{}" being
-# the value; those without a value stand for themselves.
-_FLAGS = {
-    "callers": "callers={} in load",
-    "calls": "calls={}",
-    "completion": 'completion="{}"',
-    "device": 'device="{}"',
-    "executor": 'executor="{}"',
-    "form": 'form="{}"',
-    "inputs": "inputs",
-    "no-isolate": "no processes",
+# Flags, and the arguments of Python that mean the same: alone, and with a value.
+_ARGUMENTS = {
+    "batch-sizes": ("batch_sizes", "batch_sizes={}"),
+    "callers": ("callers in load", "callers={} in load"),
+    "calls": ("calls", "calls={}"),
+    "completion": ("completion", 'completion="{}"'),
+    "cores": ("cores", "cores={}"),
+    "device": ("device", 'device="{}"'),
+    "duration": ("duration_s", "duration_s={}"),
+    "executor": ("executor", 'executor="{}"'),
+    "form": ("form", 'form="{}"'),
+    "forms": ("forms", "forms={}"),
+    "inputs": ("inputs", "inputs={}"),
+    "on-error": ("on_error", 'on_error="{}"'),
+    "pin": ("pin", 'pin="{}"'),
+    "precision": ("precision", "precision={}"),
+    "processes": ("processes", "processes={}"),
+    "quantile": ("quantile", 'quantile="{}"'),
+    "rate": ("an il.OpenLoop", "load=il.OpenLoop.poisson(rate_per_s={})"),
+    "resolution": ("resolution", "resolution={}"),
+    "seed": ("seed", "seed={}"),
+    "streams": ("streams", 'streams="{}"'),
+    "threads-per-call": ("threads_per_call", "threads_per_call={}"),
+    "time-limit": ("time_limit_s", "time_limit_s={}"),
+    "timeout": ("timeout_s", "timeout_s={}"),
+    "warmup": ("warmup_calls", "warmup_calls={}"),
+}
+_SWITCHES = {
+    "no-isolate": "callers in this process",
     "no-telemetry": "telemetry=False",
-    "on-error": 'on_error="{}"',
-    "pin": 'pin="{}"',
-    "processes": "processes={}",
-    "rate": "load=il.OpenLoop.poisson(rate_per_s={})",
-    "seed": "seed={}",
-    "streams": 'streams="{}"',
-    "threads-per-call": "threads_per_call={}",
     "transfers": "transfers=True",
     "verify": "verify=True",
-    "warmup": "warmup_calls={}",
 }
-_SECONDS = {"duration": "duration_s", "time-limit": "time_limit_s", "timeout": "timeout_s"}
-_VALUELESS = {"no-isolate", "no-telemetry", "transfers", "verify"}
+_IN_SECONDS = {"duration", "time-limit", "timeout"}
 _VERBS = {"sweep": "il.sweep", "search": "il.find_max_rate", "tune": "il.tune"}
 # A value is a number, a word of capitals that stands for one, or one of the words of a flag.
 _FLAG = re.compile(
     r"--(?P<flag>[a-z]+(?:-[a-z]+)*)"
-    r"(?P<value>\s(?:\d[\w.:,%]*\w|\d%?|[A-Z]\b|[A-Z]{2,}\b(?!\s[a-z]+ing)|"
+    r"(?P<value>\s(?:\d[\w.:,]*\w%?|\d%?|[A-Z]\b|[A-Z]{2,}\b|"
     r"(?:aoti|cudagraph|script|export|compile|eager|cuda|cores|numa|none|per-caller|shared|sync|"
     r"event|threads|native|stop|record)\b))?"
 )
+# More calls than this worth one independent call: those near each other are alike.
+ALIKE = 2.0
 _VERB = re.compile(r"\binferload (sweep|search|tune) (?:MODEL )?")
 
 
@@ -52,6 +70,8 @@ def in_python(hint: str) -> str:
 
     >>> in_python("--duration 9s, or a wider --precision")
     'duration_s=9, or a wider precision'
+    >>> in_python("--calls 1500, or --precision 20%")
+    'calls=1500, or precision=0.2'
     >>> in_python("a guess: --form aoti, whose callers do without")
     'a guess: form="aoti", whose callers do without'
     >>> in_python("--threads-per-call 1 --callers 2 gives each a core of its own")
@@ -67,23 +87,29 @@ def in_words_of_python(result: RunResult) -> RunResult:
 
 
 def _argument(found: re.Match[str]) -> str:
-    flag, value = found["flag"], (found["value"] or "").strip()
-    after = "" if not found["value"] or flag not in _VALUELESS else found["value"]
-    if flag in _SECONDS:
-        number = value.removesuffix("s")
-        return f"{_SECONDS[flag]}={number}" if number else _SECONDS[flag]
-    if flag not in _FLAGS and flag not in {"precision", "quantile"}:
+    flag, said = found["flag"], found["value"] or ""
+    if flag in _SWITCHES:
+        return _SWITCHES[flag] + said
+    if flag not in _ARGUMENTS:
         return found[0]
-    if flag in _VALUELESS:
-        return _FLAGS[flag] + after
-    if not value:
-        return flag.replace("-", "_")
-    return _FLAGS.get(flag, flag + "={}").format(value)
+    alone, with_value = _ARGUMENTS[flag]
+    value = said.strip()
+    if flag in _IN_SECONDS:
+        value = value.removesuffix("s")
+    if value.endswith("%"):
+        value = f"{float(value[:-1]) / 100:g}"
+    return with_value.format(value) if value else alone
 
 
 def cuda_graphs(spec: RunSpec) -> str | None:
     """How its calls could be replayed from CUDA graphs, if they are not and its model may."""
     return "CUDA graphs (--form cudagraph)" if "cudagraph" in spec.may_become else None
+
+
+def or_a_native_form(may_become: Collection[str]) -> str:
+    """The forms that native callers take, of those that a model may be turned into."""
+    ways = [f"--form {one}" for one in ("script", "aoti") if one in may_become]
+    return f", or try {' or '.join(ways)}" if ways else ""
 
 
 def without_gil(spec: RunSpec) -> str | None:
@@ -98,7 +124,10 @@ def without_gil(spec: RunSpec) -> str | None:
     if spec.models:
         own = [one for one in spec.models if "aoti" in one.may_become]
         if own:
-            return f'form = "aoti" of {own[0].name}, whose callers do without the GIL'
+            return (
+                f'an AOTInductor package of {own[0].name} (form = "aoti" in a run file), whose '
+                "callers do without the GIL"
+            )
     elif "aoti" in spec.may_become:
         return "--form aoti, whose callers do without the GIL"
     if spec.callers == 1:
@@ -106,3 +135,61 @@ def without_gil(spec: RunSpec) -> str | None:
     if spec.ranks > 1 or spec.callers_per_process == 1:
         return "fewer Python threads beside the callers"
     return f"processes, with a GIL each (--processes {spec.callers} --callers 1)"
+
+
+def longer(spec: RunSpec, times: float) -> str:
+    """How to make a run longer by the end that it has, rounded up to two digits."""
+    if spec.calls is not None:
+        return f"--calls {_rounded_up(spec.calls * times)}"
+    if spec.duration_s is not None:
+        return f"--duration {_rounded_up(spec.duration_s * times)}s"
+    if spec.time_limit_s is not None:
+        return f"--time-limit {_rounded_up(spec.time_limit_s * times)}s"
+    return "a longer replay"
+
+
+def _rounded_up(value: float) -> int:
+    """A whole number that is not less.
+
+    >>> [_rounded_up(value) for value in (0.2, 9.1, 12.0, 1501.0)]
+    [1, 10, 12, 1600]
+    """
+    whole = math.ceil(round(value, 6))
+    unit: int = 10 ** max(len(str(whole)) - 2, 0)
+    return -(-whole // unit) * unit
+
+
+def enough_calls(spec: RunSpec, response: Distribution, quantile: str) -> str:
+    """How long a run has to be to quote a quantile that it could not.
+
+    By how alike the calls are that lie near each other, with room for what few calls do not say of
+    that. Where they are alike, a run by precision is the sure way: it goes on until it can quote.
+    """
+    q, tau = QUOTED_QUANTILES[quantile], _tau(response)
+    needed = max(response.count + response.more_calls[quantile], CALLS_BEYOND * tau / (1 - q))
+    if tau < ALIKE:
+        return longer(spec, 1.5 * needed / response.count)
+    found = longer(spec, 2.5 * needed / response.count)
+    if spec.precision is not None or spec.ranks > 1:
+        return found
+    at = "" if quantile == "p99" else f" --quantile {figure_of(quantile)}"
+    return f"{found}, or --precision 20%{at}, which goes on until it can be quoted"
+
+
+def figure_of(quantile: str) -> str:
+    """A quantile as the command line has it.
+
+    >>> figure_of("p999"), figure_of("p50")
+    ('p99.9', 'p50')
+    """
+    return {"p999": "p99.9", "p9999": "p99.99"}.get(quantile, quantile)
+
+
+def _tau(response: Distribution) -> float:
+    sample, count = response.sample, response.count - response.unfinished
+    exceeding = getattr(sample, "exceeding", None)
+    if sample is None or exceeding is None or count < BATCHES:
+        return 1.0
+    ranks = (quantile_rank(q, count) for q in (0.5, 0.9))
+    p50_ms, p90_ms = map(sample.value_of_rank_ms, ranks)
+    return cautious_tau(exceeding, (p50_ms, p90_ms))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from inferload.advice import enough_calls, without_gil
 from inferload.distribution import half_width_fraction
 from inferload.load_checks import overloaded
 from inferload.machine_checks import machine_checks
@@ -265,19 +265,8 @@ def _figures(found: Findings) -> Iterator[_Texts]:
         yield (
             "too-few-calls",
             f"{spec.quantile} needs {more:,} more calls like these to be quoted",
-            _longer(spec, 1 + more / response.count),
+            enough_calls(spec, response, spec.quantile),
         )
-
-
-def _longer(spec: RunSpec, times: float) -> str:
-    """How to make a run longer by the end that it has."""
-    if spec.calls is not None:
-        return f"--calls {math.ceil(spec.calls * times)}"
-    if spec.duration_s is not None:
-        return f"--duration {math.ceil(spec.duration_s * times)}s"
-    if spec.time_limit_s is not None:
-        return f"--time-limit {math.ceil(spec.time_limit_s * times)}s"
-    return "a longer replay"
 
 
 def _harness(found: Findings) -> Iterator[_Texts]:
@@ -307,7 +296,8 @@ def _harness(found: Findings) -> Iterator[_Texts]:
                 f"after a free caller should have begun them "
                 f"(median {milliseconds_text(late.quantile(0.5))})"
             ),
-            "Python callers wait for the GIL: --form aoti, whose callers do without"
+            "Python callers wait for the GIL; a guess: "
+            + (without_gil(spec) or "fewer Python threads beside them")
             if python
             else "leave a core free: fewer callers or intra-op threads, or a quieter machine",
         )
@@ -316,7 +306,7 @@ def _harness(found: Findings) -> Iterator[_Texts]:
         yield (
             "gil",
             f"a Python thread that asked for the GIL waited {milliseconds_text(gil_ms)} for it",
-            "--form aoti runs without it",
+            "a guess: " + (without_gil(spec) or "fewer Python threads beside the callers"),
         )
     pauses = found.disturbances
     if pauses.gc_longest_ms > max(0.1 * median_ms, 1) or (
@@ -380,15 +370,29 @@ def _placement(found: Findings) -> Iterator[_Texts]:
     """Settings that were asked for and are not in force."""
     spec = found.spec
     yield from _threads(found)
-    sets = [set(cpus) for one in found.processes for cpus in one.cpus]
-    if spec.pin == "cores" and len(sets) > 1 and len(set.union(*sets)) < sum(map(len, sets)):
-        yield (
-            "cores-shared",
-            "callers share cores, because there are fewer cores than callers",
-            "fewer callers for each of the models"
-            if len(spec.callers_by_lane) > 1
-            else f"--callers {max(len(set.union(*sets)) // spec.processes, 1)} gives each its own",
-        )
+    for one in found.processes if spec.pin == "cores" else ():
+        # processes have cores apart from each other
+        cores = set().union(*one.cpus)
+        if len(cores) < sum(map(len, one.cpus)):
+            fitting = max(round(len(cores) / _threads_of_a_core(found)), 1)
+            yield (
+                "cores-shared",
+                "callers share cores, because there are fewer cores than callers",
+                "fewer callers for each of the models"
+                if len(spec.callers_by_lane) > 1
+                else f"--callers {fitting} gives each its own",
+            )
+            return
+
+
+def _threads_of_a_core(found: Findings) -> float:
+    """How many hardware threads a core has, of which all go to one caller."""
+    known = [
+        one["cores"] / one["physical_cores"]
+        for one in found.machines.values()
+        if one.get("cores") and one.get("physical_cores")
+    ]
+    return max(known, default=1.0)
 
 
 def _neighbours(found: Findings) -> Iterator[_Texts]:

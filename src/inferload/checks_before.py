@@ -42,7 +42,8 @@ def warnings_before(
             f"--threads-per-call {max(fitting // callers, 1)} --callers {callers} "
             "gives each a core of its own"
             if spec.processes <= usable_cores
-            else f"--processes {max(int(usable_cores), 1)} --callers 1 gives each a core"
+            else f"--processes {max(int(usable_cores), 1)} --callers 1 --threads-per-call 1 gives "
+            "each a core"
         )
         if ranks_here > 1:
             hint = "fewer ranks on this machine (--nproc-per-node), or fewer callers in each"

@@ -20,6 +20,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False),
         "usable_cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "governor": governor(),

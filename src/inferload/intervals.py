@@ -15,6 +15,8 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
 BATCHES = 40
@@ -53,6 +55,27 @@ def calls_per_independent_one(over: ArrayLike, sizes: ArrayLike, q: float) -> fl
     share = counts.sum() / calls.sum()
     variance = float((calls * (counts / calls - share) ** 2).sum() / (batches - 1))
     return max(1.0, variance / (q * (1 - q)))
+
+
+def cautious_tau(
+    exceeding: Callable[[float], tuple[ArrayLike, ArrayLike]], levels: tuple[float, float]
+) -> float:
+    """How many calls are worth one independent call, of too few calls to tell it at a quantile.
+
+    ``exceeding`` gives for a value how many calls of each batch exceed it, and how many there are;
+    ``levels`` are the values of p50 and p90. It is the largest that batches of one, two and four
+    times the length say: short batches do not show how long calls are alike.
+    """
+    found = 1.0
+    for q, value in zip((0.5, 0.9), levels, strict=True):
+        over, sizes = (np.asarray(one, np.float64) for one in exceeding(value))
+        for batches in (BATCHES, BATCHES // 2, BATCHES // 4):
+            if len(sizes) >= batches:
+                late, calls = (
+                    [part.sum() for part in np.array_split(one, batches)] for one in (over, sizes)
+                )
+                found = max(found, calls_per_independent_one(late, calls, q))
+    return found
 
 
 def interval_ranks(count: int, q: float, tau: float, batches: int = BATCHES) -> tuple[int, int]:

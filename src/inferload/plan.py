@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn.parameter import is_lazy
 
+from inferload.advice import or_a_native_form
 from inferload.device_errors import in_brief
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
@@ -80,7 +81,7 @@ def executor_for(
     if not target.runs_natively:
         raise PlanError(
             f"native callers run TorchScript and AOTInductor, and {target.name} is in the form "
-            f"{target.form!r}: use the executor threads, or export the model (--form aoti)"
+            f"{target.form!r}: use the executor threads{or_a_native_form(target.may_become)}"
         )
     try:
         native_extension(announce)

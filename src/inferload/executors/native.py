@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferload.advice import or_a_native_form
 from inferload.errors import PlanError
 from inferload.executors.base import LEAD_NS, call_failure, exception_words, place_of
 from inferload.executors.device_work import sleeping_events
@@ -45,8 +46,8 @@ class NativeExecutor:
         if model is None:
             raise PlanError(
                 f"native callers run TorchScript and AOTInductor, and {job.target.name} is in the "
-                f"form {job.target.form!r}: use the executor 'threads', or export it "
-                "(--form aoti)"
+                f"form {job.target.form!r}: use the executor threads"
+                f"{or_a_native_form(job.target.may_become)}"
             )
         return RunningNative(extension, model, job)
 
