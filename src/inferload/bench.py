@@ -233,7 +233,10 @@ def run_with(
     """
     observer = observer or Logging()
     options = replace(
-        options, form=form or options.form, batch_size=batch_size or options.batch_size
+        options,
+        form=form or options.form,
+        batch_size=batch_size or options.batch_size,
+        compare=compare and options.compare,
     )
     if batch_size is not None:
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)

@@ -256,6 +256,7 @@ class LocalCrew:
             burstiness=getattr(load, "burstiness", None),
             load_seed=getattr(load, "seed", None),
             telemetry=options.telemetry,
+            compare=options.compare,
             fingerprint=fingerprint_of(target),
         )
 

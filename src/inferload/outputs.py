@@ -36,6 +36,12 @@ class Opaque(str):
     __slots__ = ()
 
 
+class Leaves(list[Any]):
+    """The leaves of an output, taken apart already."""
+
+    __slots__ = ()
+
+
 def leaves(output: Any) -> list[Any]:
     """The leaves of an output: copies of its tensors, and plain values; first its structure.
 
@@ -44,6 +50,8 @@ def leaves(output: Any) -> list[Any]:
     of. Of an object of any other class the tensors within count, such as those of a cache. What is
     left is :class:`Opaque`.
     """
+    if isinstance(output, Leaves):
+        return output
     flat, structure = pytree.tree_flatten(output)
     found: list[Any] = [Structure(structure)]
     for leaf in flat:
@@ -84,8 +92,6 @@ def _parts(leaf: Any) -> list[Any]:  # noqa: PLR0911 - one a kind
         return [part for value in values for part in leaves(value)]
     if isinstance(leaf, Mapping):
         return [part for pair in leaf.items() for value in pair for part in leaves(value)]
-    if hasattr(leaf, "why"):  # what could not be copied when it was kept
-        return [Opaque(f"an output that could not be copied ({leaf.why})")]
     inner = [part for tensor in _within(leaf, set()) for part in _strided(tensor)]
     return inner or [Opaque(f"outputs of type {type(leaf).__name__}")]
 

@@ -194,7 +194,8 @@ class RunSpec:
     asked for in place of the one it is in, as far as that can be told without trying.
 
     ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
-    where that was asked for. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
+    where that was asked for, and ``compare`` whether its outputs were held against the eager
+    model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
     ``OpenLoop`` has them. ``fingerprint``: of one model; those of a mix have their own.
     """
 
@@ -241,6 +242,7 @@ class RunSpec:
     burstiness: float | None = None
     load_seed: int | None = None
     telemetry: bool = True
+    compare: bool = True
     fingerprint: Fingerprint | None = None
 
     @property

@@ -92,6 +92,7 @@ class RunOptions:
     form: str | None = None
     mode: str | None = None
     batch_size: int | None = None
+    compare: bool = True
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.

@@ -246,7 +246,7 @@ MAY_BE_A_PACKAGE = {
     "a function": (lambda: torch.sin, False),
     "a method of a module": (lambda: Net(4, 4).forward, False),
     "a script": (lambda: torch.jit.script(Net(4, 4)), False),
-    "a program": (lambda: torch.export.export(Net(4, 4), (torch.zeros(1, 4),)), False),
+    "a program": (lambda: torch.export.export(Net(4, 4), (torch.zeros(1, 4),)), True),
     "a compiled module": (lambda: torch.compile(Net(4, 4)), False),
     "a module with a program within": (HasAProgram, False),
     "a quantised module": (quantised, False),

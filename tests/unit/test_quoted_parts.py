@@ -69,7 +69,7 @@ LOGS = {
 @pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
 def test_a_part_that_is_all_of_a_run_is_quoted_as_the_run_is(log):
     summary = summarize(log, SPEC.items_per_input, callers=2)
-    for calls in (CallsOfLog(log, open_loop=True), CountedCalls.of(counted_log(log), True)):
+    for calls in (CallsOfLog(log), CountedCalls.of(counted_log(log))):
         found = part_figures(calls, summary).quantiles
         assert (found.p50_ms, found.p99_ms) == quoted(summary)
         more = summary.response_ms.more_calls
@@ -78,16 +78,16 @@ def test_a_part_that_is_all_of_a_run_is_quoted_as_the_run_is(log):
 
 
 def counted_log(log: CallLog) -> CallLog:
-    return counted(log, 2, open_loop=True)
+    return counted(log, 2)
 
 
 @pytest.mark.parametrize("log", LOGS.values(), ids=LOGS)
 def test_raw_and_counted_parts_of_a_larger_run_follow_the_rule_of_a_summary(log):
     alone = summarize(log, SPEC.items_per_input, callers=2)
     whole = summarize(independent(50_000), SPEC.items_per_input, callers=2)
-    raw = part_figures(CallsOfLog(log, open_loop=True), whole).quantiles
+    raw = part_figures(CallsOfLog(log), whole).quantiles
     assert (raw.p50_ms, raw.p99_ms) == quoted(alone)
-    few = part_figures(CountedCalls.of(counted_log(log), True), whole).quantiles
+    few = part_figures(CountedCalls.of(counted_log(log)), whole).quantiles
     # of counts the batches are stretches of time, so their number of independent calls differs
     again = summarize(counted_log(log), SPEC.items_per_input, callers=2)
     assert (few.p50_ms, few.p99_ms) == quoted(again)
@@ -95,7 +95,7 @@ def test_raw_and_counted_parts_of_a_larger_run_follow_the_rule_of_a_summary(log)
 
 def test_the_calls_alike_in_time_are_what_the_bound_alone_would_quote():
     log = LOGS["many that are alike"]
-    found = CallsOfLog(log, open_loop=True).figures(0.0).quantiles
+    found = CallsOfLog(log).figures(0.0).quantiles
     assert found.p99_ms is None
     assert found.more_calls["p99"] > 3_000
 
@@ -106,13 +106,13 @@ def test_where_calls_never_finished_no_part_is_quoted_but_one_that_is_the_whole(
     summary = summarize(log, SPEC.items_per_input, callers=2, unfinished=20)
     assert summary.response_ms.p50 is not None
     for own in (first, second):
-        found = part_figures(CallsOfLog(own, open_loop=True), summary).quantiles
+        found = part_figures(CallsOfLog(own), summary).quantiles
         assert (found.p50_ms, found.p99_ms, found.more_calls) == (None, None, {})
         assert found.median_ms is not None
-    whole = part_figures(CallsOfLog(log, open_loop=True), summary).quantiles
+    whole = part_figures(CallsOfLog(log), summary).quantiles
     assert (whole.p50_ms, whole.p99_ms) == quoted(summary)
     most = summarize(log, SPEC.items_per_input, callers=2, unfinished=6_000)
-    whole = part_figures(CallsOfLog(log, open_loop=True), most).quantiles
+    whole = part_figures(CallsOfLog(log), most).quantiles
     assert (whole.p50_ms, whole.p99_ms) == (None, None)
 
 
@@ -125,10 +125,10 @@ def test_models_of_a_mix_are_quoted_by_the_rule_and_not_where_calls_never_finish
     summary = summarize(log, (1, 1), callers=1)
     for share in shares:
         alone = summarize(log.rows(log.input == share.first_input), (1, 1), callers=1)
-        assert model_figures(log, share, summary).response_ms == alone.response_ms
+        assert model_figures(log, share, 0, summary).response_ms == alone.response_ms
     late = summarize(log, (1, 1), callers=1, unfinished=2)
     for share in shares:
-        found = model_figures(log, share, late).response_ms
+        found = model_figures(log, share, 0, late).response_ms
         assert [getattr(found, name) for name in QUOTED_QUANTILES] == [None] * 6
 
 
@@ -137,7 +137,7 @@ def test_a_model_of_a_counted_run_needs_so_many_calls_of_the_run_not_of_its_samp
     thin = replace(log, tally=replace(log.tally, sampled_one_in=4)).rows(np.arange(0, 5_000, 4))
     thin = replace(thin, tally=replace(log.tally, sampled_one_in=4))
     share = ModelShare(name="m", target="M", form="eager", weight=0.5, first_input=0, inputs=1)
-    found = model_figures(thin, share, summarize(log, (1, 1), callers=1)).response_ms
+    found = model_figures(thin, share, 0, summarize(log, (1, 1), callers=1)).response_ms
     plain = distribution_ms(RawDurations.of(thin.response_ns[thin.input == 0]))
     assert found.more_calls["p99"] == 4 * plain.more_calls["p99"]
 
@@ -182,12 +182,12 @@ def test_no_table_has_a_quantile_that_its_calls_do_not_carry():
         response_ms=few,
         stages=StageFigures(issue_ms=few, wait_ms=few, device_ms=few),
     )
-    parts = part_figures(CallsOfLog(independent(15), open_loop=True), summary).quantiles
+    parts = part_figures(CallsOfLog(independent(15)), summary).quantiles
     own = {"p50_ms": parts.p50_ms, "p99_ms": parts.p99_ms, "more_calls": few.more_calls}
     rank = RankFigures(rank=0, host="h", processes=1, callers=1, **own)
     device = DeviceFigures(device="cuda:0", name="a", **own)
     share = ModelShare(name="m", target="M", form="eager", weight=1.0, first_input=0, inputs=3)
-    model = model_figures(independent(15), share, summary)
+    model = model_figures(independent(15), share, 0, summary)
     result = replace(
         result,
         summary=summary,

@@ -18,6 +18,12 @@ INPUTS = [torch.zeros(1, 4), torch.ones(1, 4)]
 ARRIVALS_S = [0.0, 0.002, 0.003, 0.01, 0.012]
 
 
+def linear() -> torch.nn.Module:
+    """The same model each time: a result knows its model by its weights."""
+    torch.manual_seed(0)
+    return torch.nn.Linear(4, 4).eval()
+
+
 class Named(ThreadsExecutor):
     """An executor of the user's own."""
 
@@ -39,8 +45,9 @@ RUNS: dict[str, dict[str, object]] = {
     "an executor of one's own": {"executor": Named(), "calls": 20},
     "all that is seldom": {
         "calls": 20, "on_error": "record", "verify": True, "timeout_s": 5.0, "share_inputs": True,
-        "telemetry": False, "threads_per_call": 1,
+        "telemetry": False, "threads_per_call": 1, "compare": False,
     },
+    "inputs of its own for each call": {"calls": 20, "fresh_inputs": True},
     "pinned": {"calls": 20, "pin": "cores"},
     "another form": {"form": "script", "calls": 20, "executor": "threads"},
     "batches": {"batch_size": 2, "calls": 20},
@@ -68,11 +75,11 @@ def as_saved(spec: il.RunSpec) -> dict[str, object]:
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
 def test_the_python_that_is_printed_makes_the_same_run(options: dict, tmp_path):
     with torch.no_grad():
-        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, **options)
+        result = il.run(linear(), INPUTS, **options)
     result.save(tmp_path / "run.json")
     again = made_again(
         load_result(tmp_path / "run.json"),
-        torch.nn.Linear(4, 4).eval(),
+        linear(),
         executor=options.get("executor"),
     )
     assert as_saved(again.spec) == as_saved(result.spec)
@@ -83,8 +90,8 @@ def test_the_state_of_the_calling_thread_is_printed_as_what_enters_it(name: str)
     with ExitStack() as stack:
         for state in STATES[name]:
             stack.enter_context(state())
-        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
-    again = made_again(result, torch.nn.Linear(4, 4).eval())
+        result = il.run(linear(), INPUTS, calls=10)
+    again = made_again(result, linear())
     assert as_saved(again.spec) == as_saved(result.spec)
 
 
@@ -92,8 +99,8 @@ def test_the_state_of_the_calling_thread_is_printed_as_what_enters_it(name: str)
 def test_so_are_processes():
     load = il.OpenLoop.poisson(500, callers=2, seed=3, drain_s=4)
     with torch.no_grad():
-        result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, load=load, processes=2, calls=20)
-    again = made_again(result, torch.nn.Linear(4, 4).eval())
+        result = il.run(linear(), INPUTS, load=load, processes=2, calls=20)
+    again = made_again(result, linear())
     assert as_saved(again.spec) == as_saved(result.spec)
 
 
@@ -101,8 +108,8 @@ def test_so_are_processes():
 def test_so_are_mixes_whose_models_have_inputs_and_may_have_callers(callers):
     mix = il.Mix(
         {
-            "a": (torch.nn.Linear(4, 4).eval(), INPUTS, 2.0),
-            "b": (torch.nn.Linear(4, 4).eval(), INPUTS, 1.0),
+            "a": (linear(), INPUTS, 2.0),
+            "b": (linear(), INPUTS, 1.0),
         },
         callers=callers,
     )
@@ -125,7 +132,7 @@ def test_every_option_of_a_run_is_printed_or_kept_out_on_purpose():
 
 
 def test_what_calls_on_devices_had_is_printed():
-    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
+    result = il.run(linear(), INPUTS, calls=10)
     own = {"devices": ("cuda:0", "cuda:1"), "streams": "shared", "completion": "event"}
     spec = replace(result.spec, transfers=True, isolated=True, processes=2, callers=4, **own)
     text = reproduction(replace(result, spec=spec))
@@ -139,12 +146,12 @@ def test_what_calls_on_devices_had_is_printed():
 
 def test_of_a_result_older_than_its_fields_the_words_of_the_load_are_read():
     load = il.OpenLoop.gamma(500, burstiness=0.5)
-    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, load=load, calls=10)
+    result = il.run(linear(), INPUTS, load=load, calls=10)
     old = replace(result.spec, arrivals=None, burstiness=None, load_seed=None)
     assert reproduction(replace(result, spec=old)) == reproduction(result)
 
 
 def test_a_name_that_is_code_stays_a_comment():
-    result = il.run(torch.nn.Linear(4, 4).eval(), INPUTS, calls=10)
+    result = il.run(linear(), INPUTS, calls=10)
     spec = replace(result.spec, target="x\nraise SystemExit(9)")
-    assert made_again(replace(result, spec=spec), torch.nn.Linear(4, 4).eval()).status == "complete"
+    assert made_again(replace(result, spec=spec), linear()).status == "complete"

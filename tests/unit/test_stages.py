@@ -80,8 +80,8 @@ def test_what_a_stage_takes_of_the_response_is_a_share_of_its_own_calls():
     table = plain_text(
         stages_table(replace(result, summary=replace(result.summary, stages=stages)))
     )
-    lines = {line.split("  ")[0].strip(): line for line in table.splitlines()}
-    assert next(line for line in lines.values() if "on the device" in line).endswith(" 50%")
+    lines = {line.strip().split("  ")[0]: line for line in table.splitlines()}
+    assert lines["on the device"].endswith(" 50%")
     assert lines["wait for device"].endswith(" 80%")
 
 
@@ -290,7 +290,7 @@ def test_those_who_called_python_are_told_of_its_arguments():
     assert 'CUDA graphs (form="cudagraph"), or larger batches, or form="aoti", whose' in said
     assert "--" not in said
     said = diagnosis(result_with(**LAUNCHES, busy=(0.8,), command=False))
-    assert "(il.sweep with callers)" in said
+    assert "(il.sweep with callers in load)" in said
 
 
 def test_of_calls_on_the_cpu_there_is_nothing_to_say():

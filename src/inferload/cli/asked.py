@@ -115,6 +115,7 @@ class Asked:
             trace=self.trace,
             form=self.form,
             mode=self.mode,
+            compare=self.compare,
             batch_size=self.batch_size,
         ).checked()
 

@@ -8,15 +8,14 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.executors.base import FIRST_CALLS
 from inferload.executors.device_work import caller_devices
 from inferload.executors.fresh_calls import FreshCalls
 from inferload.log_file import BLOCK_ROWS
+from inferload.outputs import Leaves, leaves
 from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
@@ -294,7 +293,7 @@ class Keeper:
     """
 
     def __init__(self, room: int) -> None:
-        #: Pairs of an input's number and a copy of what was returned.
+        #: Pairs of an input's number and the leaves of what was returned, which are copies.
         self.kept: list[tuple[int, Any]] = []
         self.calls_until_next = 0 if room else 2**62
         self._room = room
@@ -302,28 +301,11 @@ class Keeper:
 
     def keep(self, number: int, output: Any) -> int:
         """Keep a copy of what was returned for an input; how many calls later to keep the next."""
-        try:
-            copy = pytree.tree_map(_copied, output)
-        except Exception as error:  # noqa: BLE001 - the model's own class may refuse to be rebuilt
-            copy = NotCopied(f"{type(error).__name__}: {error}")
-        self.kept.append((number, copy))
+        self.kept.append((number, Leaves(leaves(output))))
         if len(self.kept) == self._room:
             self.kept = self.kept[::2]
             self._stride *= 2
         return self._stride
-
-
-class NotCopied:
-    """Stands for an output that could not be copied."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-
-
-def _copied(leaf: Any) -> Any:
-    if isinstance(leaf, torch.Tensor):
-        return leaf.detach().clone()
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _run_delay_ns() -> int:

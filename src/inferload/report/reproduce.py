@@ -22,6 +22,7 @@ _SELDOM = (
     "fresh_inputs",
     "transfers",
     "telemetry",
+    "compare",
 )
 
 
