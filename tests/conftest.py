@@ -16,6 +16,8 @@ collect_ignore = ["simulated_models.py"]
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # so does nohup with hang-ups
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
 
