@@ -318,3 +318,22 @@ def test_minilm_runs_on_real_sentences_as_an_exported_program():
     assert done.returncode == 0, done.stderr
     assert f"SentenceEmbedder ({form})" in done.stdout
     assert "input_ids=1x" in done.stdout
+
+
+def test_a_model_that_fails_before_a_call_is_measured_is_told_in_one_sentence(tmp_path: Path):
+    path = tmp_path / "saliency.py"
+    path.write_text(
+        "import torch\n"
+        "class M(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        x = x.detach().requires_grad_(True)\n"
+        "        return torch.autograd.grad(x.sum(), x)[0]\n"
+        "def model(): return M()\n"
+        "def inputs(): return [torch.ones(2, 4)]\n"
+    )
+    failed = inferload("run", path, "--calls", 5)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    said = " ".join(failed.stderr.split())
+    assert "is called with --grad on" in said
+    assert said.endswith(f"({path}:5)")
+    assert inferload("run", path, "--calls", 5, "--grad", "on").returncode == 0

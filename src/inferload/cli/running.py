@@ -98,7 +98,8 @@ def reported(asked: Asked, done: Done) -> None:
         typer.Exit: with the exit code, unless that is 0.
     """
     result, code = done.result, done.code
-    if result is not None:
+    # of a run that failed before any call was measured the sentence says it all
+    if result is not None and (done.failure is None or result.log.calls_made):
         code = code if output.print_any(result) else code or output.EXIT_FAILED
     if done.failure is not None:
         output.say(output.with_place(done.failure))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,7 @@ FIRST_CALLS = 10
 # awake.
 LEAD_NS = 2_000_000
 _OWN_FOLDER = str(Path(__file__).parents[1])
+_TORCH_FOLDER = str(Path(getattr(find_spec("torch"), "origin", None) or "torch/__init__.py").parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +107,20 @@ def exception_words(exception: BaseException) -> str:
 
 
 def place_of(exception: BaseException) -> str | None:
-    """The innermost line of Python that raised, as ``file.py:12``, unless it is our own."""
-    last = exception.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None or last.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+    """The innermost line of Python that raised, as ``file.py:12``, unless it is our own.
+
+    Lines of torch count only where there is none of the user's.
+    """
+    lines: list[tuple[str, int]] = []
+    trace = exception.__traceback__
+    while trace is not None:
+        lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    users = [one for one in lines if not one[0].startswith((_OWN_FOLDER, _TORCH_FOLDER))]
+    if not lines or (not users and lines[-1][0].startswith(_OWN_FOLDER)):
         return None
-    return f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}"
+    file, number = (users or lines)[-1]
+    return f"{file}:{number}"
 
 
 def _storable(text: str) -> str:
