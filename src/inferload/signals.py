@@ -61,7 +61,32 @@ def _as_before() -> None:
     _heard.clear()
 
 
-os.register_at_fork(after_in_child=_as_before)
+class _Forking(threading.local):
+    """The signals that the forking thread had blocked."""
+
+    mask: set[Any] | None = None
+
+
+_forking = _Forking()
+
+
+def _before_fork() -> None:
+    # one that comes to the child before it has the handlers of before would be lost to it
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING) if _heard else None
+
+
+def _after_fork() -> None:
+    mask, _forking.mask = _forking.mask, None
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_fork() -> None:
+    _as_before()
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_fork)
 
 
 class PutOff:
