@@ -77,9 +77,9 @@ def test_of_an_overload_no_latency_is_quoted_and_the_way_out_is_less_never_longe
     assert codes["overloaded"].message.startswith(
         "the caller served 200 of 250 due calls/s (utilisation 125%)"
     )
-    assert codes["overloaded"].hint.startswith("--rate 159 ")
-    assert "--callers 2 if" in codes["overloaded"].hint
-    assert not any("--duration" in one.hint or "run longer" in one.hint for one in result.warnings)
+    assert "rate_per_s=159)" in codes["overloaded"].hint
+    assert "callers=2 in load if" in codes["overloaded"].hint
+    assert not any("duration" in one.hint or "run longer" in one.hint for one in result.warnings)
     text = str(result)
     assert "not quoted: the queue grew through the run" in text
     latency = next(line for line in text.splitlines() if line.startswith("latency"))
