@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -47,13 +48,18 @@ def model(tmp_path: Path) -> Path:
 
 
 def started(*words: object, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "inferload", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         **options,
     )
+    # a test that reads what is never printed must fail, and not wait for ever
+    limit = threading.Timer(120, process.kill)
+    limit.daemon = True
+    limit.start()
+    return process
 
 
 def ended_by(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
