@@ -20,6 +20,9 @@ from inferload.signals import ENDING, PutOff, StopSignals
 
 MODEL = """
 import sys, time, torch
+def say():  # in one piece: several processes say so to one pipe, and may be unbuffered
+    sys.stdout.write("hanging\\n")
+    sys.stdout.flush()
 class Hangs(torch.nn.Module):
     def __init__(self, at):
         super().__init__()
@@ -27,13 +30,13 @@ class Hangs(torch.nn.Module):
     def forward(self, x):
         self.made += 1
         if self.made == self.at:
-            print("hanging", flush=True)
+            say()
             time.sleep(10_000)
         time.sleep(0.002)
         return x
 hangs, early, steady = Hangs(50), Hangs(3), Hangs(0)
 def slow():
-    print("hanging", flush=True)
+    say()
     time.sleep(10_000)
 def inputs():
     return [torch.ones(1)]
