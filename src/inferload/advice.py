@@ -49,6 +49,11 @@ _SWITCHES = {
     "transfers": "transfers=True",
     "verify": "verify=True",
 }
+_GRAD = {
+    "inference": "torch.inference_mode()",
+    "no": "torch.no_grad()",
+    "on": "torch.enable_grad()",
+}
 _IN_SECONDS = {"duration", "time-limit", "timeout"}
 _VERBS = {"sweep": "il.sweep", "search": "il.find_max_rate", "tune": "il.tune"}
 # A value is a number, a word of capitals that stands for one, or one of the words of a flag.
@@ -56,7 +61,7 @@ _FLAG = re.compile(
     r"--(?P<flag>[a-z]+(?:-[a-z]+)*)"
     r"(?P<value>\s(?:\d[\w.:,]*\w%?|\d%?|[A-Z]\b|[A-Z]{2,}\b|"
     r"(?:aoti|cudagraph|script|export|compile|eager|cuda|cores|numa|none|per-caller|shared|sync|"
-    r"event|threads|native|stop|record)\b))?"
+    r"event|threads|native|stop|record|inference|no|on)\b))?"
 )
 # More calls than this worth one independent call: those near each other are alike.
 ALIKE = 2.0
@@ -90,6 +95,8 @@ def _argument(found: re.Match[str]) -> str:
     flag, said = found["flag"], found["value"] or ""
     if flag in _SWITCHES:
         return _SWITCHES[flag] + said
+    if flag == "grad":
+        return _GRAD.get(said.strip(), "torch's grad mode")
     if flag not in _ARGUMENTS:
         return found[0]
     alone, with_value = _ARGUMENTS[flag]

@@ -76,7 +76,7 @@ def warnings_before(
             RunWarning(
                 code="grad-enabled",
                 message="gradients are enabled, so every call records an autograd graph",
-                hint="run within torch.inference_mode()",
+                hint="--grad inference makes none, where the model itself needs no gradients",
             )
         )
     return found

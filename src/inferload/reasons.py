@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 LONGEST = 300
@@ -15,6 +16,8 @@ _NEEDS_GRADIENTS = re.compile(
 _PLACE = re.compile(r'^(File|at|  File) "?.*"?, line \d+|^File ".*"')
 _RAISED = re.compile(r"^([\w.]+\.)?\w*(Error|Exception|Interrupt|Unsupported|Failed)\b: ?\S")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+# What is left of a sentence whose place in the code stood in the next line.
+_PLACE_FOLLOWS = re.compile(r"(:| at:?)$")
 _COMPILER = re.compile(r"\b(fatal )?error: |^Expected a value of type ")
 _ADVICE = re.compile(
     r"^(Set TORCH|For more |For extended |For C\+\+ |If you |Caused by: |consider using"
@@ -23,6 +26,7 @@ _ADVICE = re.compile(
     r"|Hint:|Developer debug context|Search for |CUDA kernel errors|Compile with |Use tlparse"
     r"|Exception raised from|frame #|Device-side assertion|\(Size-like|Command:|Output:|aten::"
     r"|See https?:|You can suppress|import torch\._dynamo|torch\._dynamo\.config)"
+    r"|\w*(Error|Exception):?$"
     r"|is being compiled since it was called|^[\s~^]*(<--- HERE)?$|<--- HERE"
 )
 
@@ -43,7 +47,8 @@ def reason_in(text: str) -> str:
     'RuntimeError: 2x4 and 5x5'
     """
     text = text.partition("\nTensor:\n")[0]  # TorchScript prints the values of a constant
-    lines = _without_places([line.strip() for line in text.splitlines()])
+    given = [line.strip() for line in text.splitlines()]
+    lines = _joined(_without_places(given))
     raised = [line for line in lines if _RAISED.search(line)]
     compiler = [line for line in lines if _COMPILER.search(line)]
     said = [line for line in lines if not _ADVICE.search(line)]
@@ -55,10 +60,31 @@ def reason_in(text: str) -> str:
         found = f"{said[0].rstrip(':.')}: {explained[-1].removeprefix('Explanation: ')}"
     elif said:
         found = said[-1]
+    elif marked := _marked(given):
+        found = f"in `{marked}`"
     else:
         found = next(iter(lines), "")
-    found = _ADDRESS.sub("", found.lstrip(":").removesuffix(":").strip())
-    return _cut(found)
+    found = _ADDRESS.sub("", found.lstrip(":")).strip()
+    return _cut(_PLACE_FOLLOWS.sub("", found))
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """With a line that ends in a comma and what it goes on with as one."""
+    joined: list[str] = []
+    for line in lines:
+        if joined and joined[-1].endswith(","):
+            joined[-1] += f" {line}"
+        else:
+            joined.append(line)
+    return joined
+
+
+def _marked(lines: list[str]) -> str:
+    """The line of code that TorchScript marks as the one that failed, where it says no more."""
+    for before, line in itertools.pairwise(lines):
+        if "<--- HERE" in line:
+            return before
+    return ""
 
 
 def _cut(line: str) -> str:
@@ -66,7 +92,10 @@ def _cut(line: str) -> str:
     if len(line) <= LONGEST:
         return line
     sentences = line[:LONGEST].rpartition(". ")[0]
-    return f"{sentences}." if sentences else line[: LONGEST - 4] + " ..."
+    if sentences:
+        return f"{sentences}."
+    head = line[: LONGEST - 4]
+    return f"{head.rpartition(' ')[0] or head} ..."
 
 
 def way_round(text: str) -> str:

@@ -12,6 +12,7 @@ import inferload as il
 from inferload.inputs import as_call_inputs
 from inferload.outputs import tensors_in
 from inferload.targets.forms import as_form
+from inferload.targets.same_outputs import Eager, compared
 
 X = torch.ones(2, 4)
 
@@ -304,6 +305,41 @@ def test_a_model_that_computes_gradients_is_told_how():
         il.run(Saliency(), [X], calls=3)
     with torch.enable_grad():
         assert il.run(Saliency(), [X], calls=3).log.calls_made == 3
+
+
+def test_a_number_that_a_form_returns_as_a_tensor_is_compared():
+    one = il.CallInput(args=(X,))
+    eager = Eager("item", lambda x: x.sum().item(), one)
+    assert compared(eager, "aoti", [X.sum], [one]) == ()
+    with pytest.raises(il.PlanError, match="it returns the numbers"):
+        compared(eager, "aoti", [lambda: X.sum() + 1], [one])
+
+
+def test_padded_places_are_compared_where_the_eager_model_computes_them():
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 1).eval()
+    mask = torch.tensor([[False, False, True]])
+    given = [il.CallInput(args=(torch.randn(1, 3, 8),), kwargs={"src_key_padding_mask": mask})]
+    with torch.inference_mode(), pytest.raises(il.PlanError, match=r"all 0\. .* or --grad on"):
+        forms_of(model, "export", given)
+    with torch.enable_grad():
+        assert forms_of(model, "export", given).notes == ()
+
+
+def test_a_model_is_scripted_and_called_in_the_grad_mode_of_its_calls():
+    class Attends(torch.nn.Module):
+        """Scripted, it works with gradients only: its fast path returns an undefined tensor."""
+
+        def __init__(self):
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x, x, need_weights=False)
+
+    model, x = Attends().eval(), torch.randn(2, 3, 8)
+    with torch.enable_grad():
+        assert forms_of(model, "script", [x]).notes == ()
 
 
 @pytest.mark.parametrize("change", [torch.jit.freeze, torch.jit.optimize_for_inference])

@@ -15,9 +15,9 @@ import inferload as il
 import models
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import as_call_inputs
-from inferload.processes.handing import adopt, handed, received, unpickled, weights_of
+from inferload.processes.handing import adopt, handed, received, weights_of
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target
+from inferload.targets.load import as_target, model_from_spec
 
 pytestmark = pytest.mark.multiprocess
 
@@ -264,7 +264,7 @@ def test_weights_are_one_memory_for_all_processes(form, tmp_path: Path):
     giver = as_form(models.mlp(), form, given)
     state = ThreadState.of_this_thread().portable
     content = handed(giver, given, state, spec=None, scratch=tmp_path)
-    taker = received(unpickled(content, None))
+    _, taker = received(content, None)
     # what the one writes, the other reads
     for module in giver.modules():
         for parameter in module.parameters():
@@ -283,6 +283,50 @@ def test_a_rebuilt_model_takes_over_shared_weights_of_the_same_shape_only():
     assert adopt(taker, weights) == 2
     assert torch.equal(taker.module.weight, giver.module.weight)
     assert adopt(other, weights) == 0
+
+
+SAVED_BUT_NOT_LOADED = """
+import torch
+class Normed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    def forward(self, x):
+        return self.layers(x)
+def model():
+    torch.manual_seed(0)
+    return torch.jit.optimize_for_inference(torch.jit.script(Normed().eval()))
+def inputs():
+    return [torch.ones(1, 3, 8, 8)]
+"""
+
+
+@pytest.mark.multiprocess
+def test_a_model_whose_file_torch_cannot_load_is_rebuilt_by_each_process(tmp_path: Path):
+    path = tmp_path / "optimised.py"
+    path.write_text(SAVED_BUT_NOT_LOADED)
+    result = il.run(f"{path}:model", processes=2, calls=20, verify=True)
+    assert result.summary.completed_calls == 20
+    assert (result.verification.compared, result.verification.differing) == (20, 0)
+    built = model_from_spec(f"{path}:model")[0]
+    with pytest.raises(il.PlanError, match=r"cannot be loaded there .*give 'path/file.py:name'"):
+        il.run(built, [torch.ones(1, 3, 8, 8)], processes=2, calls=20)
+
+
+class OfItsOwnKind(torch.Tensor):
+    """As tensors of quantisers: they cannot be detached in inference mode."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.detach:
+            raise RuntimeError("Cannot set version_counter for inference tensor")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_tensors_of_other_classes_share_no_memory():
+    layer = torch.nn.Linear(4, 4)
+    layer.register_buffer("own", torch.ones(4).as_subclass(OfItsOwnKind))
+    assert sorted(weights_of(as_target(layer))) == ["bias", "weight"]
 
 
 @pytest.mark.parametrize(

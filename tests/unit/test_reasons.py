@@ -91,3 +91,45 @@ def test_values_that_torch_prints_are_no_reason():
 @pytest.mark.parametrize("words", ["", "mat1 and mat2 shapes cannot be multiplied"])
 def test_other_errors_have_nothing_to_do_with_gradients(words: str):
     assert way_round(words) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        # what goes on in the next line
+        (
+            "'y' is not in forward() method's arguments,\n   valid arguments name are []",
+            "'y' is not in forward() method's arguments, valid arguments name are []",
+        ),
+        # the place stood in the next line
+        (
+            (
+                "Unknown type annotation: 'Callable[..., Any]' at:\n"
+                '  File "m.py", line 3\n'
+                "    def forward(self, f: Callable[..., Any]):\n    ~~~ <--- HERE"
+            ),
+            "Unknown type annotation: 'Callable[..., Any]'",
+        ),
+        # an error without words: the line of code that is marked
+        (
+            (
+                "The following operation failed in the TorchScript interpreter.\n"
+                "Traceback of TorchScript (most recent call last):\n"
+                '  File "m.py", line 5, in forward\n'
+                "    def forward(self, x):\n"
+                "        return F.linear(x, self.weight)\n"
+                "               ~~~~~~~~ <--- HERE\n"
+                "RuntimeError: \n"
+            ),
+            "in `return F.linear(x, self.weight)`",
+        ),
+    ],
+)
+def test_a_reason_is_a_whole_sentence(text, reason):
+    assert reason_in(text) == reason
+
+
+def test_a_line_without_a_sentence_is_cut_between_words():
+    cut = reason_in("word " * 200)
+    assert cut.endswith("word ...")
+    assert len(cut) <= LONGEST

@@ -88,13 +88,13 @@ def test_what_a_stage_takes_of_the_response_is_a_share_of_its_own_calls():
 @pytest.mark.parametrize(
     ("service_us", "callers", "one_in"),
     [
-        (80, 1, 16),
-        (2000, 16, 8),  # all callers together make a call in 125 us
-        (3300, 16, 8),
-        (5000, 4, 1),
-        (1000, 1, 1),
-        (999, 1, 2),
-        (1, 1, 16),
+        (80, 1, 32),
+        (2000, 16, 16),  # all callers together make a call in 125 us
+        (3300, 16, 16),
+        (8000, 4, 1),
+        (2000, 1, 1),
+        (1999, 1, 2),
+        (1, 1, 32),
     ],
 )
 def test_the_faster_calls_are_the_fewer_of_them_are_timed(service_us, callers, one_in):

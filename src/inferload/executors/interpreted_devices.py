@@ -31,25 +31,22 @@ class OnDevice:
     def __init__(self, device: torch.device, shared: torch.Stream, work: DeviceWork) -> None:
         self.device = device
         self.stream = torch.Stream(device) if work.own_streams else shared
-        self.marks: list[Any]
+        event: Callable[..., Any] = partial(torch.Event, device)
+        on: Any = self.stream
         if device.type == "cuda":
             # torch's generic events cannot be waited for without a spin; these can
-            cuda, stream = torch.cuda, self.stream
-            own = cuda.Stream(
-                stream_id=stream.stream_id,
-                device_index=stream.device_index,
-                device_type=stream.device_type,
+            event = torch.cuda.Event
+            on = torch.cuda.Stream(
+                stream_id=on.stream_id, device_index=on.device_index, device_type=on.device_type
             )
-            self.marks = [
-                cuda.Event(enable_timing=True, blocking=work.by_event) for _ in range(MARKS)
-            ]
-            self.record = [partial(mark.record, own) for mark in self.marks]
-        else:
-            self.marks = [torch.Event(device, enable_timing=True) for _ in range(MARKS)]
-            self.record = [partial(mark.record, self.stream) for mark in self.marks]
+        self.marks: list[Any] = [event(enable_timing=True) for _ in range(MARKS)]
+        self.record = [partial(mark.record, on) for mark in self.marks]
+        self.end_call: Callable[[], object] | None = None
         self.wait: Callable[[], None] = self.stream.synchronize
         if work.by_event:
-            self.wait = self.marks[-1].synchronize
+            # one that takes no time stamp: the wait for one that does is longer
+            done = event(blocking=True)
+            self.end_call, self.wait = partial(done.record, on), done.synchronize
         if work.whole_devices:
             self.wait = partial(torch.get_device_module(device).synchronize, device)
 
@@ -101,11 +98,14 @@ class InterpretedDevices:
             for one in self._all:
                 one.record[0]()
                 one.record[3]()
-                one.marks[-1].synchronize()
+                if one.end_call is not None:
+                    one.end_call()
+                one.wait()
+                one.stream.synchronize()
                 one.marks[0].elapsed_time(one.marks[-1])
         except (RuntimeError, NotImplementedError):
             for one in self._all:
-                one.wait = one.stream.synchronize
+                one.wait, one.end_call = one.stream.synchronize, None
             return False
         return True
 
@@ -171,10 +171,11 @@ class InterpretedDevices:
         return issue
 
     def _mark(self, which: int) -> None:
-        waited_for = which == MARKS - 1 and self._work.by_event and self._has_events
-        if self._timing or waited_for:
-            for one in self._all:
+        for one in self._all:
+            if self._timing:
                 one.record[which]()
+            if which == MARKS - 1 and one.end_call is not None:
+                one.end_call()
 
     def _copy_out(self, number: int, output: Any) -> None:
         found = tensors_of(output)

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import re
 import shlex
@@ -142,6 +143,8 @@ def _sound_compiler() -> str:
 
 
 def _compile(folder: Path, compiled_by: str) -> Path:
+    # a torch built for CUDA warns of a machine without it; nothing of CUDA is compiled
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils import cpp_extension
 
     before = {name: os.environ.get(name) for name in ("PATH", "CXX")}

@@ -438,15 +438,15 @@ class CallerDevices {
           use.own_streams ? guard.getStreamFromGlobalPool(devices[place]) : shared[place];
       One one{guard, stream, {}};
       if (!use.events.empty()) {
-        one.marks[kEnd] = reinterpret_cast<void*>(use.events[place]);
-        one.end_is_borrowed = true;
+        one.marks[kDone] = reinterpret_cast<void*>(use.events[place]);
+        one.done_is_borrowed = true;
       }
       all_.push_back(one);
     }
     enter();
     try {  // a backend may have no events, or no timing
       mark(kBegin);
-      mark(kEnd);
+      end();
       wait();
       if (timed_) {
         elapsed_ns(kBegin, kEnd);
@@ -461,7 +461,7 @@ class CallerDevices {
   ~CallerDevices() {
     for (auto& one : all_) {
       for (int mark = 0; mark < kMarks; ++mark) {
-        if (one.marks[mark] != nullptr && !(mark == kEnd && one.end_is_borrowed)) {
+        if (one.marks[mark] != nullptr && !(mark == kDone && one.done_is_borrowed)) {
           one.guard.destroyEvent(one.marks[mark], one.stream.device_index());
         }
       }
@@ -517,11 +517,17 @@ class CallerDevices {
       host[place].copy_(output, true);
     }
   }
-  void end() { mark(kEnd); }
+  // What is waited for has a mark of its own: one that takes the time makes the wait longer.
+  void end() {
+    mark(kEnd);
+    if (by_event_) {
+      record(kDone);
+    }
+  }
 
   // Whether there is something to be enqueued at the end of a call.
   bool ends_with_mark() const { return timing_ || by_event_; }
-  bool timed() const { return timed_; }
+  bool timing() const { return timing_; }
   // Whether the stages of the next call are timed; all are until this is said.
   void time_next(bool wanted) { timing_ = timed_ && wanted; }
 
@@ -531,7 +537,7 @@ class CallerDevices {
       if (whole_) {
         one.guard.synchronizeDevice(one.stream.device_index());
       } else if (by_event_) {
-        one.guard.synchronizeEvent(one.marks[kEnd]);
+        one.guard.synchronizeEvent(one.marks[kDone]);
       } else {
         one.guard.synchronizeStream(one.stream);
       }
@@ -589,13 +595,13 @@ class CallerDevices {
   }
 
  private:
-  static constexpr int kBegin = 0, kCopiedIn = 1, kCalled = 2, kEnd = 3, kMarks = 4;
+  static constexpr int kBegin = 0, kCopiedIn = 1, kCalled = 2, kEnd = 3, kDone = 4, kMarks = 5;
 
   struct One {
     c10::impl::VirtualGuardImpl guard;
     c10::Stream stream;
     void* marks[kMarks] = {};
-    bool end_is_borrowed = false;
+    bool done_is_borrowed = false;
   };
 
   // The caller's streams are the current ones, and the first device the current one.
@@ -612,11 +618,15 @@ class CallerDevices {
   }
 
   void mark(int which) {
-    if (timing_ || (by_event_ && which == kEnd)) {
-      for (auto& one : all_) {
-        one.guard.record(&one.marks[which], one.stream, one.stream.device_index(),
-                         c10::EventFlag::BACKEND_DEFAULT);
-      }
+    if (timing_) {
+      record(which);
+    }
+  }
+
+  void record(int which) {
+    for (auto& one : all_) {
+      one.guard.record(&one.marks[which], one.stream, one.stream.device_index(),
+                       c10::EventFlag::BACKEND_DEFAULT);
     }
   }
 
@@ -1358,6 +1368,7 @@ class PythonDevices {
       : copies_in_(std::move(copies_in)),
         tensors_of_(std::move(tensors_of)),
         log_(log.request(true)),
+        room_(room),
         columns_(static_cast<char*>(log_.ptr), room),
         devices_(devices_of(devices), shared, use, copies_in_.empty() ? nullptr : &copies_in_),
         random_(seed) {}
@@ -1368,12 +1379,57 @@ class PythonDevices {
   // Time the stages of one call in so many, a power of two; of every call until this is said.
   void time_one_in(uint64_t count) { mask_ = count - 1; }
 
+  // Closed loop: the calls of the rows [begin, end), one after another, as PythonCaller._call_rows
+  // makes them; whether the caller should go on after them. What belongs to the caller is given
+  // each time: held here, it would hold this in a cycle that is never collected.
+  bool rows(int64_t begin, int64_t end, int32_t caller, const py::buffer& order,
+            const py::list& functions, const py::list& limit_ns, const py::object& failed,
+            const py::object& keeper) {
+    const auto drawn = order.request();
+    const auto* inputs = static_cast<const int32_t*>(drawn.ptr);
+    auto until_kept = keeper.attr("calls_until_next").cast<int64_t>();
+    bool in_time = true;
+    for (int64_t row = begin; in_time && row != end; ++row, --until_kept) {
+      const int64_t place = row % room_;
+      const int32_t input = inputs[row % drawn.size];
+      columns_.caller[place] = caller;
+      columns_.input[place] = input;
+      columns_.error[place] = -1;
+      go_to(place);
+      py::object output;
+      int64_t finished;
+      columns_.scheduled_ns[place] = columns_.started_ns[place] = now_ns();
+      try {
+        output = call(input, functions[input]);
+        finished = now_ns();
+      } catch (const py::error_already_set& error) {
+        finished = now_ns();
+        if (error.trace()) {  // which says where the call failed
+          PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
+        }
+        columns_.error[place] = failed(error.value(), input).cast<int32_t>();
+      }
+      columns_.finished_ns[place] = finished;
+      if (output && until_kept <= 0) {
+        until_kept = keeper.attr("keep")(input, output).cast<int64_t>();
+      }
+      in_time = finished <= limit_ns[0].cast<int64_t>();
+    }
+    keeper.attr("calls_until_next") = until_kept;
+    return in_time;
+  }
+
   // Returns when the work of the call on the devices is finished, and writes its stages.
   py::object call(int32_t input, const py::object& function) {
     const int64_t place = place_ == kNoPlace ? kNoPlace : place_++;
     devices_.time_next(drawn());
     try {
-      devices_.begin();
+      if (devices_.timing()) {  // a record may wait for the driver: not with the GIL in hand
+        const py::gil_scoped_release no_gil;
+        devices_.begin();
+      } else {
+        devices_.begin();
+      }
       const bool copies = !copies_in_.empty();
       if (copies) {
         const py::gil_scoped_release no_gil;
@@ -1439,6 +1495,7 @@ class PythonDevices {
   const std::vector<Copies> copies_in_;
   const py::object tensors_of_;
   const py::buffer_info log_;  // holds the memory of the log, whoever else lets go of it
+  const int64_t room_;
   const Columns columns_;
   CallerDevices devices_;
   int64_t place_ = kNoPlace;
@@ -1586,6 +1643,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
                     uint64_t>())
       .def("go_to", &PythonDevices::go_to)
       .def("time_one_in", &PythonDevices::time_one_in)
+      .def("rows", &PythonDevices::rows)
       .def("calling", [](const py::object& self, int32_t input, const py::object& function) {
         return py::cpp_function([self, on = self.cast<PythonDevices*>(), input, function] {
           return on->call(input, function);

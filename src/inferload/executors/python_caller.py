@@ -52,6 +52,8 @@ class PythonCaller:
         #: The inputs whose first results have been looked at.
         self._checked: set[int] = set()
         self._on: CallerDevices | None = None
+        #: Makes the calls of a closed loop in the extension, where it can.
+        self._rows: Callable[[int, int], bool] = self._call_rows
 
     def run(self) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
@@ -96,6 +98,12 @@ class PythonCaller:
             return
         calls = job.target.calls_of(self.number, job.inputs[self.number])
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
+        rows = getattr(self._on, "rows", None)
+        if rows is not None and job.warmup_calls:  # their results have been looked at
+            functions, limit_ns = list(calls), self._crew.limit_ns
+            self._rows = lambda begin, end: rows(
+                begin, end, self.number, job.order, functions, limit_ns, self._failed, self.keeper
+            )
 
     def _wrapped(self, number: int, call: Callable[[], Any]) -> Callable[[], Any]:
         """A call as it is made on devices; without warm-up calls, its first result is checked."""
@@ -164,7 +172,7 @@ class PythonCaller:
         in_a_while = 1
         while claimed := self._crew.claim(in_a_while):
             started = self._now()
-            if not self._call_rows(*claimed):
+            if not self._rows(*claimed):
                 return
             # callers in one process take turns, so a call lasts as long as all of theirs
             fast = self._now() - started < BLOCK_NS * self._crew.job.callers

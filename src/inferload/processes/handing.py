@@ -18,6 +18,7 @@ from torch import Tensor
 
 from inferload.errors import PlanError
 from inferload.executors.base import exception_words
+from inferload.reasons import reason_of
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.known_types import learn_types
 from inferload.targets.load import import_spec
@@ -240,8 +241,24 @@ def _file_of(target: ScriptTarget | ExportedTarget | AotiTarget, scratch: Path) 
     return file
 
 
-def received(found: Handed) -> Target:
-    """The target that another process handed over."""
+def received(content: bytes, spec: str | None) -> tuple[Handed, Target | None]:
+    """Read what :func:`handed` made; no target if it is to be had from ``spec``.
+
+    Raises:
+        PlanError: what was handed over cannot be read, or loaded, and there is no spec.
+    """
+    found = _unpickled(content, spec)
+    if not (found.target or found.file or found.members):
+        return found, None
+    try:
+        return found, _target_of(found)
+    except PlanError as error:
+        if spec is None:
+            raise
+        return replace(found, unsent=reason_of(error.__cause__ or error)), None
+
+
+def _target_of(found: Handed) -> Target:
     if found.target is not None:
         return found.target
     if found.members:
@@ -249,7 +266,7 @@ def received(found: Handed) -> Target:
             [
                 Member(
                     name=one.name,
-                    target=received(one.model),
+                    target=_target_of(one.model),
                     given=one.model.given or (),
                     weight=one.weight,
                     callers=one.callers,
@@ -258,24 +275,27 @@ def received(found: Handed) -> Target:
             ]
         )
     learn_types(found.given or ())
-    target: Target
-    if found.form == "script" and found.file is not None:
-        target = load_script(found.file)
-    elif found.form == "export" and found.file is not None:
-        target = ExportedTarget(torch.export.load(found.file), found.name)
-    else:
-        target = AotiTarget(found.file)
+    target = _from_file(found)
     target.name = found.name or target.name
     adopt(target, found.weights)
     return target
 
 
-def unpickled(content: bytes, spec: str | None) -> Handed:
-    """Read what :func:`handed` made; with a ``spec`` what cannot be read is left to be had from it.
+def _from_file(found: Handed) -> Target:
+    try:
+        if found.form == "script" and found.file is not None:
+            return load_script(found.file)
+        if found.form == "export" and found.file is not None:
+            return ExportedTarget(torch.export.load(found.file), found.name)
+        return AotiTarget(found.file)
+    except Exception as error:
+        raise PlanError(
+            f"{found.name} was saved for other processes and cannot be loaded there "
+            f"({_reason(error)}): give 'path/file.py:name' in its place, which each of them calls"
+        ) from error
 
-    Raises:
-        PlanError: a class or function of it is not to be found in this process.
-    """
+
+def _unpickled(content: bytes, spec: str | None) -> Handed:
     if spec is not None:
         import_spec(spec)  # its classes go by the name of its module
     parcel: _Parcel = ForkingPickler.loads(content)
@@ -323,8 +343,9 @@ def weights_of(target: Target) -> dict[str, Tensor]:
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether its memory can be shared: not that of a quantised, a sparse or a custom tensor."""
-    plain = tensor.layout is torch.strided and not tensor.is_quantized
-    return plain and type(tensor.detach()) is Tensor
+    # by its type: in inference mode many a custom tensor cannot be detached
+    own = type(tensor) is Tensor or issubclass(type(tensor), torch.nn.Parameter)
+    return own and tensor.layout is torch.strided and not tensor.is_quantized
 
 
 def adopt(target: Target, weights: dict[str, Tensor]) -> int:

@@ -29,7 +29,6 @@ from inferload.processes.handing import (
     handed_by_spec,
     own_weights,
     received,
-    unpickled,
 )
 from inferload.records import RunWarning
 from inferload.targets.mixed import MixedTarget
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from inferload.crew import PartReport
     from inferload.inputs import CallInput
     from inferload.processes.assignment import Assignment
+    from inferload.processes.handing import Handed
     from inferload.targets.base import Target
 
 
@@ -113,48 +113,56 @@ class _Worker:
             return loaded.target, loaded.given, loaded.load_s
         content = given.handed.recv_bytes()
         began = time.perf_counter()  # until then another process was loading
-        found = unpickled(content, None if source is None else source.spec)
-        if not (found.target or found.file or found.members) and source is not None:
-            with calling_state(source.autocast):
-                loaded = load(
-                    replace(source, grad=found.state.grad_words),
-                    self._announce,
-                    given.scratch,
-                    found.given,
-                    self._placement(),
-                    given.options.timeout_s,
-                )
-            target, inputs = loaded.target, loaded.given
-            shares = adopt(target, found.weights)
-            if found.unsent is not None and not (shares and shares == len(found.weights)):
-                self._note(
-                    target,
-                    f"{target.name} cannot be sent to another process ({found.unsent}), so each "
-                    f"process has loaded it from {source.spec}: what it holds is in memory once "
-                    "for each",
-                    "what the file makes at random each process makes for itself: load it, or "
-                    "seed it",
-                )
-        else:
-            target = received(found)
-            if found.copied and given.processes > 1:
-                self._note(
-                    target,
-                    f"{target.name} has quantised tensors, whose memory processes cannot share: "
-                    "each process has its own",
-                    "fewer processes with more callers each (--callers) take less",
-                )
-            own = found.given
-            if own is None and source is not None and not isinstance(target, MixedTarget):
-                with calling_state(source.autocast):  # they could not be sent
-                    own = load(source, self._announce, given.scratch).given
-            inputs = target.given if isinstance(target, MixedTarget) else own or ()
-            target, inputs = placed(target, inputs, self._placement())
+        found, sent = received(content, None if source is None else source.spec)
+        target, inputs = self._rebuilt(found) if sent is None else self._sent(found, sent)
         if given.node != given.first_node:  # shared weights lie in the memory of another node
             own_weights(target)
         self._stack.enter_context(found.state.taken_over())
         target.conversion_s, target.first_call_ms = 0.0, None  # the other process's
         return target, inputs, time.perf_counter() - began
+
+    def _sent(self, found: Handed, target: Target) -> tuple[Target, tuple[CallInput, ...]]:
+        """The model that another process handed over, and its inputs."""
+        source = self._given.source
+        if found.copied and self._given.processes > 1:
+            self._note(
+                target,
+                f"{target.name} has quantised tensors, whose memory processes cannot share: "
+                "each process has its own",
+                "fewer processes with more callers each (--callers) take less",
+            )
+        own = found.given
+        if own is None and source is not None and not isinstance(target, MixedTarget):
+            with calling_state(source.autocast):  # they could not be sent
+                own = load(source, self._announce, self._given.scratch).given
+        inputs = target.given if isinstance(target, MixedTarget) else own or ()
+        return placed(target, inputs, self._placement())
+
+    def _rebuilt(self, found: Handed) -> tuple[Target, tuple[CallInput, ...]]:
+        """The model from its spec, with the weights that another process shares."""
+        given, source = self._given, self._given.source
+        if source is None:
+            raise AssertionError("what is not sent whole is sent with words to find it by")
+        with calling_state(source.autocast):
+            loaded = load(
+                replace(source, grad=found.state.grad_words),
+                self._announce,
+                given.scratch,
+                found.given,
+                self._placement(),
+                given.options.timeout_s,
+            )
+        target = loaded.target
+        shares = adopt(target, found.weights)
+        if found.unsent is not None and not (shares and shares == len(found.weights)):
+            self._note(
+                target,
+                f"{target.name} cannot be sent to another process ({found.unsent}), so each "
+                f"process has loaded it from {source.spec}: what it holds is in memory once for "
+                "each",
+                "what the file makes at random each process makes for itself: load it, or seed it",
+            )
+        return target, loaded.given
 
     def _note(self, target: Target, message: str, hint: str) -> None:
         """Say of a target that its weights are not one memory for all processes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from inferload.targets.exporting import exported, packaged
 from inferload.targets.graphs import GraphTarget
 from inferload.targets.known_types import check_types_known, learn_types
 from inferload.targets.load import as_target
+from inferload.targets.recording import recording_nothing
 from inferload.targets.same_outputs import Eager, compared
 from inferload.targets.script import ScriptTarget
 from inferload.targets.scripting import scripted
@@ -105,16 +106,12 @@ def _turned(
     compare: bool,
 ) -> Target:
     with _quiet():
-        with _recording_nothing():
+        with recording_nothing():
             # also a model that is not compared is called first: it may still lack its weights
             eager = Eager(target.name, target.python_callable(), inputs[0], _module_of(target))
         started = time.perf_counter()
         try:
-            if form == "compile":
-                converted: Target = _compiled(target, mode, inputs)
-            else:
-                with _recording_nothing(), torch.no_grad():
-                    converted = _converted(target, form, inputs, folder)
+            converted = _converted(target, form, inputs, folder, mode)
             converted.conversion_s = time.perf_counter() - started
             converted.may_become = tuple(one for one in target.may_become if one != form)
             calls = [partial(_first_timed, converted, one) for one in inputs]
@@ -145,33 +142,30 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _recording_nothing() -> Iterator[None]:
-    """Out of inference mode: what a model makes there in its first call no compiler takes."""
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(mode=False))
-            stack.enter_context(torch.no_grad())  # leaving inference mode turns gradients on
-        yield
-
-
 def _module_of(target: Target) -> torch.nn.Module | None:
     return target.module if isinstance(target, ModuleTarget) else None
 
 
 def _converted(
-    target: Target, form: str, inputs: Sequence[CallInput], folder: Path | None
+    target: Target,
+    form: str,
+    inputs: Sequence[CallInput],
+    folder: Path | None,
+    mode: str | None,
 ) -> Target:
-    if isinstance(target, ExportedTarget):
-        return packaged(target.program, inputs, target.name, folder)
+    if form == "compile":
+        return _compiled(target, mode, inputs)
     module = _module_of(target)
-    if module is None:
-        raise AssertionError("what cannot be converted has been refused")
-    if form == "script":
+    if form == "script" and module is not None:
         return scripted(module, inputs, target.name)
-    made = exported(module, inputs, target.name)
-    if form == "aoti":
-        return packaged(made.program, inputs, target.name, folder)
+    with recording_nothing(), torch.no_grad():
+        if isinstance(target, ExportedTarget):
+            return packaged(target.program, inputs, target.name, folder)
+        if module is None:
+            raise AssertionError("what cannot be converted has been refused")
+        made = exported(module, inputs, target.name)
+        if form == "aoti":
+            return packaged(made.program, inputs, target.name, folder)
     made.program.example_inputs = None  # would be saved with it; not all of it could be loaded
     return made
 

@@ -44,6 +44,7 @@ class Eager:
         module: torch.nn.Module | None = None,
     ) -> None:
         self.name = name
+        self.module = module
         self._call = call
         self.changes: str | None = None
         self.changes_by_random_numbers = False
@@ -114,8 +115,8 @@ def compared(
         raise PlanError(
             f"{eager.name} computes something else in the form {form!r}, so its speed would mean "
             f"nothing: it differs from the eager model's output on input {number}: {how}. Choose "
-            "another form; if this is right for you, leave the comparison out: --no-compare "
-            "(compare=False)"
+            f"another form{_slow_path(eager.module)}; if this is right for you, leave the "
+            "comparison out: --no-compare (compare=False)"
         )
     if not unknown:
         return ()
@@ -128,6 +129,19 @@ def compared(
             ),
             hint="return tensors, and containers of them",
         ),
+    )
+
+
+def _slow_path(module: torch.nn.Module | None) -> str:
+    """What makes a transformer encoder compute padded places, too, as its other forms do."""
+    encoders = (torch.nn.TransformerEncoder, torch.nn.TransformerEncoderLayer)
+    if torch.is_grad_enabled() or module is None:
+        return ""
+    if not any(isinstance(one, encoders) for one in module.modules()):
+        return ""
+    return (
+        ", or --grad on (torch.enable_grad() in Python), with which nn.TransformerEncoder takes no "
+        "fast path that leaves padded places out"
     )
 
 
@@ -177,6 +191,7 @@ def _names_of_changed(before: dict[str, torch.Tensor], after: dict[str, torch.Te
 
 def _how(expected: Sequence[Any], actual: Sequence[Any], when: str = "") -> str | None:
     """How outputs differ, in words; ``None`` if they do not. Only tensors and numbers count."""
+    actual = _numbers_as_in(expected, actual)
     ours, theirs = tensors_among(expected), tensors_among(actual)
     if len(ours) != len(theirs):
         return f"{when}it returns {len(theirs)} tensors, not {len(ours)}"
@@ -191,6 +206,18 @@ def _how(expected: Sequence[Any], actual: Sequence[Any], when: str = "") -> str 
     if len(numbers) == len(others) and not all(map(_near, numbers, others)):
         return f"{when}it returns the numbers {others}, not {numbers}"
     return None  # numbers alone are left out by some forms
+
+
+def _numbers_as_in(expected: Sequence[Any], actual: Sequence[Any]) -> Sequence[Any]:
+    """The leaves of an output, with numbers where a form has made tensors of numbers."""
+    if len(expected) != len(actual):
+        return actual
+    return [
+        found.item()
+        if _is_number(one) and isinstance(found, torch.Tensor) and found.dim() == 0
+        else found
+        for one, found in zip(expected, actual, strict=True)
+    ]
 
 
 def _is_number(value: Any) -> bool:

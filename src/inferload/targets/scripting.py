@@ -14,6 +14,7 @@ from inferload.outputs import tensors_in
 from inferload.reasons import reason_of
 from inferload.records import RunWarning
 from inferload.targets.flat_outputs import returning_tensors
+from inferload.targets.recording import recording_nothing
 from inferload.targets.script import ScriptTarget
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def scripted(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) ->
         PlanError: neither works; says why for both.
     """
     try:
-        made = ScriptTarget(torch.jit.script(module), name)
+        with recording_nothing():
+            made = ScriptTarget(torch.jit.script(module), name)
         _called(made, inputs[0])
     except Exception as error:  # noqa: BLE001 - whatever the compiler raises, tracing may do
         return _traced(module, inputs[0], name, reason_of(error))
@@ -37,7 +39,7 @@ def scripted(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) ->
 
 
 def _called(made: ScriptTarget, one: CallInput) -> None:
-    """Call what was made as callers will.
+    """Call what was made as callers will, in their grad mode: some works in one of them only.
 
     Raises:
         Exception: it cannot be called.
@@ -109,7 +111,7 @@ def _trace(module: torch.nn.Module, one: CallInput) -> torch.jit.ScriptModule:
     cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:
-        with warnings.catch_warnings():
+        with recording_nothing(), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # outputs are compared later, by a rule that knows of randomness and state
             made: torch.jit.ScriptModule = torch.jit.trace(
