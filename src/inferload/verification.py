@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
 
 from inferload.changed_inputs import written_argument
 from inferload.inputs import owned
@@ -23,6 +19,7 @@ from inferload.outputs import (
     tensors_among,
 )
 from inferload.records import Verification
+from inferload.seeding import seeded
 from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
@@ -91,21 +88,14 @@ def _computed(target: Target, number: int, own: CallInput) -> Any:
 
 def _why_two_answers(target: Target, number: int, one: CallInput) -> str:
     """Whether it is for random numbers, or for something that calls leave behind."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - what models draw from
     found = []
     try:
-        with torch.random.fork_rng():
-            for _ in range(2):
-                torch.manual_seed(0)
-                random.seed(0)
-                np.random.seed(0)  # noqa: NPY002
+        for _ in range(2):
+            with seeded():
                 found.append(leaves(_computed(target, number, owned(one))))
         same = difference(*found) is None
     except Exception:  # noqa: BLE001 - it did not raise before; what it does is its own
         return ""
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
     if same:
         return " (it draws random numbers: with the same seed they do not differ)"
     return " (it keeps state that calls change, or draws numbers that no seed governs)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -142,6 +144,12 @@ def test_random_numbers_are_told_and_not_compared(form: str):
     assert target.form == form
     (note,) = [one for one in target.notes if one.code == "not-compared"]
     assert "random numbers" in note.message
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random])
+def test_random_numbers_of_other_generators_are_no_state(draw):
+    eager = Eager("draws", lambda x: x + draw(), il.CallInput(args=(X,)))
+    assert eager.changes == "it draws random numbers"
 
 
 def test_state_that_a_form_keeps_is_told_with_the_buffer():

@@ -13,6 +13,7 @@ from inferload.inputs import owned
 from inferload.outputs import leaves, not_compared, tensors_among, widest
 from inferload.reasons import reason_of, way_round
 from inferload.records import RunWarning
+from inferload.seeding import seeded
 from inferload.unfinished import check_returned
 
 if TYPE_CHECKING:
@@ -49,17 +50,14 @@ class Eager:
         self.changes: str | None = None
         self.changes_by_random_numbers = False
         before = _state_of(module)
-        one, other = self._seeded(first), self._seeded(first)
+        with seeded():
+            one = self.outputs(0, first)
+        with seeded():
+            other = self.outputs(0, first)
         if _how(one, other) is not None:
             self.changes = _names_of_changed(before, _state_of(module))
         elif _how(one, self.outputs(0, first)) is not None:
             self.changes, self.changes_by_random_numbers = "it draws random numbers", True
-
-    def _seeded(self, one: CallInput) -> list[Any]:
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(0)
-            return self.outputs(0, one)
 
     def outputs(self, number: int, one: CallInput) -> list[Any]:
         """The leaves of its output.
