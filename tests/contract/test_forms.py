@@ -315,6 +315,16 @@ def test_a_model_that_computes_gradients_is_told_how():
         assert il.run(Saliency(), [X], calls=3).log.calls_made == 3
 
 
+@pytest.mark.parametrize("form", ["script", "export"])
+def test_a_compiled_module_becomes_another_form_as_what_was_compiled(form: str):
+    model = torch.compile(torch.nn.Linear(4, 4), backend="eager")
+    assert forms_of(model, form, [X]).form == form
+    itself = torch.nn.Linear(4, 4)
+    itself.compile(backend="eager")
+    assert forms_of(itself, form, [X]).form == form
+    assert forms_of(itself, "eager", [X]).form == "compile"
+
+
 def test_a_number_that_a_form_returns_as_a_tensor_is_compared():
     one = il.CallInput(args=(X,))
     eager = Eager("item", lambda x: x.sum().item(), one)

@@ -72,8 +72,9 @@ class CompiledTarget(CallableTarget):
     form = "compile"
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
-        original = getattr(function, "_orig_mod", function)
-        super().__init__(function, name or CallableTarget(original).name)
+        #: What was compiled; a module that has compiled itself is its own.
+        self.original: Callable[..., Any] = getattr(function, "_orig_mod", function)
+        super().__init__(function, name or CallableTarget(self.original).name)
         self.may_become = ()  # what was compiled is asked for again, not the result of it
         self._inputs_differ = False
 

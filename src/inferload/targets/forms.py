@@ -62,6 +62,8 @@ def as_form(
     target = as_target(model, name)
     if form in {None, "eager", target.form}:
         return target
+    if isinstance(target, CompiledTarget) and isinstance(target.original, torch.nn.Module):
+        target = ModuleTarget(target.original, target.name)  # torch converts what was compiled
     if form == "cudagraph" and isinstance(target, ModuleTarget | CallableTarget | ScriptTarget):
         return GraphTarget(target, compare=compare)
     _check_can_become(target, str(form))
