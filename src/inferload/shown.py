@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -11,9 +12,10 @@ class Shown:
     __slots__ = ()
 
     def __str__(self) -> str:
+        from inferload.report.signs import showable
         from inferload.report.text import plain_report
 
-        return plain_report(self)
+        return showable(plain_report(self), sys.stdout)  # where it is going to be printed
 
     def figures(self) -> dict[str, Any]:
         """The charts of its HTML report as ``plotly.graph_objects.Figure``, by name.

@@ -138,3 +138,21 @@ def test_a_run_of_no_call_is_written_where_nothing_is_lost(folder):
         assert failed.returncode == 1
         assert il.load_result(folder / "r.json").status == "failed"
     assert not (folder / "r.failed.json").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_result_can_be_printed_on_any_terminal(encoding: str):
+    script = (
+        "import torch, inferload as il\n"
+        "print(il.run(torch.nn.Linear(2, 2), [torch.zeros(1, 2)], calls=50, warmup_calls=1))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    bar = {"utf-8": "█"}.get(encoding, "#")
+    assert f" {bar}{bar}" in done.stdout.decode(encoding)

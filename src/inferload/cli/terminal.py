@@ -6,33 +6,15 @@ full device and a stream that is closed swallow what comes.
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 import sys
-import unicodedata
 from contextlib import suppress
 from typing import IO, cast
 
 from rich.console import Console
 
-_ERRORS = "inferload-plain"
-_PLAIN = {
-    **dict.fromkeys("━─╌═", "-"),
-    **dict.fromkeys("│┃║", "|"),
-    **dict.fromkeys("█▉▊▋▌■●", "#"),
-    **dict.fromkeys("▍▎▏▪·•", "."),
-    "…": "...",
-    "\N{EN DASH}": "-",
-    "\N{EM DASH}": "-",
-    "→": "->",
-    "±": "+-",
-    "\N{MULTIPLICATION SIGN}": "x",
-    "µ": "u",
-    "μ": "u",
-    "≤": "<=",
-    "≥": ">=",
-}
+from inferload.report.signs import PLAIN
 
 
 def prepare() -> None:
@@ -44,27 +26,9 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # the lowest number that is free
         pass
     os.close(number)
-    codecs.register_error(_ERRORS, _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_ERRORS)
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return "".join(map(_sign, error.object[error.start : error.end])), error.end
-
-
-def _sign(sign: str) -> str:
-    """What stands for a sign in ASCII."""
-    if sign in _PLAIN:
-        return _PLAIN[sign]
-    bare = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
-    if bare:
-        return bare
-    box = 0x2500 <= ord(sign) < 0x2580  # corners and crossings of tables
-    return "+" if box else sign.encode("ascii", "backslashreplace").decode()
+            stream.reconfigure(errors=PLAIN)
 
 
 class Stream:
@@ -106,7 +70,7 @@ class Stream:
                 try:
                     stream.write(text)
                 except UnicodeEncodeError:  # of a stream that could not be reconfigured
-                    stream.write("".join(one if one.isascii() else _sign(one) for one in text))
+                    stream.write(text.encode("ascii", PLAIN).decode())
             except (OSError, ValueError) as error:
                 self._fail(error)
         return len(text)
