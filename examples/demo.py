@@ -81,7 +81,8 @@ def main() -> int:
     for form in forms:
         started = time.perf_counter()
         progress.print(f"turning the model into the form {form} ...", end=" ")
-        target = as_form(model, form, inputs)
+        with torch.inference_mode():  # as it is going to be called
+            target = as_form(model, form, inputs)
         progress.print(f"{time.perf_counter() - started:.1f} s")
         configurations += [Configuration(target=target, callers=count) for count in callers]
     for number in range(chosen.rounds):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -53,15 +53,15 @@ class CallInput:
 def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
     """Read inputs, however they are given: a sequence, a loader, or anything that ends.
 
-    An input is a ``CallInput``, a tensor or numpy array (one positional argument), a tuple or list
-    (args), or a mapping of any class (kwargs). Of strings it is what ``--inputs`` of the command
-    line makes of them, drawn with ``seed``.
+    An input is a ``CallInput``, a tensor, a numpy array or an object of a class of its own (one
+    positional argument), a tuple or list (args), or a mapping of any class (kwargs). Of strings it
+    is what ``--inputs`` of the command line makes of them, drawn with ``seed``.
 
     Raises:
         PlanError: there are none or too many, or one is none of these.
     """
     one = isinstance(inputs, torch.Tensor | np.ndarray | CallInput | PackedSequence | str | bytes)
-    if one or _is_mapping(inputs):
+    if one or isinstance(inputs, Mapping):
         raise PlanError(
             f"inputs must be a sequence of inputs, not one {type(inputs).__name__}: "
             "put it in a list, [x]"
@@ -103,15 +103,17 @@ def _as_call_input(number: int, value: Any) -> CallInput:
         value = CallInput((value,))
     elif isinstance(value, tuple | list):
         value = CallInput(tuple(value))
-    elif _is_mapping(value):
+    elif isinstance(value, Mapping):
         # not by dict(value): a class of its own may make something else of that
-        value = CallInput((), {name: value[name] for name in value.keys()})  # noqa: SIM118
+        value = CallInput((), {name: value[name] for name in value})
+    elif not isinstance(value, CallInput | Iterator) and type(value).__module__ != "builtins":
+        value = CallInput((value,))  # a graph, an image, a dict of tensors of its own
     if not isinstance(value, CallInput):
         kind = type(value).__name__
         raise PlanError(
-            f"input {number} is a {kind}: an input is a tensor or array (one positional argument), "
-            "a tuple or list (args), a mapping (kwargs) or a CallInput. Make it one, as dict(x) or "
-            f"tuple(x); CallInput((x,)) passes a {kind} as the one argument"
+            f"input {number} is a {kind}: an input is a tensor, an array or an object (one "
+            "positional argument), a tuple or list (args), a mapping (kwargs) or a CallInput. Make "
+            f"it one, as dict(x) or tuple(x); CallInput((x,)) passes a {kind} as the one argument"
         )
     names = [name for name in value.kwargs if not isinstance(name, str)]
     if names:
@@ -120,13 +122,6 @@ def _as_call_input(number: int, value: Any) -> CallInput:
     if isinstance(items, bool) or not isinstance(items, int) or items < 1:
         raise PlanError(f"input {number} has items={items!r}: it must be 1 or more")
     return replace(value, items=items)
-
-
-def _is_mapping(value: Any) -> Any:
-    """Whether it is a mapping, of whatever class: tokenizers and models have their own."""
-    return isinstance(value, Mapping) or (
-        not isinstance(value, type) and hasattr(value, "keys") and hasattr(value, "__getitem__")
-    )
 
 
 def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import types
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PLAIN = (int, float, complex, str, bytes, type(None))
+# What holds no output, but may hold a whole model.
+_CODE = (
+    type,
+    functools.partial,
+    torch.nn.Module,
+    types.BuiltinFunctionType,
+    types.FunctionType,
+    types.MethodType,
+    types.ModuleType,
+)
 _COMPRESSED = {
     torch.sparse_csr: (torch.Tensor.crow_indices, torch.Tensor.col_indices),
     torch.sparse_bsr: (torch.Tensor.crow_indices, torch.Tensor.col_indices),
@@ -132,7 +144,7 @@ def _within(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
         return
-    if isinstance(value, (*_PLAIN, type, np.generic)) or callable(value) or id(value) in seen:
+    if isinstance(value, (*_PLAIN, *_CODE, np.generic)) or id(value) in seen:
         return
     seen.add(id(value))
     if isinstance(value, np.ndarray):

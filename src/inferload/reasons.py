@@ -121,10 +121,11 @@ def _without_places(lines: list[str]) -> list[str]:
     """Without the places in code, and the lines of code below them."""
     kept: list[str] = []
     below = False
+    marks = any("<--- HERE" in line for line in lines)  # TorchScript's code has empty lines in it
     for line in lines:
         if _PLACE.search(line):
             below = True
-        elif not line:
+        elif not line and not marks:
             below = False
         elif not below or _RAISED.search(line):
             below = False

@@ -315,6 +315,20 @@ def test_a_model_that_computes_gradients_is_told_how():
         assert il.run(Saliency(), [X], calls=3).log.calls_made == 3
 
 
+def test_a_form_that_returns_nothing_is_no_form():
+    class Decodes(torch.nn.Module):
+        """As decoders of tags: it cannot be scripted, and a trace holds none of its numbers."""
+
+        def forward(self, x, *more):
+            return [x.argmax(-1).tolist()]
+
+    with pytest.raises(il.PlanError, match=r"nor traced \(.*Only tensors.*it returns no tensors"):
+        forms_of(Decodes(), "script", [X])
+    one = il.CallInput(args=(X,))
+    with pytest.raises(il.PlanError, match="it returns nothing"):
+        compared(Eager("names", lambda x: ["a"], one), "aoti", [tuple], [one])
+
+
 @pytest.mark.parametrize("form", ["script", "export"])
 def test_a_compiled_module_becomes_another_form_as_what_was_compiled(form: str):
     model = torch.compile(torch.nn.Linear(4, 4), backend="eager")

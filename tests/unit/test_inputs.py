@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import inferload as il
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs, described, input_order, inputs_from_text, owned
+from inferload.outputs import tensors_in
 
 
 def test_a_tensor_a_tuple_a_dict_and_a_call_input_are_inputs():
@@ -75,6 +76,31 @@ class Tokens(UserDict):
 def test_mappings_of_any_class_are_keyword_arguments(kind):
     (one,) = as_call_inputs([kind({"x": torch.zeros(2, 3)})])
     assert (one.args, list(one.kwargs), one.items) == ((), ["x"], 2)
+
+
+class Graph:
+    """As graphs and dicts of tensors of their own: it has keys, can be called, and is one thing."""
+
+    def __init__(self, **own):
+        self.__dict__.update(own)
+
+    def keys(self):
+        return self.__dict__.keys()
+
+    def __getitem__(self, name):
+        return self.__dict__[name]
+
+    def __call__(self, *names):
+        return [self[name] for name in names]
+
+
+def test_an_object_of_its_own_class_is_one_argument():
+    graph = Graph(x=torch.ones(3, 2), edges=torch.zeros(2, 4, dtype=torch.int64))
+    (one,) = as_call_inputs([graph])
+    assert (one.args, dict(one.kwargs), one.items) == ((graph,), {}, 1)
+    assert tensors_in(one.args) == [graph.x, graph.edges]
+    result = il.run(lambda given: given.x.sum(), [graph], calls=10, verify=True)
+    assert result.verification.differing == 0
 
 
 def test_lists_are_arguments_and_arrays_are_one():

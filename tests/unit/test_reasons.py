@@ -110,6 +110,17 @@ def test_other_errors_have_nothing_to_do_with_gradients(words: str):
             ),
             "Unknown type annotation: 'Callable[..., Any]'",
         ),
+        # the code that called it, with an empty line in it
+        (
+            (
+                "Compiled functions can't take variable number of arguments:\n"
+                '  File "a.py", line 1\n    def inner(*x):\n               ~ <--- HERE\n'
+                "'inner' is being compiled since it was called from 'outer'\n"
+                '  File "a.py", line 9\n    def outer(x):\n        """Say.\n\n        More.\n'
+                '        """\n\n        return inner(x, 1)\n               ~~~~~ <--- HERE\n'
+            ),
+            "Compiled functions can't take variable number of arguments",
+        ),
         # an error without words: the line of code that is marked
         (
             (

@@ -23,7 +23,10 @@ def returning_tensors(module: torch.nn.Module) -> torch.nn.Module:
             self.model = module
 
         def forward(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-            return tuple(tensors_in(self.model(*args, **kwargs)))
+            found = tuple(tensors_in(self.model(*args, **kwargs)))
+            if not found:  # a graph of it would compute nothing
+                raise TypeError("it returns no tensors")
+            return found
 
     signature = inspect.signature(module.forward)
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)

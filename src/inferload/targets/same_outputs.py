@@ -10,7 +10,7 @@ from torch.nn.parameter import UninitializedBuffer
 
 from inferload.errors import PlanError
 from inferload.inputs import owned
-from inferload.outputs import leaves, not_compared, tensors_among, widest
+from inferload.outputs import Structure, leaves, not_compared, tensors_among, widest
 from inferload.reasons import reason_of, way_round
 from inferload.records import RunWarning
 from inferload.seeding import seeded
@@ -203,7 +203,9 @@ def _how(expected: Sequence[Any], actual: Sequence[Any], when: str = "") -> str 
     numbers, others = ([x for x in each if _is_number(x)] for each in (expected, actual))
     if len(numbers) == len(others) and not all(map(_near, numbers, others)):
         return f"{when}it returns the numbers {others}, not {numbers}"
-    return None  # numbers alone are left out by some forms
+    if any(map(_is_something, expected)) and not any(map(_is_something, actual)):
+        return f"{when}it returns nothing, and does no work"
+    return None  # beside tensors some forms leave numbers out
 
 
 def _numbers_as_in(expected: Sequence[Any], actual: Sequence[Any]) -> Sequence[Any]:
@@ -216,6 +218,10 @@ def _numbers_as_in(expected: Sequence[Any], actual: Sequence[Any]) -> Sequence[A
         else found
         for one, found in zip(expected, actual, strict=True)
     ]
+
+
+def _is_something(leaf: Any) -> bool:
+    return leaf is not None and not isinstance(leaf, Structure)
 
 
 def _is_number(value: Any) -> bool:

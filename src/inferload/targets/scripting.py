@@ -73,7 +73,7 @@ def _traced(
                     f"scripting failed ({not_scripted}), so the model was traced with its first "
                     f"input{told}"
                 ),
-                hint="control flow is fixed as it went; outputs were checked on every input",
+                hint="control flow is fixed as it went with that input",
             ),
         )
         return made
