@@ -12,6 +12,8 @@ _FATAL = re.compile(
     "|misaligned address|unspecified launch failure|hardware stack error|invalid program counter"
     "|invalid address space|uncorrectable ECC|context is destroyed"
 )
+# What TorchScript and torch.compile write around an error.
+_BY_COMPILERS = re.compile(r"TorchScript|TORCH(DYNAMO|_LOGS)|[dD]ynamo\b|[iI]nductor\b")
 _OUT_OF_MEMORY = re.compile(
     r"(?P<what>\w+ out of memory)\. Tried to allocate (?P<asked>[\d.]+ \w+)\. "
     r"(?P<device>GPU \d+) has a total capacity of (?P<total>[\d.]+ \w+) "
@@ -49,6 +51,20 @@ def in_short(text: str) -> str:
     # TorchScript puts its own traceback around it
     line = next(line for line in text.splitlines() if is_fatal(line)).strip()
     return line if line.startswith(kind) else kind + line.removeprefix("RuntimeError: ")
+
+
+def told(words: str) -> str:
+    r"""An exception's type and words: as they are, but for the pages that compilers write.
+
+    >>> told("RuntimeError: The following operation failed in the TorchScript interpreter.\n"
+    ...     "Traceback of TorchScript:\n  File 'a.py', line 3\nRuntimeError: 2x4 and 5x5\n")
+    'RuntimeError: 2x4 and 5x5'
+    """
+    short = in_short(words).strip()
+    if "\n" not in short or not _BY_COMPILERS.search(short):
+        return short
+    kind, reason = short.partition(":")[0], reason_in(short)
+    return reason if reason.startswith(kind) or not kind.isidentifier() else f"{kind}: {reason}"
 
 
 def in_brief(text: str) -> str:

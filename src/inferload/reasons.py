@@ -109,7 +109,7 @@ def way_round(text: str) -> str:
             "; a model that computes gradients is called with --grad on (torch.enable_grad() in "
             "Python)"
         )
-    if "data-dependent" in text:
+    if "data-dependent" in text or "DataDependent" in text:
         return (
             "; what it does depends on values of its inputs: --form compile leaves that to Python, "
             "and --form script keeps it where it can be scripted"

@@ -120,7 +120,7 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
             which = _which(result, process.number)
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
-                f"{failure.input} {when}: {device_errors.in_short(failure.words)}"
+                f"{failure.input} {when}: {device_errors.told(failure.words)}"
                 f"{'' if result.spec.grad_mode == 'grad' else way_round(failure.words)}"
                 f"{_suspects(failure, process.number, done)}",
                 caller=failure.caller,

@@ -229,3 +229,23 @@ def test_an_aoti_package_gives_what_the_eager_model_gives(package: Path):
     for x in SIZED:
         with torch.no_grad():
             torch.testing.assert_close(target.python_callable()(x), models.mlp()(x))
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("executor", ["threads", "native"])
+def test_a_scripted_module_that_was_called_with_gradients_runs_without(executor: str):
+    class Gated(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.outer = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+        def forward(self, x):
+            return torch.tanh(self.outer(torch.sigmoid(self.inner(x)) * x) + x)
+
+    module, x = torch.jit.script(Gated().eval()), torch.randn(2, 8)
+    for _ in range(3):
+        module(x)  # torch keeps what it made of the graph in these
+    with torch.inference_mode():
+        with pytest.raises(RuntimeError, match="Inference tensors cannot be saved"):
+            module(x)
+        assert il.run(module, [x], calls=10, executor=executor).summary.completed_calls == 10

@@ -128,7 +128,7 @@ def _turned(
         except (Exception, SystemExit) as error:
             raise PlanError(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{in_brief(str(error))}{way_round(str(error))}"
+                f"{in_brief(str(error))}{way_round(f'{type(error).__name__}: {error}')}"
             ) from error
         return converted
 

@@ -33,6 +33,11 @@ class ScriptTarget(Target):
         #: Where it was saved to be handed to other processes.
         self.saved_as: Path | None = None
 
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Have the graph optimised anew, by the calls of this run."""
+        del inputs
+        _forget_gradients(getattr(self.module, "forward", None))
+
     def bind(self, number: int, call_input: CallInput) -> CallInput:
         """Bind the arguments to ``forward``'s schema.
 
@@ -79,6 +84,21 @@ class ScriptFunctionTarget(CallableTarget):
     def __init__(self, function: Any, name: str | None = None) -> None:
         super().__init__(function, name or str(function.name))
         self.may_become = ("cudagraph",)
+
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Have the graph optimised anew, by the calls of this run."""
+        del inputs
+        _forget_gradients(self.python_callable())
+
+
+def _forget_gradients(graph: object) -> None:
+    """Forget, in inference mode, what torch made of a graph in its first calls.
+
+    It keeps what it made, and if that records gradients every call in inference mode raises.
+    """
+    flush = getattr(graph, "_debug_flush_compilation_cache", None)
+    if flush is not None and torch.is_inference_mode_enabled():
+        flush()
 
 
 def load_script(path: Path) -> ScriptTarget:
