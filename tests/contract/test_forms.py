@@ -329,6 +329,13 @@ def test_a_form_that_returns_nothing_is_no_form():
         compared(Eager("names", lambda x: ["a"], one), "aoti", [tuple], [one])
 
 
+def test_weights_made_in_inference_mode_are_told_and_not_the_grad_mode():
+    with torch.inference_mode():
+        model = torch.nn.Linear(4, 4)
+    with pytest.raises(il.PlanError, match="made in inference mode: build the model outside"):
+        forms_of(model, "export", [X])
+
+
 @pytest.mark.parametrize("form", ["script", "export"])
 def test_a_compiled_module_becomes_another_form_as_what_was_compiled(form: str):
     model = torch.compile(torch.nn.Linear(4, 4), backend="eager")

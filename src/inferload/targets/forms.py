@@ -128,9 +128,16 @@ def _turned(
         except (Exception, SystemExit) as error:
             raise PlanError(
                 f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{in_brief(str(error))}{way_round(f'{type(error).__name__}: {error}')}"
+                f"{in_brief(str(error))}{_way_round(target, error)}"
             ) from error
         return converted
+
+
+def _way_round(target: Target, error: BaseException) -> str:
+    weights = [one for module in target.modules() for one in module.parameters()]
+    if any(one.is_inference() for one in weights) and "inference tensor" in str(error):
+        return "; its weights were made in inference mode: build the model outside of it"
+    return way_round(f"{type(error).__name__}: {error}")
 
 
 @contextmanager
