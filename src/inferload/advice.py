@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from inferload.distribution import Distribution
-    from inferload.records import RunResult, RunSpec
+    from inferload.records import RunResult, RunSpec, Summary
 
 # Flags, and the arguments of Python that mean the same: alone, and with a value.
 _ARGUMENTS = {
@@ -144,14 +144,19 @@ def without_gil(spec: RunSpec) -> str | None:
     return f"processes, with a GIL each (--processes {spec.callers} --callers 1)"
 
 
-def longer(spec: RunSpec, times: float) -> str:
-    """How to make a run longer by the end that it has, rounded up to two digits."""
+def longer(spec: RunSpec, summary: Summary, times: float) -> str:
+    """How to make a run so many times as long as it was, rounded up to two digits.
+
+    By the end that was asked for; a run that was ended early was shorter than that.
+    """
+    ran_s = (summary.from_s + summary.duration_s) * times
     if spec.calls is not None:
-        return f"--calls {_rounded_up(spec.calls * times)}"
+        made = min(summary.completed_calls + summary.failed_calls, spec.calls)
+        return f"--calls {_rounded_up(made * times)}"
     if spec.duration_s is not None:
-        return f"--duration {_rounded_up(spec.duration_s * times)}s"
+        return f"--duration {_rounded_up(min(ran_s, spec.duration_s * times))}s"
     if spec.time_limit_s is not None:
-        return f"--time-limit {_rounded_up(spec.time_limit_s * times)}s"
+        return f"--time-limit {_rounded_up(min(ran_s, spec.time_limit_s * times))}s"
     return "a longer replay"
 
 
@@ -166,7 +171,7 @@ def _rounded_up(value: float) -> int:
     return -(-whole // unit) * unit
 
 
-def enough_calls(spec: RunSpec, response: Distribution, quantile: str) -> str:
+def enough_calls(spec: RunSpec, summary: Summary, response: Distribution, quantile: str) -> str:
     """How long a run has to be to quote a quantile that it could not.
 
     By how alike the calls are that lie near each other, with room for what few calls do not say of
@@ -175,8 +180,9 @@ def enough_calls(spec: RunSpec, response: Distribution, quantile: str) -> str:
     q, tau = QUOTED_QUANTILES[quantile], _tau(response)
     needed = max(response.count + response.more_calls[quantile], CALLS_BEYOND * tau / (1 - q))
     if tau < ALIKE:
-        return longer(spec, 1.5 * needed / response.count)
-    found = longer(spec, 2.5 * needed / response.count)
+        return longer(spec, summary, 1.5 * needed / response.count)
+    found = longer(spec, summary, 2.5 * needed / response.count)
+    found += " (calls near each other are alike)"
     if spec.precision is not None or spec.ranks > 1:
         return found
     at = "" if quantile == "p99" else f" --quantile {figure_of(quantile)}"

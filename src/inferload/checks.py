@@ -265,7 +265,7 @@ def _figures(found: Findings) -> Iterator[_Texts]:
         yield (
             "too-few-calls",
             f"{spec.quantile} needs {more:,} more calls like these to be quoted",
-            enough_calls(spec, response, spec.quantile),
+            enough_calls(spec, summary, response, spec.quantile),
         )
 
 

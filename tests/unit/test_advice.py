@@ -137,13 +137,11 @@ def test_who_follows_the_hint_for_too_few_calls_can_quote_the_quantile(calls, co
     """In nine of ten seeds; a run for a time makes as many calls a second as before."""
     tried = quoted = 0
     for seed in range(20):
-        asked = count if end == "calls" else 30.0
-        hint = hint_of(calls(count, seed), **{end: asked})
+        hint = hint_of(calls(count, seed), **{end: count})  # a call a second
         if hint is None:
             continue  # it was quoted
         told = re.match(r"--(calls|duration) (\d+)(s?)", hint)
-        longer = int(told[2]) / asked * count
-        found = summarize(log_of(calls(int(longer), 1000 + seed)), (1, 1)).response_ms
+        found = summarize(log_of(calls(int(told[2]), 1000 + seed)), (1, 1)).response_ms
         tried += 1
         quoted += found.p99 is not None
     assert tried >= 10
@@ -157,8 +155,14 @@ def test_of_calls_that_are_alike_the_way_that_goes_on_until_it_can_quote_is_name
     assert advice.in_python(hint).endswith("or precision=0.2, which goes on until it can be quoted")
     assert "--precision" not in hint_of(alike(500, 0), calls=500, ranks=2, processes=2)
     limited = hint_of(alike(500, 0), precision=0.01, time_limit_s=4.0)
-    assert re.fullmatch(r"--time-limit \d+s", limited)
+    assert re.fullmatch(r"--time-limit \d+s \(calls near each other are alike\)", limited)
     assert hint_of(alone(500, 0), drain_s=1.0) == "a longer replay"
+
+
+@pytest.mark.parametrize("end", [{"calls": 10**6}, {"duration_s": 3600.0}])
+def test_a_run_that_was_ended_early_is_to_be_longer_than_it_was_and_not_than_was_asked_for(end):
+    told = re.match(r"--(?:calls|duration) (\d+)", hint_of(alone(500, 0), **end))  # a call a second
+    assert 1000 <= int(told[1]) <= 2500
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
