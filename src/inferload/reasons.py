@@ -26,7 +26,7 @@ _ADVICE = re.compile(
     r"|Hint:|Developer debug context|Search for |CUDA kernel errors|Compile with |Use tlparse"
     r"|Exception raised from|frame #|Device-side assertion|\(Size-like|Command:|Output:|aten::"
     r"|See https?:|You can suppress|import torch\._dynamo|torch\._dynamo\.config)"
-    r"|\w*(Error|Exception):?$"
+    r"|\w*(Error|Exception):?$|Could not find any similar ops"
     r"|is being compiled since it was called|^[\s~^]*(<--- HERE)?$|<--- HERE"
 )
 
@@ -47,11 +47,11 @@ def reason_in(text: str) -> str:
     'RuntimeError: 2x4 and 5x5'
     """
     text = text.partition("\nTensor:\n")[0]  # TorchScript prints the values of a constant
-    given = [line.strip() for line in text.splitlines()]
+    given = ["" if line.strip() == ":" else line.strip() for line in text.splitlines()]
     lines = _joined(_without_places(given))
     raised = [line for line in lines if _RAISED.search(line)]
     compiler = [line for line in lines if _COMPILER.search(line)]
-    said = [line for line in lines if not _ADVICE.search(line)]
+    said = [line for line in lines if line and not _ADVICE.search(line)]
     if compiler:
         found = compiler[0]
     elif "Traceback" in text and raised:

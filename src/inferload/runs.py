@@ -117,6 +117,9 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
                 if failure.warming_up
                 else f"after {result.summary.completed_calls:,} completed calls"
             )
+            own = f"{PlanError.__name__}: "
+            if failure.words.startswith(own):  # we raised it: its calls do no work
+                raise PlanError(failure.words.removeprefix(own)) from failure.exception
             which = _which(result, process.number)
             raise CallError(
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "

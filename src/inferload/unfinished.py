@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 
@@ -42,10 +43,22 @@ def check_returned(output: object, name: str) -> None:
     """
     kind = _kind_of(output)
     if kind is None:
+        _check_parts(output, name)
         return
     if inspect.iscoroutine(output) or inspect.isgenerator(output):
         output.close()  # or Python says of it, when it is let go of, that it was never awaited
     raise _refusal(name, kind)
+
+
+def _check_parts(output: object, name: str) -> None:
+    for one in pytree.tree_leaves(output):
+        kind = None if one is output else _kind_of(one)
+        if kind not in {None, "a module"}:
+            raise PlanError(
+                f"what a call of {name} returns holds {kind}, whose work is still to be done, so "
+                "its speed would mean nothing: name a function that brings it to its end and "
+                "returns what it gives"
+            )
 
 
 def _kind_of(output: object) -> str | None:

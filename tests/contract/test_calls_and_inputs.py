@@ -308,6 +308,8 @@ class Hidden(torch.nn.Module):
         (lambda x: map(abs, [x]), "returns an iterator"),
         (lambda x: torch.futures.Future(), "returns a future"),
         (lambda x: torch.nn.Linear(2, 2), "returns a module and computes nothing"),
+        (lambda x: {"boxes": [abs(one) for one in x], "more": generator(x)}, "holds a generator"),
+        (lambda x: (x, [torch.futures.Future()]), "holds a future"),
     ],
 )
 def test_calls_that_do_no_work_are_refused_before_they_are_counted(model, words, options):

@@ -45,6 +45,10 @@ class Serves(torch.nn.Module):
         if not pid:
             os._exit([signal.getsignal(one) for one in ENDING] != DEFAULT)
         assert os.waitpid(pid, 0)[1] == 0
+        pid = os.fork()
+        if not pid:
+            raise SystemExit  # ends this process, and is no call that failed
+        assert os.waitpid(pid, 0)[1] == 0
         assert mp.get_start_method(allow_none=True) is None
         assert mp.current_process().name == "MainProcess" and mp.parent_process() is None
         with mp.get_context("fork").Pool(1) as pool:  # its end is a SIGTERM

@@ -110,6 +110,16 @@ def test_other_errors_have_nothing_to_do_with_gradients(words: str):
             ),
             "Unknown type annotation: 'Callable[..., Any]'",
         ),
+        # an operator that is unknown, its place after a line of its own
+        (
+            (
+                "Unknown builtin op: aten::enable_grad.\n"
+                "Could not find any similar ops to aten::enable_grad. This op may not exist.\n:\n"
+                '  File "a.py", line 5\n        with torch.enable_grad():\n'
+                "             ~~~~~~~~~~~~~~~~~ <--- HERE\n"
+            ),
+            "Unknown builtin op: aten::enable_grad.",
+        ),
         # the code that called it, with an empty line in it
         (
             (

@@ -147,6 +147,7 @@ class PythonCaller:
             try:
                 output = call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                crew.end_in_fork(error)
                 failure, output = error, None
             now_ns = self._now()
             self.warmed += 1
@@ -285,6 +286,7 @@ class PythonCaller:
         return bool(crew.limit_ns[0])
 
     def _failed(self, error: BaseException, number: int) -> int:
+        self._crew.end_in_fork(error)
         if self._ends_run(error):
             self._crew.stop()
         return self._crew.record(error, self.number, number, warming_up=False)

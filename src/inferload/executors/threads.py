@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,6 +53,7 @@ class RunningThreads:
 
     def __init__(self, job: Job, clock: Clock) -> None:
         self.job = job
+        self._pid = os.getpid()
         self.clock = clock
         self.now_ns = clock.now_ns
         self.state = ThreadState.of_this_thread()
@@ -246,6 +250,23 @@ class RunningThreads:
                 self._errors[key] = len(self._failures)
                 self._failures.append(call_failure(error))
             return self._errors[key]
+
+    def end_in_fork(self, error: BaseException) -> None:
+        """End a process that a model forked in a call, as this exception would have ended it.
+
+        It shares the log, and its calls are nobody's.
+        """
+        if os.getpid() == self._pid:
+            return
+        code = 1
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            code = error.code or 0
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
     def _run(self, caller: PythonCaller) -> None:
         try:
