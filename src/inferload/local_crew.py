@@ -32,6 +32,7 @@ from inferload.process_use import peak_rss_bytes
 from inferload.records import RunSpec, Verification
 from inferload.targets.eager import compiled_graphs
 from inferload.targets.fingerprint import fingerprint_of, shares_of
+from inferload.targets.known_types import with_inputs
 from inferload.targets.mixed import MixedTarget
 from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -248,7 +249,7 @@ class LocalCrew:
             pin=options.pin,
             timeout_s=options.timeout_s,
             models=shares_of(target),
-            may_become=target.may_become,
+            may_become=with_inputs(target.may_become, self._given),
             asked_form=options.form,
             mode=options.mode,
             batch_size=options.batch_size,

@@ -165,6 +165,20 @@ def test_a_run_that_was_ended_early_is_to_be_longer_than_it_was_and_not_than_was
     assert 1000 <= int(told[1]) <= 2500
 
 
+def test_no_form_is_advised_that_cannot_be_called_with_such_inputs():
+    class Graph:
+        def __init__(self):
+            self.x = torch.ones(2)
+
+    def what_may_become(inputs):
+        model = torch.nn.Module()
+        model.forward = lambda given: given.x if isinstance(given, Graph) else given
+        return il.run(model, inputs, calls=3).spec.may_become
+
+    assert {"compile", "aoti"} <= set(what_may_become([torch.ones(2)]))
+    assert set(what_may_become([Graph()])) & {"compile", "aoti", "script", "export"} == {"compile"}
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
 @pytest.mark.parametrize("callers", [1, 2, 5])
 @pytest.mark.parametrize("threads", [1, 3])

@@ -54,6 +54,14 @@ def check_types_known(inputs: Sequence[CallInput], form: str) -> None:
         )
 
 
+def with_inputs(forms: tuple[str, ...], inputs: Sequence[CallInput]) -> tuple[str, ...]:
+    """Those forms that can be called with such inputs, as far as their classes say."""
+    kinds = {type(leaf).__module__ for _, _, leaf in _unknown(inputs)}
+    if kinds <= set(_REGISTERED_BY):
+        return forms
+    return tuple(one for one in forms if one not in {"script", "export", "aoti"})
+
+
 def _unknown(inputs: Sequence[CallInput]) -> Iterator[tuple[int, str, Any]]:
     """What holds tensors and is no container that torch knows: input, argument, object."""
     for number, one in enumerate(inputs):
