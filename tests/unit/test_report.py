@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_what_looks_like_markup_is_shown_as_it_is():
     result = fixed_result()
     text = str(replace(result, spec=replace(result.spec, inputs=("[2:float32, [/x]]",))))
     assert "[2:float32, [/x]]" in text
+
+
+def narrow_result() -> il.RunResult:
+    """Calls that all take nearly as long: 10.08 to 10.15 ms."""
+    whole = fixed_result()
+    took = np.linspace(10_080_000, 10_150_000, 400, dtype=np.int64)
+    log = replace(whole.log, finished_ns=whole.log.started_ns + took)
+    return replace(whole, log=log, summary=summarize(log, (8, 8), callers=4))
+
+
+def test_no_two_lines_of_a_histogram_have_the_same_label():
+    lines = re.findall(r"^ *(\S+ ms) - (\S+ ms) ", plain_report(narrow_result()), re.MULTILINE)
+    assert len(lines) == 10
+    assert all(low != high for low, high in lines)
+    assert [high for _, high in lines[:-1]] == [low for low, _ in lines[1:]]
+    assert (lines[0][0], lines[-1][1]) == ("10.080 ms", "10.150 ms")
 
 
 def test_a_result_without_calls_has_a_report():
