@@ -1,19 +1,57 @@
-"""What is doubtful about the load of a run: more than the callers can serve."""
+"""What is doubtful about the load of a run: more than the callers can serve, or not as asked."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from inferload.units import count_text, rate_text
+from inferload.intervals import FEWEST_FOR_A_RATE
+from inferload.units import NS_PER_S, count_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferload.records import Overload, RunSpec
+    from inferload.records import Overload, RunResult, RunSpec
 
 #: At so much of what was served a queue is short: in M/M/1 it holds four calls in the mean.
 HEADROOM = 0.8
+#: Arrivals whose times are drawn, so that a short run has more or fewer of them than its rate says.
+DRAWN = ("poisson", "gamma")
+#: A draw that is off by less than this is not spoken of.
+WORTH_TELLING = 0.02
+
+
+def due_per_s(result: RunResult) -> float | None:
+    """How many calls a second were due in the measured part of an open loop.
+
+    ``None`` where that is not known, and of so few calls that they have no rate. What was due in
+    the time of a queue that grew is what ``Overload`` says; of a run that was not ended by its
+    duration, calls that never finished may have been due after all others.
+    """
+    spec, summary, log = result.spec, result.summary, result.log
+    if not spec.open_loop or result.status not in {"complete", "interrupted"}:
+        return None
+    if summary.overload is not None and summary.overload.queues_in_all == 1:
+        return summary.overload.asked_per_s
+    due_ns = log.scheduled_ns[log.scheduled_ns >= summary.from_s * NS_PER_S]
+    if len(due_ns) < FEWEST_FOR_A_RATE:
+        return None
+    calls = len(due_ns) * (log.calls_made / len(log))  # the rows may be a sample
+    if spec.duration_s is not None and result.status == "complete":
+        return (calls + summary.unfinished_calls) / (spec.duration_s - summary.from_s)
+    span_s = float(due_ns.max()) / NS_PER_S - summary.from_s
+    if summary.unfinished_calls or span_s <= 0:
+        return None
+    return (calls - 1) / span_s
+
+
+def by_the_draw(spec: RunSpec, found_per_s: float | None) -> str:
+    """Which rate was asked for, where another one was due because times are drawn; else nothing."""
+    if found_per_s is None or spec.rate_per_s is None or spec.arrivals not in DRAWN:
+        return ""
+    if abs(found_per_s / spec.rate_per_s - 1) <= WORTH_TELLING:
+        return ""
+    return f"by the draw, {spec.rate_per_s:,.6g}/s on average"
 
 
 def overloaded(spec: RunSpec, found: Overload) -> Iterator[tuple[str, str, str]]:
@@ -22,7 +60,10 @@ def overloaded(spec: RunSpec, found: Overload) -> Iterator[tuple[str, str, str]]
     Never a longer run, in which the queue is longer.
     """
     served = f"{rate_text(found.served_per_s)} of {rate_text(found.asked_per_s)} due calls/s"
-    share = f" (utilisation {found.utilisation:.0%})" if found.served_per_s else ""
+    notes = [f"utilisation {found.utilisation:.0%}"] if found.served_per_s else []
+    draw = by_the_draw(spec, found.asked_per_s) if found.queues_in_all == 1 else ""
+    notes += [f"{rate_text(found.asked_per_s)}/s {draw}"] if draw else []
+    share = f" ({'; '.join(notes)})" if notes else ""
     yield (
         "overloaded",
         (

@@ -79,7 +79,8 @@ class SteadyState:
     ``drift_fraction``: by how much the median of the rest moves in the time of the whole run
     (Theil-Sen), ``drift_p``: the chance of that without a drift (Kendall). ``by_time``: they are
     of the mean duration of calls in windows of equal time, which differs from one half of the time
-    to the other although the medians do not drift.
+    to the other although the medians do not drift. Of 100 to 500 calls only a drift that is plain
+    is known, ``steady`` is then ``False``, and it is that of the medians of their service times.
     """
 
     steady: bool | None

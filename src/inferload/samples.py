@@ -12,7 +12,7 @@ from inferload import hdr
 from inferload.call_log import NO_STAGE
 from inferload.intervals import BATCHES
 from inferload.pace import Pace, pace_of
-from inferload.steady_state import window_medians, windows_of
+from inferload.steady_state import few_windows_of, window_medians, windows_of
 from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -187,6 +187,9 @@ class Part(Protocol):
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""
 
+    def few_medians(self) -> Floats:
+        """Medians of service times of ten windows, where calls are too few for ``windows``."""
+
     def pace(self) -> Pace | None:
         """How long a call of the whole log took as time went by; ``None`` of too few calls."""
 
@@ -303,6 +306,11 @@ class RawPart:
         starts = np.concatenate([[self._from_ns], ends[before]]) / NS_PER_S
         return window_medians(response, count), starts
 
+    def few_medians(self) -> Floats:
+        """Medians of service times of ten windows, where calls are too few for ``windows``."""
+        count = few_windows_of(self._count)
+        return window_medians(self._values_ns("service_ns"), count) if count else np.empty(0)
+
     def pace(self) -> Pace | None:
         """How long a call of the whole log took as time went by; ``None`` of too few calls.
 
@@ -351,6 +359,10 @@ class CountedPart:
         used = np.flatnonzero(self._tally.returned_by_input[self._first :].sum(axis=1))
         starts = (used + self._first) * self._tally.width_ns / NS_PER_S
         return CountedDurations(self._tally, name, self._first).medians_ms(), starts
+
+    def few_medians(self) -> Floats:
+        """None: calls that are counted are many."""
+        return np.empty(0)
 
     def pace(self) -> Pace | None:
         """How long a call of the whole log took as time went by, by the windows of the counts."""

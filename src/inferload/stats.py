@@ -15,7 +15,7 @@ from inferload.intervals import FEWEST_FOR_A_RATE
 from inferload.overload import overload_of
 from inferload.records import ModelFigures, Summary
 from inferload.samples import log_of_inputs, part_of
-from inferload.steady_state import steady_state
+from inferload.steady_state import steady_state, steady_state_of_few
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -248,8 +248,13 @@ def distribution_ms(
 
 
 def judged(log: CallLog) -> SteadyState:
-    """Where a run becomes steady, and whether it stays so, by its response times."""
+    """Where a run becomes steady, and whether it stays so, by its response times.
+
+    Of fewer than 500 calls by their service times, and only whether these drift plainly.
+    """
     part = part_of(log)
+    if len(few := part.few_medians()):
+        return steady_state_of_few(few)
     return steady_state(*part.windows(), part.pace())
 
 

@@ -33,14 +33,21 @@ CALLS_A_WINDOW = 50
 FEWEST_WINDOWS = 10
 DRIFT_P = 0.01
 DRIFT_FRACTION = 0.02
-# A drift of windows of equal time is one with a smaller chance of being none than this.
+# A drift of windows of equal time, or of few calls, is one with a smaller chance of being none.
 PACE_DRIFT_P = 0.001
+FEWEST_CALLS_A_WINDOW = 10
 
 
 def windows_of(calls: int) -> int:
     """How many windows so many calls are cut into; 0 if they are too few to judge."""
     windows = min(WINDOWS, calls // CALLS_A_WINDOW)
     return windows if windows >= FEWEST_WINDOWS else 0
+
+
+def few_windows_of(calls: int) -> int:
+    """How many windows a plain drift is looked for in, of calls too few to judge; 0: none."""
+    enough = calls >= FEWEST_WINDOWS * FEWEST_CALLS_A_WINDOW and not windows_of(calls)
+    return FEWEST_WINDOWS if enough else 0
 
 
 def window_medians(values: Int64s, windows: int) -> Floats:
@@ -69,14 +76,7 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = No
     """
     values, starts = np.asarray(medians, np.float64), np.asarray(starts_s, np.float64)
     if len(values) < FEWEST_WINDOWS:
-        return SteadyState(
-            steady=None,
-            cut_s=0.0,
-            windows=len(values),
-            cut_windows=0,
-            drift_fraction=None,
-            drift_p=None,
-        )
+        return _not_known(len(values))
     cut = min(mser_cut(values), _unlike_the_rest(values))
     cut_s, at_limit = float(starts[cut]) if cut else 0.0, cut == len(values) // 2
     if pace is not None and (settled := slow_start(pace)):
@@ -85,9 +85,7 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = No
         cut = max(cut, min(int(np.searchsorted(starts, settled_s)), len(values) // 2 - 1))
         cut = len(values) // 2 if at_limit else cut
     kept = values[cut:]
-    middle = float(np.median(kept))
-    p, slope = kendall_p(kept), theil_sen_slope(kept)
-    drift = slope * (len(values) - 1) / middle if middle > 0 else 0.0
+    p, drift = _drift(kept, len(values))
     drifts, by_time = p < DRIFT_P and abs(drift) > DRIFT_FRACTION, False
     if pace is not None and not (at_limit or drifts):
         own_p, own_drift = _pace_drift(pace, cut_s)
@@ -102,6 +100,46 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = No
         drift_p=p,
         by_time=by_time,
     )
+
+
+def steady_state_of_few(medians: ArrayLike) -> SteadyState:
+    """Judge 100 to 500 calls by the medians of their service times: unsteady, or not known.
+
+    Nothing is cut. In a thousand runs without a trend fewer than ten are flagged, also if calls
+    that follow each other are alike (tests/statistical).
+    """
+    values = np.asarray(medians, np.float64)
+    if len(values) < FEWEST_WINDOWS:
+        return _not_known()
+    p, drift = _drift(values, len(values))
+    if p >= PACE_DRIFT_P or abs(drift) <= DRIFT_FRACTION:
+        return _not_known()
+    return SteadyState(
+        steady=False,
+        cut_s=0.0,
+        windows=len(values),
+        cut_windows=0,
+        drift_fraction=drift,
+        drift_p=p,
+    )
+
+
+def _not_known(windows: int = 0) -> SteadyState:
+    return SteadyState(
+        steady=None,
+        cut_s=0.0,
+        windows=windows,
+        cut_windows=0,
+        drift_fraction=None,
+        drift_p=None,
+    )
+
+
+def _drift(values: Floats, windows: int) -> tuple[float, float]:
+    """The chance of such a trend without one, and by how much values move in all the windows."""
+    middle = float(np.median(values))
+    moved = theil_sen_slope(values) * (windows - 1) / middle if middle > 0 else 0.0
+    return kendall_p(values), moved
 
 
 def slow_start(pace: Pace) -> int:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _SECONDS_PER_UNIT = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+# Durations that differ by less than a millionth of their unit read the same.
+_MOST_DECIMALS = 6
 
 
 def duration_s(text: str) -> float:
@@ -82,6 +88,31 @@ def milliseconds_text(milliseconds: float) -> str:
     '1.50 ms'
     """
     return duration_text(milliseconds / 1e3)
+
+
+def edges_text(edges_ms: Sequence[float]) -> list[str]:
+    """Write durations, given in milliseconds, so that no two that differ read the same.
+
+    Three digits where these tell them apart; otherwise all have the unit of the largest, and as
+    many decimals as it takes, up to six.
+
+    >>> edges_text([0.9, 1.13, 1.41])
+    ['900 us', '1.13 ms', '1.41 ms']
+    >>> edges_text([10.08, 10.093, 10.112])
+    ['10.08 ms', '10.09 ms', '10.11 ms']
+    """
+    texts = [milliseconds_text(edge) for edge in edges_ms]
+    different = len(set(edges_ms))
+    if len(set(texts)) == different:
+        return texts
+    largest_s = max(edges_ms) / 1e3
+    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))
+    unit, scale = next((one for one in units if largest_s >= 0.9995 * one[1]), units[-1])
+    for decimals in range(_MOST_DECIMALS + 1):
+        longer = [f"{edge / 1e3 / scale:,.{decimals}f} {unit}" for edge in edges_ms]
+        if len(set(longer)) == different:
+            return longer
+    return texts
 
 
 def rate_text(per_s: float) -> str:

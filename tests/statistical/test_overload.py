@@ -87,6 +87,15 @@ def test_of_an_overload_no_latency_is_quoted_and_the_way_out_is_less_never_longe
     assert not il.certificate(result, "p50", 10_000.0).certified
 
 
+def test_the_rate_that_an_overload_had_by_the_draw_is_told_beside_the_one_asked_for():
+    result = simulated(10 * MS, il.OpenLoop.poisson(150), duration_s=4.0)
+    due = f"{result.summary.overload.asked_per_s:.0f}"
+    message = next(one.message for one in result.warnings if one.code == "overloaded")
+    assert f"of {due} due calls/s (utilisation " in message
+    assert f"%; {due}/s by the draw, 150/s on average): the queue grew" in message
+    assert f"; {due}/s were due by the draw, 150/s on average" in " ".join(str(result).split())
+
+
 @pytest.mark.parametrize("load", [il.OpenLoop.constant(159), il.OpenLoop.constant(250, callers=2)])
 def test_what_the_hint_of_an_overload_says_helps(load):
     result = simulated(5 * MS, load, duration_s=10.0, warmup="auto")

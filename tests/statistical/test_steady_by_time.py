@@ -1,4 +1,4 @@
-"""Few calls that take much of the time: what medians of equally many calls do not see."""
+"""Few calls that take much of the time, and runs of few calls: what medians do not see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from queueing import log_of
+from queueing import log_of, simulated_queue
 from virtual_time import simulated
 
 import inferload as il
@@ -153,3 +153,70 @@ def test_drifts_and_steps_are_flagged_as_ever():
     assert flagged(lambda g: np.linspace(1, 1.05, 3000) * g.normal(1, 0.02, 3000), 20)[0] == 1
     step = np.where(np.arange(3000) < 2000, 1, 1.1)
     assert flagged(lambda g: step * g.normal(1, 0.02, 3000), 20)[0] == 1
+
+
+def alike(generator: np.random.Generator, calls: int) -> np.ndarray:
+    """Calls that are like those before them: AR(1) of coefficient 0.8, 10 % about the mean."""
+    noise = generator.normal(0, 1, calls)
+    for k in range(1, calls):
+        noise[k] = 0.8 * noise[k - 1] + 0.6 * noise[k]
+    return np.exp(0.1 * noise)
+
+
+STATIONARY = {
+    "exponential": lambda g, calls: g.exponential(5, calls),
+    "bimodal": lambda g, calls: np.where(g.random(calls) < 0.5, 20.0, 2.0) + g.random(calls) / 100,
+    "heavy tail": lambda g, calls: np.exp(g.normal(0, 1.5, calls)),
+    "alike": alike,
+}
+
+
+@pytest.mark.parametrize("make", STATIONARY.values(), ids=STATIONARY)
+def test_of_few_calls_fewer_than_one_run_in_a_hundred_is_flagged_by_chance(make):
+    generator = np.random.default_rng(3)
+    found = [
+        judged(closed_loop(make(generator, int(generator.integers(100, 500))))) for _ in range(400)
+    ]
+    assert {one.steady for one in found} <= {False, None}
+    assert np.mean([one.steady is False for one in found]) < 0.01
+
+
+def test_queues_of_few_calls_that_rise_from_empty_are_not_flagged():
+    # by their response times 4 % are
+    generator = np.random.default_rng(4)
+    flags = []
+    for _ in range(200):
+        due_s = np.cumsum(generator.exponential(1 / 0.9, 200))
+        flags.append(judged(simulated_queue(due_s, generator.exponential(1, 200), 1)).steady)
+    assert np.mean([flag is False for flag in flags]) < 0.01
+
+
+@pytest.mark.parametrize("callers", [1, 2])
+def test_a_drift_that_is_plain_is_told_of_few_calls_too(callers):
+    noise = np.random.default_rng(5).normal(1, 0.1, 259)
+    service = (np.linspace(5, 24, 259) * noise * MS).astype(np.int64)
+    result = simulated(service, il.ClosedLoop(callers=callers), calls=259, warmup="auto")
+    # from 5 to 24 about a middle of 14.5 ms
+    assert result.steady.drift_fraction == pytest.approx(19 / 14.5, rel=0.1)
+    assert (result.steady.steady, result.summary.from_s) == (False, 0.0)
+    message = next(one.message for one in result.warnings if one.code == "unsteady")
+    assert "its median moved by +1" in message
+
+
+@pytest.mark.parametrize(
+    ("service", "calls"),
+    [
+        (np.linspace(5, 24, 99), 99),  # too few
+        (np.linspace(10, 10.1, 259), 259),  # too small
+        (np.r_[np.full(20, 50.0), np.random.default_rng(6).normal(5, 0.1, 239)], 259),  # no trend
+    ],
+)
+def test_what_is_no_plain_drift_of_few_calls_is_not_known(service, calls):
+    steady = judged(closed_loop(service[:calls]))
+    assert (steady.steady, steady.windows, steady.drift_p) == (None, 0, None)
+
+
+def test_ten_windows_of_as_many_calls_as_can_be_judged_are_cut_as_ever():
+    service = np.r_[np.full(60, 9.0), np.random.default_rng(7).normal(3, 0.05, 440)]
+    assert judged(closed_loop(service)).cut_s > 0
+    assert judged(closed_loop(service[:499])).cut_s == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, DRIVER, browser
 from test_exports import queued_result
-from test_report import fixed_result
+from test_report import fixed_result, narrow_result
 
 import inferload as il
 from inferload.errors import PlanError
@@ -119,6 +119,14 @@ def test_the_curves_are_those_of_the_summary():
     known = [one for one in rates["y"] if one is not None]
     mean = result.summary.throughput_calls_per_s.value
     assert np.mean(known) == pytest.approx(mean, rel=0.02)
+
+
+def test_what_is_pointed_at_in_a_histogram_is_told_from_its_neighbours():
+    chart = charts_of(html_text(narrow_result()))["histogram"]
+    labels = [text.split(" to ") for text in chart["data"][0]["text"] if text]
+    assert len(labels) == 60
+    assert all(low != high for low, high in labels)
+    assert len({low for low, _ in labels}) == 60
 
 
 def test_what_is_cut_as_warm_up_is_drawn():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import result_of
 from rich.console import Console
-from virtual_time import replayed
+from virtual_time import replayed, simulated
 
 import inferload as il
 from inferload.call_log import CallLog
@@ -200,6 +201,63 @@ def test_what_looks_like_markup_is_shown_as_it_is():
     result = fixed_result()
     text = str(replace(result, spec=replace(result.spec, inputs=("[2:float32, [/x]]",))))
     assert "[2:float32, [/x]]" in text
+
+
+def narrow_result() -> il.RunResult:
+    """Calls that all take nearly as long: 10.08 to 10.15 ms."""
+    whole = fixed_result()
+    took = np.linspace(10_080_000, 10_150_000, 400, dtype=np.int64)
+    log = replace(whole.log, finished_ns=whole.log.started_ns + took)
+    return replace(whole, log=log, summary=summarize(log, (8, 8), callers=4))
+
+
+def test_no_two_lines_of_a_histogram_have_the_same_label():
+    lines = re.findall(r"^ *(\S+ ms) - (\S+ ms) ", plain_report(narrow_result()), re.MULTILINE)
+    assert len(lines) == 10
+    assert all(low != high for low, high in lines)
+    assert [high for _, high in lines[:-1]] == [low for low, _ in lines[1:]]
+    assert (lines[0][0], lines[-1][1]) == ("10.080 ms", "10.150 ms")
+
+
+def calls_line(load: il.OpenLoop, **options: object) -> str:
+    result = simulated(2_000_000, load, **options)
+    return next(line for line in str(result).splitlines() if line.startswith("calls"))
+
+
+def test_a_draw_of_times_that_is_not_the_rate_is_told_where_calls_are_counted():
+    load = il.OpenLoop.poisson(80)
+    due = load.schedule(None, 6.0).calls
+    assert calls_line(load, duration_s=6.0) == (
+        f"calls       {due} in 6.00 s; {due / 6:.1f}/s were due by the draw, 80/s on average"
+    )
+    bursts = il.OpenLoop.gamma(80, burstiness=0.5)
+    assert "/s were due by the draw, 80/s on average" in calls_line(bursts, calls=100)
+
+
+@pytest.mark.parametrize(
+    ("load", "options"),
+    [
+        (il.OpenLoop.constant(80), {"duration_s": 6.0}),
+        (il.OpenLoop.constant(80), {"calls": 40}),
+        # what of a replay is due in its first second is no draw
+        (il.OpenLoop.replay([*np.arange(0, 1, 0.05), *np.arange(1, 6, 0.01)]), {"duration_s": 1.0}),
+        (il.OpenLoop.poisson(5000), {"calls": 20_000}),
+        (il.OpenLoop.poisson(1), {"duration_s": 6.0}),  # too few for a rate
+    ],
+)
+def test_a_load_that_is_as_asked_is_not_told(load: il.OpenLoop, options: dict[str, object]):
+    assert "due" not in calls_line(load, **options)
+
+
+def test_how_much_was_due_of_a_run_that_ended_early_is_told_if_it_is_known():
+    whole = simulated(2_000_000, il.OpenLoop.poisson(80), duration_s=6.0)
+    early = replace(whole, status="interrupted", spec=replace(whole.spec, duration_s=300.0))
+    last_s = whole.log.scheduled_ns.max() / 1e9
+    expected = f"{(len(whole.log) - 1) / last_s:.1f}/s were due by the draw"
+    assert expected in str(early)
+    given_up = replace(early, summary=replace(early.summary, unfinished_calls=3))
+    for one in (given_up, replace(early, status="crashed")):
+        assert "by the draw" not in str(one)
 
 
 def test_a_result_without_calls_has_a_report():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inferload.errors import PlanError
-from inferload.units import bytes_text, duration_s, duration_text, rate_text
+from inferload.units import bytes_text, duration_s, duration_text, edges_text, rate_text
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,22 @@ def test_what_is_no_duration_is_refused_with_its_text(text: str):
 )
 def test_a_duration_is_written_with_three_digits(seconds: float, text: str):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("edges_ms", "texts"),
+    [
+        ([0.9, 1.13, 1.41], ["900 us", "1.13 ms", "1.41 ms"]),
+        ([9.996, 10.001, 10.012], ["9.996 ms", "10.001 ms", "10.012 ms"]),
+        ([0.9999, 1.0002], ["0.9999 ms", "1.0002 ms"]),
+        ([5e-6, 5.36e-6, 5.74e-6], ["5.0 ns", "5.4 ns", "5.7 ns"]),
+        ([100_200.0, 100_400.0], ["100.2 s", "100.4 s"]),
+        ([2.0, 2.0], ["2.00 ms", "2.00 ms"]),
+        ([2.0, 2.0 + 1e-12], ["2.00 ms", "2.00 ms"]),
+    ],
+)
+def test_edges_have_as_many_digits_as_tell_them_apart(edges_ms: list[float], texts: list[str]):
+    assert edges_text(edges_ms) == texts
 
 
 def test_rates_and_sizes_are_written_for_people():

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.intervals import FEWEST_FOR_A_RATE
+from inferload.load_checks import by_the_draw, due_per_s
 from inferload.report.devices import energy_text
 from inferload.report.parts import STATUS, figure_name
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
@@ -114,7 +115,9 @@ def figures_grid(result: RunResult) -> Table:
     failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
     failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
     grid.add_row(
-        "calls", f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
+        "calls",
+        f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
+        f"{_drawn(result)}",
     )
     if result.steady is not None:
         grid.add_row("steady", _steady(result.steady, summary.from_s))
@@ -136,6 +139,13 @@ def figures_grid(result: RunResult) -> Table:
     if result.verification is not None:
         grid.add_row("verified", _verified(result.verification))
     return grid
+
+
+def _drawn(result: RunResult) -> str:
+    """That more or fewer calls were due than the rate says, because their times were drawn."""
+    found = due_per_s(result)
+    draw = by_the_draw(result.spec, found)
+    return f"; {rate_text(found)}/s were due {draw}" if found is not None and draw else ""
 
 
 def _set_up(set_up: SetUp) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.text import Text
 from inferload.distribution import QUOTED_QUANTILES, Estimate
 from inferload.report.bars import bar
 from inferload.report.parts import figure_name
-from inferload.units import milliseconds_text
+from inferload.units import edges_text
 
 if TYPE_CHECKING:
     from inferload.call_log import Floats
@@ -118,10 +119,10 @@ def histogram_grid(distribution: Distribution) -> Table:
     counts = (
         distribution.sample.histogram(edges) if distribution.sample else np.zeros(len(edges) - 1)
     )
-    for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True):
+    for (low, high), count in zip(pairwise(edges_text(edges.tolist())), counts, strict=True):
         share = count / max(counts.sum(), 1)
         table.add_row(
-            f"{milliseconds_text(float(low))} - {milliseconds_text(float(high))}",
+            f"{low} - {high}",
             Text(bar(count / max(counts.max(), 1), BAR_WIDTH), style="cyan"),
             f"{share:.2%}" if count else "0",
         )

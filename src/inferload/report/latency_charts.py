@@ -13,7 +13,7 @@ from inferload.report.latencies import NOT_QUOTED, edges_of
 from inferload.report.page import Chart, series
 from inferload.report.parts import figure_name
 from inferload.report.series import percentile_curve
-from inferload.units import count_text, milliseconds_text
+from inferload.units import count_text, edges_text, milliseconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,12 +138,12 @@ def histogram_chart(result: RunResult) -> Chart | None:
     edges = edges_of(one.min, one.max, HISTOGRAM_BINS)
     counts = one.sample.histogram(edges)
     share = counts / max(int(counts.sum()), 1)
-    texts = [f"{milliseconds_text(a)} to {milliseconds_text(b)}" for a, b in pairwise(edges)]
+    texts = [f"{low} to {high}" for low, high in pairwise(edges_text(edges.tolist()))]
     most = int(counts.argmax())
     return Chart(
         name="histogram", title="How many calls took how long",
         says=f"Most calls, {share[most]:.1%}, took {texts[most]}; the range is "
-        f"{milliseconds_text(one.min)} to {milliseconds_text(one.max)}.",
+        f"{' to '.join(edges_text([one.min, one.max]))}.",
         how=f"{count_text(one.count - one.unfinished, 'response time')} in "
         f"{count_text(len(counts), 'bin')} of equal ratio.",
         data=[

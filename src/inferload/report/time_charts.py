@@ -12,7 +12,14 @@ from inferload.intervals import more_calls_to_quote
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.series import strips, timeline
-from inferload.units import NS_PER_MS, NS_PER_S, count_text, duration_text, milliseconds_text
+from inferload.units import (
+    NS_PER_MS,
+    NS_PER_S,
+    count_text,
+    duration_text,
+    edges_text,
+    milliseconds_text,
+)
 
 if TYPE_CHECKING:
     from inferload.records import RunResult
@@ -137,7 +144,7 @@ def callers_chart(result: RunResult) -> Chart | None:
                 "colorscale": "Viridis", "zmin": low, "zmax": high,
                 "colorbar": {
                     "tickvals": series(ticks), "thickness": 12,
-                    "ticktext": [milliseconds_text(float(10**tick)) for tick in ticks],
+                    "ticktext": edges_text((10**ticks).tolist()),
                 },
             }
         ],
