@@ -12,6 +12,7 @@ import inferload as il
 from inferload.errors import PlanError
 from inferload.report.several import side_by_side
 from inferload.storage import load_result
+from inferload.studies.bench import LocalBench
 from inferload.studies.compare import compared_results
 from inferload.studies.comparison import gate_from_text
 from inferload.studies.outputs import Outputs, outputs_of, told_apart
@@ -115,6 +116,19 @@ def test_what_is_made_anew_for_each_side_is_said_before_that_outputs_differ(seed
         assert not alike
         assert said.startswith("differ on input 0, by up to")
         assert f"other values in their {what}" in said
+
+
+@pytest.mark.parametrize("seed", ["", "torch.manual_seed(0)"])
+def test_a_file_that_is_loaded_for_each_side_is_known_as_one(tmp_path, seed):
+    path = tmp_path / "net.py"
+    path.write_text(
+        f"import torch\ndef model():\n    {seed}\n    return torch.nn.Linear(4, 4).eval()\n"
+        "def inputs():\n    return [torch.ones(1, 4)]\n"
+    )
+    sides = [LocalBench.of_model(str(path), None).outputs() for _ in range(2)]
+    alike, said = told_apart(*sides)
+    assert alike
+    assert said.startswith("the same" if seed else "not compared: A and B have other values in")
 
 
 def test_outputs_that_differ_for_no_other_weights_or_inputs_differ():
