@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from inferload.input_changes import Comparing
+from inferload.input_state import marked
 from inferload.inputs import uncopied_of
 from inferload.records import RunWarning
 from inferload.run_options import FRESH_INPUTS
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from inferload.input_changes import Change
     from inferload.inputs import CallInput
     from inferload.targets.base import Target
+
+_NO_COPY = (
+    "it cannot be copied, so all calls have the same: pass what it is made of (a path, bytes, a "
+    "list), and make it within the model"
+)
 
 
 def shared_inputs(target: Target, given: Sequence[CallInput]) -> list[RunWarning]:
@@ -75,15 +82,31 @@ def changed_inputs(job: Job) -> list[RunWarning]:
                 f"input {number} changes from call to call: {name} ({change.type_name}) "
                 f"{change.how}{more}"
             ),
-            hint=FRESH_INPUTS,
+            hint=_NO_COPY if change.shared else FRESH_INPUTS,
         )
     ]
 
 
+def as_it_was(given: CallInput, own: CallInput) -> CallInput:
+    """An input to compare with when calls have had ``own``, its copy as far as it can be copied."""
+    args, kwargs = marked(
+        (tuple(given.args), dict(given.kwargs)), (tuple(own.args), dict(own.kwargs))
+    )
+    return replace(given, args=args, kwargs=kwargs)
+
+
 def written_argument(target: Target, number: int, was: CallInput, now: CallInput) -> str | None:
-    """Which argument of an input a call wrote to, in words."""
+    """Which argument of an input a call wrote to or read up, in words."""
     found = _change(Comparing(), was, now)
     return None if found is None else argument_name(target, number, found.argument)
+
+
+def used_up(target: Target, number: int, was: CallInput, now: CallInput) -> str | None:
+    """Which argument that all calls share, since it cannot be copied, a call read, in words."""
+    found = _change(Comparing(), was, now)
+    if found is None or not found.shared:
+        return None
+    return f"{argument_name(target, number, found.argument)} ({found.type_name})"
 
 
 def _change(

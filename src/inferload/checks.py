@@ -146,7 +146,7 @@ def _broken(found: Findings) -> Iterator[_Texts]:
 def _difference_hint(found: Verification) -> str:
     """What to do about outputs that differ, by their cause."""
     if found.cause == "input":
-        return f"the model writes to its input ({found.argument}): {FRESH_INPUTS}"
+        return f"the model uses up or writes to its input ({found.argument}): {FRESH_INPUTS}"
     if found.cause == "state":
         return (
             "the model keeps state that calls change (a cache, a counter, a buffer): what it "

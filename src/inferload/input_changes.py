@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from inferload.input_copies import MOST_PARTS, parts_of
+from inferload.input_state import Mark, hidden_parts, position, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,11 +25,24 @@ _CONSTANTS = (str, bytes, bool, int, float, complex, type(None))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What calls did to an argument; ``how`` follows its name."""
+    """What calls did to an argument; ``how`` follows its name.
+
+    ``shared``: it cannot be copied, and all calls have the same.
+    """
 
     argument: int | str
     type_name: str
     how: str
+    shared: bool = False
+
+
+class _Pair(NamedTuple):
+    """A part of an argument as it was and as it is; ``word``: what is said if they differ."""
+
+    path: str
+    was: Any
+    now: Any
+    word: str = ""
 
 
 class Comparing:
@@ -35,6 +50,7 @@ class Comparing:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self.left_bytes = most_bytes
+        self._is_mark = False
 
     def change(
         self,
@@ -56,32 +72,44 @@ class Comparing:
                 continue
             how = self._how(one, other)
             if how is not None:
-                return Change(argument=name, type_name=type(one).__name__, how=how)
+                return Change(
+                    argument=name,
+                    type_name=type(other).__name__,
+                    how=how,
+                    shared=self._is_mark,
+                )
         return None
 
     def _how(self, one: object, other: object) -> str | None:
         """What became of an object, by its parts, breadth first."""
-        left: list[tuple[str, Any, Any]] = [("", one, other)]
+        self._is_mark = False
+        left: list[_Pair] = [_Pair("", one, other)]
         seen: set[int] = set()
-        for path, was, now in left:  # it grows meanwhile
+        for pair in left:  # it grows meanwhile
+            path, was, now, word = pair
             if was is now or id(was) in seen:
                 continue
             seen.add(id(was))
-            how = self._own_change(path, was, now)
+            if isinstance(was, Mark):
+                how = was.change(path, now)
+                self._is_mark = how is not None
+            elif position(was) != position(now):
+                how = reading(path, was, now)
+            else:
+                how = self._own_change(path, was, now)
             if how is not None:
-                return how
-            if isinstance(was, (torch.Tensor, np.ndarray, *_CONSTANTS)):
+                return word or how
+            if isinstance(was, (torch.Tensor, np.ndarray, Mark, set, frozenset, *_CONSTANTS)):
                 continue
-            if isinstance(was, set | frozenset):
-                continue
-            mine, its = parts_of(was), parts_of(now)
-            left += [(path + name, mine[name], its[name]) for name in mine if name in its]
+            left += _parts(pair)
             if len(left) > MOST_PARTS:
                 return None
         return None
 
     def _own_change(self, path: str, was: Any, now: Any) -> str | None:
         if type(was) is not type(now):
+            if isinstance(was, Iterator) and isinstance(now, Iterator):
+                return None  # a copy of an iterator over a set is one over a list
             return f"changed: {_at(path)}was a {type(was).__name__} and is a {type(now).__name__}"
         if isinstance(was, torch.Tensor | np.ndarray):
             return self._tensor_change(path, was, now)
@@ -118,6 +146,21 @@ class Comparing:
         self.left_bytes -= size // step
         same = torch.equal(_bits(was, step), _bits(now, step))
         return None if same else f"is written to{path and f' ({path})'}"
+
+
+def _parts(pair: _Pair) -> list[_Pair]:
+    """What two objects consist of, in pairs, and last what no attribute shows."""
+    path, was, now, word = pair
+    mine, its = parts_of(was), parts_of(now)
+    found = [_Pair(path + name, mine[name], its[name], word) for name in mine if name in its]
+    if type(was) is not type(now):
+        return found
+    hidden = list(zip(hidden_parts(was), hidden_parts(now), strict=False))
+    if hidden and not word:
+        word = f"has a state that calls change{path and f' ({path})'}"
+        if isinstance(was, Iterator):
+            word = reading(path, was, now)
+    return [*found, *(_Pair(path, one, other, word) for one, other in hidden)]
 
 
 def _bits(tensor: torch.Tensor, step: int) -> torch.Tensor:

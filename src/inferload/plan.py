@@ -10,6 +10,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from inferload.advice import or_a_native_form
+from inferload.changed_inputs import as_it_was
 from inferload.device_errors import in_brief
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
@@ -171,7 +172,7 @@ def prepared(
         with at_most(options.timeout_s, f"preparing {target.name}"):
             target.prepare(bound if options.share_inputs else [owned(one) for one in bound])
         own = [bound if shared else [owned(one) for one in bound] for _ in range(callers)]
-        given = () if options.fresh_inputs else _as_they_were(bound, options)
+        given = () if options.fresh_inputs else _as_they_were(bound, own[0], options)
         target.open(own, transfers=options.transfers)
         seen = [[owned(one) for one in bound]] if options.fresh_inputs else own
         work = _device_work(target, seen, options)
@@ -221,13 +222,18 @@ def prepared(
     )
 
 
-def _as_they_were(bound: Sequence[CallInput], options: RunOptions) -> Sequence[CallInput]:
+def _as_they_were(
+    bound: Sequence[CallInput], own: Sequence[CallInput], options: RunOptions
+) -> Sequence[CallInput]:
     """The inputs as calls will not see them, to be compared with; none where that is too much."""
     if not options.share_inputs:
-        return bound
+        return [as_it_was(*both) for both in zip(bound, own, strict=True)]
     tensors = [t for one in bound for t in tensors_of((one.args, dict(one.kwargs)))]
     size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return [owned(one) for one in bound] if size_bytes <= MOST_KEPT_BYTES else ()
+    if size_bytes > MOST_KEPT_BYTES:
+        return ()
+    copies = [owned(one) for one in bound]
+    return [as_it_was(*both) for both in zip(copies, bound, strict=True)]
 
 
 def makes_parameters(target: Target) -> bool:

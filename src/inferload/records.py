@@ -122,9 +122,9 @@ class Verification:
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
     ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
     which parts of the outputs could not. ``cause``: why
-    they differ: ``"input"`` (calls write to ``argument`` of their input, and the next ones find
-    that), ``"state"`` (the model answers otherwise when it is alone again) or ``"threads"`` (it
-    answers otherwise while others call it).
+    they differ: ``"input"`` (calls write to ``argument`` of their input or use it up, and the next
+    ones find that), ``"state"`` (the model answers otherwise when it is alone again) or
+    ``"threads"`` (it answers otherwise while others call it).
     """
 
     compared: int

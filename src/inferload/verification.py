@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.changed_inputs import written_argument
+from inferload.changed_inputs import as_it_was, used_up, written_argument
 from inferload.inputs import owned
 from inferload.outputs import (
     Difference,
@@ -53,9 +53,10 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References
     outputs: list[Sequence[Any]] = []
     written: dict[int, str] = {}
     for number, one in enumerate(inputs):
-        found = []
+        found, shared = [], None
         for _ in range(2):
-            own, began = owned(one), time.perf_counter()
+            own = owned(one)
+            was, began = as_it_was(one, own), time.perf_counter()
             try:
                 output = _computed(target, number, own)
             except KeyboardInterrupt:
@@ -68,13 +69,15 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
             check_returned(output, target.name)
             found.append(leaves(output))
-            argument = written_argument(target, number, one, own)
+            argument = written_argument(target, number, was, own)
             if argument is not None:
                 written[number] = argument
+            shared = shared or used_up(target, number, was, own)
         if all(isinstance(one, Structure | Opaque) for one in found[0]) and not_compared(found[0]):
             return References(reason=f"{' and '.join(not_compared(found[0]))} cannot be compared")
         if difference(found[0], found[1]) is not None:
-            why = _why_two_answers(target, number, one)
+            why = f" ({shared} is read, and cannot be copied for each call)"
+            why = why if shared else _why_two_answers(target, number, one)
             return References(
                 reason=f"computed twice alone its outputs differ on input {number}{why}"
             )

@@ -110,6 +110,44 @@ def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, se
     assert sentence in done.stderr
 
 
+BRANCHES = """
+import sys
+import torch
+
+
+class Branches(torch.nn.Module):
+    def forward(self, x):
+        print("the model's own", file=sys.stderr)
+        return x * 2 if x.sum() > 0 else x
+
+
+def model():
+    return Branches()
+
+
+def inputs():
+    return [torch.ones(1, 4)]
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_export_that_fails_says_so_in_one_sentence_and_prints_no_graph(
+    tmp_path: Path, monkeypatch, debug: bool
+):
+    path = tmp_path / "branches.py"
+    path.write_text(BRANCHES)
+    if debug:
+        monkeypatch.setenv("INFERLOAD_DEBUG", "1")
+    done = inferload("run", path, "--quiet", "--form", "export")
+    assert done.returncode != 0
+    assert "the model's own" in done.stderr
+    assert "it does depends on values of its inputs" in done.stderr
+    assert ("torch.ops.aten" in done.stderr) == debug
+    if not debug:
+        said = [line for line in done.stderr.splitlines() if line != "the model's own"]
+        assert [line.partition(" ")[0] for line in said] == ["error:"]
+
+
 def test_an_open_loop_by_words_is_drawn_again_from_its_file(model: Path, tmp_path: Path):
     times = tmp_path / "times.csv"
     times.write_text("at\n" + "\n".join(str(n / 200) for n in range(100)))

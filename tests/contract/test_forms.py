@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from dataclasses import dataclass
@@ -394,3 +395,20 @@ def test_frozen_modules_run(change):
 def test_an_exported_program_becomes_a_package():
     program = torch.export.export(torch.nn.Linear(4, 4), (X,))
     assert forms_of(program, "aoti", [X]).form == "aoti"
+
+
+class Branches(torch.nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_an_export_that_fails_leaves_torchs_own_words_as_they_were(capfd):
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    with pytest.raises(il.PlanError, match="depends on values of its inputs"):
+        forms_of(Branches(), "export", [X])
+    assert capfd.readouterr().err == ""
+    assert log.level == level
+    with pytest.raises(Exception, match="data-dependent"):
+        torch.export.export(Branches(), (X,), strict=False)
+    assert "torch.ops.aten" in capfd.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -12,8 +12,10 @@ import inferload as il
 from inferload.errors import PlanError
 from inferload.report.several import side_by_side
 from inferload.storage import load_result
+from inferload.studies.bench import LocalBench
 from inferload.studies.compare import compared_results
 from inferload.studies.comparison import gate_from_text
+from inferload.studies.outputs import Outputs, outputs_of, told_apart
 from inferload.targets.fingerprint import fingerprint_of
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target
@@ -74,6 +76,65 @@ def test_models_of_one_name_are_told_apart_in_every_form(make):
 @pytest.mark.parametrize("form", ["script", "export", "compile", "cudagraph"])
 def test_forms_of_one_model_have_one_fingerprint(form: str):
     assert fingerprint_of(made(form, Net())) == fingerprint_of(as_target(Net()))
+
+
+@dataclass
+class Found:
+    y: torch.Tensor
+
+
+class Finds(Net):
+    """Whose output is of a class of its own."""
+
+    def forward(self, x: torch.Tensor) -> Found:
+        return Found(super().forward(x))
+
+
+@pytest.mark.parametrize("form", ["script", "export"])
+def test_a_form_that_returns_the_tensors_of_an_output_has_the_models_fingerprint(form: str):
+    target = made(form, Finds())
+    assert fingerprint_of(target) == fingerprint_of(as_target(Finds()))
+    eager, other = outputs_of(as_target(Finds().eval()), INPUTS), outputs_of(target, INPUTS)
+    assert told_apart(eager, other) == (True, "the same on 1 input")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "shift", "what"),
+    [((0, 1), 0, "weights"), ((0, 0), 1, "inputs"), ((0, 1), 1, "weights and inputs")],
+)
+def test_what_is_made_anew_for_each_side_is_said_before_that_outputs_differ(seeds, shift, what):
+    def side(number: int, origin: str | None) -> Outputs:
+        given = [il.CallInput((torch.ones(1, 4) + shift * number,))]
+        return outputs_of(as_target(Net(seed=seeds[number]).eval()), given, origin)
+
+    alike, said = told_apart(side(0, "net.py"), side(1, "net.py"))
+    assert alike
+    assert said.startswith(f"not compared: A and B have other values in their {what}, so")
+    assert said.index("torch.manual_seed(0) in") < said.index("by up to")
+    for origins in ((None, None), ("net.py", "other.py")):
+        alike, said = told_apart(side(0, origins[0]), side(1, origins[1]))
+        assert not alike
+        assert said.startswith("differ on input 0, by up to")
+        assert f"other values in their {what}" in said
+
+
+@pytest.mark.parametrize("seed", ["", "torch.manual_seed(0)"])
+def test_a_file_that_is_loaded_for_each_side_is_known_as_one(tmp_path, seed):
+    path = tmp_path / "net.py"
+    path.write_text(
+        f"import torch\ndef model():\n    {seed}\n    return torch.nn.Linear(4, 4).eval()\n"
+        "def inputs():\n    return [torch.ones(1, 4)]\n"
+    )
+    sides = [LocalBench.of_model(str(path), None).outputs() for _ in range(2)]
+    alike, said = told_apart(*sides)
+    assert alike
+    assert said.startswith("the same" if seed else "not compared: A and B have other values in")
+
+
+def test_outputs_that_differ_for_no_other_weights_or_inputs_differ():
+    one = outputs_of(as_target(Net().eval()), [il.CallInput((torch.ones(1, 4),))], "net.py")
+    other = replace(one, form="script", leaves=[[one.leaves[0][0], one.leaves[0][1] + 1]])
+    assert told_apart(one, other) == (False, "differ on input 0, by up to 1")
 
 
 def twice(x: torch.Tensor) -> torch.Tensor:

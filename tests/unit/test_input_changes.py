@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import io
+import itertools
+import random
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from inferload.input_changes import Comparing
+from inferload.input_state import marked
 
 
 @dataclass
@@ -94,3 +98,84 @@ def test_the_effort_is_bounded_and_what_is_left_is_sampled():
 def test_tensors_that_something_else_writes_to_are_left_out():
     before, after = ((torch.zeros(1), [1]), {}), ((torch.ones(1), [1]), {})
     assert Comparing().change(before, after, but_tensors=True) is None
+
+
+LEFT = "later calls find what is left of it"
+REWIND = "later calls that do not rewind it find what is left"
+STATE = "has a state that calls change"
+
+
+class Sampler:
+    def __init__(self) -> None:
+        self.rng = random.Random(0)  # noqa: S311
+
+
+def draw(generator):
+    generator.random()
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "how"),
+    [
+        (lambda: io.BytesIO(b"abc"), lambda f: f.read(), f"is read: {REWIND}"),
+        (lambda: io.StringIO("abc"), lambda f: f.read(1), f"is read: {REWIND}"),
+        (lambda: io.BytesIO(b"abc"), lambda f: f.write(b"x"), "is written to"),
+        (lambda: io.BytesIO(b"abc"), lambda f: f.close(), f"is read: {REWIND}"),
+        (lambda: {"x": [io.BytesIO(b"a")]}, lambda d: d["x"][0].read(),
+         f"is read (['x'][0]): {REWIND}"),
+        (lambda: iter([1, 2]), next, f"is read: {LEFT}"),
+        (lambda: iter({1, 2}), list, f"is read: {LEFT}"),
+        (lambda: map(int, "12"), next, f"is read: {LEFT}"),
+        (lambda: zip([1], [2], strict=True), list, f"is read: {LEFT}"),
+        (lambda: reversed([1, 2]), next, f"is read: {LEFT}"),
+        (lambda: iter(torch.zeros(2)), next, f"is read: {LEFT}"),
+        (lambda: random.Random(0), draw, STATE),  # noqa: S311
+        (lambda: np.random.default_rng(0), draw, STATE),
+        (lambda: torch.Generator().manual_seed(0), lambda g: torch.rand(1, generator=g), STATE),
+        (Sampler, lambda one: one.rng.random(), f"{STATE} (.rng)"),
+    ],
+)  # fmt: skip
+def test_what_calls_use_up_is_told(make, call, how):
+    before = make()
+    after = copy.deepcopy(before)
+    assert Comparing().change(((before,), {}), ((after,), {})) is None
+    call(after)
+    found = Comparing().change(((before,), {}), ((after,), {}))
+    assert (found.how, found.shared) == (how, False)
+
+
+@pytest.mark.parametrize(
+    ("make", "call", "how"),
+    [
+        (lambda: open(__file__), lambda f: f.read(), f"is read: {REWIND}"),  # noqa: PTH123, SIM115
+        (lambda: open(__file__), next, f"is read: {REWIND}"),  # noqa: PTH123, SIM115
+        (lambda: (n for n in range(3)), next, f"is read: {LEFT}"),
+        (lambda: map(int, (n for n in range(3))), next, f"is read: {LEFT}"),
+    ],
+)
+def test_what_cannot_be_copied_is_compared_with_how_far_it_was_read(make, call, how):
+    one = make()
+    before = marked(((), {"x": [one]}), ((), {"x": [one]}))
+    assert Comparing().change(before, ((), {"x": [one]})) is None
+    call(one)
+    found = Comparing().change(before, ((), {"x": [one]}))
+    assert (found.type_name, found.shared) == ("list", True)
+    assert found.how.startswith(how.partition(":")[0])
+    if hasattr(one, "close"):
+        one.close()
+
+
+class Awkward:
+    """Whose every method of a file or an iterator raises."""
+
+    def tell(self):
+        raise RuntimeError("no")
+
+    read = __next__ = __iter__ = __length_hint__ = __reduce_ex__ = tell
+
+
+def test_what_does_not_say_how_far_it_is_read_is_taken_as_unchanged():
+    one, other = Awkward(), Awkward()
+    assert Comparing().change(((one,), {}), ((other,), {})) is None
+    same = ((one, itertools.repeat(1)), {})
+    assert Comparing().change(marked(same, same), same) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import random
 import threading
@@ -207,6 +208,36 @@ def test_a_model_that_writes_to_its_input_is_told_so_with_any_number_of_callers(
     assert fresh.verification.differing == 0
     assert fresh.verification.compared > 0
     assert not {"outputs-differ", "input-changes"} & {one.code for one in fresh.warnings}
+
+
+@pytest.mark.parametrize("callers", [1, 2])
+@pytest.mark.parametrize(
+    ("model", "one"),
+    [
+        (lambda f: len(f.read()), io.BytesIO(b"abc")),
+        (lambda f: sum(list(f)), map(int, "123")),
+        (lambda f: torch.rand(2, generator=f), torch.Generator().manual_seed(1)),
+    ],
+)
+def test_a_model_that_uses_up_its_input_is_told_so_and_no_state_or_thread(model, one, callers):
+    load = il.ClosedLoop(callers=callers)
+    result = il.run(model, [(one,)], load=load, calls=30, verify=True)
+    assert (result.verification.cause, result.verification.argument) == (
+        "input",
+        "argument 'f' of input 0",
+    )
+    (told,) = [one for one in result.warnings if one.code == "input-changes"]
+    assert "--fresh-inputs" in told.hint
+    fresh = il.run(model, [(one,)], load=load, calls=30, verify=True, fresh_inputs=True)
+    assert (fresh.verification.differing, fresh.verification.reason) == (0, None)
+
+
+def test_an_input_that_cannot_be_copied_and_is_used_up_is_why_nothing_is_verified():
+    result = il.run(lambda f: sum(list(f)), [((n for n in range(3)),)], calls=30, verify=True)
+    assert "argument 'f' (generator) is read, and cannot be copied" in result.verification.reason
+    (told,) = [one for one in result.warnings if one.code == "input-changes"]
+    assert "make it within the model" in told.hint
+    assert "--fresh-inputs" not in told.hint
 
 
 @pytest.mark.native

@@ -235,7 +235,7 @@ def _verified(verification: Verification) -> str:
     kept = f"{verification.compared:,} outputs under load"
     if verification.differing:
         why = {
-            "input": f": {verification.argument} is written to",
+            "input": f": {verification.argument} is used up or written to",
             "state": ": calls change the model's state",
             "threads": ": only while other threads call",
         }.get(verification.cause or "", "")

@@ -111,7 +111,8 @@ class LocalBench:
 
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""
-        return outputs_of(*self._target(form, None))
+        origin = None if self._source is None else self._source.spec
+        return outputs_of(*self._target(form, None), origin)
 
     def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
         if (form, size) in self._refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def serve_runs(
                     result = bench.run(what, options, telling)
                     result.save(path)
                 else:
-                    found = _outputs(bench, what, path)
+                    found = _outputs(bench, what, path, here=tree is None)
                 if tree is not None:
                     tree.check()
             except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -72,9 +73,13 @@ def _bench(
     return LocalBench.of_source(source, placement, telling.stage, scratch)
 
 
-def _outputs(bench: LocalBench, other: str | None, path: str) -> Any:
-    """Keep the outputs of this side; or compare them with those of the other."""
+def _outputs(bench: LocalBench, other: str | None, path: str, *, here: bool) -> Any:
+    """Keep the outputs of this side; or compare them with those of the other.
+
+    ``here``: its code is the code that lies there now, not that of a revision.
+    """
     own = bench.outputs()
+    own = own if here else replace(own, origin=None)
     if other is not None:
         theirs = pickle.loads(Path(other).read_bytes())  # noqa: S301 - a process of our own
         return told_apart(theirs, own)

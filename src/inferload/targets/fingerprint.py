@@ -8,11 +8,14 @@ import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 
 from inferload.records import Fingerprint
 from inferload.targets.eager import CallableTarget
 from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.flat_outputs import WRAPPED
 from inferload.targets.graphs import GraphTarget
 from inferload.targets.mixed import MixedTarget
 from inferload.targets.script import ScriptTarget
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 # So many values of a tensor, at equal distances, stand for all of them.
 VALUES = 64
-# What torch.compile puts before the names of the module that it wraps.
-_WRAPPED = "_orig_mod."
+# What stands before the names of a module that torch.compile, or we, have wrapped.
+_WRAPPED = ("_orig_mod.", f"{WRAPPED}.")
 
 
 def fingerprint_of(target: Target) -> Fingerprint | None:
@@ -77,7 +80,9 @@ def _of_weights(named: Mapping[str, Any], of: str = "weights") -> Fingerprint:
     for name, tensor in sorted(named.items()):
         if not isinstance(tensor, torch.Tensor):
             continue
-        own = name.removeprefix(_WRAPPED)
+        own = name
+        for prefix in _WRAPPED:
+            own = own.removeprefix(prefix)
         layout.update(f"{own} {tuple(tensor.shape)} {tensor.dtype};".encode())
         count += tensor.numel()
         values.update(_some_values(tensor))
@@ -87,6 +92,17 @@ def _of_weights(named: Mapping[str, Any], of: str = "weights") -> Fingerprint:
         layout=layout.hexdigest()[:16],
         content=values.hexdigest()[:16],
     )
+
+
+def values_of(tree: Any) -> str:
+    """A hash of what the tensors and arrays in a nested container hold, by some of their values."""
+    found = hashlib.sha256()
+    for leaf in pytree.tree_leaves(tree):
+        if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
+            found.update(np.ascontiguousarray(leaf.flat[:: max(leaf.size // VALUES, 1)]).tobytes())
+        elif isinstance(leaf, torch.Tensor):
+            found.update(_some_values(leaf))
+    return found.hexdigest()[:16]
 
 
 def _some_values(tensor: torch.Tensor) -> bytes:

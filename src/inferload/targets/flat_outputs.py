@@ -9,6 +9,9 @@ import torch
 
 from inferload.outputs import tensors_in
 
+#: Under which name the wrapper has the module: no name that a model's own parts have.
+WRAPPED = "_flat_mod"
+
 
 def returning_tensors(module: torch.nn.Module) -> torch.nn.Module:
     """The module with its own signature, returning a tuple of all tensors of its output.
@@ -20,10 +23,10 @@ def returning_tensors(module: torch.nn.Module) -> torch.nn.Module:
     class ReturningTensors(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = module
+            setattr(self, WRAPPED, module)
 
         def forward(self, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
-            found = tuple(tensors_in(self.model(*args, **kwargs)))
+            found = tuple(tensors_in(getattr(self, WRAPPED)(*args, **kwargs)))
             if not found:  # a graph of it would compute nothing
                 raise TypeError("it returns no tensors")
             return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from inferload.targets.exporting import exported, packaged
 from inferload.targets.graphs import GraphTarget
 from inferload.targets.known_types import check_types_known, learn_types
 from inferload.targets.load import as_target
+from inferload.targets.quiet import quiet
 from inferload.targets.recording import recording_nothing
 from inferload.targets.same_outputs import Eager, compared
 from inferload.targets.script import ScriptTarget
@@ -28,7 +27,7 @@ from inferload.targets.scripting import scripted
 from inferload.time_limit import at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from inferload.inputs import CallInput
@@ -107,7 +106,7 @@ def _turned(
     *,
     compare: bool,
 ) -> Target:
-    with _quiet():
+    with quiet(form):
         with recording_nothing():
             # also a model that is not compared is called first: it may still lack its weights
             eager = Eager(target.name, target.python_callable(), inputs[0], _module_of(target))
@@ -138,17 +137,6 @@ def _way_round(target: Target, error: BaseException) -> str:
     if any(one.is_inference() for one in weights) and "inference tensor" in str(error):
         return "; its weights were made in inference mode: build the model outside of it"
     return way_round(f"{type(error).__name__}: {error}")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's compilers have to say about themselves."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)  # noqa: SLF001
-        warnings.filterwarnings("ignore", category=UserWarning, module="torch")
-        yield
 
 
 def _module_of(target: Target) -> torch.nn.Module | None:
