@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from inferload.reasons import reason_in
+from inferload.reasons import reason_in, with_type
 
 # A CUDA context does not recover from these (driver_types.h: "the process must be terminated").
 _FATAL = re.compile(
@@ -64,7 +64,7 @@ def told(words: str) -> str:
     if "\n" not in short or not _BY_COMPILERS.search(short):
         return short
     kind, reason = short.partition(":")[0], reason_in(short)
-    return reason if reason.startswith(kind) or not kind.isidentifier() else f"{kind}: {reason}"
+    return with_type(kind, reason) if kind.isidentifier() else reason
 
 
 def in_brief(text: str) -> str:

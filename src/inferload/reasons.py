@@ -68,6 +68,11 @@ def reason_in(text: str) -> str:
     return _cut(_PLACE_FOLLOWS.sub("", found))
 
 
+def with_type(kind: str, reason: str) -> str:
+    """A reason after the type of its error, unless it begins with that."""
+    return reason if reason.startswith(f"{kind}: ") else f"{kind}: {reason}"
+
+
 def _joined(lines: list[str]) -> list[str]:
     """With a line that ends in a comma and what it goes on with as one."""
     joined: list[str] = []

@@ -330,6 +330,21 @@ def test_a_form_that_returns_nothing_is_no_form():
         compared(Eager("names", lambda x: ["a"], one), "aoti", [tuple], [one])
 
 
+class FixesItsLength(torch.nn.Module):
+    """As models whose loops over a sequence are unrolled."""
+
+    def forward(self, x, *more):
+        return torch.stack([one * n for n, one in enumerate(x.unbind(0))])
+
+
+def test_a_form_that_has_a_size_fixed_says_so_with_the_input_and_a_way_round():
+    inputs = [torch.ones(3, 2), torch.ones(4, 2)]
+    words = r"form 'script' fails on input 1 \(4x2:float32\): RuntimeError: .*--form compile"
+    with pytest.raises(il.PlanError, match=words) as raised:
+        forms_of(FixesItsLength(), "script", inputs)
+    assert "RuntimeError: RuntimeError" not in str(raised.value)
+
+
 def test_weights_made_in_inference_mode_are_told_and_not_the_grad_mode():
     with torch.inference_mode():
         model = torch.nn.Linear(4, 4)

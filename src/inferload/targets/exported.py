@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,7 +317,9 @@ def _check_tensor(program: ExportedProgram, where: str, value: Any, want: torch.
     for dim, (size, expected) in enumerate(zip(value.shape, want.shape, strict=True)):
         low, high = _size_bounds(program, expected)
         if not low <= size <= high:
-            span = f"{low}" if low == high else f"{low} to {high}"
+            most = "or more" if high >= sys.maxsize else f"to {high}"
+            span = f"{low}" if low == high else f"{low} {most}"
             raise PlanError(
-                f"{where}: the program takes size {span} in dimension {dim}, this has {size}"
+                f"{where}: the program takes size {span} in dimension {dim}, this has {size}; run "
+                "inputs of such sizes apart"
             )

@@ -12,7 +12,7 @@ from inferload.device_errors import in_brief
 from inferload.errors import PlanError
 from inferload.inputs import owned
 from inferload.model_source import FORMS
-from inferload.reasons import way_round
+from inferload.reasons import way_round, with_type
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged
@@ -126,8 +126,9 @@ def _turned(
             raise
         except (Exception, SystemExit) as error:
             raise PlanError(
-                f"{target.name} cannot be turned into {form!r}: {type(error).__name__}: "
-                f"{in_brief(str(error))}{_way_round(target, error)}"
+                f"{target.name} cannot be turned into {form!r}: "
+                f"{with_type(type(error).__name__, in_brief(str(error)))}"
+                f"{_way_round(target, error)}"
             ) from error
         return converted
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn.parameter import UninitializedBuffer
 
 from inferload.errors import PlanError
-from inferload.inputs import owned
+from inferload.inputs import described, owned
 from inferload.outputs import Structure, leaves, not_compared, tensors_among, widest
-from inferload.reasons import reason_of, way_round
+from inferload.reasons import reason_of, way_round, with_type
 from inferload.records import RunWarning
 from inferload.seeding import seeded
 from inferload.unfinished import check_returned
@@ -96,7 +96,7 @@ def compared(
     """
     unknown: list[str] = []
     for number, (one, call) in enumerate(zip(inputs, calls, strict=True)):
-        actual = leaves(call())
+        actual = _called(eager.name, form, call, number, inputs)
         if number == 0 and eager.changes is not None:
             repeats = _how(actual, leaves(call())) is None
             return (_changing(eager, form, repeats=repeats),)
@@ -128,6 +128,27 @@ def compared(
             hint="return tensors, and containers of them",
         ),
     )
+
+
+def _called(
+    name: str, form: str, call: Callable[[], Any], number: int, inputs: Sequence[CallInput]
+) -> list[Any]:
+    """The leaves of what a converted model returns.
+
+    Raises:
+        PlanError: it raised, where inputs differ in their sizes: some of them are fixed in it.
+    """
+    try:
+        return leaves(call())
+    except Exception as error:
+        if isinstance(error, PlanError) or len({described(one) for one in inputs}) < 2:
+            raise
+        raise PlanError(
+            f"{name} in the form {form!r} fails on input {number} ({described(inputs[number])}): "
+            f"{with_type(type(error).__name__, reason_of(error))}. Where it does not on inputs of "
+            "another size, the form has that size fixed: run inputs of one size apart, or --form "
+            "compile"
+        ) from error
 
 
 def _slow_path(module: torch.nn.Module | None) -> str:
