@@ -211,17 +211,17 @@ class HandLoop:
 
     def run(self, caller: PythonCaller) -> None:
         """Stands in for ``PythonCaller._call_at_once``."""
-        crew, now = caller._crew, time.perf_counter_ns
-        if claimed := crew.claim(1):  # so that there is a result
+        run, now = caller._run, time.perf_counter_ns
+        if claimed := run.claim(1):  # so that there is a result
             caller._call_rows(*claimed)
-        own = crew.job.inputs[caller.number][0]
-        call: Callable[[], Any] = partial(crew.job.target.python_callable(), *own.args)
+        own = run.job.inputs[caller.number][0]
+        call: Callable[[], Any] = partial(run.job.target.python_callable(), *own.args)
         count = 0
-        work = crew.job.device_work
+        work = run.job.device_work
         if work is None:
             raise RuntimeError("the calls are on no device")
         wait = torch.accelerator.current_stream(work.devices[0]).synchronize
-        end = crew.limit_ns[0]
+        end = run.limit_ns[0]
         if self._wrapped:
             call = caller._calls[0]
             while now() < end:
@@ -232,7 +232,7 @@ class HandLoop:
                 call()
                 wait()
                 count += 1
-        self.start_ns = crew.start_ns
+        self.start_ns = run.start_ns
         self.counts.append(count)
         self.ends_ns.append(now())
 

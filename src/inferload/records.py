@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.device_figures import DeviceFigures, StageFigures  # noqa: TC001
 from inferload.distribution import Distribution, Estimate  # noqa: TC001 - pydantic reads these
-from inferload.shown import Shown
+from inferload.shown import Saved
 
 if TYPE_CHECKING:
-    import os
-
     from inferload.call_log import CallLog
 
 
@@ -427,7 +425,7 @@ class SetUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult(Shown):
+class RunResult(Saved):
     """All that is known about one run; every report is drawn from this alone.
 
     ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
@@ -455,13 +453,3 @@ class RunResult(Shown):
     cpu_energy_j: float | None = None
     made_by: str | None = None
     log: CallLog = field(repr=False)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write ``path`` (JSON) and, beside it, the call log (``.calls``).
-
-        Raises:
-            OSError: the files could not be written; what stood there before is untouched.
-        """
-        from inferload import storage
-
-        storage.save_result(self, path)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
 
 
 class Shown:
@@ -36,3 +39,20 @@ class Shown:
         from inferload.report.notebook import display_in_notebook
 
         display_in_notebook(self)
+
+
+class Saved(Shown):
+    """A result, which is also saved with its log."""
+
+    __slots__ = ()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``path`` (JSON) and, beside it, the call log (``.calls``).
+
+        Raises:
+            OSError: the files could not be written; what stood there before is untouched.
+        """
+        from inferload.storage import save_result
+
+        result: Any = self
+        save_result(result, path)

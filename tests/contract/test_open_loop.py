@@ -244,7 +244,7 @@ def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
     running = ThreadsExecutor().start(job)
     running.stop()
     running.end_at(1000)
-    assert running.limit_ns == [0]
+    assert running._run.limit_ns == [0]
     assert running.wait_done(5.0)
     job.log.close()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.executors.device_work import CallerDevices
-    from inferload.executors.threads import RunningThreads
+    from inferload.executors.run import Run
     from inferload.loads import Schedule
 
 # As kBlockNs and kStopPollNs in native_callers.cpp.
@@ -34,9 +34,9 @@ _STOP_POLL_NS = 50_000_000
 
 
 class PythonCaller:
-    """One caller of a crew; :meth:`run` is its thread."""
+    """One caller of a run; :meth:`run` is its thread."""
 
-    def __init__(self, crew: RunningThreads, number: int) -> None:
+    def __init__(self, run: Run, number: int) -> None:
         self.number = number
         self.first_calls_ns: list[int] = []
         self.run_delay_ns = 0
@@ -44,9 +44,9 @@ class PythonCaller:
         self.threads_set = self.threads = 0
         #: Warm-up calls made so far.
         self.warmed = 0
-        self.keeper = Keeper(crew.job.kept_outputs)
-        self._crew = crew
-        self._now = crew.clock.now_ns
+        self.keeper = Keeper(run.job.kept_outputs)
+        self._run = run
+        self._now = run.clock.now_ns
         self._calls: list[Callable[[], Any]] | FreshCalls = []
         self._fresh: FreshCalls | None = None
         #: The inputs whose first results have been looked at.
@@ -57,39 +57,39 @@ class PythonCaller:
 
     def run(self) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
-        crew = self._crew
+        run = self._run
         self._hold_to_cpus()
-        torch.set_num_threads(crew.job.threads_per_call)
+        torch.set_num_threads(run.job.threads_per_call)
         self.threads_set = self.threads = torch.get_num_threads()
-        while self.number and crew.limit_ns[0] and not crew.first_made.wait(STOP_POLL_S):
+        while self.number and run.limit_ns[0] and not run.first_made.wait(STOP_POLL_S):
             pass
-        with crew.state.taken_over(), crew.clock.caller():
-            if crew.job.device_work is not None:
+        with run.state.taken_over(), run.clock.caller():
+            if run.job.device_work is not None:
                 self._on = caller_devices(
-                    crew.job.device_work, crew.streams, self.number, crew.job.log, crew.clock
+                    run.job.device_work, run.streams, self.number, run.job.log, run.clock
                 )
             self._make_calls()
             self._warm_up()
             if self.number == 0:  # also where its warm-up was cut short
-                crew.first_made.set()
+                run.first_made.set()
             self.threads = torch.get_num_threads()  # a model may set its own
-            crew.at_line.release()
-            while crew.limit_ns[0] and not crew.released.wait(STOP_POLL_S):
+            run.at_line.release()
+            while run.limit_ns[0] and not run.released.wait(STOP_POLL_S):
                 pass
-            while crew.job.schedule is None and self._now() < crew.start_ns:
+            while run.job.schedule is None and self._now() < run.start_ns:
                 time.sleep(0)  # others of this process get the GIL meanwhile
             if self._on is not None:
-                self._on.time_one_in(crew.timed_one_in)
+                self._on.time_one_in(run.timed_one_in)
             before = _run_delay_ns()
-            if crew.job.schedule is None:
+            if run.job.schedule is None:
                 self._call_at_once()
             else:
-                self._call_when_due(crew.job.schedule)
+                self._call_when_due(run.job.schedule)
             self.run_delay_ns = _run_delay_ns() - before
             self.threads = torch.get_num_threads()
 
     def _make_calls(self) -> None:
-        job = self._crew.job
+        job = self._run.job
         if job.fresh_inputs:
             self._calls = self._fresh = FreshCalls(job, self.number, self._wrapped)
             if job.schedule is not None:
@@ -100,7 +100,7 @@ class PythonCaller:
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
         rows = getattr(self._on, "rows", None)
         if rows is not None and job.warmup_calls:  # their results have been looked at
-            functions, limit_ns = list(calls), self._crew.limit_ns
+            functions, limit_ns = list(calls), self._run.limit_ns
             self._rows = lambda begin, end: rows(
                 begin, end, self.number, job.order, functions, limit_ns, self._failed, self.keeper
             )
@@ -109,7 +109,7 @@ class PythonCaller:
         """A call as it is made on devices; without warm-up calls, its first result is checked."""
         if self._on is not None:
             call = self._on.calling(number, call)
-        if self._crew.job.warmup_calls or number in self._checked:
+        if self._run.job.warmup_calls or number in self._checked:
             return call
 
         def checked() -> Any:
@@ -117,28 +117,28 @@ class PythonCaller:
             self._checked.add(number)
             if isinstance(self._calls, list):
                 self._calls[number] = call
-            check_returned(output, self._crew.job.target.name)
+            check_returned(output, self._run.job.target.name)
             return output
 
         return checked
 
     def _hold_to_cpus(self) -> None:
         # before anything else: the intra-op threads that a caller starts inherit its cores
-        own = self._crew.job.cpus
+        own = self._run.job.cpus
         if hasattr(os, "sched_setaffinity"):
             if own and own[self.number]:
                 os.sched_setaffinity(0, own[self.number])
             self.cpus = sorted(os.sched_getaffinity(0))
 
     def _warm_up(self) -> None:
-        crew, calls = self._crew, self._calls
-        order = crew.job.warmup_order or range(len(calls))
-        wanted = crew.job.warmup_calls
+        run, calls = self._run, self._calls
+        order = run.job.warmup_order or range(len(calls))
+        wanted = run.job.warmup_calls
         if self.number == 0:
-            wanted = max(wanted, crew.job.first_calls)
-        limit_ns, warm_ns = crew.job.warmup_limit_ns, 0
+            wanted = max(wanted, run.job.first_calls)
+        limit_ns, warm_ns = run.job.warmup_limit_ns, 0
         for number in range(wanted):
-            if not crew.limit_ns[0]:
+            if not run.limit_ns[0]:
                 return
             chosen = order[number % len(order)]
             call = calls[chosen]
@@ -147,22 +147,22 @@ class PythonCaller:
             try:
                 output = call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
-                crew.end_in_fork(error)
+                run.end_in_fork(error)
                 failure, output = error, None
             now_ns = self._now()
             self.warmed += 1
             if number < FIRST_CALLS:
                 self.first_calls_ns.append(now_ns - started)
             try:
-                check_returned(output, crew.job.target.name)
+                check_returned(output, run.job.target.name)
             except PlanError as error:
                 failure = error
             # When errors are recorded, only those of measured calls count.
             if failure is not None and self._ends_run(failure):
-                crew.record(failure, self.number, chosen, warming_up=True)
-                crew.stop()
-            if number + 1 == crew.alone:
-                crew.first_made.set()
+                run.record(failure, self.number, chosen, warming_up=True)
+                run.stop()
+            if number + 1 == run.alone:
+                run.first_made.set()
             # the first may have compiled, and the second, of another shape
             warm_ns = warm_ns or now_ns
             if limit_ns is not None and number and now_ns - warm_ns > limit_ns:
@@ -171,17 +171,17 @@ class PythonCaller:
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""
         in_a_while = 1
-        while claimed := self._crew.claim(in_a_while):
+        while claimed := self._run.claim(in_a_while):
             started = self._now()
             if not self._rows(*claimed):
                 return
             # callers in one process take turns, so a call lasts as long as all of theirs
-            fast = self._now() - started < BLOCK_NS * self._crew.job.callers
+            fast = self._now() - started < BLOCK_NS * self._run.job.callers
             in_a_while = min(2 * in_a_while, BLOCK_ROWS) if fast else max(in_a_while // 2, 1)
 
     def _call_rows(self, begin: int, end: int) -> bool:
         """Make the calls of these rows; whether the caller should go on after them."""
-        log, order = self._crew.job.log, self._crew.job.order
+        log, order = self._run.job.log, self._run.job.order
         drawn = begin % len(order)
         inputs = order[drawn : drawn + end - begin].tolist()
         if len(inputs) < end - begin:
@@ -203,7 +203,7 @@ class PythonCaller:
         # Every name is a local and every object is made before: 0.25 us of harness a call.
         started, finished = own["started_ns"].data, own["finished_ns"].data
         errors, calls, row = own["error"].data, self._calls, 0
-        now, limit_ns = self._now, self._crew.limit_ns
+        now, limit_ns = self._now, self._run.limit_ns
         kept_row = self.keeper.calls_until_next
         for number in inputs:
             call = calls[number]
@@ -227,18 +227,18 @@ class PythonCaller:
 
     def _call_when_due(self, schedule: Schedule) -> None:
         """Open loop: the next row whenever free, when it is due."""
-        crew, now, keeper = self._crew, self._now, self.keeper
-        job, watch, limit_ns = crew.job, crew.watch, crew.limit_ns
+        run, now, keeper = self._run, self._now, self.keeper
+        job, watch, limit_ns = run.job, run.watch, run.limit_ns
         times, size, period = schedule.times_ns.data, len(schedule.times_ns), schedule.period_ns
         columns = {name: column.data for name, column in job.log.columns.items()}
         scheduled, started = columns["scheduled_ns"], columns["started_ns"]
         finished, errors = columns["finished_ns"], columns["error"]
         caller_of, input_of, room = columns["caller"], columns["input"], job.log.room
-        order, start, on, fresh = job.order.tolist(), crew.start_ns, self._on, self._fresh
+        order, start, on, fresh = job.order.tolist(), run.start_ns, self._on, self._fresh
         while True:
             # whoever holds this watches for the next due call; free callers wait for it in turn
             with watch:
-                claimed = crew.claim(1)
+                claimed = run.claim(1)
                 if claimed is None:
                     return
                 row = claimed[0]
@@ -274,26 +274,26 @@ class PythonCaller:
 
         A call that was due before it was taken has queued, and is not begun after the drain limit.
         """
-        crew, now, clock = self._crew, self._now, self._crew.clock
+        run, now, clock = self._run, self._now, self._run.clock
         if (begun := now()) >= due:
-            return begun <= crew.limit_ns[0]
+            return begun <= run.limit_ns[0]
         while (left := due - now()) > 0:
-            if not crew.limit_ns[0] or row >= crew.end_row:
+            if not run.limit_ns[0] or row >= run.end_row:
                 return False
             sleep_ns = left - clock.spin_ns
             # in the last stretch other callers get the GIL between two looks at the clock
             clock.sleep(min(sleep_ns, _STOP_POLL_NS) if sleep_ns > 0 else 0)
-        return bool(crew.limit_ns[0])
+        return bool(run.limit_ns[0])
 
     def _failed(self, error: BaseException, number: int) -> int:
-        self._crew.end_in_fork(error)
+        self._run.end_in_fork(error)
         if self._ends_run(error):
-            self._crew.stop()
-        return self._crew.record(error, self.number, number, warming_up=False)
+            self._run.stop()
+        return self._run.record(error, self.number, number, warming_up=False)
 
     def _ends_run(self, error: BaseException) -> bool:
         """Whether a run ends by an exception: calls that do no work are never counted."""
-        return self._crew.job.stop_on_error or isinstance(error, PlanError)
+        return self._run.job.stop_on_error or isinstance(error, PlanError)
 
 
 class Keeper:

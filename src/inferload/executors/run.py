@@ -1,0 +1,163 @@
+"""What the Python callers of a run share: the rows they claim, when to stop, what has failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import torch
+
+from inferload.call_log import DISTINCT_ERRORS
+from inferload.device_errors import is_fatal
+from inferload.executors.base import call_failure, exception_text, exception_words, place_of
+from inferload.executors.thread_state import ThreadState
+from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
+from inferload.outcome import FirstFailure
+
+if TYPE_CHECKING:
+    from inferload.call_log import CallFailure
+    from inferload.executors.base import Job
+    from inferload.executors.clock import Clock
+
+_NEVER = 2**63 - 1
+_LOG_FULL_POLL_S = 0.001
+
+
+class Run:
+    """One run of Python callers, as each of them sees it; made by the thread that starts them."""
+
+    def __init__(self, job: Job, clock: Clock) -> None:
+        self.job = job
+        self.clock = clock
+        self.state = ThreadState.of_this_thread()
+        work = job.device_work
+        #: The streams that are current where the run is started.
+        self.streams = (
+            [] if work is None else [torch.accelerator.current_stream(d) for d in work.devices]
+        )
+        # A call that finishes later than this is the caller's last one; 0 stops all callers.
+        self.limit_ns = [_NEVER]
+        self.stopped_ns: int | None = None
+        self.start_ns = 0
+        #: Of how many calls on a device one has its stages timed; known at the start line.
+        self.timed_one_in = 1
+        #: Open loop: the one caller that holds it watches for the next due call.
+        self.watch = clock.lock()
+        self.end_row = job.log.rows
+        self.at_line = threading.Semaphore(0)
+        self.released = threading.Event()
+        #: The first call of each model is made by one caller alone: many build state in it.
+        self.alone = min(max(job.warmup_calls, job.first_calls), max(len(job.target.shares()), 1))
+        self.first_made = threading.Event()
+        if not self.alone:
+            self.first_made.set()
+        self.next_row = 0
+        self.folded_rows = 0
+        self.log_was_full = False
+        self.disk_full = False
+        self.failures: list[CallFailure] = []
+        self.first_failure: FirstFailure | None = None
+        self._errors: dict[tuple[type, str], int] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def stop(self) -> None:
+        """Let each caller finish the call it is in, and no more."""
+        # called by signal handlers, so it takes no lock: the line may be just opening
+        if self.stopped_ns is None:
+            self.stopped_ns = self.clock.now_ns()
+        self.limit_ns[0] = 0
+
+    def set_limit(self, limit_ns: int) -> None:
+        """Let no call start later than this, unless all are stopped already."""
+        self.limit_ns[0] = limit_ns
+        if self.stopped_ns is not None:  # perhaps at this very moment
+            self.limit_ns[0] = 0
+
+    def end_at(self, rows: int) -> None:
+        """Open loop: start no call from row ``rows`` on; those before have the drain time."""
+        with self._lock:
+            self.end_row = min(rows, self.end_row)
+        self.set_limit(self.clock.now_ns() + self.job.drain_ns)
+
+    def claim(self, in_a_while: int) -> tuple[int, int] | None:
+        """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""
+        while True:
+            with self._lock:
+                claimed = self._claimed(in_a_while)
+            if claimed is None or claimed[0] < claimed[1]:
+                return claimed
+            self.log_was_full = True
+            # past the end: a caller that has ended may have left rows that never finish
+            if self.clock.now_ns() > self.limit_ns[0]:
+                return None
+            time.sleep(_LOG_FULL_POLL_S)  # without the lock: what is in the log must be read first
+
+    def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
+        """A range of rows, empty while the log is full; ``None`` if the run is over."""
+        log, begin, budget = self.job.log, self.next_row, self.job.budget
+        left = min(log.rows, self.end_row) - begin
+        if left <= 0 or not self.limit_ns[0]:
+            return None
+        shared = self.job.calls is not None and self.job.schedule is None
+        fair = left // (4 * self.job.callers) if shared and budget is None else in_a_while
+        wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
+        end = min(begin + wanted, self.folded_rows + log.room)
+        if budget is not None and begin < end:
+            end = begin + budget.take(end - begin, self.job.callers_in_all)
+            if end == begin:
+                return None
+        if log.reserved_rows < min(end, log.room):
+            try:
+                log.reserve(end + GROWTH_ROWS)
+            except OSError:
+                self.disk_full = True
+                self.stop()
+                return None
+        self.next_row = max(end, begin)
+        return begin, end
+
+    def record(
+        self, error: BaseException, caller: int, input_number: int, *, warming_up: bool
+    ) -> int:
+        """Remember an exception; its number among the distinct ones."""
+        if is_fatal(exception_words(error)):
+            self.stop()  # every further call would fail as well
+        with self._lock:
+            if self.first_failure is None:
+                self.first_failure = FirstFailure(
+                    exception=error,
+                    place=place_of(error),
+                    words=exception_words(error),
+                    caller=caller,
+                    input=input_number,
+                    warming_up=warming_up,
+                )
+            key = (type(error), exception_text(error))
+            if key not in self._errors:
+                if len(self.failures) == DISTINCT_ERRORS:
+                    return DISTINCT_ERRORS - 1
+                self._errors[key] = len(self.failures)
+                self.failures.append(call_failure(error))
+            return self._errors[key]
+
+    def end_in_fork(self, error: BaseException) -> None:
+        """End a process that a model forked in a call, as this exception would have ended it.
+
+        It shares the log, and its calls are nobody's.
+        """
+        if os.getpid() == self._pid:
+            return
+        code = 1
+        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+            code = error.code or 0
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
