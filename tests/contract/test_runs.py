@@ -83,7 +83,7 @@ def test_a_run_by_duration_outgrows_the_room_first_set_aside(monkeypatch: pytest
     for place in (
         "inferload.log_file",
         "inferload.executors.native",
-        "inferload.executors.threads",
+        "inferload.executors.run",
     ):
         monkeypatch.setattr(f"{place}.GROWTH_ROWS", 1024)
     for executor in ("threads", "native"):

@@ -288,7 +288,7 @@ def test_a_run_in_another_thread_than_the_main_one_works():
 
 FULL_DISK = """
 import sys, torch, inferload as il, inferload.log_file, inferload.executors.native as n
-import inferload.executors.threads as t
+import inferload.executors.run as t
 inferload.log_file.GROWTH_ROWS = n.GROWTH_ROWS = t.GROWTH_ROWS = 1024
 class NoOp(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
