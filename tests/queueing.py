@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from inferload.call_log import CallLog
 from inferload.limits import says_enough
+from inferload.log.calls import CallLog
 from inferload.stats import cut_of, judged, summarize
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferload.call_log import COLUMNS, CallFailure, CallLog
 from inferload.crew import PartReport, Preparation
 from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord
+from inferload.log.calls import COLUMNS, CallLog
+from inferload.log.failures import CallFailure
 from inferload.outcome import Outcome
 from inferload.process_calls import CallsOfLog
 from inferload.records import RunSpec

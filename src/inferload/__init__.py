@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inferload.bench import run
-    from inferload.call_log import CallFailure, CallLog, CallTally
     from inferload.capturing import Capture, capture
     from inferload.certificates import certificate
     from inferload.comparing import compare
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.limits import Judgement, Limit
     from inferload.loads import ClosedLoop, OpenLoop
+    from inferload.log.calls import CallLog, CallTally
+    from inferload.log.failures import CallFailure
     from inferload.mix import Mix
     from inferload.records import (
         Certificate,
@@ -72,8 +73,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "bench": ("run",),
     "capturing": ("Capture", "capture"),
+    "certificates": ("certificate",),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
+    "device_figures": ("DeviceFigures", "StageFigures"),
+    "distribution": ("Distribution", "Estimate"),
     "errors": (
         "CallError",
         "InferloadError",
@@ -88,10 +92,9 @@ _HOMES = {
     "inputs": ("CallInput",),
     "limits": ("Judgement", "Limit"),
     "loads": ("ClosedLoop", "OpenLoop"),
+    "log.calls": ("CallLog", "CallTally"),
+    "log.failures": ("CallFailure",),
     "mix": ("Mix",),
-    "device_figures": ("DeviceFigures", "StageFigures"),
-    "distribution": ("Distribution", "Estimate"),
-    "call_log": ("CallFailure", "CallLog", "CallTally"),
     "records": (
         "Certificate",
         "CpuUse",
@@ -110,7 +113,6 @@ _HOMES = {
         "Verification",
     ),
     "search": ("find_max_rate", "sweep", "tune"),
-    "certificates": ("certificate",),
     "storage": ("load_result",),
     "studies.files": ("load_study",),
     "studies.records": (

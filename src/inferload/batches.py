@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.device_errors import in_short
 from inferload.errors import PlanError
 from inferload.inputs import CallInput, described
+from inferload.log.failures import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.device_figures import DeviceInfo, DeviceMemory  # noqa: TC001
 from inferload.disturbances import Disturbances
-from inferload.merging import LogPlace, merged
+from inferload.log.merge import LogPlace, merged
 from inferload.outcome import Outcome  # noqa: TC001 - pydantic reads these records
 from inferload.records import Ending, RunSpec, RunWarning, Verification  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.call_log import CallLog
     from inferload.loads import Schedule
-    from inferload.log_file import LogFile
+    from inferload.log.calls import CallLog
+    from inferload.log.ring import LogFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.call_log import NO_STAGE
 from inferload.device_figures import LEAST_SLOWED, DeviceFigures
 from inferload.gpu_samples import (
     bare_uuid,
@@ -15,6 +14,7 @@ from inferload.gpu_samples import (
     thinned,
     throttled_fractions,
 )
+from inferload.log.calls import NO_STAGE
 from inferload.process_calls import (
     CallsOfLog,
     PartQuantiles,
@@ -27,10 +27,10 @@ from inferload.samples import part_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import CallLog
     from inferload.device_figures import DeviceInfo
     from inferload.execution import Execution, ProcessRecord
     from inferload.gpu_samples import GpuSamples
+    from inferload.log.calls import CallLog
     from inferload.records import Summary
 
 # The counter of energy moves every 0.1 s (H100): 10 % of this.

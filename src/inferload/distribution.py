@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 if TYPE_CHECKING:
-    from inferload.call_log import Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
 
 QUOTED_QUANTILES = {
     "p50": 0.5,

@@ -19,9 +19,9 @@ from inferload.watcher import POLL_S, Watcher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
-    from inferload.log_file import CallInFlight
+    from inferload.log.calls import CallLog
+    from inferload.log.ring import CallInFlight
     from inferload.process_calls import ProcessCalls
     from inferload.records import CpuUse, Ending, MemoryUse
     from inferload.run_options import RunOptions

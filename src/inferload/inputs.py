@@ -22,7 +22,7 @@ from inferload.units import bytes_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import Int32s
+    from inferload.log.arrays import Int32s
 
 # The order of inputs repeats after about so many calls: 256 KiB, whatever the length of the run.
 ORDER_LENGTH = 65_536

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from inferload.executors.base import Executor, Job, Running
     from inferload.inputs import CallInput
-    from inferload.merging import LogPlace
+    from inferload.log.merge import LogPlace
     from inferload.outcome import Outcome
     from inferload.records import Verification
     from inferload.targets.base import Target

@@ -21,7 +21,7 @@ from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from inferload.call_log import CallLog
+    from inferload.log.calls import CallLog
     from inferload.samples import Durations
 
 #: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.

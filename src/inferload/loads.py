@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import Floats, Int32s, Int64s
+    from inferload.log.arrays import Floats, Int32s, Int64s
 
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000

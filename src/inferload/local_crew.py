@@ -25,7 +25,7 @@ from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described, item_count
 from inferload.lane import LocalLane
-from inferload.merging import LogPlace
+from inferload.log.merge import LogPlace
 from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared, with_extension
 from inferload.process_use import peak_rss_bytes

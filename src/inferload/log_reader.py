@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import CallFailure, CallLog
-from inferload.tally import CHUNK_ROWS, Tally
+from inferload.log.calls import CallLog
+from inferload.log.failures import CallFailure
+from inferload.log.tally import CHUNK_ROWS, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Part
-    from inferload.log_file import CallInFlight
+    from inferload.log.ring import CallInFlight
 
 # So full a ring is read, and its places given back.
 NEARLY_FULL = 0.9

@@ -6,7 +6,7 @@ from collections.abc import Sequence  # noqa: TC003 - pydantic reads these recor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from inferload.call_log import CallFailure  # noqa: TC001
+from inferload.log.failures import CallFailure  # noqa: TC001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

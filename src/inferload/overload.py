@@ -15,7 +15,8 @@ from inferload.steady_state import kendall_p
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog, Int64s
+    from inferload.log.arrays import Int64s
+    from inferload.log.calls import CallLog
 
 # Of more calls so many, evenly picked, say the same.
 ENOUGH_CALLS = 500_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from inferload.call_log import Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
 
 WINDOWS = 60
 

@@ -11,16 +11,16 @@ from torch.nn.parameter import is_lazy
 
 from inferload.advice import or_a_native_form
 from inferload.changed_inputs import as_it_was
-from inferload.device_errors import in_brief
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
-from inferload.executors.base import Executor, Job, exception_text
+from inferload.executors.base import Executor, Job
 from inferload.executors.device_work import DeviceWork, pinned_copies
 from inferload.executors.native import NativeExecutor
 from inferload.executors.native_build import native_extension
 from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import owned, tensors_of
-from inferload.log_file import LogFile
+from inferload.log.failures import exception_text, in_brief
+from inferload.log.ring import LogFile
 from inferload.machine import usable_cores
 from inferload.records import RunWarning
 from inferload.time_limit import at_most

@@ -11,7 +11,7 @@ from inferload.stats import quantile_ms, value_ms
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog
+    from inferload.log.calls import CallLog
     from inferload.records import Summary
     from inferload.samples import Durations
 

@@ -11,7 +11,7 @@ from inferload.distribution import Distribution, Estimate  # noqa: TC001 - pydan
 from inferload.shown import Saved
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog
+    from inferload.log.calls import CallLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from inferload import checks, stats
-from inferload.device_errors import is_fatal
 from inferload.device_results import device_figures, device_warnings
+from inferload.log.failures import is_fatal
 from inferload.process_calls import overloaded_processes, part_figures
 from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
 from inferload.units import NS_PER_MS, NS_PER_S

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload import checks, device_errors
+from inferload import checks
 from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
 from inferload.execution import execute
-from inferload.reasons import way_round
+from inferload.log import failures as device_errors
+from inferload.log.reasons import way_round
 from inferload.results import result_of
 from inferload.signals import StopSignals
 from inferload.stopping import StopByLimits, StopByPrecision

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inferload import hdr
-from inferload.call_log import NO_STAGE
 from inferload.intervals import BATCHES
+from inferload.log import buckets as hdr
+from inferload.log.calls import NO_STAGE
+from inferload.log.tally import free_since
 from inferload.pace import Pace, pace_of
 from inferload.steady_state import few_windows_of, window_medians, windows_of
-from inferload.tally import free_since
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallLog, CallTally, Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
+    from inferload.log.calls import CallLog, CallTally
     from inferload.records import ModelShare
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because

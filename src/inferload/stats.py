@@ -21,7 +21,8 @@ from inferload.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import CallLog, Int64s
+    from inferload.log.arrays import Int64s
+    from inferload.log.calls import CallLog
     from inferload.records import ModelShare, SteadyState, Verification
     from inferload.samples import Durations, Part
 

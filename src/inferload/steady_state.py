@@ -25,7 +25,7 @@ from inferload.records import SteadyState
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from inferload.call_log import Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
     from inferload.pace import Pace
 
 WINDOWS = 60

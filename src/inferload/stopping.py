@@ -14,8 +14,8 @@ from inferload.stats import cut_of, judged, quantile_ms, rate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import CallLog
     from inferload.limits import Limit
+    from inferload.log.calls import CallLog
     from inferload.samples import Durations
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferload.call_log import CallFailure
 from inferload.device_figures import STAGE_NAMES, DeviceFigures
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
+from inferload.log.failures import CallFailure
+from inferload.log.saved import read_log, write_log
 from inferload.records import (
     ModelFigures,
     ProcessFigures,
@@ -31,13 +32,12 @@ from inferload.records import (
     Verification,
 )
 from inferload.samples import log_of_inputs, part_of
-from inferload.saved_log import read_log, write_log
 
 if TYPE_CHECKING:
     import os
 
-    from inferload.call_log import CallLog
     from inferload.distribution import Distribution
+    from inferload.log.calls import CallLog
 
 FORMAT: Literal["inferload run"] = "inferload run"
 SCHEMA_VERSION: Literal[6] = 6

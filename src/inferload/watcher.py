@@ -16,9 +16,9 @@ from inferload.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.call_log import CallLog
     from inferload.crew import Crew, Observer, PartReport
-    from inferload.log_file import CallInFlight
+    from inferload.log.calls import CallLog
+    from inferload.log.ring import CallInFlight
     from inferload.stopping import StopRule
 
 POLL_S = 0.1

@@ -11,11 +11,11 @@ import pytest
 from ranks import SPEC, execution_of, simulated_log
 
 import inferload as il
-from inferload.call_log import COLUMNS, CallLog
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
 from inferload.errors import ResultFormatError
 from inferload.execution import Execution
+from inferload.log.calls import COLUMNS, CallLog
 from inferload.rank_checks import rank_checks, stragglers
 from inferload.records import RankFigures, RunResult
 from inferload.results import result_of
@@ -133,7 +133,7 @@ def test_of_counted_ranks_the_part_after_the_warm_up_is_told_by_rank_too():
 
 
 def test_a_rank_that_counts_makes_all_be_counted_and_the_rows_a_uniform_sample(monkeypatch):
-    monkeypatch.setattr("inferload.merging.SAMPLED_CALLS", 3_000)
+    monkeypatch.setattr("inferload.log.merge.SAMPLED_CALLS", 3_000)
     monkeypatch.setattr("inferload.cluster.handover.SAMPLED_CALLS", 3_000)
     logs = {0: simulated_log(0, 2_000), 1: simulated_log(1, 30_000), 2: simulated_log(2, 1_500)}
     found = merged(logs, ranks=3, most_raw_calls=9_000)

@@ -14,8 +14,8 @@ BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 
 @pytest.fixture
 def small_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 8192)
-    monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 3000)
+    monkeypatch.setattr("inferload.log.ring.KEPT_CALLS", 8192)
+    monkeypatch.setattr("inferload.log.tally.SAMPLED_CALLS", 3000)
 
 
 @pytest.mark.usefixtures("small_log")

@@ -366,8 +366,8 @@ def test_a_crash_names_the_caller_and_input_by_their_numbers_in_the_process(fold
 
 @pytest.mark.parametrize("processes", [None, pytest.param(2, marks=pytest.mark.multiprocess)])
 def test_a_long_run_of_models_with_callers_of_their_own_is_counted_by_model(processes, monkeypatch):
-    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
-    monkeypatch.setattr("inferload.merging.KEPT_CALLS", 4096)
+    monkeypatch.setattr("inferload.log.ring.KEPT_CALLS", 4096)
+    monkeypatch.setattr("inferload.log.merge.KEPT_CALLS", 4096)
     counts = models.Counts() if processes is None else models.NoOp()
     mix = il.Mix(
         {"echo": (models.NoOp(), SIZED, 1), "counts": (counts, [torch.ones(1)] * 2, 1)},

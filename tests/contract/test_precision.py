@@ -8,7 +8,7 @@ import torch
 
 import inferload as il
 import models
-from inferload.call_log import CallLog
+from inferload.log.calls import CallLog
 from inferload.stopping import StopByPrecision
 
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]

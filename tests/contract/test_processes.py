@@ -344,9 +344,9 @@ def test_options_that_cannot_be_run_are_refused(options, sentence):
 
 
 def test_a_long_run_is_counted_process_by_process(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 8192)
-    monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 3000)
-    monkeypatch.setattr("inferload.merging.SAMPLED_CALLS", 3000)
+    monkeypatch.setattr("inferload.log.ring.KEPT_CALLS", 8192)
+    monkeypatch.setattr("inferload.log.tally.SAMPLED_CALLS", 3000)
+    monkeypatch.setattr("inferload.log.merge.SAMPLED_CALLS", 3000)
     result = il.run(models.NoOp(), [SIZED[0]], processes=2, calls=60_001)
     assert result.log.tally is not None
     assert result.summary.completed_calls == result.log.calls_made == 60_001

@@ -81,7 +81,7 @@ def test_a_run_by_duration_of_slow_calls_takes_inputs_in_their_order():
 @pytest.mark.native
 def test_a_run_by_duration_outgrows_the_room_first_set_aside(monkeypatch: pytest.MonkeyPatch):
     for place in (
-        "inferload.log_file",
+        "inferload.log.ring",
         "inferload.executors.native",
         "inferload.executors.run",
     ):

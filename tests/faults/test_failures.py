@@ -287,9 +287,9 @@ def test_a_run_in_another_thread_than_the_main_one_works():
 
 
 FULL_DISK = """
-import sys, torch, inferload as il, inferload.log_file, inferload.executors.native as n
+import sys, torch, inferload as il, inferload.log.ring, inferload.executors.native as n
 import inferload.executors.run as t
-inferload.log_file.GROWTH_ROWS = n.GROWTH_ROWS = t.GROWTH_ROWS = 1024
+inferload.log.ring.GROWTH_ROWS = n.GROWTH_ROWS = t.GROWTH_ROWS = 1024
 class NoOp(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x

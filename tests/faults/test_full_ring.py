@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import sys, time, torch
 import inferload as il
-from inferload import log_file, tally
+from inferload.log import ring as log_file, tally
 log_file.KEPT_CALLS = 2048
 tally.SAMPLED_CALLS = 1000
 executor, what = sys.argv[1:]

@@ -15,7 +15,7 @@ import torch
 from virtual_time import replayed, simulated
 
 import inferload as il
-from inferload.merging import LogPlace, counted, merged
+from inferload.log.merge import LogPlace, counted, merged
 from inferload.stats import summarize
 
 MS = 1_000_000

@@ -11,7 +11,7 @@ from virtual_time import simulated
 
 import inferload as il
 from inferload.limits import Limit, judged_limits
-from inferload.merging import LogPlace, counted, merged
+from inferload.log.merge import LogPlace, counted, merged
 from inferload.overload import overload_of
 from inferload.stats import model_figures, summarize
 

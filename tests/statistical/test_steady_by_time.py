@@ -10,7 +10,7 @@ from queueing import log_of, simulated_queue
 from virtual_time import simulated
 
 import inferload as il
-from inferload.merging import counted
+from inferload.log.merge import counted
 from inferload.stats import cut_of, judged, summarize
 
 MS = 1_000_000

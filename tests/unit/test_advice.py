@@ -17,10 +17,10 @@ from conftest import result_of
 
 import inferload as il
 from inferload import advice, checks
-from inferload.call_log import CallLog
 from inferload.checks_before import warnings_before
 from inferload.cli.app import app
 from inferload.disturbances import Disturbances
+from inferload.log.calls import CallLog
 from inferload.plan import executor_for
 from inferload.records import ProcessFigures
 from inferload.stats import judged, summarize

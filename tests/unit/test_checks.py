@@ -12,8 +12,8 @@ from conftest import result_of
 
 import inferload as il
 from inferload import checks, machine
-from inferload.call_log import CallLog
 from inferload.disturbances import Disturbances
+from inferload.log.calls import CallLog
 from inferload.stats import judged, summarize
 
 

@@ -14,11 +14,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from test_report import fixed_result
 
 import inferload as il
-from inferload.call_log import CallLog
 from inferload.exports import perfetto
-from inferload.hdr import highest_ns
+from inferload.log.buckets import highest_ns
+from inferload.log.calls import CallLog
+from inferload.log.tally import Tally
 from inferload.stats import summarize
-from inferload.tally import Tally
 
 
 def queued_result() -> il.RunResult:
@@ -109,7 +109,7 @@ def test_a_hgrm_of_a_counted_run_is_that_of_its_calls(tmp_path):
 
 
 def test_the_highest_value_of_a_bucket_is_the_last_that_falls_into_it():
-    from inferload.hdr import bucket_of
+    from inferload.log.buckets import bucket_of
 
     highest = highest_ns()
     for bucket in (0, 1, 2047, 2048, 3000, 20_000):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferload import hdr
+from inferload.log import buckets as hdr
 
 
 @given(st.lists(st.integers(1, hdr.HIGHEST_NS), min_size=1, max_size=200))

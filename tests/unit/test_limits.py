@@ -7,7 +7,6 @@ import pytest
 from queueing import log_of, simulated_queue
 
 import inferload as il
-from inferload.call_log import CallFailure
 from inferload.limits import (
     Limit,
     judged_limits,
@@ -15,6 +14,7 @@ from inferload.limits import (
     says_enough,
     together,
 )
+from inferload.log.failures import CallFailure
 from inferload.overload import backlog_grows
 
 

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from inferload import log_file
 from inferload.errors import PlanError
-from inferload.log_file import LogFile
+from inferload.log import ring as log_file
+from inferload.log.ring import LogFile
 
 
 @pytest.fixture

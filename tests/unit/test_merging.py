@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inferload import merging, tally
-from inferload.call_log import COLUMNS, CallFailure, CallLog
-from inferload.merging import LogPlace
+from inferload.log import merge as merging
+from inferload.log import tally
+from inferload.log.calls import COLUMNS, CallLog
+from inferload.log.failures import CallFailure
+from inferload.log.merge import LogPlace
+from inferload.log.tally import Tally
 from inferload.stats import summarize
-from inferload.tally import Tally
 
 
 def log_of(calls: int, seed: int, *, callers: int = 2, service_ns: float = 1e6) -> CallLog:

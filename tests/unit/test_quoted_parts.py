@@ -9,10 +9,10 @@ import pytest
 from conftest import result_of
 from ranks import SPEC, execution_of, simulated_log
 
-from inferload.call_log import CallLog
 from inferload.device_figures import DeviceFigures, DeviceInfo, StageFigures
 from inferload.distribution import QUOTED_QUANTILES, Distribution
-from inferload.merging import counted
+from inferload.log.calls import CallLog
+from inferload.log.merge import counted
 from inferload.process_calls import CallsOfLog, CountedCalls, part_figures
 from inferload.rank_checks import rank_checks
 from inferload.records import ModelShare, RankFigures

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inferload.reasons import LONGEST, reason_in, reason_of, way_round
+from inferload.log.reasons import LONGEST, reason_in, reason_of, way_round
 
 
 class Multiplies(torch.nn.Module):

@@ -12,7 +12,7 @@ from rich.console import Console
 from virtual_time import replayed, simulated
 
 import inferload as il
-from inferload.call_log import CallLog
+from inferload.log.calls import CallLog
 from inferload.report.progress import Progress
 from inferload.report.text import plain_report
 from inferload.stats import judged, summarize

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inferload.call_log import CallLog
+from inferload.log.calls import CallLog
+from inferload.log.tally import Tally
 from inferload.report.series import percentile_curve, slowest, strips, timeline
 from inferload.samples import RawDurations
 from inferload.stats import distribution_ms
-from inferload.tally import Tally
 
 
 def log_of(started_s, service_ms, caller=0, failed=()) -> CallLog:

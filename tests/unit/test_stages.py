@@ -10,18 +10,18 @@ import pytest
 from conftest import result_of
 
 import inferload as il
-from inferload import merging
-from inferload.call_log import COLUMNS, NO_STAGE, STAGES, CallLog
 from inferload.device_figures import DeviceFigures, StageFigures
 from inferload.executors.device_work import timed_one_in
-from inferload.log_file import LogFile
-from inferload.merging import LogPlace
+from inferload.log import merge as merging
+from inferload.log.calls import COLUMNS, NO_STAGE, STAGES, CallLog
+from inferload.log.merge import LogPlace
+from inferload.log.ring import LogFile
+from inferload.log.saved import read_log, write_log
+from inferload.log.tally import Tally
 from inferload.model_source import FORMS
 from inferload.report.devices import diagnosis, stages_table
 from inferload.report.text import plain_text
-from inferload.saved_log import read_log, write_log
 from inferload.stats import summarize
-from inferload.tally import Tally
 
 MS = 1_000_000
 

@@ -11,10 +11,10 @@ import torch
 from conftest import result_of
 
 import inferload as il
-from inferload.call_log import COLUMNS
 from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
-from inferload.log_file import HEADER_BYTES, ROW_BYTES
+from inferload.log.calls import COLUMNS
+from inferload.log.ring import HEADER_BYTES, ROW_BYTES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -79,7 +79,7 @@ def test_a_mix_of_the_schema_before_devices_is_read():
     ],
 )
 def test_counts_that_are_damaged_are_refused(key, value, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
+    monkeypatch.setattr("inferload.log.ring.KEPT_CALLS", 4096)
     result_of(calls=20_000).save(tmp_path / "r.json")
     log = tmp_path / "r.calls"
     content = log.read_bytes()
@@ -94,8 +94,8 @@ def test_counts_that_are_damaged_are_refused(key, value, tmp_path: Path, monkeyp
 
 
 def test_a_sampled_result_comes_back_with_its_counts(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("inferload.log_file.KEPT_CALLS", 4096)
-    monkeypatch.setattr("inferload.tally.SAMPLED_CALLS", 2000)
+    monkeypatch.setattr("inferload.log.ring.KEPT_CALLS", 4096)
+    monkeypatch.setattr("inferload.log.tally.SAMPLED_CALLS", 2000)
     result = result_of(calls=60_000)
     assert result.log.tally is not None
     result.save(tmp_path / "r.json")

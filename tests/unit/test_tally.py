@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from virtual_time import replayed
 
-from inferload import tally as module
-from inferload.call_log import COLUMNS, CallLog
-from inferload.counting import MOST_WINDOWS
 from inferload.distribution import QUOTED_QUANTILES
+from inferload.log import tally as module
+from inferload.log.calls import COLUMNS, CallLog
+from inferload.log.tally import Tally, free_since, in_sample
+from inferload.log.window_counter import MOST_WINDOWS
 from inferload.stats import judged, summarize
-from inferload.tally import Tally, free_since, in_sample
 
 
 def rows_of(calls: int, *, open_loop: bool) -> dict[str, np.ndarray]:

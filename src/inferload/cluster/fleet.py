@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord, RankRecord
-from inferload.merging import LogPlace, Merge
+from inferload.log.merge import LogPlace, Merge
 from inferload.process_calls import CallsOfLog, CallsOfProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.call_log import CallLog
     from inferload.cluster.handover import RankReport
+    from inferload.log.calls import CallLog
     from inferload.process_calls import ProcessCalls
 
 

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from inferload.call_log import CallFailure  # noqa: TC001 - pydantic reads these records
 from inferload.crew import PartReport, Preparation  # noqa: TC001
 from inferload.disturbances import Disturbances  # noqa: TC001
 from inferload.errors import ResultFormatError
 from inferload.execution import HungCall  # noqa: TC001
-from inferload.merging import counted, thinned
+from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads these records
+from inferload.log.merge import counted, thinned
+from inferload.log.saved import log_of_bytes, log_parts
+from inferload.log.tally import SAMPLED_CALLS
 from inferload.process_calls import CallsOfLog, CountedCalls
 from inferload.records import CpuUse, MemoryUse, RunWarning  # noqa: TC001
 from inferload.run_telemetry import Telemetry
-from inferload.saved_log import log_of_bytes, log_parts
-from inferload.tally import SAMPLED_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import CallLog
     from inferload.execution import Execution, ProcessRecord
+    from inferload.log.calls import CallLog
     from inferload.outcome import Outcome
 
 # So many calls of all ranks are merged one by one (36 bytes each, several times over); of more,

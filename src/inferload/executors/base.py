@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from inferload.call_log import CallFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.budget import Budget
-    from inferload.call_log import Int32s
     from inferload.executors.device_work import DeviceWork
     from inferload.inputs import CallInput
     from inferload.loads import Schedule
-    from inferload.log_file import LogFile
+    from inferload.log.arrays import Int32s
+    from inferload.log.ring import LogFile
     from inferload.outcome import Outcome
     from inferload.targets.base import Target
+
 
 # How many warm-up calls of each caller are timed.
 FIRST_CALLS = 10
 # An open loop starts this much after the line is opened, so that its first calls find the callers
 # awake.
 LEAD_NS = 2_000_000
-_OWN_FOLDER = str(Path(__file__).parents[1])
-_TORCH_FOLDER = str(Path(getattr(find_spec("torch"), "origin", None) or "torch/__init__.py").parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,50 +75,6 @@ class Job:
     def callers(self) -> int:
         """How many callers run."""
         return len(self.inputs)
-
-
-def exception_text(exception: BaseException) -> str:
-    """The words of an exception, whatever its ``__str__`` does, as text that UTF-8 can hold."""
-    try:
-        text = str(exception)
-    except BaseException as error:  # noqa: BLE001 - a model's exception may do anything
-        text = f"(its text cannot be had: str() raised {type(error).__name__})"
-    return _storable(text)
-
-
-def call_failure(exception: BaseException) -> CallFailure:
-    """What the log keeps of an exception."""
-    return CallFailure(
-        type=type(exception).__name__,
-        message=exception_text(exception),
-        traceback=_storable("".join(traceback.format_exception(exception))),
-    )
-
-
-def exception_words(exception: BaseException) -> str:
-    """An exception as its type and its words."""
-    return f"{type(exception).__name__}: {exception_text(exception)}".rstrip(": ")
-
-
-def place_of(exception: BaseException) -> str | None:
-    """The innermost line of Python that raised, as ``file.py:12``, unless it is our own.
-
-    Lines of torch count only where there is none of the user's.
-    """
-    lines: list[tuple[str, int]] = []
-    trace = exception.__traceback__
-    while trace is not None:
-        lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-        trace = trace.tb_next
-    users = [one for one in lines if not one[0].startswith((_OWN_FOLDER, _TORCH_FOLDER))]
-    if not lines or (not users and lines[-1][0].startswith(_OWN_FOLDER)):
-        return None
-    file, number = (users or lines)[-1]
-    return f"{file}:{number}"
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Running(Protocol):

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.call_log import STAGES
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.interpreted_devices import InterpretedDevices, OnDevice
 from inferload.inputs import tensors_of
+from inferload.log.calls import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from inferload.executors.clock import Clock
-    from inferload.log_file import LogFile
+    from inferload.log.ring import LogFile
 
     # Tensors in pinned host memory, and the ones on a device that they are copied to.
     Copies = Sequence[tuple[torch.Tensor, torch.Tensor]]

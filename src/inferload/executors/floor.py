@@ -15,7 +15,7 @@ from inferload.executors.base import Job
 from inferload.executors.device_work import sleeping_events, use_of, waits_by_hand
 from inferload.executors.native_build import native_extension
 from inferload.inputs import CallInput
-from inferload.log_file import LogFile
+from inferload.log.ring import LogFile
 from inferload.targets.base import Target
 from inferload.units import NS_PER_MS
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from inferload.call_log import CallLog
     from inferload.executors.base import Executor
     from inferload.executors.device_work import DeviceWork
+    from inferload.log.calls import CallLog
 
 CALLS = 2_000
 # On a device both sides are measured in turn: the GIL changes hands at another pace each time.

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.call_log import NO_STAGE
 from inferload.inputs import tensors_of
+from inferload.log.calls import NO_STAGE
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.executors.device_work import DeviceWork
-    from inferload.log_file import LogFile
+    from inferload.log.ring import LogFile
 
 # Between which marks each stage lies.
 _ALONE = (("device_ns", 0, 3),)

@@ -9,10 +9,11 @@ import numpy as np
 
 from inferload.advice import or_a_native_form
 from inferload.errors import PlanError
-from inferload.executors.base import LEAD_NS, call_failure, exception_words, place_of
+from inferload.executors.base import LEAD_NS
 from inferload.executors.device_work import sleeping_events
 from inferload.executors.native_build import native_extension
-from inferload.log_file import GROWTH_ROWS
+from inferload.log.failures import call_failure, exception_words, place_of
+from inferload.log.ring import GROWTH_ROWS
 from inferload.outcome import FirstFailure, Outcome
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from inferload.errors import PlanError
 from inferload.executors.base import FIRST_CALLS
 from inferload.executors.device_work import caller_devices
 from inferload.executors.fresh_calls import FreshCalls
-from inferload.log_file import BLOCK_ROWS
+from inferload.log.ring import BLOCK_ROWS
 from inferload.outputs import Leaves, leaves
 from inferload.unfinished import check_returned
 

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.call_log import DISTINCT_ERRORS
-from inferload.device_errors import is_fatal
-from inferload.executors.base import call_failure, exception_text, exception_words, place_of
 from inferload.executors.thread_state import ThreadState
-from inferload.log_file import BLOCK_ROWS, GROWTH_ROWS
+from inferload.log.calls import DISTINCT_ERRORS
+from inferload.log.failures import call_failure, exception_text, exception_words, is_fatal, place_of
+from inferload.log.ring import BLOCK_ROWS, GROWTH_ROWS
 from inferload.outcome import FirstFailure
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallFailure
     from inferload.executors.base import Job
     from inferload.executors.clock import Clock
+    from inferload.log.failures import CallFailure
 
 _NEVER = 2**63 - 1
 _LOG_FULL_POLL_S = 0.001

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload import hdr
 from inferload.errors import PlanError
+from inferload.log import buckets as hdr
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from inferload.call_log import Int64s
+    from inferload.log.arrays import Int64s
     from inferload.records import RunResult
 
 TICKS = 5

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallLog, Int64s
+    from inferload.log.arrays import Int64s
+    from inferload.log.calls import CallLog
     from inferload.records import RunResult
 
     Bytes = NDArray[np.uint8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog
+    from inferload.log.calls import CallLog
 
 
 def sample_note(log: CallLog) -> str | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallLog
+    from inferload.log.calls import CallLog
     from inferload.records import RunResult
 
 # Rows of a CSV that are turned into text at a time.

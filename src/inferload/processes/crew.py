@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from inferload import errors
 from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation, places_of
-from inferload.log_file import LogFile
+from inferload.log.ring import LogFile
 from inferload.outcome import Outcome
 from inferload.process_use import pss_bytes
 from inferload.processes import assignment as say

@@ -17,8 +17,8 @@ import torch.multiprocessing  # teaches the pickler to share tensors
 from torch import Tensor
 
 from inferload.errors import PlanError
-from inferload.executors.base import exception_words
-from inferload.reasons import reason_of
+from inferload.log.failures import exception_words
+from inferload.log.reasons import reason_of
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.known_types import learn_types
 from inferload.targets.load import import_spec

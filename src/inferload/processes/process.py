@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import PartReport, Preparation
     from inferload.loads import Schedule
-    from inferload.log_file import LogFile
+    from inferload.log.ring import LogFile
     from inferload.processes.handles import Handle
     from inferload.records import RunSpec
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
     from pathlib import Path
 
-    from inferload.log_file import LogFile
+    from inferload.log.ring import LogFile
     from inferload.model_source import ModelSource
     from inferload.placement import Place
     from inferload.processes.birth import Group

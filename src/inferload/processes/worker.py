@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from inferload.budget import Budget
 from inferload.devices import Placement, placed
 from inferload.errors import InferloadError
-from inferload.executors.base import exception_words
 from inferload.executors.thread_state import ThreadState
 from inferload.loading import calling_state, grad_mode, load
 from inferload.local_crew import LocalCrew
-from inferload.log_file import LogFile
+from inferload.log.failures import exception_words
+from inferload.log.ring import LogFile
 from inferload.plan import Share
 from inferload.processes import assignment as say
 from inferload.processes.entry import flush

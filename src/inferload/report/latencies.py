@@ -16,8 +16,8 @@ from inferload.report.parts import figure_name
 from inferload.units import edges_text
 
 if TYPE_CHECKING:
-    from inferload.call_log import Floats
     from inferload.distribution import Distribution
+    from inferload.log.arrays import Floats
     from inferload.records import RunResult
 
 #: Why no quantile is quoted, by ``Distribution.not_quoted``.

@@ -18,8 +18,8 @@ from inferload.units import count_text, edges_text, milliseconds_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.call_log import Floats
     from inferload.distribution import Distribution, Estimate
+    from inferload.log.arrays import Floats
     from inferload.records import RunResult
 
 HISTOGRAM_BINS = 60

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload import hdr
 from inferload.distribution import QUOTED_QUANTILES, quantile_rank
+from inferload.log import buckets as hdr
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.call_log import CallLog, CallTally, Floats, Int64s
     from inferload.distribution import Distribution
+    from inferload.log.arrays import Floats, Int64s
+    from inferload.log.calls import CallLog, CallTally
 
 CURVE_POINTS = 240
 MOST_STRETCHES = 180

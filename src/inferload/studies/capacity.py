@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import Floats
+    from inferload.log.arrays import Floats
 
 FEWEST_POINTS = 6
 # A law that misses the measured rates by more, in the root mean square, says nothing about them.

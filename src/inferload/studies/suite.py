@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferload.call_log import COLUMNS, CallLog
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
+from inferload.log.calls import COLUMNS, CallLog
 from inferload.records import RunResult, RunSpec, RunWarning, SetUp, Summary
 from inferload.storage import damaged, json_of
 from inferload.studies.records import without_samples

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-    from inferload.call_log import Int32s
     from inferload.inputs import CallInput
+    from inferload.log.arrays import Int32s
     from inferload.records import ModelShare, RunWarning
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.device_errors import in_brief
 from inferload.errors import PlanError
 from inferload.inputs import owned
+from inferload.log.failures import in_brief
+from inferload.log.reasons import way_round, with_type
 from inferload.model_source import FORMS
-from inferload.reasons import way_round, with_type
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged

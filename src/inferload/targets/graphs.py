@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.inputs import described, owned, tensors_of
-from inferload.reasons import reason_of
+from inferload.log.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.same_outputs import Eager, compared
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from inferload.call_log import Int32s
     from inferload.inputs import CallInput
+    from inferload.log.arrays import Int32s
     from inferload.records import RunWarning
 
 

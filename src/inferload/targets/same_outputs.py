@@ -10,8 +10,8 @@ from torch.nn.parameter import UninitializedBuffer
 
 from inferload.errors import PlanError
 from inferload.inputs import described, owned
+from inferload.log.reasons import reason_of, way_round, with_type
 from inferload.outputs import Structure, leaves, not_compared, tensors_among, widest
-from inferload.reasons import reason_of, way_round, with_type
 from inferload.records import RunWarning
 from inferload.seeding import seeded
 from inferload.unfinished import check_returned

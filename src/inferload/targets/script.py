@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.errors import PlanError
-from inferload.reasons import reason_of
+from inferload.log.reasons import reason_of
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget
 

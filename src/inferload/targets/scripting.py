@@ -10,8 +10,8 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.inputs import owned
+from inferload.log.reasons import reason_of
 from inferload.outputs import tensors_in
-from inferload.reasons import reason_of
 from inferload.records import RunWarning
 from inferload.targets.flat_outputs import returning_tensors
 from inferload.targets.recording import recording_nothing

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import traceback
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
-from inferload.reasons import reason_in, with_type
+from inferload.log.reasons import reason_in, with_type
+from inferload.units import printable
 
 # A CUDA context does not recover from these (driver_types.h: "the process must be terminated").
 _FATAL = re.compile(
@@ -20,6 +25,8 @@ _OUT_OF_MEMORY = re.compile(
     r"of which (?P<free>[\d.]+ \w+) is free",
     re.DOTALL,
 )
+_OWN_FOLDER = str(Path(__file__).parents[1])
+_TORCH_FOLDER = str(Path(getattr(find_spec("torch"), "origin", None) or "torch/__init__.py").parent)
 
 
 def is_fatal(text: str) -> bool:
@@ -71,3 +78,62 @@ def in_brief(text: str) -> str:
     """The words of an exception in one line: a device's in short, else the line that counts."""
     short = in_short(text)
     return reason_in(text) if short == text else short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailure:
+    """One distinct exception of the target: its type's name, message and traceback."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @property
+    def gist(self) -> str:
+        """The line of the message that says what was wrong; TorchScript has it at the end."""
+        lines = [line.strip() for line in in_short(self.message).splitlines() if line.strip()]
+        return printable(lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
+
+
+def exception_text(exception: BaseException) -> str:
+    """The words of an exception, whatever its ``__str__`` does, as text that UTF-8 can hold."""
+    try:
+        text = str(exception)
+    except BaseException as error:  # noqa: BLE001 - a model's exception may do anything
+        text = f"(its text cannot be had: str() raised {type(error).__name__})"
+    return _storable(text)
+
+
+def call_failure(exception: BaseException) -> CallFailure:
+    """What the log keeps of an exception."""
+    return CallFailure(
+        type=type(exception).__name__,
+        message=exception_text(exception),
+        traceback=_storable("".join(traceback.format_exception(exception))),
+    )
+
+
+def exception_words(exception: BaseException) -> str:
+    """An exception as its type and its words."""
+    return f"{type(exception).__name__}: {exception_text(exception)}".rstrip(": ")
+
+
+def place_of(exception: BaseException) -> str | None:
+    """The innermost line of Python that raised, as ``file.py:12``, unless it is our own.
+
+    Lines of torch count only where there is none of the user's.
+    """
+    lines: list[tuple[str, int]] = []
+    trace = exception.__traceback__
+    while trace is not None:
+        lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+        trace = trace.tb_next
+    users = [one for one in lines if not one[0].startswith((_OWN_FOLDER, _TORCH_FOLDER))]
+    if not lines or (not users and lines[-1][0].startswith(_OWN_FOLDER)):
+        return None
+    file, number = (users or lines)[-1]
+    return f"{file}:{number}"
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -15,24 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import (
-    COLUMNS,
-    STAGE_DTYPE,
-    STAGES,
-    CallFailure,
-    CallLog,
-    CallTally,
-)
-from inferload.counting import OF_EVERY_CALL
 from inferload.errors import ResultFormatError
-from inferload.hdr import BUCKETS, WindowCounts
-from inferload.log_file import HEADER_BYTES
+from inferload.log.buckets import BUCKETS, WindowCounts
+from inferload.log.calls import COLUMNS, STAGE_DTYPE, STAGES, CallLog, CallTally
+from inferload.log.ring import HEADER_BYTES
+from inferload.log.window_counter import OF_EVERY_CALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from inferload.log.failures import CallFailure
 
 _DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
 MAGIC = b"inferload calls\n"

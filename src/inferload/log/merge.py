@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import (
-    COLUMNS,
-    DISTINCT_ERRORS,
-    NO_STAGE,
-    STAGE_DTYPE,
-    STAGES,
-    CallFailure,
-    CallLog,
-)
-from inferload.counting import WindowCounter
-from inferload.log_file import KEPT_CALLS
-from inferload.tally import SAMPLED_CALLS, Tally, in_sample
+from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES, CallLog
+from inferload.log.ring import KEPT_CALLS
+from inferload.log.tally import SAMPLED_CALLS, Tally, in_sample
+from inferload.log.window_counter import WindowCounter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from inferload.log.failures import CallFailure
 
     Columns = dict[str, NDArray[Any]]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload import hdr
-from inferload.call_log import NO_STAGE, CallTally
-from inferload.hdr import WindowCounts
+from inferload.log import buckets as hdr
+from inferload.log.buckets import WindowCounts
+from inferload.log.calls import NO_STAGE, CallTally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inferload.call_log import Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
 
 MOST_WINDOWS = 128
 # Stages are those of calls on a device alone.

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.call_log import NO_STAGE, STAGES, CallFailure, CallLog
-from inferload.counting import WindowCounter
+from inferload.log.calls import NO_STAGE, STAGES, CallLog
+from inferload.log.window_counter import WindowCounter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import Int64s
+    from inferload.log.arrays import Int64s
+    from inferload.log.failures import CallFailure
 
 SAMPLED_CALLS = 1_000_000
 # Rows folded at a time: their temporary arrays stay in the cache.

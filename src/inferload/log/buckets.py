@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from inferload.call_log import Floats, Int64s
+    from inferload.log.arrays import Floats, Int64s
 
 BUCKETS = 33_792
 HIGHEST_NS = 3_600_000_000_000

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from inferload.call_log import COLUMNS, STAGE_DTYPE, STAGES, CallLog
 from inferload.errors import PlanError
+from inferload.log.calls import COLUMNS, STAGE_DTYPE, STAGES, CallLog
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.call_log import CallFailure
+    from inferload.log.failures import CallFailure
 
 HEADER_BYTES = 4096
 # Rooms are whole blocks, so that every column starts on a page.

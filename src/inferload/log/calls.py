@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.device_errors import in_short
-from inferload.units import printable
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from inferload.hdr import WindowCounts
-
-    Int64s = NDArray[np.int64]
-    Int32s = NDArray[np.int32]
-    Floats = NDArray[np.float64]
+    from inferload.log.arrays import Floats, Int32s, Int64s
+    from inferload.log.buckets import WindowCounts
+    from inferload.log.failures import CallFailure
 
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
@@ -39,21 +34,6 @@ STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
 STAGE_DTYPE = np.dtype("<i8")
 #: Stands in the columns of stages where a call has none: on the CPU, or if they are not known.
 NO_STAGE = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallFailure:
-    """One distinct exception of the target: its type's name, message and traceback."""
-
-    type: str
-    message: str
-    traceback: str = ""
-
-    @property
-    def gist(self) -> str:
-        """The line of the message that says what was wrong; TorchScript has it at the end."""
-        lines = [line.strip() for line in in_short(self.message).splitlines() if line.strip()]
-        return printable(lines[-1] if "TorchScript" in lines[0] else lines[0]) if lines else ""
 
 
 @dataclass(frozen=True, kw_only=True)
