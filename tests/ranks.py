@@ -11,7 +11,7 @@ from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.failures import CallFailure
 from inferload.outcome import Outcome
 from inferload.process_calls import CallsOfLog
-from inferload.records import RunSpec
+from inferload.records.spec import RunSpec
 
 SPEC = RunSpec(
     target="Simulated",

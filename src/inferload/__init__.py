@@ -14,18 +14,7 @@ if TYPE_CHECKING:
     from inferload.certificates import certificate
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
-    from inferload.device_figures import DeviceFigures, StageFigures
-    from inferload.distribution import Distribution, Estimate
-    from inferload.errors import (
-        CallError,
-        InferloadError,
-        NativeBuildError,
-        PlanError,
-        ResultFormatError,
-        RunInterrupted,
-        StudyInterrupted,
-        TargetCrashed,
-    )
+    from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.exports import export
     from inferload.inputs import CallInput
     from inferload.limits import Judgement, Limit
@@ -33,25 +22,28 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
     from inferload.mix import Mix
-    from inferload.records import (
+    from inferload.records.devices import DeviceFigures, StageFigures
+    from inferload.records.distribution import Distribution, Estimate
+    from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
+    from inferload.records.figures import (
         Certificate,
         CpuUse,
         Ending,
         MemoryUse,
         ModelFigures,
-        ModelShare,
         Overload,
         ProcessFigures,
-        RunResult,
-        RunSpec,
         RunWarning,
         SetUp,
         SteadyState,
         Summary,
         Verification,
     )
+    from inferload.records.result import RunResult
+    from inferload.records.spec import ModelShare, RunSpec
     from inferload.search import find_max_rate, sweep, tune
     from inferload.storage import load_result
+    from inferload.studies.endings import StudyInterrupted
     from inferload.studies.files import load_study
     from inferload.studies.records import (
         Comparison,
@@ -76,18 +68,7 @@ _HOMES = {
     "certificates": ("certificate",),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
-    "device_figures": ("DeviceFigures", "StageFigures"),
-    "distribution": ("Distribution", "Estimate"),
-    "errors": (
-        "CallError",
-        "InferloadError",
-        "NativeBuildError",
-        "PlanError",
-        "ResultFormatError",
-        "RunInterrupted",
-        "StudyInterrupted",
-        "TargetCrashed",
-    ),
+    "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "exports": ("export",),
     "inputs": ("CallInput",),
     "limits": ("Judgement", "Limit"),
@@ -95,25 +76,28 @@ _HOMES = {
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
     "mix": ("Mix",),
-    "records": (
+    "records.devices": ("DeviceFigures", "StageFigures"),
+    "records.distribution": ("Distribution", "Estimate"),
+    "records.endings": ("CallError", "RunInterrupted", "TargetCrashed"),
+    "records.figures": (
         "Certificate",
         "CpuUse",
         "Ending",
         "MemoryUse",
         "ModelFigures",
-        "ModelShare",
         "Overload",
         "ProcessFigures",
-        "RunResult",
-        "RunSpec",
         "RunWarning",
         "SetUp",
         "SteadyState",
         "Summary",
         "Verification",
     ),
+    "records.result": ("RunResult",),
+    "records.spec": ("ModelShare", "RunSpec"),
     "search": ("find_max_rate", "sweep", "tune"),
     "storage": ("load_result",),
+    "studies.endings": ("StudyInterrupted",),
     "studies.files": ("load_study",),
     "studies.records": (
         "Comparison",

@@ -7,14 +7,16 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.intervals import BATCHES, CALLS_BEYOND, cautious_tau
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from inferload.distribution import Distribution
-    from inferload.records import RunResult, RunSpec, Summary
+    from inferload.records.distribution import Distribution
+    from inferload.records.figures import Summary
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
 
 # Flags, and the arguments of Python that mean the same: alone, and with a value.
 _ARGUMENTS = {

@@ -13,7 +13,7 @@ import torch
 from inferload.advice import in_words_of_python
 from inferload.batches import stacked
 from inferload.devices import Placement, placed
-from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
+from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loading import load as load_source
@@ -24,6 +24,7 @@ from inferload.model_source import ModelSource
 from inferload.options import check_count
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
+from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.run_options import RunOptions
 from inferload.runs import run_crew
 from inferload.targets.forms import as_form
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.executors.base import Executor
     from inferload.loads import OpenLoop
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.targets.base import Target
 
 

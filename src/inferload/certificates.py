@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.intervals import CERTIFICATE_RISK, calls_per_independent_one, calls_to_certify
-from inferload.records import Certificate
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
+from inferload.records.figures import Certificate
 from inferload.samples import part_of
 
 if TYPE_CHECKING:
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.samples import Durations
 
 

@@ -11,7 +11,7 @@ import torch
 from inferload.input_changes import Comparing
 from inferload.input_state import marked
 from inferload.inputs import uncopied_of
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.run_options import FRESH_INPUTS
 
 if TYPE_CHECKING:

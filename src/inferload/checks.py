@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from inferload.advice import enough_calls, without_gil
-from inferload.distribution import half_width_fraction
 from inferload.load_checks import overloaded
 from inferload.machine_checks import machine_checks
 from inferload.rank_checks import rank_checks
-from inferload.records import RunWarning
+from inferload.records.distribution import half_width_fraction
+from inferload.records.figures import RunWarning
 from inferload.run_options import FRESH_INPUTS
 from inferload.units import bytes_text, count_text, milliseconds_text
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from inferload.disturbances import Disturbances
     from inferload.log.failures import CallFailure
-    from inferload.records import (
+    from inferload.records.figures import (
         Ending,
         ProcessFigures,
         RankFigures,
-        RunSpec,
         SteadyState,
         Summary,
         Verification,
     )
+    from inferload.records.spec import RunSpec
 
     _Texts = tuple[str, str, str]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from torch.nn.parameter import is_lazy
 
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import torch
 
-    from inferload.records import RunSpec
+    from inferload.records.spec import RunSpec
 
 # torch hands out so many streams of a device before it begins anew (c10/cuda/CUDAStream.cpp).
 STREAMS = 32

@@ -10,7 +10,7 @@ from inferload.errors import PlanError
 from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop
 from inferload.pairs import FEWEST_PAIRS
-from inferload.records import RunResult
+from inferload.records.result import RunResult
 from inferload.storage import load_result
 from inferload.studies.bench import LocalBench
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs

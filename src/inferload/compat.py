@@ -16,7 +16,7 @@ from inferload.targets.load import as_target
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 _GIL_NOTICE = (
     "Starting benchmark on an nn.Module. This can be slow due to Python GIL: callers take turns "

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inferload.device_figures import DeviceInfo, DeviceMemory  # noqa: TC001
 from inferload.disturbances import Disturbances
 from inferload.log.merge import LogPlace, merged
 from inferload.outcome import Outcome  # noqa: TC001 - pydantic reads these records
-from inferload.records import Ending, RunSpec, RunWarning, Verification  # noqa: TC001
+from inferload.records.devices import (
+    DeviceInfo,  # noqa: TC001
+    DeviceMemory,  # noqa: TC001
+)
+from inferload.records.figures import (
+    Ending,  # noqa: TC001
+    RunWarning,  # noqa: TC001
+    Verification,  # noqa: TC001
+)
+from inferload.records.spec import RunSpec  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

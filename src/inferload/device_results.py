@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.device_figures import LEAST_SLOWED, DeviceFigures
 from inferload.gpu_samples import (
     bare_uuid,
     energy_between,
@@ -21,17 +20,17 @@ from inferload.process_calls import (
     overloaded_processes,
     part_figures,
 )
-from inferload.records import RunWarning
+from inferload.records.devices import LEAST_SLOWED, DeviceFigures
+from inferload.records.figures import RunWarning
 from inferload.samples import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.device_figures import DeviceInfo
     from inferload.execution import Execution, ProcessRecord
-    from inferload.gpu_samples import GpuSamples
     from inferload.log.calls import CallLog
-    from inferload.records import Summary
+    from inferload.records.devices import DeviceInfo, GpuSamples
+    from inferload.records.figures import Summary
 
 # The counter of energy moves every 0.1 s (H100): 10 % of this.
 LEAST_ENERGY_S = 1.0

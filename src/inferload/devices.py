@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from inferload.device_figures import DeviceInfo, DeviceMemory
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.input_copies import copied
 from inferload.inputs import described, owned, tensors_of
 from inferload.log.failures import exception_words, in_short
+from inferload.records.devices import DeviceInfo, DeviceMemory
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.mixed import MixedTarget
 from inferload.unfinished import check_returned

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
 from inferload.process_calls import CallsOfLog
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.run_telemetry import RunTelemetry
 from inferload.units import NS_PER_S
 from inferload.warming import WarmUp, cut_short
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
     from inferload.process_calls import ProcessCalls
-    from inferload.records import CpuUse, Ending, MemoryUse
+    from inferload.records.figures import CpuUse, Ending, MemoryUse
     from inferload.run_options import RunOptions
     from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from inferload.records.devices import GpuSamples
+
 
 # What NVML reports of clocks that something took away (nvml.h, nvmlClocksEventReasons). 0x8 is also
 # set with 0x40 or 0x80, and may be for a moment while clocks change.
@@ -23,32 +26,6 @@ HARMFUL_REASONS = {
 POWER_CAP = 0x4
 
 PREFIXES = ("GPU-", "MIG-")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuSamples:
-    """What one GPU did, whoever used it, at times from the start line; ``None``: NVML does not say.
-
-    All tuples are as long as ``times_s``. ``utilization_fraction``: of the time, not of the GPU,
-    that some kernel ran, over the last 1/6 to 1 s; ``memory_utilization_fraction``: that memory was
-    read or written. ``power_w`` is the mean of the last second from Ampere on, except of GA100
-    (A100), which like all before it gives the moment. ``energy_j``: since the driver was loaded,
-    from Volta on. ``throttle_reasons``: nvml.h's nvmlClocksEventReasons.
-    """
-
-    uuid: str
-    times_s: tuple[float, ...]
-    sm_clock_mhz: tuple[int | None, ...]
-    memory_clock_mhz: tuple[int | None, ...]
-    utilization_fraction: tuple[float | None, ...]
-    memory_utilization_fraction: tuple[float | None, ...]
-    power_w: tuple[float | None, ...]
-    temperature_c: tuple[int | None, ...]
-    used_memory_bytes: tuple[int | None, ...]
-    throttle_reasons: tuple[int | None, ...]
-    energy_j: tuple[float | None, ...]
-    max_sm_clock_mhz: int | None = None
-    power_limit_w: float | None = None
 
 
 def thinned(samples: GpuSamples, most: int) -> GpuSamples:

@@ -7,7 +7,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from inferload.gpu_samples import PREFIXES, GpuSamples, bare_uuid
+from inferload.gpu_samples import PREFIXES, bare_uuid
+from inferload.records.devices import GpuSamples
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.device_figures import DeviceInfo
+    from inferload.records.devices import DeviceInfo
 
 # NVML's own averages are of 1/6 s and more.
 PERIOD_S = 0.25

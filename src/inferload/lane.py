@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferload.inputs import CallInput
     from inferload.log.merge import LogPlace
     from inferload.outcome import Outcome
-    from inferload.records import Verification
+    from inferload.records.figures import Verification
     from inferload.targets.base import Target
     from inferload.verification import References
 

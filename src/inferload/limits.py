@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from scipy import special
 
 from inferload.certificates import certificate_of
-from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.errors import PlanError
 from inferload.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.samples import part_of
 from inferload.stats import quantile_ms
 from inferload.units import duration_s, fraction, milliseconds_text, rate_text

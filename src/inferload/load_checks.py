@@ -11,7 +11,9 @@ from inferload.units import NS_PER_S, count_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferload.records import Overload, RunResult, RunSpec
+    from inferload.records.figures import Overload
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
 
 #: At so much of what was served a queue is short: in M/M/1 it holds four calls in the mean.
 HEADROOM = 0.8

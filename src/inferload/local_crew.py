@@ -29,7 +29,8 @@ from inferload.log.merge import LogPlace
 from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared, with_extension
 from inferload.process_use import peak_rss_bytes
-from inferload.records import RunSpec, Verification
+from inferload.records.figures import Verification
+from inferload.records.spec import RunSpec
 from inferload.targets.eager import compiled_graphs
 from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.known_types import with_inputs
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.inputs import CallInput
     from inferload.outcome import Outcome
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
     from inferload.run_options import RunOptions
     from inferload.targets.base import Target
     from inferload.verification import References

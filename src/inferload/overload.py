@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.records import Overload
+from inferload.records.figures import Overload
 from inferload.steady_state import kendall_p
 from inferload.units import NS_PER_S
 

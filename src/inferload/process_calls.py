@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.distribution import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.samples import CountedDurations, part_of
 from inferload.stats import quantile_ms, value_ms
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.log.calls import CallLog
-    from inferload.records import Summary
+    from inferload.records.figures import Summary
     from inferload.samples import Durations
 
 #: What is told of a part of a run.

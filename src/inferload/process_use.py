@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.records import CpuUse, MemoryUse
+from inferload.records.figures import CpuUse, MemoryUse
 from inferload.steady_state import kendall_p, theil_sen_slope
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.studies.records import Comparison, Gate
 
 #: How much worse a model may be than its baseline, where nobody says: wider than the sessions of a

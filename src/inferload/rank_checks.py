@@ -9,7 +9,7 @@ from inferload.units import milliseconds_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferload.records import RankFigures
+    from inferload.records.figures import RankFigures
 
 # A rank that starts so much later than the others, or may have, is told of.
 LATE_START_MS = 10.0

@@ -11,7 +11,8 @@ from inferload import checks, stats
 from inferload.device_results import device_figures, device_warnings
 from inferload.log.failures import is_fatal
 from inferload.process_calls import overloaded_processes, part_figures
-from inferload.records import ProcessFigures, RankFigures, RunResult, SetUp
+from inferload.records.figures import ProcessFigures, RankFigures, SetUp
+from inferload.records.result import RunResult
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from inferload.crew import Preparation
     from inferload.execution import Execution, ProcessRecord, RankRecord
-    from inferload.records import RunSpec, RunWarning, Summary, Verification
+    from inferload.records.figures import RunWarning, Summary, Verification
+    from inferload.records.spec import RunSpec
 
 
 def result_of(done: Execution) -> RunResult:

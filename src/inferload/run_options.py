@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from inferload.distribution import QUOTED_QUANTILES
 from inferload.errors import PlanError
 from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
 from inferload.machine import usable_cores
 from inferload.options import check_count, check_positive
 from inferload.placement import Place, places, usable_cpus
+from inferload.records.distribution import QUOTED_QUANTILES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.cpu_energy import CpuEnergy
-from inferload.gpu_samples import GpuSamples, joules_between
+from inferload.gpu_samples import joules_between
 from inferload.gpu_watch import GpuWatch
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.device_figures import DeviceInfo
+    from inferload.records.devices import DeviceInfo, GpuSamples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

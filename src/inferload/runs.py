@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload import checks
-from inferload.errors import CallError, PlanError, RunInterrupted, TargetCrashed
+from inferload.errors import PlanError
 from inferload.execution import execute
 from inferload.log import failures as device_errors
 from inferload.log.reasons import way_round
+from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.results import result_of
 from inferload.signals import StopSignals
 from inferload.stopping import StopByLimits, StopByPrecision
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer
     from inferload.execution import Execution
     from inferload.outcome import FirstFailure
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
     from inferload.stopping import StopRule

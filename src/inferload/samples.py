@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inferload.log.arrays import Floats, Int64s
     from inferload.log.calls import CallLog, CallTally
-    from inferload.records import ModelShare
+    from inferload.records.spec import ModelShare
 
 # Up to so many calls are put in the order of time; above, the order of rows is near enough, because
 # a caller's range of rows is small beside a batch.

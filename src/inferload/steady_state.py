@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.records import SteadyState
+from inferload.records.figures import SteadyState
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.distribution import QUOTED_QUANTILES, half_width_fraction
 from inferload.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.limits import says_enough
 from inferload.overload import backlog_grows
+from inferload.records.distribution import QUOTED_QUANTILES, half_width_fraction
 from inferload.samples import part_of
 from inferload.stats import cut_of, judged, quantile_ms, rate
 

@@ -14,30 +14,30 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inferload.device_figures import STAGE_NAMES, DeviceFigures
 from inferload.errors import ResultFormatError
 from inferload.files import beside, replacing
 from inferload.log.failures import CallFailure
 from inferload.log.saved import read_log, write_log
-from inferload.records import (
+from inferload.records.devices import STAGE_NAMES, DeviceFigures
+from inferload.records.figures import (
     ModelFigures,
     ProcessFigures,
     RankFigures,
-    RunResult,
-    RunSpec,
     RunWarning,
     SetUp,
     SteadyState,
     Summary,
     Verification,
 )
+from inferload.records.result import RunResult
+from inferload.records.spec import RunSpec
 from inferload.samples import log_of_inputs, part_of
 
 if TYPE_CHECKING:
     import os
 
-    from inferload.distribution import Distribution
     from inferload.log.calls import CallLog
+    from inferload.records.distribution import Distribution
 
 FORMAT: Literal["inferload run"] = "inferload run"
 SCHEMA_VERSION: Literal[6] = 6

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from inferload.errors import PlanError
 from inferload.files import check_writable, replacing
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from inferload.outputs import (
     not_compared,
     tensors_among,
 )
-from inferload.records import Verification
+from inferload.records.figures import Verification
 from inferload.seeding import seeded
 from inferload.unfinished import check_returned
 

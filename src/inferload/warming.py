@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ from inferload.errors import ResultFormatError
 from inferload.execution import Execution
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.rank_checks import rank_checks, stragglers
-from inferload.records import RankFigures, RunResult
+from inferload.records.figures import RankFigures
+from inferload.records.result import RunResult
 from inferload.results import result_of
 from inferload.stats import summarize
 

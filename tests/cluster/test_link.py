@@ -19,6 +19,7 @@ from inferload.cluster.launch import Launch, launch_of
 from inferload.cluster.link import CHUNK_BYTES, Link, StoreLostError
 from inferload.cluster.members import Member, Members, error_of
 from inferload.cluster.rank_crew import FirstRank
+from inferload.records.endings import TargetCrashed
 
 TORCHRUN = {
     "RANK": "3",
@@ -233,7 +234,7 @@ def test_what_another_rank_was_refused_by_is_raised_with_its_name(server):
     second.count("errors", 1)
     with pytest.raises(errors.PlanError, match="rank 1: there is no model file"):
         members.all_ready()
-    assert isinstance(error_of("TargetCrashed", "x"), errors.TargetCrashed)
+    assert isinstance(error_of("TargetCrashed", "x"), TargetCrashed)
     assert type(error_of("SomethingElse", "x")) is errors.InferloadError
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.errors import CallError, PlanError
+from inferload.errors import PlanError
+from inferload.records.endings import CallError
 from inferload.report.reproduce import reproduction
 
 MODELS = """

@@ -22,7 +22,7 @@ from inferload.cli.app import app
 from inferload.disturbances import Disturbances
 from inferload.log.calls import CallLog
 from inferload.plan import executor_for
-from inferload.records import ProcessFigures
+from inferload.records.figures import ProcessFigures
 from inferload.stats import judged, summarize
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target

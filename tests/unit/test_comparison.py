@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 import inferload as il
-from inferload.distribution import Estimate
+from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
 from inferload.run_options import RunOptions
 from inferload.studies.compare import ComparePlan, run_pairs

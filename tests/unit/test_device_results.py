@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.device_figures import DeviceFigures, DeviceInfo, DeviceMemory
 from inferload.device_results import device_warnings
-from inferload.gpu_samples import GpuSamples
 from inferload.log.failures import in_short, is_fatal
+from inferload.records.devices import DeviceFigures, DeviceInfo, DeviceMemory, GpuSamples
 from inferload.report.devices import power_caps
 from inferload.run_options import RunOptions
 from inferload.run_telemetry import Telemetry

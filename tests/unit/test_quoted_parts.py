@@ -9,13 +9,14 @@ import pytest
 from conftest import result_of
 from ranks import SPEC, execution_of, simulated_log
 
-from inferload.device_figures import DeviceFigures, DeviceInfo, StageFigures
-from inferload.distribution import QUOTED_QUANTILES, Distribution
 from inferload.log.calls import CallLog
 from inferload.log.merge import counted
 from inferload.process_calls import CallsOfLog, CountedCalls, part_figures
 from inferload.rank_checks import rank_checks
-from inferload.records import ModelShare, RankFigures
+from inferload.records.devices import DeviceFigures, DeviceInfo, StageFigures
+from inferload.records.distribution import QUOTED_QUANTILES, Distribution
+from inferload.records.figures import RankFigures
+from inferload.records.spec import ModelShare
 from inferload.report.batches import BatchLine, batches_table
 from inferload.report.devices import devices_table, stages_table
 from inferload.report.several import several_table

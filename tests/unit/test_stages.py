@@ -10,7 +10,6 @@ import pytest
 from conftest import result_of
 
 import inferload as il
-from inferload.device_figures import DeviceFigures, StageFigures
 from inferload.executors.device_work import timed_one_in
 from inferload.log import merge as merging
 from inferload.log.calls import COLUMNS, NO_STAGE, STAGES, CallLog
@@ -19,6 +18,7 @@ from inferload.log.ring import LogFile
 from inferload.log.saved import read_log, write_log
 from inferload.log.tally import Tally
 from inferload.model_source import FORMS
+from inferload.records.devices import DeviceFigures, StageFigures
 from inferload.report.devices import diagnosis, stages_table
 from inferload.report.text import plain_text
 from inferload.stats import summarize

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferload.distribution import quantile_rank
 from inferload.log import buckets as hdr
 from inferload.log.calls import CallLog
+from inferload.records.distribution import quantile_rank
 from inferload.stats import summarize
 
 

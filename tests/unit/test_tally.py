@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from virtual_time import replayed
 
-from inferload.distribution import QUOTED_QUANTILES
 from inferload.log import tally as module
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.tally import Tally, free_since, in_sample
 from inferload.log.window_counter import MOST_WINDOWS
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.stats import judged, summarize
 
 

@@ -12,15 +12,14 @@ import pytest
 
 from inferload import cpu_energy, gpu_watch
 from inferload.cpu_energy import CpuEnergy
-from inferload.device_figures import DeviceInfo
 from inferload.gpu_samples import (
-    GpuSamples,
     bare_uuid,
     energy_between,
     power_capped_fraction,
     throttled_fractions,
 )
 from inferload.gpu_watch import GpuWatch
+from inferload.records.devices import DeviceInfo, GpuSamples
 
 UUID = "GPU-8f6d0e5c-0000-1111-2222-333344445555"
 NEVER_S = 60.0

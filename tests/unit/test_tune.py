@@ -14,8 +14,8 @@ from queueing import log_of, result_of
 from rich.console import Console
 
 import inferload as il
-from inferload.distribution import Estimate
 from inferload.limits import Limit
+from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
 from inferload.run_options import RunOptions
 from inferload.studies.candidates import candidates, forms_of

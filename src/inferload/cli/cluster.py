@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inferload.cluster.launch import Launch
     from inferload.cluster.rank import FirstRankLostError, Rank
     from inferload.crew import Observer
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 

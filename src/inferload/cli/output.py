@@ -13,7 +13,7 @@ from inferload.cli import terminal
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.studies.files import Study
 
     #: What a report can be of.
@@ -91,7 +91,7 @@ def _write_markdown(found: Shown, path: Path) -> None:
 
 def measured_any(found: Shown) -> bool:
     """Whether there is anything in it that was measured."""
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.studies.files import measured_any as measured_any_run
 
     if isinstance(found, RunResult):
@@ -116,7 +116,7 @@ def print_any(found: Shown) -> bool:
 
     Who has stopped reading has what was wanted.
     """
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.report.several import several_table
     from inferload.report.studies import study_report
 

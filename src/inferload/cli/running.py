@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferload.cli.asked import Asked
     from inferload.crew import Crew, Observer
     from inferload.model_source import ModelSource
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 
@@ -63,7 +63,7 @@ def measured(
 
     ``run`` is given what hears signals from the moment on at which there is a result.
     """
-    from inferload.errors import CallError, RunInterrupted, TargetCrashed
+    from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
     from inferload.report.progress import Progress
     from inferload.signals import PutOff
 
@@ -114,7 +114,7 @@ def reported(asked: Asked, done: Done) -> None:
 
 
 def _exit_code(result: RunResult | None, failure: BaseException | None, *, saved: bool) -> int:
-    from inferload.errors import RunInterrupted, TargetCrashed
+    from inferload.records.endings import RunInterrupted, TargetCrashed
 
     if isinstance(failure, RunInterrupted):
         return EXIT_INTERRUPTED

@@ -78,8 +78,9 @@ def study(
         PlanError: it cannot be made.
         typer.Exit: it was interrupted, or ended by a call that failed or a crash.
     """
-    from inferload.errors import CallError, StudyInterrupted, TargetCrashed
+    from inferload.records.endings import CallError, TargetCrashed
     from inferload.report.progress import StudyProgress
+    from inferload.studies.endings import StudyInterrupted
     from inferload.studies.resuming import Keeper
 
     asked.check_reports()

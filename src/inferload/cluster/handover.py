@@ -21,7 +21,11 @@ from inferload.log.merge import counted, thinned
 from inferload.log.saved import log_of_bytes, log_parts
 from inferload.log.tally import SAMPLED_CALLS
 from inferload.process_calls import CallsOfLog, CountedCalls
-from inferload.records import CpuUse, MemoryUse, RunWarning  # noqa: TC001
+from inferload.records.figures import (
+    CpuUse,  # noqa: TC001
+    MemoryUse,  # noqa: TC001
+    RunWarning,  # noqa: TC001
+)
 from inferload.run_telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload import errors
 from inferload.cluster.clock import Offset, ask_offset, invite
+from inferload.errors import InferloadError, NativeBuildError, PlanError
+from inferload.records.endings import TargetCrashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -134,7 +135,7 @@ class Members:
             its = own if said is None else json.loads(said)
             for name, value in own.items():
                 if its.get(name) != value:
-                    raise errors.PlanError(
+                    raise PlanError(
                         f"{self.name(rank)} has {name} {_short(its.get(name))}, and rank 0 has "
                         f"{_short(value)}: all ranks need the same command, model and inputs"
                     )
@@ -179,9 +180,9 @@ def _short(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
-def error_of(kind: str, text: str) -> errors.InferloadError:
+def error_of(kind: str, text: str) -> InferloadError:
     """The error that another rank told of, of the same class where it is one of ours."""
-    for own in (errors.PlanError, errors.NativeBuildError, errors.TargetCrashed):
+    for own in (PlanError, NativeBuildError, TargetCrashed):
         if kind == own.__name__:
             return own(text)
-    return errors.InferloadError(text)
+    return InferloadError(text)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from inferload.cluster.link import Link
     from inferload.crew import Crew, Observer
     from inferload.execution import Execution
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 

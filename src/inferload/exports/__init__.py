@@ -12,7 +12,7 @@ from inferload.files import check_writable, replacing
 if TYPE_CHECKING:
     import os
 
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 #: What each ending is written by, and what it is.
 FORMATS = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.log.arrays import Int64s
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 TICKS = 5
 

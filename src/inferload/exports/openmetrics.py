@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferload.distribution import QUOTED_QUANTILES
 from inferload.errors import PlanError
+from inferload.records.distribution import QUOTED_QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from inferload.distribution import Distribution, Estimate
-    from inferload.records import RunResult
+    from inferload.records.distribution import Distribution, Estimate
+    from inferload.records.result import RunResult
 
 
 def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str | None:

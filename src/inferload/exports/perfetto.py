@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from inferload.log.arrays import Int64s
     from inferload.log.calls import CallLog
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
     Bytes = NDArray[np.uint8]
     #: The same bytes in every row, or a number for each row and its length.

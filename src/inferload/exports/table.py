@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.log.calls import CallLog
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 # Rows of a CSV that are turned into text at a time.
 CHUNK_ROWS = 65_536

@@ -18,15 +18,16 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload import errors
 from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation, places_of
+from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.log.ring import LogFile
 from inferload.outcome import Outcome
 from inferload.process_use import pss_bytes
 from inferload.processes import assignment as say
 from inferload.processes.process import RunningLane
 from inferload.processes.starting import started
+from inferload.records.endings import TargetCrashed
 from inferload.signals import PutOff
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class ProcessCrew:
         self._schedules = options.schedules()
         closed = self._schedules[0][0] is None
         if closed and options.calls is not None and options.calls < count:
-            raise errors.PlanError(
+            raise PlanError(
                 f"{options.calls:,} calls are fewer than {count} processes: ask for more calls"
             )
         # who shares a number of calls may make all of them, and mostly does not
@@ -289,7 +290,7 @@ class ProcessCrew:
         """A process has died: note how, and end the run where errors do."""
         if self._start_ns is None:
             ending = process.ending(self._folder, None, (), self._killed_before)
-            raise errors.TargetCrashed(
+            raise TargetCrashed(
                 f"process {process.number} {ending.how} while it {process.stage}"
                 + (f" ({ending.place})" if ending.place else "")
                 + ": no call was measured yet"
@@ -375,7 +376,7 @@ def _cut_off(rows: int, stopped_ns: int | None) -> Outcome:
 
 def _error(number: int, kind: str, text: str) -> Exception:
     """The error that a process told of, of the same class where it is one of ours."""
-    for own in (errors.PlanError, errors.NativeBuildError, errors.InferloadError):
+    for own in (PlanError, NativeBuildError, InferloadError):
         if kind == own.__name__:
             return own(text)
-    return errors.InferloadError(f"process {number} failed: {text}")
+    return InferloadError(f"process {number} failed: {text}")

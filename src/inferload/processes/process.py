@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.cgroups import out_of_memory_kills
 from inferload.processes import assignment as say
 from inferload.processes.entry import CRASH_FILE
-from inferload.records import Ending
+from inferload.records.figures import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferload.loads import Schedule
     from inferload.log.ring import LogFile
     from inferload.processes.handles import Handle
-    from inferload.records import RunSpec
+    from inferload.records.spec import RunSpec
 
 _NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<")
 

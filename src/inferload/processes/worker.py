@@ -30,7 +30,7 @@ from inferload.processes.handing import (
     own_weights,
     received,
 )
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.targets.mixed import MixedTarget
 
 if TYPE_CHECKING:

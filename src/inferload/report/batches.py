@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from inferload.advice import cuda_graphs, in_python, without_gil
-from inferload.device_figures import LEAST_SLOWED
+from inferload.records.devices import LEAST_SLOWED
 from inferload.report.parts import quoted_text, wanting_note
 from inferload.units import bytes_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.device_figures import DeviceFigures, StageFigures
-    from inferload.records import RunResult, RunSpec
+    from inferload.records.devices import DeviceFigures, StageFigures
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
 
 #: A device that is busy for so much of a run is its bound, wherever callers wait: with more than it
 #: can serve they stand in the driver's queue for launches, which looks like issue time.

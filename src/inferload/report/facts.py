@@ -14,8 +14,10 @@ from inferload.report.parts import STATUS, figure_name
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from inferload.distribution import Estimate
-    from inferload.records import RunResult, RunSpec, SetUp, SteadyState, Summary, Verification
+    from inferload.records.distribution import Estimate
+    from inferload.records.figures import SetUp, SteadyState, Summary, Verification
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
 
 # A trend with a smaller chance of being none is shown.
 SIGNIFICANT = 0.01

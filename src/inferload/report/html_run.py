@@ -34,8 +34,8 @@ from inferload.units import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.distribution import Estimate
-    from inferload.records import RunResult
+    from inferload.records.distribution import Estimate
+    from inferload.records.result import RunResult
     from inferload.report.page import Chart
 
 

@@ -10,15 +10,15 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from inferload.distribution import QUOTED_QUANTILES, Estimate
+from inferload.records.distribution import QUOTED_QUANTILES, Estimate
 from inferload.report.bars import bar
 from inferload.report.parts import figure_name
 from inferload.units import edges_text
 
 if TYPE_CHECKING:
-    from inferload.distribution import Distribution
     from inferload.log.arrays import Floats
-    from inferload.records import RunResult
+    from inferload.records.distribution import Distribution
+    from inferload.records.result import RunResult
 
 #: Why no quantile is quoted, by ``Distribution.not_quoted``.
 NOT_QUOTED = {

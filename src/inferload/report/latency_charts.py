@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.distribution import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.latencies import NOT_QUOTED, edges_of
 from inferload.report.page import Chart, series
@@ -18,9 +18,9 @@ from inferload.units import count_text, edges_text, milliseconds_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.distribution import Distribution, Estimate
     from inferload.log.arrays import Floats
-    from inferload.records import RunResult
+    from inferload.records.distribution import Distribution, Estimate
+    from inferload.records.result import RunResult
 
 HISTOGRAM_BINS = 60
 _DASHES = ("solid", "dash", "dot", "dashdot")

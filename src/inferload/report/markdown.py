@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.files import replacing
-from inferload.records import RunResult
+from inferload.records.result import RunResult
 from inferload.report.media import rows_of
 from inferload.report.parts import STATUS, Preformatted
 from inferload.report.reproduce import reproduction
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
     from inferload.studies.files import Study
 
 # What begins a list.

@@ -9,7 +9,7 @@ from inferload.report.html import check_plotly, page_of
 from inferload.report.page import asset
 
 if TYPE_CHECKING:
-    from inferload.shown import Shown
+    from inferload.records.shown import Shown
 
 # What a notebook's own style has no word for.
 _STYLE = (

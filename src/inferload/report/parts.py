@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from inferload.distribution import Estimate
-    from inferload.records import RunWarning
+    from inferload.records.distribution import Estimate
+    from inferload.records.figures import RunWarning
 
 
 #: What became of a run that is not complete.

@@ -9,7 +9,8 @@ from inferload.run_options import RunOptions
 from inferload.units import printable
 
 if TYPE_CHECKING:
-    from inferload.records import RunResult, RunSpec
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
 
 _EXECUTORS = {"threads", "native"}
 # Those that are written where they differ from what is so by itself.

@@ -13,7 +13,7 @@ from inferload.units import rate_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 
 def cores_chart(result: RunResult) -> Chart | None:

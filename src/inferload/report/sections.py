@@ -11,7 +11,7 @@ from inferload.report.page import Section
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
 
 
 def warnings_section(warnings: Sequence[RunWarning]) -> Section:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.log import buckets as hdr
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.distribution import Distribution
     from inferload.log.arrays import Floats, Int64s
     from inferload.log.calls import CallLog, CallTally
+    from inferload.records.distribution import Distribution
 
 CURVE_POINTS = 240
 MOST_STRETCHES = 180

@@ -14,7 +14,7 @@ from inferload.units import count_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.distribution import Estimate
+    from inferload.records.distribution import Estimate
     from inferload.studies.records import (
         Comparison,
         Difference,

@@ -13,7 +13,8 @@ from inferload.units import milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.records import ProcessFigures, RankFigures, RunResult
+    from inferload.records.figures import ProcessFigures, RankFigures
+    from inferload.records.result import RunResult
 
 # Processes that a report names one by one.
 MOST_LINES = 8

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group
 from rich.text import Text
 
-from inferload.records import RunResult
+from inferload.records.result import RunResult
 from inferload.report.devices import (
     devices_table,
     diagnosis,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.distribution import QUOTED_QUANTILES
 from inferload.intervals import more_calls_to_quote
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.series import strips, timeline
@@ -22,7 +22,7 @@ from inferload.units import (
 )
 
 if TYPE_CHECKING:
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.report.series import Timeline
 
 # Of so few stretches points are drawn too, and of so few calls every call.

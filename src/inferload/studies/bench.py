@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.devices import Placement
     from inferload.inputs import CallInput
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.outputs import Outputs
     from inferload.studies.records import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.distribution import Estimate
+from inferload.records.distribution import Estimate
 from inferload.studies.records import UslFit
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload import errors
+from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.processes.birth import begin, start
+from inferload.records.endings import CallError, TargetCrashed
 from inferload.signals import PutOff
 from inferload.storage import load_result
 from inferload.studies.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.model_source import ModelSource
     from inferload.processes.birth import Birth, Group
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
     from inferload.studies.tree import Tree
@@ -102,7 +103,7 @@ class ChildBench:
             connection.send(message)
         try:
             found = self._heard(connection, observer)
-        except errors.PlanError:  # refused: nothing was run, and what is loaded is as it was
+        except PlanError:  # refused: nothing was run, and what is loaded is as it was
             if self._fresh:
                 self._end()
             raise
@@ -143,7 +144,7 @@ class ChildBench:
                 raise self._error(*rest)
             elif word is None:
                 self._process.join()
-                raise errors.TargetCrashed(f"the process of the run {self._ending()}")
+                raise TargetCrashed(f"the process of the run {self._ending()}")
 
     def _read(self, path: Path) -> RunResult:
         """A result that the child saved; its log stays readable without its file."""
@@ -155,13 +156,13 @@ class ChildBench:
     def _error(self, kind: str, text: str, place: str | None, path: str | None) -> Exception:
         result = None if path is None else self._read(Path(path))
         if kind == "CallError":
-            return errors.CallError(text, result=result, place=place)
+            return CallError(text, result=result, place=place)
         if kind == "TargetCrashed":
-            return errors.TargetCrashed(text, result=result)
-        for own in (errors.PlanError, errors.NativeBuildError):
+            return TargetCrashed(text, result=result)
+        for own in (PlanError, NativeBuildError):
             if kind == own.__name__:
                 return own(text)
-        return errors.InferloadError(text)
+        return InferloadError(text)
 
     def _ending(self) -> str:
         code = self._process.exitcode or 0

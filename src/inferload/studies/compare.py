@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.errors import InferloadError, PlanError
 from inferload.options import check_count
 from inferload.pairs import FEWEST_PAIRS
 from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
+from inferload.studies.endings import StudyInterrupted
 from inferload.studies.records import Comparison, Settings, StudyRun
 from inferload.studies.same_model import other_content, other_model
 from inferload.studies.spoiled import CODES, spoiled
@@ -23,7 +24,9 @@ from inferload.units import duration_text, milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from inferload.records import RunResult, RunSpec, RunWarning, Summary
+    from inferload.records.figures import RunWarning, Summary
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
     from inferload.run_options import RunOptions
     from inferload.studies.records import Difference, Gate
     from inferload.studies.settings import Bench, StudyObserver

@@ -14,8 +14,8 @@ from inferload.units import fraction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from inferload.distribution import Estimate
-    from inferload.records import Summary
+    from inferload.records.distribution import Estimate
+    from inferload.records.figures import Summary
 
 #: Of the response time; beside them throughput is compared.
 QUANTILES = ("p50", "p90", "p95", "p99", "p999", "p9999")

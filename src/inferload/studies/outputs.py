@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.inputs import CallInput
-    from inferload.records import Fingerprint
+    from inferload.records.figures import Fingerprint
     from inferload.targets.base import Target
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.limits import Limit
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
 
 # Shares of the time that a search may take.
 CLOSED_LOOP_SHARE, PROBE_SHARE, CONFIRMATION_SHARE = 0.03, 0.08, 0.2

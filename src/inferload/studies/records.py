@@ -8,17 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.device_figures import STAGE_NAMES
-from inferload.distribution import Estimate  # noqa: TC001 - pydantic reads these records
 from inferload.limits import Judgement, Limit  # noqa: TC001
 from inferload.pairs import NEGLIGIBLE_FRACTION
-from inferload.records import RunSpec, RunWarning, SetUp, Summary  # noqa: TC001
-from inferload.shown import Shown
+from inferload.records.devices import STAGE_NAMES
+from inferload.records.distribution import Estimate  # noqa: TC001 - pydantic reads these records
+from inferload.records.figures import (
+    RunWarning,  # noqa: TC001
+    SetUp,  # noqa: TC001
+    Summary,  # noqa: TC001
+)
+from inferload.records.shown import Shown
+from inferload.records.spec import RunSpec  # noqa: TC001
 from inferload.units import count_text, rate_text
 
 if TYPE_CHECKING:
-    from inferload.distribution import Distribution
-    from inferload.records import RunResult
+    from inferload.records.distribution import Distribution
+    from inferload.records.result import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

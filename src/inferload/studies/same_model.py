@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferload.records import Fingerprint, RunSpec
+    from inferload.records.figures import Fingerprint
+    from inferload.records.spec import RunSpec
 
 
 def other_model(a: RunSpec, b: RunSpec) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.errors import InferloadError, PlanError
 from inferload.loads import ClosedLoop, OpenLoop
 from inferload.options import check_positive
 from inferload.run_options import LONGEST_S
+from inferload.studies.endings import StudyInterrupted
 from inferload.studies.rate_search import RateSearch, is_within, says_something
 from inferload.studies.records import MaxRate, Settings
 from inferload.studies.settings import check_settings, for_seconds
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.limits import Judgement, Limit
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Probe
     from inferload.studies.settings import Bench, StudyObserver

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import Observer
     from inferload.limits import Limit
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
     from inferload.studies.records import StudyRun
 
 #: Warnings of a run that make what is concluded from it doubtful.

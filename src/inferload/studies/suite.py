@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
 from inferload.log.calls import COLUMNS, CallLog
-from inferload.records import RunResult, RunSpec, RunWarning, SetUp, Summary
+from inferload.records.figures import RunWarning, SetUp, Summary
+from inferload.records.result import RunResult
+from inferload.records.spec import RunSpec
 from inferload.storage import damaged, json_of
 from inferload.studies.records import without_samples
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.distribution import Estimate
-from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.errors import InferloadError, PlanError
 from inferload.loads import ClosedLoop
-from inferload.records import RunWarning
+from inferload.records.distribution import Estimate
+from inferload.records.figures import RunWarning
 from inferload.studies.capacity import fitted_usl
+from inferload.studies.endings import StudyInterrupted
 from inferload.studies.records import Settings, StudyRun, Sweep, SweepPoint
 from inferload.studies.settings import check_settings
 from inferload.units import duration_text, milliseconds_text, rate_text

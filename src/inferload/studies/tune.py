@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.errors import InferloadError, PlanError, StudyInterrupted
+from inferload.errors import InferloadError, PlanError
 from inferload.limits import judged_limits
 from inferload.pairs import FEWEST_PAIRS
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.studies.compare import ComparePlan, figures_text, run_pairs
+from inferload.studies.endings import StudyInterrupted
 from inferload.studies.halving import ETA, blocks_of, is_within, rank_of, rounds_of
 from inferload.studies.records import Settings, StudyRun
 from inferload.studies.snippet import code_of, command_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import Observer
     from inferload.limits import Judgement
-    from inferload.records import RunResult
+    from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.studies.records import Comparison
     from inferload.studies.settings import Bench, StudyObserver

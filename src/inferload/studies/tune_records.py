@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inferload.limits import Judgement, Limit  # noqa: TC001 - pydantic reads these records
-from inferload.records import RunWarning  # noqa: TC001
-from inferload.shown import Shown
+from inferload.records.figures import RunWarning  # noqa: TC001
+from inferload.records.shown import Shown
 from inferload.studies.records import Comparison, Settings, StudyRun  # noqa: TC001
 
 

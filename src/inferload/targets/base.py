@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from inferload.inputs import CallInput
     from inferload.log.arrays import Int32s
-    from inferload.records import ModelShare, RunWarning
+    from inferload.records.figures import RunWarning
+    from inferload.records.spec import ModelShare
 
 
 class Target(ABC):

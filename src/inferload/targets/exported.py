@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from inferload.errors import PlanError
 from inferload.inputs import CallInput, described
 from inferload.log.reasons import reason_of
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
 from inferload.targets.known_types import learn_types
 from inferload.targets.package_check import package_trouble

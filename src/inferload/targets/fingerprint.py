@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.records import Fingerprint
+from inferload.records.figures import Fingerprint
 from inferload.targets.eager import CallableTarget
 from inferload.targets.exported import AotiTarget, ExportedTarget
 from inferload.targets.flat_outputs import WRAPPED
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import CodeType
 
-    from inferload.records import ModelShare
+    from inferload.records.spec import ModelShare
     from inferload.targets.base import Target
 
 # So many values of a tensor, at equal distances, stand for all of them.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from inferload.inputs import CallInput
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
 
 # What a model allocates and tunes in its first calls must not be captured (torch's own advice).
 CALLS_BEFORE_CAPTURE = 3

@@ -12,7 +12,7 @@ import numpy as np
 from inferload.errors import PlanError
 from inferload.inputs import input_order
 from inferload.loads import models_drawn
-from inferload.records import ModelShare
+from inferload.records.spec import ModelShare
 from inferload.targets.base import Target
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inferload.inputs import CallInput
     from inferload.log.arrays import Int32s
-    from inferload.records import RunWarning
+    from inferload.records.figures import RunWarning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

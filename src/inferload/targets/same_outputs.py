@@ -12,7 +12,7 @@ from inferload.errors import PlanError
 from inferload.inputs import described, owned
 from inferload.log.reasons import reason_of, way_round, with_type
 from inferload.outputs import Structure, leaves, not_compared, tensors_among, widest
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.seeding import seeded
 from inferload.unfinished import check_returned
 

@@ -12,7 +12,7 @@ from inferload.errors import PlanError
 from inferload.inputs import owned
 from inferload.log.reasons import reason_of
 from inferload.outputs import tensors_in
-from inferload.records import RunWarning
+from inferload.records.figures import RunWarning
 from inferload.targets.flat_outputs import returning_tensors
 from inferload.targets.recording import recording_nothing
 from inferload.targets.script import ScriptTarget

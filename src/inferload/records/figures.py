@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
-from inferload.device_figures import DeviceFigures, StageFigures  # noqa: TC001
-from inferload.distribution import Distribution, Estimate  # noqa: TC001 - pydantic reads these
-from inferload.shown import Saved
-
-if TYPE_CHECKING:
-    from inferload.log.calls import CallLog
+from inferload.records.devices import StageFigures  # noqa: TC001
+from inferload.records.distribution import (
+    Distribution,  # noqa: TC001 - pydantic reads these
+    Estimate,  # noqa: TC001 - pydantic reads these
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,106 +157,6 @@ class Fingerprint:
     values_held: int | None = None
     layout: str | None = None
     content: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelShare:
-    """One model of a mix: its share of the calls, and which inputs are its own.
-
-    ``weight`` is a fraction of all calls; inputs are numbered through all models. ``callers``: how
-    many callers of each process call it and no other; ``None`` where all callers call all models.
-    ``may_become`` and ``fingerprint``: as in ``RunSpec``.
-    """
-
-    name: str
-    target: str
-    form: str
-    weight: float
-    first_input: int
-    inputs: int
-    callers: int | None = None
-    may_become: tuple[str, ...] = ()
-    fingerprint: Fingerprint | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSpec:
-    """What was asked for and, where that was left open, what was chosen.
-
-    ``callers`` are those of all ``processes`` together, and these those of all ``ranks`` of a
-    cluster, also of such as were lost. ``isolated``: they ran in other processes than the one that
-    asked for the run. ``devices`` are those that calls had work on, ``streams`` and ``completion``
-    how callers used them: ``None`` on the CPU. ``drawn``: what values of inputs were drawn from, in
-    words; each once. ``may_become``: the forms that the model could be
-    asked for in place of the one it is in, as far as that can be told without trying.
-
-    ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
-    where that was asked for, and ``compare`` whether its outputs were held against the eager
-    model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
-    ``OpenLoop`` has them. ``fingerprint``: of one model; those of a mix have their own.
-    """
-
-    target: str
-    form: str
-    executor: str
-    load: str
-    callers: int
-    processes: int = 1
-    ranks: int = 1
-    rate_per_s: float | None = None
-    drain_s: float | None = None
-    calls: int | None
-    duration_s: float | None
-    precision: float | None = None
-    quantile: str = "p99"
-    time_limit_s: float | None = None
-    warmup: str = "fixed"
-    warmup_calls: int
-    threads_per_call: int
-    inputs: tuple[str, ...]
-    items_per_input: tuple[int, ...]
-    share_inputs: bool
-    seed: int
-    on_error: str
-    grad_mode: str
-    autocast: str
-    verify: bool = False
-    isolated: bool = False
-    pin: str = "none"
-    timeout_s: float | None = None
-    models: tuple[ModelShare, ...] = ()
-    devices: tuple[str, ...] = ()
-    streams: str | None = None
-    completion: str | None = None
-    transfers: bool = False
-    fresh_inputs: bool = False
-    drawn: tuple[str, ...] = ()
-    may_become: tuple[str, ...] = ()
-    asked_form: str | None = None
-    mode: str | None = None
-    batch_size: int | None = None
-    arrivals: str | None = None
-    burstiness: float | None = None
-    load_seed: int | None = None
-    telemetry: bool = True
-    compare: bool = True
-    fingerprint: Fingerprint | None = None
-
-    @property
-    def open_loop(self) -> bool:
-        """Whether calls were due at times fixed beforehand; of results of all schemas."""
-        return self.drain_s is not None
-
-    @property
-    def callers_per_process(self) -> int:
-        """How many callers each process has."""
-        return self.callers // self.processes
-
-    @property
-    def callers_by_lane(self) -> tuple[int, ...]:
-        """How many callers of a process serve each queue: one a model with callers of its own."""
-        own = tuple(share.callers for share in self.models if share.callers is not None)
-        return own or (self.callers_per_process,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,34 +320,3 @@ class SetUp:
         if self.floor_ms is None:
             return None
         return max(self.floor_ms - (self.floor_by_hand_ms or 0.0), 0.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult(Saved):
-    """All that is known about one run; every report is drawn from this alone.
-
-    ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
-    ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
-    did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
-    values, those of the first rank. ``cpu_energy_j``: what the processor packages took over the
-    measured part, where the system lets it be read. ``made_by``: the command line that made it;
-    ``None`` in Python.
-    """
-
-    run_id: str
-    created_at: str
-    status: str
-    spec: RunSpec
-    environment: dict[str, Any]
-    set_up: SetUp
-    summary: Summary
-    warnings: tuple[RunWarning, ...]
-    steady: SteadyState | None = None
-    verification: Verification | None = None
-    processes: tuple[ProcessFigures, ...] = ()
-    ranks: tuple[RankFigures, ...] = ()
-    models: tuple[ModelFigures, ...] = ()
-    devices: tuple[DeviceFigures, ...] = ()
-    cpu_energy_j: float | None = None
-    made_by: str | None = None
-    log: CallLog = field(repr=False)

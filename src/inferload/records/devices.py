@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inferload.distribution import Distribution  # noqa: TC001 - pydantic reads these records
-from inferload.gpu_samples import GpuSamples  # noqa: TC001
+from inferload.records.distribution import Distribution  # noqa: TC001 - pydantic reads these records
 
 #: The stages of a call on a device, and its wait.
 STAGE_NAMES = ("issue", "wait", "device", "copy_in", "copy_out")
@@ -99,3 +98,29 @@ class DeviceInfo:
     name: str
     uuid: str | None
     memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSamples:
+    """What one GPU did, whoever used it, at times from the start line; ``None``: NVML does not say.
+
+    All tuples are as long as ``times_s``. ``utilization_fraction``: of the time, not of the GPU,
+    that some kernel ran, over the last 1/6 to 1 s; ``memory_utilization_fraction``: that memory was
+    read or written. ``power_w`` is the mean of the last second from Ampere on, except of GA100
+    (A100), which like all before it gives the moment. ``energy_j``: since the driver was loaded,
+    from Volta on. ``throttle_reasons``: nvml.h's nvmlClocksEventReasons.
+    """
+
+    uuid: str
+    times_s: tuple[float, ...]
+    sm_clock_mhz: tuple[int | None, ...]
+    memory_clock_mhz: tuple[int | None, ...]
+    utilization_fraction: tuple[float | None, ...]
+    memory_utilization_fraction: tuple[float | None, ...]
+    power_w: tuple[float | None, ...]
+    temperature_c: tuple[int | None, ...]
+    used_memory_bytes: tuple[int | None, ...]
+    throttle_reasons: tuple[int | None, ...]
+    energy_j: tuple[float | None, ...]
+    max_sm_clock_mhz: int | None = None
+    power_limit_w: float | None = None

@@ -1,0 +1,54 @@
+"""The result of a run: every report is drawn from this alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from inferload.records.devices import DeviceFigures  # noqa: TC001 - pydantic reads these
+from inferload.records.figures import (  # noqa: TC001
+    ModelFigures,
+    ProcessFigures,
+    RankFigures,
+    RunWarning,
+    SetUp,
+    SteadyState,
+    Summary,
+    Verification,
+)
+from inferload.records.shown import Saved
+from inferload.records.spec import RunSpec  # noqa: TC001
+
+if TYPE_CHECKING:
+    from inferload.log.calls import CallLog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult(Saved):
+    """All that is known about one run; every report is drawn from this alone.
+
+    ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
+    ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
+    did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
+    values, those of the first rank. ``cpu_energy_j``: what the processor packages took over the
+    measured part, where the system lets it be read. ``made_by``: the command line that made it;
+    ``None`` in Python.
+    """
+
+    run_id: str
+    created_at: str
+    status: str
+    spec: RunSpec
+    environment: dict[str, Any]
+    set_up: SetUp
+    summary: Summary
+    warnings: tuple[RunWarning, ...]
+    steady: SteadyState | None = None
+    verification: Verification | None = None
+    processes: tuple[ProcessFigures, ...] = ()
+    ranks: tuple[RankFigures, ...] = ()
+    models: tuple[ModelFigures, ...] = ()
+    devices: tuple[DeviceFigures, ...] = ()
+    cpu_energy_j: float | None = None
+    made_by: str | None = None
+    log: CallLog = field(repr=False)
