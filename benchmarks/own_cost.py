@@ -14,7 +14,7 @@ import torch
 
 import inferload as il
 from against_reference import NoOp, ns_per_call_ours, ns_per_call_reference
-from inferload import stats
+from inferload.stats import summary as stats
 from measuring import Row
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import inferload as il
-from inferload.limits import Limit
+from inferload.stats.limits import Limit
 from inferload.studies.rate_search import RateSearch
 from measuring import Row, print_rows
 

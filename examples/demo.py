@@ -24,8 +24,8 @@ from rich.table import Table
 import inferload as il
 import minilm
 from inferload.inputs import as_call_inputs
-from inferload.intervals import calls_to_quote
 from inferload.records.distribution import quantile_rank
+from inferload.stats.intervals import calls_to_quote
 from inferload.targets.forms import as_form
 from inferload.units import rate_text
 

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from inferload.limits import says_enough
 from inferload.log.calls import CallLog
-from inferload.stats import cut_of, judged, summarize
+from inferload.stats.judging import says_enough
+from inferload.stats.summary import cut_of, judged, summarize
 
 
 def mmc_response_over(time_s: float, rate: float, service_rate: float, servers: int) -> float:

@@ -10,8 +10,8 @@ from inferload.execution import Execution, ProcessRecord
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.failures import CallFailure
 from inferload.outcome import Outcome
-from inferload.process_calls import CallsOfLog
 from inferload.records.spec import RunSpec
+from inferload.stats.process_calls import CallsOfLog
 
 SPEC = RunSpec(
     target="Simulated",

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.certificates import certificate_of
-from inferload.intervals import calls_per_independent_one, interval_ranks
-from inferload.pairs import paired_ratio
-from inferload.samples import RawDurations
-from inferload.steady_state import steady_state
+from inferload.stats.certificates import certificate_of
+from inferload.stats.durations import RawDurations
+from inferload.stats.intervals import calls_per_independent_one, interval_ranks
+from inferload.stats.pairs import paired_ratio
+from inferload.stats.steady_state import steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.pairs import Ratio
+    from inferload.stats.pairs import Ratio
 
     Maker = Callable[[np.random.Generator], np.ndarray]
 

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.capturing import Capture, capture
-    from inferload.certificates import certificate
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.exports import export
     from inferload.inputs import CallInput
-    from inferload.limits import Judgement, Limit
     from inferload.loads import ClosedLoop, OpenLoop
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
@@ -42,6 +40,9 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.records.spec import ModelShare, RunSpec
     from inferload.search import find_max_rate, sweep, tune
+    from inferload.stats.certificates import certificate
+    from inferload.stats.judging import Judgement
+    from inferload.stats.limits import Limit
     from inferload.storage import load_result
     from inferload.studies.endings import StudyInterrupted
     from inferload.studies.files import load_study
@@ -65,13 +66,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "bench": ("run",),
     "capturing": ("Capture", "capture"),
-    "certificates": ("certificate",),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "exports": ("export",),
     "inputs": ("CallInput",),
-    "limits": ("Judgement", "Limit"),
     "loads": ("ClosedLoop", "OpenLoop"),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
@@ -96,6 +95,9 @@ _HOMES = {
     "records.result": ("RunResult",),
     "records.spec": ("ModelShare", "RunSpec"),
     "search": ("find_max_rate", "sweep", "tune"),
+    "stats.certificates": ("certificate",),
+    "stats.judging": ("Judgement",),
+    "stats.limits": ("Limit",),
     "storage": ("load_result",),
     "studies.endings": ("StudyInterrupted",),
     "studies.files": ("load_study",),

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
+from inferload.stats.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 
 if TYPE_CHECKING:
     from collections.abc import Collection

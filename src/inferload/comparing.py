@@ -9,8 +9,8 @@ from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop
-from inferload.pairs import FEWEST_PAIRS
 from inferload.records.result import RunResult
+from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.storage import load_result
 from inferload.studies.bench import LocalBench
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs

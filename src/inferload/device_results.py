@@ -14,15 +14,15 @@ from inferload.gpu_samples import (
     throttled_fractions,
 )
 from inferload.log.calls import NO_STAGE
-from inferload.process_calls import (
+from inferload.records.devices import LEAST_SLOWED, DeviceFigures
+from inferload.records.figures import RunWarning
+from inferload.stats.durations import part_of
+from inferload.stats.process_calls import (
     CallsOfLog,
     PartQuantiles,
     overloaded_processes,
     part_figures,
 )
-from inferload.records.devices import LEAST_SLOWED, DeviceFigures
-from inferload.records.figures import RunWarning
-from inferload.samples import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

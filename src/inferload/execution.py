@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from inferload.crew import merged_parts
 from inferload.disturbances import Disturbances, MachineWatch, together
-from inferload.process_calls import CallsOfLog
 from inferload.records.figures import RunWarning
 from inferload.run_telemetry import RunTelemetry
+from inferload.stats.process_calls import CallsOfLog
 from inferload.units import NS_PER_S
 from inferload.warming import WarmUp, cut_short
 from inferload.watcher import POLL_S, Watcher
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
-    from inferload.process_calls import ProcessCalls
     from inferload.records.figures import CpuUse, Ending, MemoryUse
     from inferload.run_options import RunOptions
     from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
-    from inferload.stopping import StopRule
+    from inferload.stats.process_calls import ProcessCalls
+    from inferload.stats.stopping import StopRule
 
 # How long calls may go on after the first signal: who sends one, such as Docker, sends SIGKILL 10 s
 # later, and until then everything is to be saved.

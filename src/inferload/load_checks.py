@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from inferload.intervals import FEWEST_FOR_A_RATE
+from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.units import NS_PER_S, count_text, rate_text
 
 if TYPE_CHECKING:

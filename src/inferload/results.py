@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from inferload import checks, stats
+from inferload import checks
 from inferload.device_results import device_figures, device_warnings
 from inferload.log.failures import is_fatal
-from inferload.process_calls import overloaded_processes, part_figures
 from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
+from inferload.stats import summary as stats
+from inferload.stats.process_calls import overloaded_processes, part_figures
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:

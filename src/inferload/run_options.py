@@ -15,7 +15,7 @@ from inferload.records.distribution import QUOTED_QUANTILES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inferload.limits import Limit
+    from inferload.stats.limits import Limit
 
 EXECUTORS = ("auto", "threads", "native", "processes")
 STREAMS = ("per-caller", "shared")

@@ -15,7 +15,7 @@ from inferload.log.reasons import way_round
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.results import result_of
 from inferload.signals import StopSignals
-from inferload.stopping import StopByLimits, StopByPrecision
+from inferload.stats.stopping import StopByLimits, StopByPrecision
 
 if TYPE_CHECKING:
     from inferload.crew import Crew, Observer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
     from inferload.signals import PutOff
-    from inferload.stopping import StopRule
+    from inferload.stats.stopping import StopRule
 
 # Summarizing so many takes a noticeable while.
 MANY_CALLS = 1_000_000

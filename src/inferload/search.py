@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
 from inferload.errors import PlanError
-from inferload.limits import Limit, limits_from_texts
 from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop, OpenLoop
 from inferload.machine import usable_cores
 from inferload.options import check_count
 from inferload.placement import memory_nodes
+from inferload.stats.limits import Limit, limits_from_texts
 from inferload.studies.bench import LocalBench
 from inferload.studies.candidates import candidates, forms_of
 from inferload.studies.named import fingerprint, options_of, words_of

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer, PartReport
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
-    from inferload.stopping import StopRule
+    from inferload.stats.stopping import StopRule
 
 POLL_S = 0.1
 # How often an open loop is looked at for Little's law: at random, from half of this to one and a

@@ -20,7 +20,7 @@ from inferload.rank_checks import rank_checks, stragglers
 from inferload.records.figures import RankFigures
 from inferload.records.result import RunResult
 from inferload.results import result_of
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 TIMES = ("scheduled_ns", "started_ns", "finished_ns")
 

@@ -9,7 +9,7 @@ import torch
 import inferload as il
 import models
 from inferload.log.calls import CallLog
-from inferload.stopping import StopByPrecision
+from inferload.stats.stopping import StopByPrecision
 
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 

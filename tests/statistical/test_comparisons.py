@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from queueing import result_of, simulated_queue
 
-from inferload.pairs import paired_ratio
+from inferload.stats.pairs import paired_ratio
 from inferload.studies.comparison import of_pairs, of_summaries
 
 

@@ -8,11 +8,11 @@ import rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferload.certificates import certificate_of
-from inferload.intervals import calls_to_certify, interval_ranks, mean_interval
-from inferload.pairs import paired_ratio
-from inferload.samples import RawDurations
-from inferload.steady_state import kendall_p, steady_state, theil_sen_slope
+from inferload.stats.certificates import certificate_of
+from inferload.stats.durations import RawDurations
+from inferload.stats.intervals import calls_to_certify, interval_ranks, mean_interval
+from inferload.stats.pairs import paired_ratio
+from inferload.stats.steady_state import kendall_p, steady_state, theil_sen_slope
 
 
 def test_the_p99_interval_of_a_queue_at_80_percent_load_covers_the_truth():

@@ -16,7 +16,7 @@ from virtual_time import replayed, simulated
 
 import inferload as il
 from inferload.log.merge import LogPlace, counted, merged
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 MS = 1_000_000
 CALLS = 3_000_000

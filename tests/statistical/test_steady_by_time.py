@@ -11,7 +11,7 @@ from virtual_time import simulated
 
 import inferload as il
 from inferload.log.merge import counted
-from inferload.stats import cut_of, judged, summarize
+from inferload.stats.summary import cut_of, judged, summarize
 
 MS = 1_000_000
 

@@ -23,7 +23,7 @@ from inferload.disturbances import Disturbances
 from inferload.log.calls import CallLog
 from inferload.plan import executor_for
 from inferload.records.figures import ProcessFigures
-from inferload.stats import judged, summarize
+from inferload.stats.summary import judged, summarize
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target
 

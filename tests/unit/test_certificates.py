@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from queueing import log_of, simulated_queue
 
 import inferload as il
-from inferload.certificates import certificate_of
-from inferload.limits import Limit, judged_limits
-from inferload.samples import RawDurations
-from inferload.stats import summarize
+from inferload.stats.certificates import certificate_of
+from inferload.stats.durations import RawDurations
+from inferload.stats.judging import judged_limits
+from inferload.stats.limits import Limit
+from inferload.stats.summary import summarize
 
 CALLS_WITHOUT_ONE_OVER = [("p90", 44), ("p99", 459), ("p999", 4603)]
 

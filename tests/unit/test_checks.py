@@ -14,7 +14,7 @@ import inferload as il
 from inferload import checks, machine
 from inferload.disturbances import Disturbances
 from inferload.log.calls import CallLog
-from inferload.stats import judged, summarize
+from inferload.stats.summary import judged, summarize
 
 
 def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) -> CallLog:

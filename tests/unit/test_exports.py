@@ -18,7 +18,7 @@ from inferload.exports import perfetto
 from inferload.log.buckets import highest_ns
 from inferload.log.calls import CallLog
 from inferload.log.tally import Tally
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 
 def queued_result() -> il.RunResult:

@@ -7,15 +7,10 @@ import pytest
 from queueing import log_of, simulated_queue
 
 import inferload as il
-from inferload.limits import (
-    Limit,
-    judged_limits,
-    limits_from_texts,
-    says_enough,
-    together,
-)
 from inferload.log.failures import CallFailure
-from inferload.overload import backlog_grows
+from inferload.stats.judging import judged_limits, says_enough, together
+from inferload.stats.limits import Limit, limits_from_texts
+from inferload.stats.overload import backlog_grows
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.failures import CallFailure
 from inferload.log.merge import LogPlace
 from inferload.log.tally import Tally
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 
 def log_of(calls: int, seed: int, *, callers: int = 2, service_ns: float = 1e6) -> CallLog:

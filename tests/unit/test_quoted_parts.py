@@ -11,7 +11,6 @@ from ranks import SPEC, execution_of, simulated_log
 
 from inferload.log.calls import CallLog
 from inferload.log.merge import counted
-from inferload.process_calls import CallsOfLog, CountedCalls, part_figures
 from inferload.rank_checks import rank_checks
 from inferload.records.devices import DeviceFigures, DeviceInfo, StageFigures
 from inferload.records.distribution import QUOTED_QUANTILES, Distribution
@@ -23,8 +22,9 @@ from inferload.report.several import several_table
 from inferload.report.tables import models_table, processes_table, ranks_table
 from inferload.report.text import plain_text
 from inferload.results import result_of as result_of_execution
-from inferload.samples import RawDurations
-from inferload.stats import distribution_ms, model_figures, summarize
+from inferload.stats.durations import RawDurations
+from inferload.stats.process_calls import CallsOfLog, CountedCalls, part_figures
+from inferload.stats.summary import distribution_ms, model_figures, summarize
 
 
 def alike_in_time(calls: int, *, stretches: int = 8) -> CallLog:

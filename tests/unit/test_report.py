@@ -15,7 +15,7 @@ import inferload as il
 from inferload.log.calls import CallLog
 from inferload.report.progress import Progress
 from inferload.report.text import plain_report
-from inferload.stats import judged, summarize
+from inferload.stats.summary import judged, summarize
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

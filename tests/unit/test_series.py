@@ -6,8 +6,8 @@ import pytest
 from inferload.log.calls import CallLog
 from inferload.log.tally import Tally
 from inferload.report.series import percentile_curve, slowest, strips, timeline
-from inferload.samples import RawDurations
-from inferload.stats import distribution_ms
+from inferload.stats.durations import RawDurations
+from inferload.stats.summary import distribution_ms
 
 
 def log_of(started_s, service_ms, caller=0, failed=()) -> CallLog:

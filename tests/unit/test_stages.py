@@ -21,7 +21,7 @@ from inferload.model_source import FORMS
 from inferload.records.devices import DeviceFigures, StageFigures
 from inferload.report.devices import diagnosis, stages_table
 from inferload.report.text import plain_text
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 MS = 1_000_000
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from inferload.log import buckets as hdr
 from inferload.log.calls import CallLog
 from inferload.records.distribution import quantile_rank
-from inferload.stats import summarize
+from inferload.stats.summary import summarize
 
 
 def log_of(response_ns: list[int], *, error: list[int] | None = None, **columns: object) -> CallLog:

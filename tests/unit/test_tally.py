@@ -11,7 +11,7 @@ from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.tally import Tally, free_since, in_sample
 from inferload.log.window_counter import MOST_WINDOWS
 from inferload.records.distribution import QUOTED_QUANTILES
-from inferload.stats import judged, summarize
+from inferload.stats.summary import judged, summarize
 
 
 def rows_of(calls: int, *, open_loop: bool) -> dict[str, np.ndarray]:

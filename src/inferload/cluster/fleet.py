@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord, RankRecord
 from inferload.log.merge import LogPlace, Merge
-from inferload.process_calls import CallsOfLog, CallsOfProcess
+from inferload.stats.process_calls import CallsOfLog, CallsOfProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inferload.cluster.handover import RankReport
     from inferload.log.calls import CallLog
-    from inferload.process_calls import ProcessCalls
+    from inferload.stats.process_calls import ProcessCalls
 
 
 class Fleet:

@@ -20,13 +20,13 @@ from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads t
 from inferload.log.merge import counted, thinned
 from inferload.log.saved import log_of_bytes, log_parts
 from inferload.log.tally import SAMPLED_CALLS
-from inferload.process_calls import CallsOfLog, CountedCalls
 from inferload.records.figures import (
     CpuUse,  # noqa: TC001
     MemoryUse,  # noqa: TC001
     RunWarning,  # noqa: TC001
 )
 from inferload.run_telemetry import Telemetry
+from inferload.stats.process_calls import CallsOfLog, CountedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,8 +26,8 @@ from inferload.units import count_text, duration_text, milliseconds_text, rate_t
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.limits import Judgement
     from inferload.records.distribution import Estimate
+    from inferload.stats.judging import Judgement
     from inferload.studies.files import Study
     from inferload.studies.records import Probe, SweepPoint, UslFit
 

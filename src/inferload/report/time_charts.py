@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.intervals import more_calls_to_quote
 from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.series import strips, timeline
+from inferload.stats.intervals import more_calls_to_quote
 from inferload.units import (
     NS_PER_MS,
     NS_PER_S,

@@ -25,7 +25,7 @@ from inferload.units import count_text, duration_text, milliseconds_text, rate_t
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.limits import Limit
+    from inferload.stats.limits import Limit
     from inferload.studies.records import Difference, Settings
     from inferload.studies.tune_records import Trial, Tuning
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
 from inferload.options import check_count
-from inferload.pairs import FEWEST_PAIRS
+from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
 from inferload.studies.endings import StudyInterrupted
 from inferload.studies.records import Comparison, Settings, StudyRun

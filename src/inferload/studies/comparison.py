@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.pairs import LEAST_CLAIM_LOG, paired_ratio
+from inferload.stats.pairs import LEAST_CLAIM_LOG, paired_ratio
 from inferload.studies.records import Difference, Gate
 from inferload.units import fraction
 

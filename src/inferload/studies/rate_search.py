@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from inferload.limits import judged_limits, lasts_long_enough, together
-from inferload.overload import backlog_grows
+from inferload.stats.judging import judged_limits, lasts_long_enough, together
+from inferload.stats.overload import backlog_grows
 from inferload.studies.records import Probe, Settings, StudyRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.limits import Limit
     from inferload.records.result import RunResult
+    from inferload.stats.limits import Limit
 
 # Shares of the time that a search may take.
 CLOSED_LOOP_SHARE, PROBE_SHARE, CONFIRMATION_SHARE = 0.03, 0.08, 0.2

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.limits import Judgement, Limit  # noqa: TC001
-from inferload.pairs import NEGLIGIBLE_FRACTION
 from inferload.records.devices import STAGE_NAMES
 from inferload.records.distribution import Estimate  # noqa: TC001 - pydantic reads these records
 from inferload.records.figures import (
@@ -19,6 +17,9 @@ from inferload.records.figures import (
 )
 from inferload.records.shown import Shown
 from inferload.records.spec import RunSpec  # noqa: TC001
+from inferload.stats.judging import Judgement  # noqa: TC001
+from inferload.stats.limits import Limit  # noqa: TC001
+from inferload.stats.pairs import NEGLIGIBLE_FRACTION
 from inferload.units import count_text, rate_text
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from inferload.units import duration_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.limits import Judgement, Limit
     from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
+    from inferload.stats.judging import Judgement
+    from inferload.stats.limits import Limit
     from inferload.studies.records import Probe
     from inferload.studies.settings import Bench, StudyObserver
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Observer
-    from inferload.limits import Limit
     from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
+    from inferload.stats.limits import Limit
     from inferload.studies.records import Settings
 
 

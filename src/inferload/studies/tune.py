@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import InferloadError, PlanError
-from inferload.limits import judged_limits
-from inferload.pairs import FEWEST_PAIRS
 from inferload.records.figures import RunWarning
+from inferload.stats.judging import judged_limits
+from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.compare import ComparePlan, figures_text, run_pairs
 from inferload.studies.endings import StudyInterrupted
 from inferload.studies.halving import ETA, blocks_of, is_within, rank_of, rounds_of
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.crew import Observer
-    from inferload.limits import Judgement
     from inferload.records.result import RunResult
     from inferload.run_options import RunOptions
+    from inferload.stats.judging import Judgement
     from inferload.studies.records import Comparison
     from inferload.studies.settings import Bench, StudyObserver
     from inferload.studies.tune_plan import TunePlan

@@ -11,8 +11,8 @@ from inferload.studies.records import Settings
 from inferload.studies.settings import check_settings, for_seconds
 
 if TYPE_CHECKING:
-    from inferload.limits import Limit
     from inferload.run_options import RunOptions
+    from inferload.stats.limits import Limit
 
 FULL_S = 30.0
 

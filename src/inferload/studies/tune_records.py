@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferload.limits import Judgement, Limit  # noqa: TC001 - pydantic reads these records
 from inferload.records.figures import RunWarning  # noqa: TC001
 from inferload.records.shown import Shown
+from inferload.stats.judging import Judgement  # noqa: TC001 - pydantic reads these records
+from inferload.stats.limits import Limit  # noqa: TC001 - pydantic reads these records
 from inferload.studies.records import Comparison, Settings, StudyRun  # noqa: TC001
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.records.distribution import QUOTED_QUANTILES
-from inferload.samples import CountedDurations, part_of
-from inferload.stats import quantile_ms, value_ms
+from inferload.stats.durations import CountedDurations, part_of
+from inferload.stats.summary import quantile_ms, value_ms
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.log.calls import CallLog
     from inferload.records.figures import Summary
-    from inferload.samples import Durations
+    from inferload.stats.durations import Durations
 
 #: What is told of a part of a run.
 QUANTILES_OF_PARTS = ("p50", "p99")

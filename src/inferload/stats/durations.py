@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inferload.intervals import BATCHES
 from inferload.log import buckets as hdr
 from inferload.log.calls import NO_STAGE
 from inferload.log.tally import free_since
-from inferload.pace import Pace, pace_of
-from inferload.steady_state import few_windows_of, window_medians, windows_of
+from inferload.stats.intervals import BATCHES
+from inferload.stats.pace import Pace, pace_of
+from inferload.stats.steady_state import few_windows_of, window_medians, windows_of
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.intervals import calls_per_independent_one, more_calls_to_quote
-from inferload.limits import says_enough
-from inferload.overload import backlog_grows
 from inferload.records.distribution import QUOTED_QUANTILES, half_width_fraction
-from inferload.samples import part_of
-from inferload.stats import cut_of, judged, quantile_ms, rate
+from inferload.stats.durations import part_of
+from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
+from inferload.stats.judging import says_enough
+from inferload.stats.overload import backlog_grows
+from inferload.stats.summary import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.limits import Limit
     from inferload.log.calls import CallLog
-    from inferload.samples import Durations
+    from inferload.stats.durations import Durations
+    from inferload.stats.limits import Limit
 
 
 # An interval is asked to be narrower than it must be: it still moves with the calls that come after

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.intervals import CERTIFICATE_RISK, calls_per_independent_one, calls_to_certify
 from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.records.figures import Certificate
-from inferload.samples import part_of
+from inferload.stats.durations import part_of
+from inferload.stats.intervals import CERTIFICATE_RISK, calls_per_independent_one, calls_to_certify
 
 if TYPE_CHECKING:
     from inferload.records.result import RunResult
-    from inferload.samples import Durations
+    from inferload.stats.durations import Durations
 
 
 def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificate:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.intervals import student_t
+from inferload.stats.intervals import student_t
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
