@@ -25,7 +25,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from inferload.cluster.fleet import Fleet
 from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
 from inferload.cluster.link import Link
-from inferload.process_use import peak_rss_bytes
+from inferload.machine.process_use import peak_rss_bytes
 from inferload.results import result_of
 from measuring import Row, alternated, print_rows
 

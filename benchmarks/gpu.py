@@ -23,7 +23,7 @@ from gpu_long_calls import DEVICE, linears, long_call_rows
 from gpu_python import python_rows
 from inferload import plan
 from inferload.executors.device_work import DeviceWork
-from inferload.machine import cpu_model, usable_cores
+from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.targets.forms import as_form
 from measuring import (
     GPU_HEADING,

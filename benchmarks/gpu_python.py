@@ -24,13 +24,13 @@ import torch
 
 import inferload as il
 from inferload import local_crew, plan
-from inferload.disturbances import PythonWatch
 from inferload.executors import threads
 from inferload.executors.clock import MonotonicClock, _set_timer_slack
 from inferload.executors.device_work import DeviceWork
 from inferload.executors.floor import Floor
 from inferload.executors.python_caller import PythonCaller
 from inferload.executors.thread_state import ThreadState
+from inferload.machine.disturbances import PythonWatch
 from measuring import GPU_HEADING, Row, print_rows, rates_row, to_and_fro
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from inferload.machine import cpu_model, usable_cores
+from inferload.machine.hardware import cpu_model, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import numpy as np
 
 from inferload.cli.studies import Silent
 from inferload.loads import ClosedLoop
-from inferload.machine import usable_cores
+from inferload.machine.hardware import usable_cores
 from inferload.model_source import ModelSource
 from inferload.run_options import RunOptions
 from inferload.studies.candidates import FORMS_OF_A_MODEL, candidates, powers_up_to

@@ -17,8 +17,8 @@ from inferload.units import bytes_text, count_text, milliseconds_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from inferload.disturbances import Disturbances
     from inferload.log.failures import CallFailure
+    from inferload.machine.disturbances import Disturbances
     from inferload.records.figures import (
         Ending,
         ProcessFigures,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.gpu_samples import (
+from inferload.log.calls import NO_STAGE
+from inferload.machine.gpu_samples import (
     bare_uuid,
     energy_between,
     power_capped_fraction,
     thinned,
     throttled_fractions,
 )
-from inferload.log.calls import NO_STAGE
 from inferload.records.devices import LEAST_SLOWED, DeviceFigures
 from inferload.records.figures import RunWarning
 from inferload.stats.durations import part_of

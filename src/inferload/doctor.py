@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.cgroups import throttled_s
 from inferload.devices import info_of
-from inferload.disturbances import stolen_and_total
 from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
-from inferload.gpu_watch import GpuWatch
-from inferload.machine import TURBO_HINT, cpu_model, first_line, governor, turbo, usable_cores
+from inferload.machine.cgroups import throttled_s
+from inferload.machine.disturbances import stolen_and_total
+from inferload.machine.gpu_watch import GpuWatch
+from inferload.machine.hardware import (
+    TURBO_HINT,
+    cpu_model,
+    first_line,
+    governor,
+    turbo,
+    usable_cores,
+)
 from inferload.targets.package_check import package_trouble, shared_objects, static_compiler
 from inferload.units import bytes_text
 

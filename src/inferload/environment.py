@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-from inferload.machine import cpu_model, governor, turbo, usable_cores
+from inferload.machine.hardware import cpu_model, governor, turbo, usable_cores
 
 
 def environment(devices: set[torch.device]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inferload.crew import merged_parts
-from inferload.disturbances import Disturbances, MachineWatch, together
+from inferload.machine.disturbances import Disturbances, MachineWatch, together
+from inferload.machine.telemetry import RunTelemetry
 from inferload.records.figures import RunWarning
-from inferload.run_telemetry import RunTelemetry
 from inferload.stats.process_calls import CallsOfLog
 from inferload.units import NS_PER_S
 from inferload.warming import WarmUp, cut_short
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
+    from inferload.machine.telemetry import Telemetry
     from inferload.records.figures import CpuUse, Ending, MemoryUse
     from inferload.run_options import RunOptions
-    from inferload.run_telemetry import Telemetry
     from inferload.signals import StopSignals
     from inferload.stats.process_calls import ProcessCalls
     from inferload.stats.stopping import StopRule

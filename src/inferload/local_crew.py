@@ -17,7 +17,6 @@ from inferload.changed_inputs import changed_inputs, shared_inputs
 from inferload.checks_before import warnings_before
 from inferload.crew import Part, PartReport, Preparation
 from inferload.devices import forget_peaks, info_of, memory_of, settle
-from inferload.disturbances import PythonWatch
 from inferload.environment import environment
 from inferload.errors import PlanError
 from inferload.executors.floor import Floor, largest_floor
@@ -26,9 +25,10 @@ from inferload.executors.thread_state import ThreadState
 from inferload.inputs import described, item_count
 from inferload.lane import LocalLane
 from inferload.log.merge import LogPlace
+from inferload.machine.disturbances import PythonWatch
+from inferload.machine.process_use import peak_rss_bytes
 from inferload.placement import Place
 from inferload.plan import Share, executor_for, intra_op_threads, prepared, with_extension
-from inferload.process_use import peak_rss_bytes
 from inferload.records.figures import Verification
 from inferload.records.spec import RunSpec
 from inferload.targets.eager import compiled_graphs

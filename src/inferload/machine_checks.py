@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferload.machine import TURBO_HINT
+from inferload.machine.hardware import TURBO_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import owned, tensors_of
 from inferload.log.failures import exception_text, in_brief
 from inferload.log.ring import LogFile
-from inferload.machine import usable_cores
+from inferload.machine.hardware import usable_cores
 from inferload.records.figures import RunWarning
 from inferload.time_limit import at_most
 from inferload.units import NS_PER_S

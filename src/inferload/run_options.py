@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
-from inferload.machine import usable_cores
+from inferload.machine.hardware import usable_cores
 from inferload.options import check_count, check_positive
 from inferload.placement import Place, places, usable_cpus
 from inferload.records.distribution import QUOTED_QUANTILES

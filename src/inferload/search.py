@@ -9,7 +9,7 @@ from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.loading import target_and_inputs
 from inferload.loads import ClosedLoop, OpenLoop
-from inferload.machine import usable_cores
+from inferload.machine.hardware import usable_cores
 from inferload.options import check_count
 from inferload.placement import memory_nodes
 from inferload.stats.limits import Limit, limits_from_texts

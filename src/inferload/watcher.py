@@ -10,7 +10,7 @@ import numpy as np
 
 from inferload.crew import merged_parts
 from inferload.log_reader import LogReader
-from inferload.process_use import ProcessWatch
+from inferload.machine.process_use import ProcessWatch
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import inferload as il
 from inferload import advice, checks
 from inferload.checks_before import warnings_before
 from inferload.cli.app import app
-from inferload.disturbances import Disturbances
 from inferload.log.calls import CallLog
+from inferload.machine.disturbances import Disturbances
 from inferload.plan import executor_for
 from inferload.records.figures import ProcessFigures
 from inferload.stats.summary import judged, summarize

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from inferload import caches
 from inferload.executors import native_build
+from inferload.machine import caches
 
 
 @pytest.fixture

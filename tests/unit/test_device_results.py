@@ -11,10 +11,10 @@ import torch
 import inferload as il
 from inferload.device_results import device_warnings
 from inferload.log.failures import in_short, is_fatal
+from inferload.machine.telemetry import Telemetry
 from inferload.records.devices import DeviceFigures, DeviceInfo, DeviceMemory, GpuSamples
 from inferload.report.devices import power_caps
 from inferload.run_options import RunOptions
-from inferload.run_telemetry import Telemetry
 
 UUID = "8f6d0e5c-1a2b"
 LOOKS = 200

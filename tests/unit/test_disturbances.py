@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import inferload as il
-from inferload import cgroups
-from inferload import disturbances as module
-from inferload.disturbances import steal_fraction
+from inferload.machine import cgroups
+from inferload.machine import disturbances as module
+from inferload.machine.disturbances import steal_fraction
 
 
 class Multiplies(torch.nn.Module):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inferload import process_use
-from inferload.process_use import ProcessWatch
+from inferload.machine import process_use
+from inferload.machine.process_use import ProcessWatch
 
 PAGE = mmap.PAGESIZE
 

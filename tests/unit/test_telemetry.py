@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from inferload import cpu_energy, gpu_watch
-from inferload.cpu_energy import CpuEnergy
-from inferload.gpu_samples import (
+from inferload.machine import cpu_energy, gpu_watch
+from inferload.machine.cpu_energy import CpuEnergy
+from inferload.machine.gpu_samples import (
     bare_uuid,
     energy_between,
     power_capped_fraction,
     throttled_fractions,
 )
-from inferload.gpu_watch import GpuWatch
+from inferload.machine.gpu_watch import GpuWatch
 from inferload.records.devices import DeviceInfo, GpuSamples
 
 UUID = "GPU-8f6d0e5c-0000-1111-2222-333344445555"
@@ -402,7 +402,7 @@ def test_the_cost_is_the_time_within_nvml_alone(monkeypatch):
 
 def test_neither_torch_nor_pynvml_comes_with_the_module():
     code = (
-        "import sys, inferload.run_telemetry; "
+        "import sys, inferload.machine.telemetry; "
         "print({'torch', 'pynvml', 'scipy'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

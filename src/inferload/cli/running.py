@@ -163,7 +163,7 @@ def _in_this_process(
         raise PlanError(
             f"--no-isolate runs callers in this process, and {why}: leave one of them out"
         )
-    from inferload.caches import keep_what_torch_compiles
+    from inferload.machine.caches import keep_what_torch_compiles
 
     observer.stage("importing torch")
     with AtOnce():

@@ -14,7 +14,7 @@ from inferload.cli import EXIT_INTERRUPTED, output
 from inferload.cli.asked import Asked
 from inferload.cli.interrupts import noticed
 from inferload.cli.made_by import made_by
-from inferload.machine import cpu_model, usable_cores
+from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.model_source import spec_parts
 
 if TYPE_CHECKING:

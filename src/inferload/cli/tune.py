@@ -106,7 +106,7 @@ def tune_command(
     with the default, in ten pairs, and its margin comes from these alone.
     """
     from inferload import units
-    from inferload.machine import usable_cores
+    from inferload.machine.hardware import usable_cores
     from inferload.placement import memory_nodes
     from inferload.stats.limits import limits_from_texts
     from inferload.studies.candidates import candidates

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload.disturbances import Disturbances
 from inferload.execution import Execution, ProcessRecord, RankRecord
 from inferload.log.merge import LogPlace, Merge
+from inferload.machine.disturbances import Disturbances
 from inferload.stats.process_calls import CallsOfLog, CallsOfProcess
 
 if TYPE_CHECKING:

@@ -13,19 +13,19 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from inferload.crew import PartReport, Preparation  # noqa: TC001
-from inferload.disturbances import Disturbances  # noqa: TC001
 from inferload.errors import ResultFormatError
 from inferload.execution import HungCall  # noqa: TC001
 from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads these records
 from inferload.log.merge import counted, thinned
 from inferload.log.saved import log_of_bytes, log_parts
 from inferload.log.tally import SAMPLED_CALLS
+from inferload.machine.disturbances import Disturbances  # noqa: TC001
+from inferload.machine.telemetry import Telemetry
 from inferload.records.figures import (
     CpuUse,  # noqa: TC001
     MemoryUse,  # noqa: TC001
     RunWarning,  # noqa: TC001
 )
-from inferload.run_telemetry import Telemetry
 from inferload.stats.process_calls import CallsOfLog, CountedCalls
 
 if TYPE_CHECKING:

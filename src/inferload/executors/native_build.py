@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.caches import cache_folders, may_write
 from inferload.errors import NativeBuildError
+from inferload.machine.caches import cache_folders, may_write
 from inferload.targets.package_check import links_statically
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from inferload.log.buckets import WindowCounts
     from inferload.log.failures import CallFailure
 
-
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
 DISTINCT_ERRORS = 256
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from inferload.caches import keep_what_torch_compiles
+from inferload.machine.caches import keep_what_torch_compiles
 from inferload.signals import ENDING, hear, unhear
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.cgroups import out_of_memory_kills
 from inferload.crew import Part, PartReport, Preparation, places_of
 from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.log.ring import LogFile
+from inferload.machine.cgroups import out_of_memory_kills
+from inferload.machine.process_use import pss_bytes
 from inferload.outcome import Outcome
-from inferload.process_use import pss_bytes
 from inferload.processes import assignment as say
 from inferload.processes.process import RunningLane
 from inferload.processes.starting import started

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.cgroups import out_of_memory_kills
+from inferload.machine.cgroups import out_of_memory_kills
 from inferload.processes import assignment as say
 from inferload.processes.entry import CRASH_FILE
 from inferload.records.figures import Ending

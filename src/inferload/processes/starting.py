@@ -9,7 +9,7 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 from inferload.budget import Budget
-from inferload.machine import usable_cores
+from inferload.machine.hardware import usable_cores
 from inferload.processes.assignment import Assignment, Descriptor, SharedLog
 from inferload.processes.birth import start
 from inferload.processes.entry import main, nursery

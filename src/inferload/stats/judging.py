@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from inferload.stats.durations import Durations
     from inferload.stats.limits import Limit
 
-
 #: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.
 Verdict = Literal["kept", "broken", "open"]
 # Some 50 looks at this risk err in 1 of 100 runs in all.

@@ -14,7 +14,6 @@ from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
 MOST = 1e12
 _WORDS = re.compile(r"\s*([a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
 _NAMES = {"p99.9": "p999", "p99.99": "p9999"}

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from inferload.records.devices import GpuSamples
 
-
 # What NVML reports of clocks that something took away (nvml.h, nvmlClocksEventReasons). 0x8 is also
 # set with 0x40 or 0x80, and may be for a moment while clocks change.
 HARMFUL_REASONS = {

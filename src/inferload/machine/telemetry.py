@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload.cpu_energy import CpuEnergy
-from inferload.gpu_samples import joules_between
-from inferload.gpu_watch import GpuWatch
+from inferload.machine.cpu_energy import CpuEnergy
+from inferload.machine.gpu_samples import joules_between
+from inferload.machine.gpu_watch import GpuWatch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

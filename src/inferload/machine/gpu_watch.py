@@ -7,7 +7,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from inferload.gpu_samples import PREFIXES, bare_uuid
+from inferload.machine.gpu_samples import PREFIXES, bare_uuid
 from inferload.records.devices import GpuSamples
 from inferload.units import NS_PER_S
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.cgroups import throttled_s
+from inferload.machine.cgroups import throttled_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.gpu_samples import joules_between
+from inferload.machine.gpu_samples import joules_between
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from inferload.cgroups import quota_cores
+from inferload.machine.cgroups import quota_cores
 
 CPUS = Path("/sys/devices/system/cpu")
 BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
