@@ -21,7 +21,7 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark
 import inferload as il
 from gpu_long_calls import DEVICE, linears, long_call_rows
 from gpu_python import python_rows
-from inferload import plan
+from inferload.callers.local import preparing as plan
 from inferload.executors.device_work import DeviceWork
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.targets.forms import as_form

@@ -23,7 +23,8 @@ from unittest import mock
 import torch
 
 import inferload as il
-from inferload import local_crew, plan
+from inferload import local_crew
+from inferload.callers.local import preparing as plan
 from inferload.executors import threads
 from inferload.executors.clock import MonotonicClock, _set_timer_slack
 from inferload.executors.device_work import DeviceWork

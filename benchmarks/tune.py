@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from inferload.cli.studies import Silent
-from inferload.loads import ClosedLoop
 from inferload.machine.hardware import usable_cores
-from inferload.model_source import ModelSource
-from inferload.run_options import RunOptions
+from inferload.plan.loads import ClosedLoop
+from inferload.plan.model import ModelSource
+from inferload.plan.options import RunOptions
 from inferload.studies.candidates import FORMS_OF_A_MODEL, candidates, powers_up_to
 from inferload.studies.child import ChildBench
 from inferload.studies.records import Settings

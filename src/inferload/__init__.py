@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.exports import export
     from inferload.inputs import CallInput
-    from inferload.loads import ClosedLoop, OpenLoop
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
     from inferload.mix import Mix
+    from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.records.devices import DeviceFigures, StageFigures
     from inferload.records.distribution import Distribution, Estimate
     from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
@@ -71,10 +71,10 @@ _HOMES = {
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "exports": ("export",),
     "inputs": ("CallInput",),
-    "loads": ("ClosedLoop", "OpenLoop"),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
     "mix": ("Mix",),
+    "plan.loads": ("ClosedLoop", "OpenLoop"),
     "records.devices": ("DeviceFigures", "StageFigures"),
     "records.distribution": ("Distribution", "Estimate"),
     "records.endings": ("CallError", "RunInterrupted", "TargetCrashed"),

@@ -11,8 +11,6 @@ from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.stats.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from inferload.records.distribution import Distribution
     from inferload.records.figures import Summary
     from inferload.records.result import RunResult
@@ -113,12 +111,6 @@ def _argument(found: re.Match[str]) -> str:
 def cuda_graphs(spec: RunSpec) -> str | None:
     """How its calls could be replayed from CUDA graphs, if they are not and its model may."""
     return "CUDA graphs (--form cudagraph)" if "cudagraph" in spec.may_become else None
-
-
-def or_a_native_form(may_become: Collection[str]) -> str:
-    """The forms that native callers take, of those that a model may be turned into."""
-    ways = [f"--form {one}" for one in ("script", "aoti") if one in may_become]
-    return f", or try {' or '.join(ways)}" if ways else ""
 
 
 def without_gil(spec: RunSpec) -> str | None:

@@ -17,15 +17,15 @@ from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.inputs import CallInput, as_call_inputs
 from inferload.loading import load as load_source
-from inferload.loads import ClosedLoop
 from inferload.local_crew import LocalCrew
 from inferload.mix import Mix
-from inferload.model_source import ModelSource
-from inferload.options import check_count
+from inferload.plan.loads import ClosedLoop
+from inferload.plan.model import ModelSource
+from inferload.plan.numbers import check_count
+from inferload.plan.options import RunOptions
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
-from inferload.run_options import RunOptions
 from inferload.runs import run_crew
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, is_spec
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from inferload.crew import Observer
     from inferload.executors.base import Executor
-    from inferload.loads import OpenLoop
+    from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
     from inferload.targets.base import Target
 

@@ -15,7 +15,7 @@ from inferload.errors import PlanError
 from inferload.files import check_writable
 from inferload.input_files import NotPlainError, packed, write_inputs
 from inferload.inputs import items_of
-from inferload.options import check_count
+from inferload.plan.numbers import check_count
 
 if TYPE_CHECKING:
     import os

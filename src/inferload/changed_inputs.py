@@ -11,8 +11,8 @@ import torch
 from inferload.input_changes import Comparing
 from inferload.input_state import marked
 from inferload.inputs import uncopied_of
+from inferload.plan.options import FRESH_INPUTS
 from inferload.records.figures import RunWarning
-from inferload.run_options import FRESH_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

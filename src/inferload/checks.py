@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from inferload.advice import enough_calls, without_gil
 from inferload.load_checks import overloaded
 from inferload.machine_checks import machine_checks
+from inferload.plan.options import FRESH_INPUTS
 from inferload.rank_checks import rank_checks
 from inferload.records.distribution import half_width_fraction
 from inferload.records.figures import RunWarning
-from inferload.run_options import FRESH_INPUTS
 from inferload.units import bytes_text, count_text, milliseconds_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.loading import target_and_inputs
-from inferload.loads import ClosedLoop
+from inferload.plan.loads import ClosedLoop
 from inferload.records.result import RunResult
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.storage import load_result
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from inferload.loads import OpenLoop
+    from inferload.plan.loads import OpenLoop
     from inferload.studies.settings import StudyObserver
 
 DEFAULT_RUN_S = 3.0

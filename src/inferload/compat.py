@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from inferload import bench
 from inferload.errors import PlanError
 from inferload.inputs import CallInput
-from inferload.loads import ClosedLoop
-from inferload.options import check_count
+from inferload.plan.loads import ClosedLoop
+from inferload.plan.numbers import check_count
 from inferload.targets.eager import ModuleTarget
 from inferload.targets.load import as_target
 from inferload.units import NS_PER_S

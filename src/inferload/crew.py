@@ -22,9 +22,9 @@ from inferload.records.spec import RunSpec  # noqa: TC001
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.loads import Schedule
     from inferload.log.calls import CallLog
     from inferload.log.ring import LogFile
+    from inferload.plan.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

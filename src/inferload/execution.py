@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
     from inferload.machine.telemetry import Telemetry
+    from inferload.plan.options import RunOptions
     from inferload.records.figures import CpuUse, Ending, MemoryUse
-    from inferload.run_options import RunOptions
     from inferload.signals import StopSignals
     from inferload.stats.process_calls import ProcessCalls
     from inferload.stats.stopping import StopRule

@@ -13,7 +13,7 @@ from inferload.batches import stacked
 from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs, inputs_from_text
-from inferload.model_source import GRAD_MODES, MemberSource, ModelSource
+from inferload.plan.model import GRAD_MODES, MemberSource, ModelSource
 from inferload.targets.forms import as_form
 from inferload.targets.load import as_target, is_spec, model_from_spec
 from inferload.targets.mixed import Member, MixedTarget

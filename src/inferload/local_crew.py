@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.budget import Budget
+from inferload.callers.local.preparing import (
+    Share,
+    executor_for,
+    intra_op_threads,
+    prepared,
+    with_extension,
+)
 from inferload.changed_inputs import changed_inputs, shared_inputs
 from inferload.checks_before import warnings_before
 from inferload.crew import Part, PartReport, Preparation
@@ -27,8 +34,7 @@ from inferload.lane import LocalLane
 from inferload.log.merge import LogPlace
 from inferload.machine.disturbances import PythonWatch
 from inferload.machine.process_use import peak_rss_bytes
-from inferload.placement import Place
-from inferload.plan import Share, executor_for, intra_op_threads, prepared, with_extension
+from inferload.plan.cores import Place
 from inferload.records.figures import Verification
 from inferload.records.spec import RunSpec
 from inferload.targets.eager import compiled_graphs
@@ -47,8 +53,8 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.inputs import CallInput
     from inferload.outcome import Outcome
+    from inferload.plan.options import RunOptions
     from inferload.records.figures import RunWarning
-    from inferload.run_options import RunOptions
     from inferload.targets.base import Target
     from inferload.verification import References
 

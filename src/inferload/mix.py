@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs
-from inferload.options import check_positive
-from inferload.run_options import Lane
+from inferload.plan.loads import Lane
+from inferload.plan.numbers import check_positive
 from inferload.targets.load import as_target
 from inferload.targets.mixed import Member, MixedTarget
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inferload.errors import PlanError
-from inferload.model_source import MODEL_FILES, spec_parts
+from inferload.plan.model import MODEL_FILES, spec_parts
 
 if sys.version_info >= (3, 11):
     import tomllib

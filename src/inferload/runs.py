@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from inferload.crew import Crew, Observer
     from inferload.execution import Execution
     from inferload.outcome import FirstFailure
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.signals import PutOff
     from inferload.stats.stopping import StopRule
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.loading import target_and_inputs
-from inferload.loads import ClosedLoop, OpenLoop
 from inferload.machine.hardware import usable_cores
-from inferload.options import check_count
-from inferload.placement import memory_nodes
+from inferload.plan.cores import memory_nodes
+from inferload.plan.loads import ClosedLoop, OpenLoop
+from inferload.plan.numbers import check_count
 from inferload.stats.limits import Limit, limits_from_texts
 from inferload.studies.bench import LocalBench
 from inferload.studies.candidates import candidates, forms_of

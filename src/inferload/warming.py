@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Crew, Observer, PartReport
-    from inferload.run_options import RunOptions
+    from inferload.plan.options import RunOptions
 
 # After how long it is said how far callers have come, and how often from then on.
 FIRST_LOOK_S = 2.0

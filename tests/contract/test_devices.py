@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload import plan
+from inferload.callers.local import preparing as plan
 from inferload.errors import NativeBuildError
 from inferload.executors import floor, threads
 

@@ -16,10 +16,10 @@ from virtual_time import replayed
 
 import inferload as il
 import models
+from inferload.callers.local.preparing import Share, prepared
 from inferload.executors.threads import ThreadsExecutor
 from inferload.inputs import as_call_inputs, input_order
-from inferload.plan import Share, prepared
-from inferload.run_options import RunOptions
+from inferload.plan.options import RunOptions
 from inferload.targets.load import as_target
 
 X = torch.zeros(1)

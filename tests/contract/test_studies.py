@@ -18,7 +18,7 @@ from virtual_time import VirtualClock
 import inferload as il
 import models
 from inferload.executors.threads import ThreadsExecutor
-from inferload.placement import memory_nodes
+from inferload.plan.cores import memory_nodes
 
 FILE = """
 import os, time

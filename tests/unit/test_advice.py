@@ -17,11 +17,11 @@ from conftest import result_of
 
 import inferload as il
 from inferload import advice, checks
+from inferload.callers.local.preparing import executor_for
 from inferload.checks_before import warnings_before
 from inferload.cli.app import app
 from inferload.log.calls import CallLog
 from inferload.machine.disturbances import Disturbances
-from inferload.plan import executor_for
 from inferload.records.figures import ProcessFigures
 from inferload.stats.summary import judged, summarize
 from inferload.targets.forms import as_form

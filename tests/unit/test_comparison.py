@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 
 import inferload as il
+from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
-from inferload.run_options import RunOptions
 from inferload.studies.compare import ComparePlan, run_pairs
 from inferload.studies.comparison import gate_from_text, judged_gate, of_estimates
 from inferload.studies.files import load_study, save_study

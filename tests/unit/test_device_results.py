@@ -12,9 +12,9 @@ import inferload as il
 from inferload.device_results import device_warnings
 from inferload.log.failures import in_short, is_fatal
 from inferload.machine.telemetry import Telemetry
+from inferload.plan.options import RunOptions
 from inferload.records.devices import DeviceFigures, DeviceInfo, DeviceMemory, GpuSamples
 from inferload.report.devices import power_caps
-from inferload.run_options import RunOptions
 
 UUID = "8f6d0e5c-1a2b"
 LOOKS = 200

@@ -9,8 +9,8 @@ import torch
 
 import inferload as il
 from inferload.cli.asked import Asked
-from inferload.loads import load_from_text
-from inferload.model_source import spec_parts
+from inferload.plan.loads import load_from_text
+from inferload.plan.model import spec_parts
 from inferload.run_file import read_run_file
 from inferload.studies.candidates import forms_of
 from inferload.targets.load import is_spec

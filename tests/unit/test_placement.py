@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inferload.errors import PlanError
-from inferload.placement import Cpu, places, usable_cpus
+from inferload.plan.cores import Cpu, places, usable_cpus
 
 
 def machine(nodes: int = 1, cores: int = 4, threads: int = 1) -> list[Cpu]:

@@ -10,8 +10,8 @@ import torch
 
 import inferload as il
 from inferload.executors.threads import ThreadsExecutor
+from inferload.plan.options import RunOptions
 from inferload.report.reproduce import reproduction
-from inferload.run_options import RunOptions
 from inferload.storage import load_result
 
 INPUTS = [torch.zeros(1, 4), torch.ones(1, 4)]

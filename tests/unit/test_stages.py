@@ -17,7 +17,7 @@ from inferload.log.merge import LogPlace
 from inferload.log.ring import LogFile
 from inferload.log.saved import read_log, write_log
 from inferload.log.tally import Tally
-from inferload.model_source import FORMS
+from inferload.plan.model import FORMS
 from inferload.records.devices import DeviceFigures, StageFigures
 from inferload.report.devices import diagnosis, stages_table
 from inferload.report.text import plain_text

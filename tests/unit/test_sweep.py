@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 import inferload as il
+from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
-from inferload.run_options import RunOptions
 from inferload.studies.files import load_study, save_study
 from inferload.studies.records import Settings
 from inferload.studies.resuming import Keeper

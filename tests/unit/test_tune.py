@@ -14,9 +14,9 @@ from queueing import log_of, result_of
 from rich.console import Console
 
 import inferload as il
+from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
-from inferload.run_options import RunOptions
 from inferload.stats.limits import Limit
 from inferload.studies.candidates import candidates, forms_of
 from inferload.studies.files import load_study, save_study

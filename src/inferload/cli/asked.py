@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inferload.cli.output import Reports
-    from inferload.model_source import MemberSource, ModelSource
-    from inferload.run_options import RunOptions
+    from inferload.plan.model import MemberSource, ModelSource
+    from inferload.plan.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ class Asked:
             PlanError: naming the option that cannot be run, and its value.
         """
         from inferload import units
-        from inferload.loads import load_from_text
-        from inferload.run_options import Lane, RunOptions
+        from inferload.plan.loads import Lane, load_from_text
+        from inferload.plan.options import RunOptions
 
         processes = self.processes
         several = "," in (self.device or "")  # a process each, if their number is not given
@@ -126,7 +126,7 @@ class Asked:
             PlanError: they are not whole numbers, or several models would have to be stacked.
         """
         from inferload.errors import PlanError
-        from inferload.options import check_count
+        from inferload.plan.numbers import check_count
 
         if self.members:
             raise PlanError("--batch-sizes is of one model, and there are several")
@@ -144,7 +144,7 @@ class Asked:
 
     def source(self) -> ModelSource:
         """What to run."""
-        from inferload.model_source import ModelSource
+        from inferload.plan.model import ModelSource
 
         return ModelSource(
             spec=self.model,
@@ -187,7 +187,7 @@ class Asked:
 
     def files(self) -> list[Path]:
         """The files that are read: models, inputs, a run file."""
-        from inferload.model_source import spec_parts
+        from inferload.plan.model import spec_parts
 
         specs = [self.model, *(one.spec for one in self.members)]
         texts = [*(self.inputs or ()), *(text for one in self.members for text in one.input_texts)]
@@ -217,7 +217,7 @@ def _with_file(
 ) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
     """The flags with what a run file sets, unless the command line does, and its models."""
     from inferload.errors import PlanError
-    from inferload.model_source import MemberSource
+    from inferload.plan.model import MemberSource
     from inferload.run_file import read_run_file
 
     path = Path(asked["model"])

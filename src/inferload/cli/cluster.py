@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from inferload.cluster.launch import Launch
     from inferload.cluster.rank import FirstRankLostError, Rank
     from inferload.crew import Observer
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 
 

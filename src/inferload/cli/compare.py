@@ -231,7 +231,7 @@ def _sides(
     """The two sides: two models, two forms of one, or one at two revisions."""
     from inferload.cli.revisions import WORKING_TREE, checked_out, commit_of
     from inferload.errors import PlanError
-    from inferload.model_source import FORMS
+    from inferload.plan.model import FORMS
 
     if b is not None:
         return [

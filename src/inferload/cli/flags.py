@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inferload.model_source import FORMS, GRAD_MODES
+from inferload.plan.model import FORMS, GRAD_MODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

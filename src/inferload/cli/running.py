@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from inferload.cli.asked import Asked
     from inferload.crew import Crew, Observer
-    from inferload.model_source import ModelSource
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 
 

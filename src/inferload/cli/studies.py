@@ -15,7 +15,7 @@ from inferload.cli.asked import Asked
 from inferload.cli.interrupts import noticed
 from inferload.cli.made_by import made_by
 from inferload.machine.hardware import cpu_model, usable_cores
-from inferload.model_source import spec_parts
+from inferload.plan.model import spec_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -80,7 +80,7 @@ def sweep_command(
     Every point is a full run of --duration (2s) in each block; the order is shuffled within each
     block, so that a drift of the machine is no trend over the points.
     """
-    from inferload.options import check_count
+    from inferload.plan.numbers import check_count
     from inferload.studies.child import ChildBench
     from inferload.studies.records import Sweep
     from inferload.studies.sweep import SweepPlan, run_sweep

@@ -107,7 +107,7 @@ def tune_command(
     """
     from inferload import units
     from inferload.machine.hardware import usable_cores
-    from inferload.placement import memory_nodes
+    from inferload.plan.cores import memory_nodes
     from inferload.stats.limits import limits_from_texts
     from inferload.studies.candidates import candidates
     from inferload.studies.child import ChildBench

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from inferload.cluster.link import Link
     from inferload.crew import Crew, Observer
     from inferload.execution import Execution
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.signals import PutOff
 
 # After a signal other ranks have so long to hand over: first they give up their calls, and one that

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from inferload.executors.device_work import CallerDevices
     from inferload.executors.run import Run
-    from inferload.loads import Schedule
+    from inferload.plan.schedule import Schedule
 
 # As kBlockNs and kStopPollNs in native_callers.cpp.
 BLOCK_NS = 1_000_000

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-    from inferload.model_source import ModelSource
-    from inferload.run_options import RunOptions
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
 
 # What a process says: (STAGE, text), (PREPARED, Preparation), (WARMED, calls made, of how many),
 # (READY,), (DONE, a list of the lanes'

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.crew import Observer
-    from inferload.loads import Schedule
-    from inferload.model_source import ModelSource
-    from inferload.placement import Place
+    from inferload.plan.cores import Place
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
+    from inferload.plan.schedule import Schedule
     from inferload.processes.birth import Group
     from inferload.processes.handles import Nursery
     from inferload.processes.process import CallersProcess
-    from inferload.run_options import RunOptions
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
 LEAD_NS = 30_000_000

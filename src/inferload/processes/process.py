@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from inferload.crew import PartReport, Preparation
-    from inferload.loads import Schedule
     from inferload.log.ring import LogFile
+    from inferload.plan.schedule import Schedule
     from inferload.processes.handles import Handle
     from inferload.records.spec import RunSpec
 

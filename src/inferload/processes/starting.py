@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.log.ring import LogFile
-    from inferload.model_source import ModelSource
-    from inferload.placement import Place
+    from inferload.plan.cores import Place
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
     from inferload.processes.birth import Group
     from inferload.processes.handles import Handle
-    from inferload.run_options import RunOptions
 
 
 def started(

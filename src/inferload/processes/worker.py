@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from inferload.budget import Budget
+from inferload.callers.local.preparing import Share
 from inferload.devices import Placement, placed
 from inferload.errors import InferloadError
 from inferload.executors.thread_state import ThreadState
@@ -20,7 +21,6 @@ from inferload.loading import calling_state, grad_mode, load
 from inferload.local_crew import LocalCrew
 from inferload.log.failures import exception_words
 from inferload.log.ring import LogFile
-from inferload.plan import Share
 from inferload.processes import assignment as say
 from inferload.processes.entry import flush
 from inferload.processes.handing import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from inferload.run_options import RunOptions
+from inferload.plan.options import RunOptions
 from inferload.units import printable
 
 if TYPE_CHECKING:

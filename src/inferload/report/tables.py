@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from inferload.placement import ranges_text
+from inferload.plan.cores import ranges_text
 from inferload.report.parts import captioned, quoted_text, wanting_note
 from inferload.units import milliseconds_text, rate_text
 

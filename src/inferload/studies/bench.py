@@ -13,7 +13,7 @@ from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
 from inferload.loading import load as loaded
 from inferload.loading import target_and_inputs
-from inferload.model_source import ModelSource
+from inferload.plan.model import ModelSource
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed
 from inferload.runs import run_crew
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from inferload.crew import Observer
     from inferload.devices import Placement
     from inferload.inputs import CallInput
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.studies.outputs import Outputs
     from inferload.studies.records import Settings
     from inferload.targets.base import Target

@@ -6,8 +6,8 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.model_source import spec_parts
-from inferload.options import check_count
+from inferload.plan.model import spec_parts
+from inferload.plan.numbers import check_count
 from inferload.studies.records import Settings
 
 if TYPE_CHECKING:

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.crew import Observer
-    from inferload.model_source import ModelSource
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
     from inferload.processes.birth import Birth, Group
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.studies.records import Settings
     from inferload.studies.tree import Tree
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
-from inferload.options import check_count
+from inferload.plan.numbers import check_count
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
 from inferload.studies.endings import StudyInterrupted
@@ -24,10 +24,10 @@ from inferload.units import duration_text, milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from inferload.plan.options import RunOptions
     from inferload.records.figures import RunWarning, Summary
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
-    from inferload.run_options import RunOptions
     from inferload.studies.records import Difference, Gate
     from inferload.studies.settings import Bench, StudyObserver
 

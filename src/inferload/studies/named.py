@@ -11,13 +11,13 @@ from torch.utils import _pytree as pytree
 
 from inferload.bench import names_of_devices
 from inferload.errors import PlanError
-from inferload.run_options import RunOptions
+from inferload.plan.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.inputs import CallInput
-    from inferload.loads import ClosedLoop, OpenLoop
+    from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.targets.base import Target
 
 # What a study sets itself.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
-from inferload.loads import ClosedLoop, OpenLoop
-from inferload.options import check_positive
-from inferload.run_options import LONGEST_S
+from inferload.plan.loads import ClosedLoop, OpenLoop
+from inferload.plan.numbers import check_positive
+from inferload.plan.options import LONGEST_S
 from inferload.studies.endings import StudyInterrupted
 from inferload.studies.rate_search import RateSearch, is_within, says_something
 from inferload.studies.records import MaxRate, Settings
@@ -18,8 +18,8 @@ from inferload.units import duration_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.stats.judging import Judgement
     from inferload.stats.limits import Limit
     from inferload.studies.records import Probe

@@ -18,8 +18,8 @@ from inferload.studies.words import DONE, FAILED, PROGRESS, RUN, STAGE
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from inferload.model_source import ModelSource
-    from inferload.run_options import RunOptions
+    from inferload.plan.model import ModelSource
+    from inferload.plan.options import RunOptions
     from inferload.studies.tree import Tree
 
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.errors import PlanError
-from inferload.loads import OpenLoop
-from inferload.model_source import FORMS
-from inferload.options import check_count
+from inferload.plan.loads import OpenLoop
+from inferload.plan.model import FORMS
+from inferload.plan.numbers import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.crew import Observer
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.stats.limits import Limit
     from inferload.studies.records import Settings
 

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from inferload.run_options import RunOptions
+from inferload.plan.options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import InferloadError, PlanError
-from inferload.loads import ClosedLoop
+from inferload.plan.loads import ClosedLoop
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
 from inferload.studies.capacity import fitted_usl
@@ -27,7 +27,7 @@ from inferload.units import duration_text, milliseconds_text, rate_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.run_options import RunOptions
+    from inferload.plan.options import RunOptions
     from inferload.studies.settings import Bench, StudyObserver
 
 MOST_AXES, MOST_POINTS = 2, 1000

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.crew import Observer
+    from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.run_options import RunOptions
     from inferload.stats.judging import Judgement
     from inferload.studies.records import Comparison
     from inferload.studies.settings import Bench, StudyObserver

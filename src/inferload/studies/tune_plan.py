@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.options import check_positive
+from inferload.plan.numbers import check_positive
 from inferload.studies.records import Settings
 from inferload.studies.settings import check_settings, for_seconds
 
 if TYPE_CHECKING:
-    from inferload.run_options import RunOptions
+    from inferload.plan.options import RunOptions
     from inferload.stats.limits import Limit
 
 FULL_S = 30.0

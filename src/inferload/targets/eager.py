@@ -11,7 +11,7 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.inputs import described, tensors_of
-from inferload.model_source import FORMS
+from inferload.plan.model import FORMS
 from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
 from inferload.unfinished import check_returned, check_signature

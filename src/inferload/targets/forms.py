@@ -12,7 +12,7 @@ from inferload.errors import PlanError
 from inferload.inputs import owned
 from inferload.log.failures import in_brief
 from inferload.log.reasons import way_round, with_type
-from inferload.model_source import FORMS
+from inferload.plan.model import FORMS
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.exported import ExportedTarget
 from inferload.targets.exporting import exported, packaged

@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from inferload.errors import PlanError
 from inferload.inputs import as_call_inputs
 from inferload.log.reasons import reason_of
-from inferload.model_source import spec_parts
+from inferload.plan.model import spec_parts
 from inferload.targets.base import Target
 from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.exported import AotiTarget, ExportedTarget

@@ -11,7 +11,7 @@ import numpy as np
 
 from inferload.errors import PlanError
 from inferload.inputs import input_order
-from inferload.loads import models_drawn
+from inferload.plan.schedule import models_drawn
 from inferload.records.spec import ModelShare
 from inferload.targets.base import Target
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.loads import ClosedLoop, OpenLoop, Schedule, models_drawn
 from inferload.machine.hardware import usable_cores
-from inferload.options import check_count, check_positive
-from inferload.placement import Place, places, usable_cpus
+from inferload.plan.cores import Place, places, usable_cpus
+from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
+from inferload.plan.numbers import check_count, check_positive
+from inferload.plan.schedule import Schedule, models_drawn
 from inferload.records.distribution import QUOTED_QUANTILES
 
 if TYPE_CHECKING:
@@ -32,15 +33,6 @@ MOST_PROCESSES = 1024
 FRESH_INPUTS = (
     "--fresh-inputs (fresh_inputs=True) gives each call a fresh copy, made outside of its times"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
-    """Callers that call one model of a mix and no other, and its weight among the models."""
-
-    name: str
-    callers: int
-    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: In what way calls may record gradients.
 GRAD_MODES = ("inference", "no", "on")
@@ -62,3 +66,9 @@ class ModelSource:
     batch_size: int | None = None
     grad: str | None = None
     compare: bool = True
+
+
+def or_a_native_form(may_become: Collection[str]) -> str:
+    """The forms that native callers take, of those that a model may be turned into."""
+    ways = [f"--form {one}" for one in ("script", "aoti") if one in may_become]
+    return f", or try {' or '.join(ways)}" if ways else ""

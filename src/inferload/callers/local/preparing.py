@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn.parameter import is_lazy
 
-from inferload.advice import or_a_native_form
 from inferload.changed_inputs import as_it_was
 from inferload.devices import check_same_device, in_use, settle, works_elsewhere
 from inferload.errors import NativeBuildError, PlanError
@@ -22,6 +21,7 @@ from inferload.inputs import owned, tensors_of
 from inferload.log.failures import exception_text, in_brief
 from inferload.log.ring import LogFile
 from inferload.machine.hardware import usable_cores
+from inferload.plan.model import or_a_native_form
 from inferload.records.figures import RunWarning
 from inferload.time_limit import at_most
 from inferload.units import NS_PER_S
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from inferload.budget import Budget
     from inferload.inputs import CallInput
-    from inferload.loads import Schedule
-    from inferload.run_options import RunOptions
+    from inferload.plan.options import RunOptions
+    from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
 
 _ELSEWHERE = RunWarning(

@@ -1,0 +1,4 @@
+"""Who calls: the job, and the crews that do it.
+
+Read ``job`` first, then ``crew``.
+"""
