@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from inferload import __version__
+from inferload.version import __version__
 
 project = "inferload"
 release = version = __version__

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from inferload.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from inferload.bench import run
     from inferload.capturing import Capture, capture
@@ -60,8 +62,6 @@ if TYPE_CHECKING:
     )
     from inferload.studies.tune_records import Confirmation, Trial, Tuning
     from inferload.targets.base import Target
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "bench": ("run",),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inferload import __version__
 from inferload.cli import output, terminal
 from inferload.cli.compare import compare_command
 from inferload.cli.doctor import doctor_command
@@ -21,6 +20,7 @@ from inferload.cli.search import search_command
 from inferload.cli.sweep import sweep_command
 from inferload.cli.tune import tune_command
 from inferload.errors import InferloadError
+from inferload.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from inferload import __version__
 from inferload.cluster.clock import answer_time, is_asked
 from inferload.cluster.link import BEAT_S, StoreLostError, wait_a_look
 from inferload.cluster.members import JOIN_S, LOST_S
 from inferload.errors import InferloadError
+from inferload.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

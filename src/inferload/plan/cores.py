@@ -132,18 +132,3 @@ def _node(folder: Path) -> int:
         return 0
     found = [int(match[1]) for name in names if (match := re.fullmatch(r"node(\d+)", name))]
     return found[0] if found else 0
-
-
-def ranges_text(numbers: Sequence[int]) -> str:
-    """Write numbers in the kernel's way.
-
-    >>> ranges_text([0, 1, 2, 5, 7, 8])
-    '0-2,5,7-8'
-    """
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from inferload.plan.cores import ranges_text
 from inferload.report.parts import captioned, quoted_text, wanting_note
-from inferload.units import milliseconds_text, rate_text
+from inferload.units import milliseconds_text, ranges_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
