@@ -12,9 +12,9 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark
 
 import inferload as il
 from inferload.executors.native_build import native_extension
-from inferload.inputs import as_call_inputs
 from inferload.targets.forms import as_form
-from inferload.targets.script import ScriptTarget
+from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.kinds.script import ScriptTarget
 from measuring import Row, alternated, ratio_row
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -23,10 +23,10 @@ from rich.table import Table
 
 import inferload as il
 import minilm
-from inferload.inputs import as_call_inputs
 from inferload.records.distribution import quantile_rank
 from inferload.stats.intervals import calls_to_quote
 from inferload.targets.forms import as_form
+from inferload.targets.inputs.given import as_call_inputs
 from inferload.units import rate_text
 
 if TYPE_CHECKING:

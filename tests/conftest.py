@@ -8,8 +8,8 @@ import torch
 
 import inferload as il
 import models
-from inferload.inputs import as_call_inputs
 from inferload.targets.forms import as_form
+from inferload.targets.inputs.given import as_call_inputs
 
 # Doctests are looked for in every file: to import this one gives the process an accelerator.
 collect_ignore = ["simulated_models.py"]

@@ -152,7 +152,7 @@ def _ask_torch(row: str, column: str, folder: Path) -> None:
 
     from bare import tried as torch_alone
     from catalogue import rows
-    from inferload.inputs import as_call_inputs
+    from inferload.targets.inputs.given import as_call_inputs
 
     torch.manual_seed(0)
     model, inputs = rows()[row].make()

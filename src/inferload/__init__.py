@@ -12,15 +12,12 @@ from inferload.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from inferload.bench import run
-    from inferload.capturing import Capture, capture
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.exports import export
-    from inferload.inputs import CallInput
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
-    from inferload.mix import Mix
     from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.records.devices import DeviceFigures, StageFigures
     from inferload.records.distribution import Distribution, Estimate
@@ -62,18 +59,18 @@ if TYPE_CHECKING:
     )
     from inferload.studies.tune_records import Confirmation, Trial, Tuning
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
+    from inferload.targets.inputs.capture import Capture, capture
+    from inferload.targets.mix import Mix
 
 _HOMES = {
     "bench": ("run",),
-    "capturing": ("Capture", "capture"),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "exports": ("export",),
-    "inputs": ("CallInput",),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
-    "mix": ("Mix",),
     "plan.loads": ("ClosedLoop", "OpenLoop"),
     "records.devices": ("DeviceFigures", "StageFigures"),
     "records.distribution": ("Distribution", "Estimate"),
@@ -115,6 +112,9 @@ _HOMES = {
     ),
     "studies.tune_records": ("Confirmation", "Trial", "Tuning"),
     "targets.base": ("Target",),
+    "targets.inputs.call_input": ("CallInput",),
+    "targets.inputs.capture": ("Capture", "capture"),
+    "targets.mix": ("Mix",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.advice import in_words_of_python
-from inferload.batches import stacked
-from inferload.devices import Placement, placed
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
-from inferload.inputs import CallInput, as_call_inputs
-from inferload.loading import load as load_source
 from inferload.local_crew import LocalCrew
-from inferload.mix import Mix
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
@@ -27,8 +22,13 @@ from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed, handed_by_spec
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs import run_crew
+from inferload.targets.as_target import as_target, is_spec
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target, is_spec
+from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.inputs.stacking import stacked
+from inferload.targets.loading import load as load_source
+from inferload.targets.mix import Mix
+from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 class Logging:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
 from inferload.errors import PlanError
-from inferload.loading import target_and_inputs
 from inferload.plan.loads import ClosedLoop
 from inferload.records.result import RunResult
 from inferload.stats.pairs import FEWEST_PAIRS
@@ -20,6 +19,7 @@ from inferload.studies.named import fingerprint, options_of, words_of
 from inferload.studies.outputs import told_apart
 from inferload.studies.records import Comparison, Gate, Settings
 from inferload.studies.resuming import Keeper, check_kind
+from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
     import os

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from inferload import bench
 from inferload.errors import PlanError
-from inferload.inputs import CallInput
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_count
-from inferload.targets.eager import ModuleTarget
-from inferload.targets.load import as_target
+from inferload.targets.as_target import as_target
+from inferload.targets.inputs.call_input import CallInput
+from inferload.targets.kinds.python import ModuleTarget
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.devices import info_of
 from inferload.errors import NativeBuildError
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.native_build import compiler, library_path, native_extension
@@ -26,7 +25,8 @@ from inferload.machine.hardware import (
     turbo,
     usable_cores,
 )
-from inferload.targets.package_check import package_trouble, shared_objects, static_compiler
+from inferload.targets.kinds.package_check import package_trouble, shared_objects, static_compiler
+from inferload.targets.placing import info_of
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:

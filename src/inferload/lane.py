@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.verification import verified, with_cause
+from inferload.targets.outputs.verification import verified, with_cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.executors.base import Executor, Job, Running
-    from inferload.inputs import CallInput
     from inferload.log.merge import LogPlace
     from inferload.outcome import Outcome
     from inferload.records.figures import Verification
     from inferload.targets.base import Target
-    from inferload.verification import References
+    from inferload.targets.inputs.call_input import CallInput
+    from inferload.targets.outputs.verification import References
 
 
 def _transfers(job: Job) -> bool:

@@ -23,13 +23,11 @@ from inferload.callers.local.preparing import (
 from inferload.changed_inputs import changed_inputs, shared_inputs
 from inferload.checks_before import warnings_before
 from inferload.crew import Part, PartReport, Preparation
-from inferload.devices import forget_peaks, info_of, memory_of, settle
 from inferload.environment import environment
 from inferload.errors import PlanError
 from inferload.executors.floor import Floor, largest_floor
 from inferload.executors.native_build import native_extension
 from inferload.executors.thread_state import ThreadState
-from inferload.inputs import described, item_count
 from inferload.lane import LocalLane
 from inferload.log.merge import LogPlace
 from inferload.machine.disturbances import PythonWatch
@@ -37,13 +35,15 @@ from inferload.machine.process_use import peak_rss_bytes
 from inferload.plan.cores import Place
 from inferload.records.figures import Verification
 from inferload.records.spec import RunSpec
-from inferload.targets.eager import compiled_graphs
 from inferload.targets.fingerprint import fingerprint_of, shares_of
-from inferload.targets.known_types import with_inputs
-from inferload.targets.mixed import MixedTarget
+from inferload.targets.inputs.call_input import described, item_count
+from inferload.targets.kinds.known_types import with_inputs
+from inferload.targets.kinds.mixed import MixedTarget
+from inferload.targets.kinds.python import compiled_graphs
+from inferload.targets.outputs.verification import reference_outputs
+from inferload.targets.placing import forget_peaks, info_of, memory_of, settle
 from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
-from inferload.verification import reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.crew import Observer
-    from inferload.inputs import CallInput
     from inferload.outcome import Outcome
     from inferload.plan.options import RunOptions
     from inferload.records.figures import RunWarning
     from inferload.targets.base import Target
-    from inferload.verification import References
+    from inferload.targets.inputs.call_input import CallInput
+    from inferload.targets.outputs.verification import References
 
 
 # Callers are woken so long before an agreed time: of two that wake up on one core, one is moved to

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.bench import Logging
 from inferload.errors import PlanError
-from inferload.loading import target_and_inputs
 from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import memory_nodes
 from inferload.plan.loads import ClosedLoop, OpenLoop
@@ -23,6 +22,7 @@ from inferload.studies.sweep import SweepPlan, run_sweep
 from inferload.studies.tune import run_tune
 from inferload.studies.tune_plan import FULL_S, TunePlan
 from inferload.studies.tune_records import Tuning
+from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
     import os

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.inputs import as_call_inputs
-from inferload.outputs import tensors_in
 from inferload.targets.forms import as_form
-from inferload.targets.same_outputs import Eager, compared
+from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.outputs.comparing import tensors_in
+from inferload.targets.outputs.same_outputs import Eager, compared
 
 X = torch.ones(2, 4)
 

@@ -12,8 +12,8 @@ import torch
 import inferload as il
 import models
 from inferload.executors import native_build
-from inferload.targets.eager import _compiler_config
 from inferload.targets.forms import as_form
+from inferload.targets.kinds.python import _compiler_config
 
 MODEL = """
 import torch
@@ -80,9 +80,11 @@ def test_a_package_that_would_crash_its_loader_is_refused_before_it_is_loaded(
 ):
     path = tmp_path / "m.pt2"
     path.write_bytes(b"")
-    monkeypatch.setattr("inferload.targets.exported.package_trouble", lambda _: "it would crash")
+    monkeypatch.setattr(
+        "inferload.targets.kinds.exported.package_trouble", lambda _: "it would crash"
+    )
     monkeypatch.setattr("zipfile.ZipFile", lambda *_: pytest.fail("it was opened"))
-    from inferload.targets.exported import AotiTarget
+    from inferload.targets.kinds.exported import AotiTarget
 
     with pytest.raises(il.PlanError, match="it would crash"):
         il.run(AotiTarget(path), [torch.zeros(1)], calls=1)

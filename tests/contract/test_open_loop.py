@@ -18,9 +18,10 @@ import inferload as il
 import models
 from inferload.callers.local.preparing import Share, prepared
 from inferload.executors.threads import ThreadsExecutor
-from inferload.inputs import as_call_inputs, input_order
 from inferload.plan.options import RunOptions
-from inferload.targets.load import as_target
+from inferload.targets.as_target import as_target
+from inferload.targets.inputs.call_input import input_order
+from inferload.targets.inputs.given import as_call_inputs
 
 X = torch.zeros(1)
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]

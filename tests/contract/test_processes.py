@@ -14,10 +14,10 @@ import torch
 import inferload as il
 import models
 from inferload.executors.thread_state import ThreadState
-from inferload.inputs import as_call_inputs
 from inferload.processes.handing import adopt, handed, received, weights_of
+from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target, model_from_spec
+from inferload.targets.inputs.given import as_call_inputs
 
 pytestmark = pytest.mark.multiprocess
 

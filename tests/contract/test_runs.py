@@ -9,7 +9,7 @@ from conftest import SIZED
 
 import inferload as il
 import models
-from inferload.inputs import input_order
+from inferload.targets.inputs.call_input import input_order
 
 EVERY = [
     pytest.param(executor, form, marks=[pytest.mark.native] * (executor == "native"))
@@ -254,7 +254,7 @@ def test_auto_takes_native_callers_where_the_target_allows():
 
 @pytest.mark.slow
 def test_an_aoti_package_gets_a_runner_for_each_caller_and_an_object_cannot(package):
-    from inferload.targets.exported import AotiTarget
+    from inferload.targets.kinds.exported import AotiTarget
 
     target = AotiTarget(package)
     il.run(target, SIZED, load=il.ClosedLoop(callers=3), calls=9)

@@ -10,9 +10,9 @@ from conftest import SIZED
 
 import inferload as il
 import models
-from inferload.inputs import as_call_inputs
+from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target, model_from_spec
+from inferload.targets.inputs.given import as_call_inputs
 
 X = torch.ones(2)
 PAIR = {"shift": torch.ones(2)}

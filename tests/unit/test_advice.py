@@ -24,8 +24,8 @@ from inferload.log.calls import CallLog
 from inferload.machine.disturbances import Disturbances
 from inferload.records.figures import ProcessFigures
 from inferload.stats.summary import judged, summarize
+from inferload.targets.as_target import as_target
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target
 
 SOURCE = Path(inspect.getfile(il)).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.batches import stacked
 from inferload.cli.batches import beside_of
+from inferload.targets.inputs.stacking import stacked
 
 
 def test_items_are_taken_in_order_and_again_if_they_are_too_few():

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import inferload as il
-from inferload.inputs import inputs_from_text
+from inferload.targets.inputs.given import inputs_from_text
 
 
 class Adds(torch.nn.Module):

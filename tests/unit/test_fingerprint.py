@@ -16,9 +16,9 @@ from inferload.studies.bench import LocalBench
 from inferload.studies.compare import compared_results
 from inferload.studies.comparison import gate_from_text
 from inferload.studies.outputs import Outputs, outputs_of, told_apart
+from inferload.targets.as_target import as_target
 from inferload.targets.fingerprint import fingerprint_of
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target
 
 
 class Net(torch.nn.Module):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from inferload.input_changes import Comparing
-from inferload.input_state import marked
+from inferload.targets.inputs.changes import Comparing
+from inferload.targets.inputs.state import marked
 
 
 @dataclass

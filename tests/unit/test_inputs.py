@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import inferload as il
 from inferload.errors import PlanError
-from inferload.inputs import as_call_inputs, described, input_order, inputs_from_text, owned
-from inferload.outputs import tensors_in
+from inferload.targets.inputs.call_input import described, input_order, owned
+from inferload.targets.inputs.given import as_call_inputs, inputs_from_text
+from inferload.targets.outputs.comparing import tensors_in
 
 
 def test_a_tensor_a_tuple_a_dict_and_a_call_input_are_inputs():

@@ -13,7 +13,7 @@ from inferload.plan.loads import load_from_text
 from inferload.plan.model import spec_parts
 from inferload.run_file import read_run_file
 from inferload.studies.candidates import forms_of
-from inferload.targets.load import is_spec
+from inferload.targets.as_target import is_spec
 
 PY_FILE = """
 import torch

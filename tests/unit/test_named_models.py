@@ -9,8 +9,8 @@ import torch
 
 import inferload as il
 from inferload.errors import PlanError
-from inferload.inputs import inputs_from_text
-from inferload.targets.load import model_from_spec
+from inferload.targets.as_target import model_from_spec
+from inferload.targets.inputs.given import inputs_from_text
 
 MODELS = """
 import functools, torch

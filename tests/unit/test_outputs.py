@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from inferload.outputs import Opaque, difference, leaves, not_compared, tensors_among, tensors_in
+from inferload.targets.outputs.comparing import (
+    Opaque,
+    difference,
+    leaves,
+    not_compared,
+    tensors_among,
+    tensors_in,
+)
 
 X = torch.arange(9.0).reshape(3, 3)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import models
-from inferload.targets.package_check import (
+from inferload.targets.kinds.package_check import (
     _holds_libstdcxx,
     libraries_needed,
     package_trouble,
@@ -162,7 +162,7 @@ def test_a_package_that_torch_can_load_is_not_flagged(
 def test_a_preloaded_libstdcxx_is_used_by_the_package_too(static: bytes, tmp_path: Path):
     path = packed(tmp_path / "model.pt2", static)
     code = (
-        "from pathlib import Path; from inferload.targets import package_check as check; "
+        "from pathlib import Path; from inferload.targets.kinds import package_check as check; "
         f"print(check.package_trouble(Path({str(path)!r})))"
     )
     preloaded = os.environ | {"LD_PRELOAD": "libstdc++.so.6"}
@@ -218,7 +218,7 @@ def test_a_compiler_that_does_not_work_is_anothers_finding(
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("inferload.targets.package_check._COMPILING_S", 0.1)
+    monkeypatch.setattr("inferload.targets.kinds.package_check._COMPILING_S", 0.1)
     monkeypatch.setenv("CXX", str(script(tmp_path / "slow", "exec sleep 20")))
     assert static_compiler() is None
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 import inferload as il
-from inferload.time_limit import at_most
+from inferload.targets.conversion.time_limit import at_most
 
 
 def test_what_takes_too_long_is_ended_and_said():

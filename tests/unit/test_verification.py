@@ -12,7 +12,7 @@ import torch
 
 import inferload as il
 import models
-from inferload.outputs import difference, leaves
+from inferload.targets.outputs.comparing import difference, leaves
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,9 @@ def _in_this_process(
     observer.stage("importing torch")
     with AtOnce():
         keep_what_torch_compiles()
-        from inferload.devices import Placement
-        from inferload.loading import calling_state, grad_mode, load
         from inferload.local_crew import LocalCrew
+        from inferload.targets.loading import calling_state, grad_mode, load
+        from inferload.targets.placing import Placement
     with calling_state(source.autocast):
         placement = Placement(device=options.device_of(0), transfers=options.transfers)
         loaded = load(source, observer.stage, placement=placement, timeout_s=options.timeout_s)

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
     from inferload.budget import Budget
     from inferload.executors.device_work import DeviceWork
-    from inferload.inputs import CallInput
     from inferload.log.arrays import Int32s
     from inferload.log.ring import LogFile
     from inferload.outcome import Outcome
     from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 # How many warm-up calls of each caller are timed.

@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 
 from inferload.executors.clock import MonotonicClock
 from inferload.executors.interpreted_devices import InterpretedDevices, OnDevice
-from inferload.inputs import tensors_of
 from inferload.log.calls import STAGES
+from inferload.targets.inputs.call_input import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,9 +14,9 @@ import torch
 from inferload.executors.base import Job
 from inferload.executors.device_work import sleeping_events, use_of, waits_by_hand
 from inferload.executors.native_build import native_extension
-from inferload.inputs import CallInput
 from inferload.log.ring import LogFile
 from inferload.targets.base import Target
+from inferload.targets.inputs.call_input import CallInput
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:

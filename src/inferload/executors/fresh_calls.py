@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.inputs import owned
+from inferload.targets.inputs.call_input import owned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

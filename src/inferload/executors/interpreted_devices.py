@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.inputs import tensors_of
 from inferload.log.calls import NO_STAGE
+from inferload.targets.inputs.call_input import tensors_of
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:

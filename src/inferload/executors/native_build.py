@@ -27,7 +27,7 @@ import torch
 
 from inferload.errors import NativeBuildError
 from inferload.machine.caches import cache_folders, may_write
-from inferload.targets.package_check import links_statically
+from inferload.targets.kinds.package_check import links_statically
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ from inferload.executors.base import FIRST_CALLS
 from inferload.executors.device_work import caller_devices
 from inferload.executors.fresh_calls import FreshCalls
 from inferload.log.ring import BLOCK_ROWS
-from inferload.outputs import Leaves, leaves
-from inferload.unfinished import check_returned
+from inferload.targets.outputs.comparing import Leaves, leaves
+from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

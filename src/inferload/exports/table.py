@@ -84,7 +84,7 @@ def _write_parquet(
         {
             "inferload.run_id": result.run_id,
             "inferload.made_by": result.made_by or "",
-            "inferload.inputs": json.dumps(result.spec.inputs),
+            "inferload.targets.inputs.call_input": json.dumps(result.spec.inputs),
         }
     )
     pq.write_table(table, file, compression="zstd")

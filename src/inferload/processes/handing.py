@@ -19,16 +19,16 @@ from torch import Tensor
 from inferload.errors import PlanError
 from inferload.log.failures import exception_words
 from inferload.log.reasons import reason_of
-from inferload.targets.exported import AotiTarget, ExportedTarget
-from inferload.targets.known_types import learn_types
-from inferload.targets.load import import_spec
-from inferload.targets.mixed import Member, MixedTarget
-from inferload.targets.script import ScriptTarget, load_script
+from inferload.targets.as_target import import_spec
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
+from inferload.targets.kinds.known_types import learn_types
+from inferload.targets.kinds.mixed import Member, MixedTarget
+from inferload.targets.kinds.script import ScriptTarget, load_script
 
 if TYPE_CHECKING:
     from inferload.executors.thread_state import PortableState
-    from inferload.inputs import CallInput
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 _numbers = itertools.count()
 

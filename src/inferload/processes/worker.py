@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.budget import Budget
 from inferload.callers.local.preparing import Share
-from inferload.devices import Placement, placed
 from inferload.errors import InferloadError
 from inferload.executors.thread_state import ThreadState
-from inferload.loading import calling_state, grad_mode, load
 from inferload.local_crew import LocalCrew
 from inferload.log.failures import exception_words
 from inferload.log.ring import LogFile
@@ -31,14 +29,16 @@ from inferload.processes.handing import (
     received,
 )
 from inferload.records.figures import RunWarning
-from inferload.targets.mixed import MixedTarget
+from inferload.targets.kinds.mixed import MixedTarget
+from inferload.targets.loading import calling_state, grad_mode, load
+from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     from inferload.crew import PartReport
-    from inferload.inputs import CallInput
     from inferload.processes.assignment import Assignment
     from inferload.processes.handing import Handed
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 def work(connection: Connection, given: Assignment) -> None:

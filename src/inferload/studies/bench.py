@@ -7,32 +7,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.batches import stacked
 from inferload.bench import run_with
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
-from inferload.loading import load as loaded
-from inferload.loading import target_and_inputs
 from inferload.plan.model import ModelSource
 from inferload.processes.crew import ProcessCrew
 from inferload.processes.handing import handed
 from inferload.runs import run_crew
 from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
+from inferload.targets.as_target import is_spec
 from inferload.targets.forms import as_form
-from inferload.targets.load import is_spec
+from inferload.targets.inputs.stacking import stacked
+from inferload.targets.loading import load as loaded
+from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.crew import Observer
-    from inferload.devices import Placement
-    from inferload.inputs import CallInput
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.studies.outputs import Outputs
     from inferload.studies.records import Settings
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
+    from inferload.targets.placing import Placement
 
 
 class LocalBench:

@@ -16,9 +16,9 @@ from inferload.plan.options import RunOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.inputs import CallInput
     from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 # What a study sets itself.
 _NOT_ASKED = {

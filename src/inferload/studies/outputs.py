@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.inputs import owned
-from inferload.outputs import difference, tensors_among
 from inferload.targets.fingerprint import fingerprint_of, shares_of, values_of
-from inferload.verification import reference_outputs
+from inferload.targets.inputs.call_input import owned
+from inferload.targets.outputs.comparing import difference, tensors_among
+from inferload.targets.outputs.verification import reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.inputs import CallInput
     from inferload.records.figures import Fingerprint
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

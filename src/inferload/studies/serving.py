@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.devices import Placement
 from inferload.errors import InferloadError
-from inferload.loading import calling_state, grad_mode
 from inferload.studies.bench import LocalBench
 from inferload.studies.outputs import told_apart
 from inferload.studies.words import DONE, FAILED, PROGRESS, RUN, STAGE
+from inferload.targets.loading import calling_state, grad_mode
+from inferload.targets.placing import Placement
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

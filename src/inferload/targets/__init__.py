@@ -1,1 +1,4 @@
-"""The things that are called: a model in each of the forms it ships in."""
+"""Words become a target with inputs, in a form, on a device.
+
+Read ``base`` first, then ``as_target``; ``loading`` has all of the way.
+"""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.inputs import input_order, tensors_of
+from inferload.targets.inputs.call_input import input_order, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
 
-    from inferload.inputs import CallInput
     from inferload.log.arrays import Int32s
     from inferload.records.figures import RunWarning
     from inferload.records.spec import ModelShare
+    from inferload.targets.inputs.call_input import CallInput
 
 
 class Target(ABC):

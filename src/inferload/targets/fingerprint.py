@@ -13,12 +13,12 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.records.figures import Fingerprint
-from inferload.targets.eager import CallableTarget
-from inferload.targets.exported import AotiTarget, ExportedTarget
-from inferload.targets.flat_outputs import WRAPPED
-from inferload.targets.graphs import GraphTarget
-from inferload.targets.mixed import MixedTarget
-from inferload.targets.script import ScriptTarget
+from inferload.targets.kinds.cuda_graphs import GraphTarget
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
+from inferload.targets.kinds.mixed import MixedTarget
+from inferload.targets.kinds.python import CallableTarget
+from inferload.targets.kinds.script import ScriptTarget
+from inferload.targets.outputs.flat import WRAPPED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.errors import PlanError
-from inferload.inputs import owned
 from inferload.log.failures import in_brief
 from inferload.log.reasons import way_round, with_type
 from inferload.plan.model import FORMS
-from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget
-from inferload.targets.exported import ExportedTarget
-from inferload.targets.exporting import exported, packaged
-from inferload.targets.graphs import GraphTarget
-from inferload.targets.known_types import check_types_known, learn_types
-from inferload.targets.load import as_target
-from inferload.targets.quiet import quiet
-from inferload.targets.recording import recording_nothing
-from inferload.targets.same_outputs import Eager, compared
-from inferload.targets.script import ScriptTarget
-from inferload.targets.scripting import scripted
-from inferload.time_limit import at_most
+from inferload.targets.as_target import as_target
+from inferload.targets.conversion.exporting import exported, packaged
+from inferload.targets.conversion.quiet import quiet
+from inferload.targets.conversion.recording import recording_nothing
+from inferload.targets.conversion.scripting import scripted
+from inferload.targets.conversion.time_limit import at_most
+from inferload.targets.inputs.call_input import owned
+from inferload.targets.kinds.cuda_graphs import GraphTarget
+from inferload.targets.kinds.exported import ExportedTarget
+from inferload.targets.kinds.known_types import check_types_known, learn_types
+from inferload.targets.kinds.python import CallableTarget, CompiledTarget, ModuleTarget
+from inferload.targets.kinds.script import ScriptTarget
+from inferload.targets.outputs.same_outputs import Eager, compared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from inferload.inputs import CallInput
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 def as_form(

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from inferload.errors import PlanError
 from inferload.targets.base import Target
-from inferload.targets.eager import is_compiled
+from inferload.targets.kinds.python import is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,12 +12,12 @@ from torch.export._tree_utils import reorder_kwargs
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.inputs import CallInput, described
 from inferload.log.reasons import reason_of
 from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
-from inferload.targets.known_types import learn_types
-from inferload.targets.package_check import package_trouble
+from inferload.targets.inputs.call_input import CallInput, described
+from inferload.targets.kinds.known_types import learn_types
+from inferload.targets.kinds.package_check import package_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.input_copies import MOST_PARTS, parts_of
+from inferload.targets.inputs.copies import MOST_PARTS, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.inputs import input_order
 from inferload.plan.schedule import models_drawn
 from inferload.records.spec import ModelShare
 from inferload.targets.base import Target
+from inferload.targets.inputs.call_input import input_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from inferload.inputs import CallInput
     from inferload.log.arrays import Int32s
     from inferload.records.figures import RunWarning
+    from inferload.targets.inputs.call_input import CallInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from inferload.outputs import tensors_in
+from inferload.targets.outputs.comparing import tensors_in
 
 #: Under which name the wrapper has the module: no name that a model's own parts have.
 WRAPPED = "_flat_mod"

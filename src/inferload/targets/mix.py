@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.inputs import as_call_inputs
 from inferload.plan.loads import Lane
 from inferload.plan.numbers import check_positive
-from inferload.targets.load import as_target
-from inferload.targets.mixed import Member, MixedTarget
+from inferload.targets.as_target import as_target
+from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.kinds.mixed import Member, MixedTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.errors import PlanError
-from inferload.inputs import owned
 from inferload.log.reasons import reason_of
-from inferload.outputs import tensors_in
 from inferload.records.figures import RunWarning
-from inferload.targets.flat_outputs import returning_tensors
-from inferload.targets.recording import recording_nothing
-from inferload.targets.script import ScriptTarget
+from inferload.targets.conversion.recording import recording_nothing
+from inferload.targets.inputs.call_input import owned
+from inferload.targets.kinds.script import ScriptTarget
+from inferload.targets.outputs.comparing import tensors_in
+from inferload.targets.outputs.flat import returning_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 
 def scripted(module: torch.nn.Module, inputs: Sequence[CallInput], name: str) -> ScriptTarget:

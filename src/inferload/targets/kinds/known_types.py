@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.outputs import tensors_in
+from inferload.targets.outputs.comparing import tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 # Who registers the classes of a module, as they do not do by themselves.
 _REGISTERED_BY = {

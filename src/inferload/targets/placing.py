@@ -12,19 +12,19 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.executors.thread_state import ThreadState
-from inferload.input_copies import copied
-from inferload.inputs import described, owned, tensors_of
 from inferload.log.failures import exception_words, in_short
 from inferload.records.devices import DeviceInfo, DeviceMemory
-from inferload.targets.exported import AotiTarget, ExportedTarget
-from inferload.targets.mixed import MixedTarget
-from inferload.unfinished import check_returned
+from inferload.targets.inputs.call_input import described, owned, tensors_of
+from inferload.targets.inputs.copies import copied
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
+from inferload.targets.kinds.mixed import MixedTarget
+from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.inputs import CallInput
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.inputs import CallInput, described
 from inferload.log.failures import in_short
+from inferload.targets.inputs.call_input import CallInput, described
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

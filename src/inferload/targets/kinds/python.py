@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inferload.errors import PlanError
-from inferload.inputs import described, tensors_of
 from inferload.plan.model import FORMS
 from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
-from inferload.unfinished import check_returned, check_signature
+from inferload.targets.inputs.call_input import described, tensors_of
+from inferload.targets.outputs.unfinished import check_returned, check_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 
 class CallableTarget(Target):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from inferload.input_copies import MOST_PARTS, parts_of
-from inferload.input_state import Mark, hidden_parts, position, reading
+from inferload.targets.inputs.copies import MOST_PARTS, parts_of
+from inferload.targets.inputs.state import Mark, hidden_parts, position, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,9 +13,9 @@ import torch
 
 from inferload.errors import PlanError
 from inferload.files import check_writable
-from inferload.input_files import NotPlainError, packed, write_inputs
-from inferload.inputs import items_of
 from inferload.plan.numbers import check_count
+from inferload.targets.inputs.call_input import items_of
+from inferload.targets.inputs.safetensors_file import NotPlainError, packed, write_inputs
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.input_files import PackedInput
+    from inferload.targets.inputs.safetensors_file import PackedInput
 
 DEFAULT_LIMIT = 100
 # A model that is called in ever new ways must not fill the memory with reasons.

@@ -11,14 +11,14 @@ import torch
 from inferload.errors import PlanError
 from inferload.log.reasons import reason_of
 from inferload.targets.base import Target
-from inferload.targets.eager import CallableTarget
+from inferload.targets.kinds.python import CallableTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import ModuleType
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 
 class ScriptTarget(Target):

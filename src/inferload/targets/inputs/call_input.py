@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.input_copies import Uncopied, copied
-from inferload.input_files import read_inputs
-from inferload.input_specs import drawn_inputs
+from inferload.targets.inputs.copies import Uncopied, copied
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from inferload.log.arrays import Int32s
 
 # The order of inputs repeats after about so many calls: 256 KiB, whatever the length of the run.
 ORDER_LENGTH = 65_536
-
-
 # What is no list or tuple is read this far: a loader may go through a whole data set, and a
 # generator may have no end.
 MOST_READ = 10_000
@@ -50,35 +43,6 @@ class CallInput:
     drawn: str = ""
 
 
-def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
-    """Read inputs, however they are given: a sequence, a loader, or anything that ends.
-
-    An input is a ``CallInput``, a tensor, a numpy array or an object of a class of its own (one
-    positional argument), a tuple or list (args), or a mapping of any class (kwargs). Of strings it
-    is what ``--inputs`` of the command line makes of them, drawn with ``seed``.
-
-    Raises:
-        PlanError: there are none or too many, or one is none of these.
-    """
-    one = isinstance(inputs, torch.Tensor | np.ndarray | CallInput | PackedSequence | str | bytes)
-    if one or isinstance(inputs, Mapping):
-        raise PlanError(
-            f"inputs must be a sequence of inputs, not one {type(inputs).__name__}: "
-            "put it in a list, [x]"
-        )
-    if not isinstance(inputs, Iterable) and not hasattr(inputs, "__getitem__"):
-        raise PlanError(
-            f"inputs must be a sequence of inputs, not {type(inputs).__name__}: give a list, such "
-            "as [torch.zeros(1, 8)]"
-        )
-    listed = list(inputs) if isinstance(inputs, list | tuple) else _read(inputs)
-    if listed and all(isinstance(one, str) for one in listed):
-        return inputs_from_text(listed, seed)
-    if not listed:
-        raise PlanError("there are no inputs: give at least one, for example [torch.zeros(1, 8)]")
-    return tuple(_as_call_input(number, one) for number, one in enumerate(listed))
-
-
 def _read(inputs: Any) -> list[Any]:
     """What a loader or generator gives, if it ends.
 
@@ -98,32 +62,6 @@ def _read(inputs: Any) -> list[Any]:
     return found
 
 
-def _as_call_input(number: int, value: Any) -> CallInput:
-    if isinstance(value, torch.Tensor | np.ndarray | PackedSequence):
-        value = CallInput((value,))
-    elif isinstance(value, tuple | list):
-        value = CallInput(tuple(value))
-    elif isinstance(value, Mapping):
-        # not by dict(value): a class of its own may make something else of that
-        value = CallInput((), {name: value[name] for name in value})
-    elif not isinstance(value, CallInput | Iterator) and type(value).__module__ != "builtins":
-        value = CallInput((value,))  # a graph, an image, a dict of tensors of its own
-    if not isinstance(value, CallInput):
-        kind = type(value).__name__
-        raise PlanError(
-            f"input {number} is a {kind}: an input is a tensor, an array or an object (one "
-            "positional argument), a tuple or list (args), a mapping (kwargs) or a CallInput. Make "
-            f"it one, as dict(x) or tuple(x); CallInput((x,)) passes a {kind} as the one argument"
-        )
-    names = [name for name in value.kwargs if not isinstance(name, str)]
-    if names:
-        raise PlanError(f"input {number} has a keyword that is no string: {names[0]!r}")
-    items = item_count(value)
-    if isinstance(items, bool) or not isinstance(items, int) or items < 1:
-        raise PlanError(f"input {number} has items={items!r}: it must be 1 or more")
-    return replace(value, items=items)
-
-
 def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:
     """Which input each call takes; repeated when it has come to its end.
 
@@ -138,7 +76,7 @@ def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> In
 
 
 def owned(call_input: CallInput) -> CallInput:
-    """A copy whose tensors and objects are its own; see :func:`inferload.input_copies.copied`."""
+    """A copy whose tensors and objects are its own, as ``copies.copied`` makes it."""
     args, kwargs, _ = copied(tuple(call_input.args), dict(call_input.kwargs))
     return replace(call_input, args=args, kwargs=kwargs)
 
@@ -177,51 +115,6 @@ def _described(value: object) -> str:
     # the text of an object may be that of all of its tensors
     text = repr(value) if isinstance(value, str | bytes | int | float | complex | None) else ""
     return text if text and len(text) <= 20 else type(value).__name__
-
-
-def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
-    """Read ``--inputs``: each text is a file, or a spec of one input or several.
-
-    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did;
-    :func:`inferload.input_specs.drawn_inputs` has what a spec says.
-
-    Raises:
-        PlanError: a spec or file cannot be read.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    found: list[CallInput] = []
-    for text in texts:
-        if Path(text).suffix in {".pt", ".pth"}:
-            found += inputs_from_file(Path(text))
-        elif Path(text).suffix == ".safetensors":
-            found += [CallInput(*one) for one in read_inputs(Path(text))]
-        else:
-            found += [
-                CallInput(args, kwargs, drawn=drawn)
-                for args, kwargs, drawn in drawn_inputs(text, generator)
-            ]
-    return as_call_inputs(found)
-
-
-def inputs_from_file(path: Path) -> tuple[CallInput, ...]:
-    """Read a list of inputs that ``torch.save`` wrote, or one input that is no list.
-
-    Only tensors and plain containers load.
-
-    Raises:
-        PlanError: the file is missing, damaged or holds anything else.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise PlanError(f"there is no input file {path}") from None
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PlanError(
-            f"input file {path} cannot be loaded ({reason}); save a list of tensors, tuples, "
-            "lists or dicts with torch.save; nothing else is unpickled"
-        ) from error
-    return as_call_inputs(content if isinstance(content, list) else [content])
 
 
 def item_count(one: CallInput) -> int:

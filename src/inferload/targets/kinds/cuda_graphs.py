@@ -10,17 +10,17 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.inputs import described, owned, tensors_of
 from inferload.log.reasons import reason_of
 from inferload.targets.base import Target
-from inferload.targets.same_outputs import Eager, compared
+from inferload.targets.inputs.call_input import described, owned, tensors_of
+from inferload.targets.outputs.same_outputs import Eager, compared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from inferload.inputs import CallInput
     from inferload.records.figures import RunWarning
+    from inferload.targets.inputs.call_input import CallInput
 
 # What a model allocates and tunes in its first calls must not be captured (torch's own advice).
 CALLS_BEFORE_CAPTURE = 3

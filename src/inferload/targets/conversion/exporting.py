@@ -13,9 +13,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
-from inferload.inputs import CallInput, owned
-from inferload.targets.exported import AotiTarget, ExportedTarget, bound_to_program
-from inferload.targets.flat_outputs import returning_tensors
+from inferload.targets.inputs.call_input import CallInput, owned
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget, bound_to_program
+from inferload.targets.outputs.flat import returning_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

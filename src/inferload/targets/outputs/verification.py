@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.changed_inputs import as_it_was, used_up, written_argument
-from inferload.inputs import owned
-from inferload.outputs import (
+from inferload.records.figures import Verification
+from inferload.targets.argument_changes import as_it_was, used_up, written_argument
+from inferload.targets.inputs.call_input import owned
+from inferload.targets.outputs.comparing import (
     Difference,
     Opaque,
     Structure,
@@ -18,15 +19,14 @@ from inferload.outputs import (
     not_compared,
     tensors_among,
 )
-from inferload.records.figures import Verification
-from inferload.seeding import seeded
-from inferload.unfinished import check_returned
+from inferload.targets.outputs.seeding import seeded
+from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.inputs import CallInput
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from inferload.batches import stacked
-from inferload.devices import Placement, placed
 from inferload.errors import PlanError
-from inferload.inputs import as_call_inputs, inputs_from_text
 from inferload.plan.model import GRAD_MODES, MemberSource, ModelSource
+from inferload.targets.as_target import as_target, is_spec, model_from_spec
 from inferload.targets.forms import as_form
-from inferload.targets.load import as_target, is_spec, model_from_spec
-from inferload.targets.mixed import Member, MixedTarget
+from inferload.targets.inputs.given import as_call_inputs, inputs_from_text
+from inferload.targets.inputs.stacking import stacked
+from inferload.targets.kinds.mixed import Member, MixedTarget
+from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from inferload.inputs import CallInput
     from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

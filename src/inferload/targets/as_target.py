@@ -15,19 +15,19 @@ import torch
 from torch.export import ExportedProgram
 
 from inferload.errors import PlanError
-from inferload.inputs import as_call_inputs
 from inferload.log.reasons import reason_of
 from inferload.plan.model import spec_parts
 from inferload.targets.base import Target
-from inferload.targets.eager import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
-from inferload.targets.exported import AotiTarget, ExportedTarget
+from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
+from inferload.targets.kinds.python import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
+from inferload.targets.kinds.script import ScriptFunctionTarget, ScriptTarget, load_script
 from inferload.targets.named import check_made, check_makes, is_model, takes_inputs
-from inferload.targets.script import ScriptFunctionTarget, ScriptTarget, load_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 # The names of modules that were loaded from files that a spec named.
 _loaded: set[str] = set()

@@ -9,17 +9,23 @@ import torch
 from torch.nn.parameter import UninitializedBuffer
 
 from inferload.errors import PlanError
-from inferload.inputs import described, owned
 from inferload.log.reasons import reason_of, way_round, with_type
-from inferload.outputs import Structure, leaves, not_compared, tensors_among, widest
 from inferload.records.figures import RunWarning
-from inferload.seeding import seeded
-from inferload.unfinished import check_returned
+from inferload.targets.inputs.call_input import described, owned
+from inferload.targets.outputs.comparing import (
+    Structure,
+    leaves,
+    not_compared,
+    tensors_among,
+    widest,
+)
+from inferload.targets.outputs.seeding import seeded
+from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from inferload.inputs import CallInput
+    from inferload.targets.inputs.call_input import CallInput
 
 # Fused and reordered arithmetic differs from eager's by this much: of each value, and of the root
 # mean square of all. A form that computes something else differs by far more.
