@@ -13,6 +13,9 @@ from inferload.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+#: Where this package is: lines of its files are not the user's.
+OWN_FOLDER = str(Path(__file__).parent)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

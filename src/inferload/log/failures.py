@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from inferload.files import OWN_FOLDER
 from inferload.log.reasons import reason_in, with_type
 from inferload.units import printable
 
@@ -25,7 +26,6 @@ _OUT_OF_MEMORY = re.compile(
     r"of which (?P<free>[\d.]+ \w+) is free",
     re.DOTALL,
 )
-_OWN_FOLDER = str(Path(__file__).parents[1])
 _TORCH_FOLDER = str(Path(getattr(find_spec("torch"), "origin", None) or "torch/__init__.py").parent)
 
 
@@ -128,8 +128,8 @@ def place_of(exception: BaseException) -> str | None:
     while trace is not None:
         lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    users = [one for one in lines if not one[0].startswith((_OWN_FOLDER, _TORCH_FOLDER))]
-    if not lines or (not users and lines[-1][0].startswith(_OWN_FOLDER)):
+    users = [one for one in lines if not one[0].startswith((OWN_FOLDER, _TORCH_FOLDER))]
+    if not lines or (not users and lines[-1][0].startswith(OWN_FOLDER)):
         return None
     file, number = (users or lines)[-1]
     return f"{file}:{number}"

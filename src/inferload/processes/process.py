@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.files import OWN_FOLDER
 from inferload.machine.cgroups import out_of_memory_kills
 from inferload.processes import assignment as say
 from inferload.processes.entry import CRASH_FILE
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from inferload.processes.handles import Handle
     from inferload.records.spec import RunSpec
 
-_NOT_THE_USERS = (str(Path(__file__).parents[1]), str(Path(os.__file__).parent), "<")
+_NOT_THE_USERS = (OWN_FOLDER, str(Path(os.__file__).parent), "<")
 
 
 class CallersProcess:
