@@ -11,7 +11,7 @@ import torch
 from torch.utils.throughput_benchmark import ThroughputBenchmark
 
 import inferload as il
-from inferload.executors.native_build import native_extension
+from inferload.callers.native.build import native_extension
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.script import ScriptTarget

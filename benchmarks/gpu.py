@@ -21,8 +21,8 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark
 import inferload as il
 from gpu_long_calls import DEVICE, linears, long_call_rows
 from gpu_python import python_rows
+from inferload.callers.device_work import DeviceWork
 from inferload.callers.local import preparing as plan
-from inferload.executors.device_work import DeviceWork
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.targets.forms import as_form
 from measuring import (

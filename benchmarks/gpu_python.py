@@ -23,14 +23,14 @@ from unittest import mock
 import torch
 
 import inferload as il
-from inferload import local_crew
+from inferload.callers.device_work import DeviceWork
+from inferload.callers.local import crew as local_crew
 from inferload.callers.local import preparing as plan
-from inferload.executors import threads
-from inferload.executors.clock import MonotonicClock, _set_timer_slack
-from inferload.executors.device_work import DeviceWork
-from inferload.executors.floor import Floor
-from inferload.executors.python_caller import PythonCaller
-from inferload.executors.thread_state import ThreadState
+from inferload.callers.local.floor import Floor
+from inferload.callers.python import executor as threads
+from inferload.callers.python.caller import PythonCaller
+from inferload.callers.python.clock import MonotonicClock, _set_timer_slack
+from inferload.callers.python.thread_state import ThreadState
 from inferload.machine.disturbances import PythonWatch
 from measuring import GPU_HEADING, Row, print_rows, rates_row, to_and_fro
 

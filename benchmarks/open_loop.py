@@ -12,9 +12,9 @@ from rich.console import Console
 
 import inferload as il
 from against_loadgen import NoOp
-from inferload.executors.floor import NoOpTarget, floor_ms
-from inferload.executors.native import NativeExecutor
-from inferload.executors.threads import ThreadsExecutor
+from inferload.callers.local.floor import NoOpTarget, floor_ms
+from inferload.callers.native.executor import NativeExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.report.progress import Progress
 from measuring import Row, alternated, middle_and_range, ratio_row
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferload.crew import PartReport, Preparation
+from inferload.callers.crew import PartReport, Preparation
+from inferload.callers.outcome import Outcome
 from inferload.execution import Execution, ProcessRecord
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.failures import CallFailure
 from inferload.machine.disturbances import Disturbances
-from inferload.outcome import Outcome
 from inferload.records.spec import RunSpec
 from inferload.stats.process_calls import CallsOfLog
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import inferload as il
-from inferload.executors.threads import ThreadsExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 
 
 class VirtualClock:

@@ -10,8 +10,8 @@ import torch.export
 
 import bare
 import catalogue
+import inferload.callers.local.crew
 import inferload.cli.app
-import inferload.local_crew
 
 with contextlib.suppress(ImportError):
     importlib.import_module("transformers.modeling_utils")

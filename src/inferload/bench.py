@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.advice import in_words_of_python
+from inferload.callers.local.crew import LocalCrew
+from inferload.callers.processes.crew import ProcessCrew
+from inferload.callers.processes.handing import handed, handed_by_spec
+from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
-from inferload.executors.thread_state import ThreadState
-from inferload.local_crew import LocalCrew
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.options import RunOptions
-from inferload.processes.crew import ProcessCrew
-from inferload.processes.handing import handed, handed_by_spec
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs import run_crew
 from inferload.targets.as_target import as_target, is_spec
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from inferload.crew import Observer
-    from inferload.executors.base import Executor
+    from inferload.callers.crew import Observer
+    from inferload.callers.job import Executor
     from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
     from inferload.targets.base import Target

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.callers.local.devices import info_of
+from inferload.callers.native.build import compiler, library_path, native_extension
+from inferload.callers.python.clock import MonotonicClock
 from inferload.errors import NativeBuildError
-from inferload.executors.clock import MonotonicClock
-from inferload.executors.native_build import compiler, library_path, native_extension
 from inferload.machine.cgroups import throttled_s
 from inferload.machine.disturbances import stolen_and_total
 from inferload.machine.gpu_watch import GpuWatch
@@ -26,7 +27,6 @@ from inferload.machine.hardware import (
     usable_cores,
 )
 from inferload.targets.kinds.package_check import package_trouble, shared_objects, static_compiler
-from inferload.targets.placing import info_of
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:

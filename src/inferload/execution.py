@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from inferload.crew import merged_parts
+from inferload.callers.crew import merged_parts
 from inferload.machine.disturbances import Disturbances, MachineWatch, together
 from inferload.machine.telemetry import RunTelemetry
 from inferload.records.figures import RunWarning
@@ -19,7 +19,7 @@ from inferload.watcher import POLL_S, Watcher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.crew import Crew, Observer, Part, PartReport, Preparation
+    from inferload.callers.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
     from inferload.machine.telemetry import Telemetry

@@ -13,7 +13,7 @@ from inferload.log.tally import CHUNK_ROWS, Tally
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.crew import Part
+    from inferload.callers.crew import Part
     from inferload.log.ring import CallInFlight
 
 # So full a ring is read, and its places given back.

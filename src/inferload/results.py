@@ -19,7 +19,7 @@ from inferload.units import NS_PER_MS, NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.crew import Preparation
+    from inferload.callers.crew import Preparation
     from inferload.execution import Execution, ProcessRecord, RankRecord
     from inferload.records.figures import RunWarning, Summary, Verification
     from inferload.records.spec import RunSpec

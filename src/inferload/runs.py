@@ -18,9 +18,9 @@ from inferload.signals import StopSignals
 from inferload.stats.stopping import StopByLimits, StopByPrecision
 
 if TYPE_CHECKING:
-    from inferload.crew import Crew, Observer
+    from inferload.callers.crew import Crew, Observer
+    from inferload.callers.outcome import FirstFailure
     from inferload.execution import Execution
-    from inferload.outcome import FirstFailure
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.signals import PutOff

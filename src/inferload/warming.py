@@ -10,7 +10,7 @@ from inferload.records.figures import RunWarning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.crew import Crew, Observer, PartReport
+    from inferload.callers.crew import Crew, Observer, PartReport
     from inferload.plan.options import RunOptions
 
 # After how long it is said how far callers have come, and how often from then on.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.crew import merged_parts
+from inferload.callers.crew import merged_parts
 from inferload.log_reader import LogReader
 from inferload.machine.process_use import ProcessWatch
 from inferload.units import NS_PER_S
@@ -16,7 +16,7 @@ from inferload.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.crew import Crew, Observer, PartReport
+    from inferload.callers.crew import Crew, Observer, PartReport
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
     from inferload.stats.stopping import StopRule

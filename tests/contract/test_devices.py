@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import inferload as il
+from inferload.callers.local import floor
 from inferload.callers.local import preparing as plan
+from inferload.callers.python import executor as threads
 from inferload.errors import NativeBuildError
-from inferload.executors import floor, threads
 
 pytestmark = pytest.mark.native
 

@@ -11,7 +11,7 @@ import torch
 
 import inferload as il
 import models
-from inferload.executors import native_build
+from inferload.callers.native import build as native_build
 from inferload.targets.forms import as_form
 from inferload.targets.kinds.python import _compiler_config
 

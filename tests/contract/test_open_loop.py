@@ -17,7 +17,7 @@ from virtual_time import replayed
 import inferload as il
 import models
 from inferload.callers.local.preparing import Share, prepared
-from inferload.executors.threads import ThreadsExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.call_input import input_order

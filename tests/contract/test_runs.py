@@ -82,8 +82,8 @@ def test_a_run_by_duration_of_slow_calls_takes_inputs_in_their_order():
 def test_a_run_by_duration_outgrows_the_room_first_set_aside(monkeypatch: pytest.MonkeyPatch):
     for place in (
         "inferload.log.ring",
-        "inferload.executors.native",
-        "inferload.executors.run",
+        "inferload.callers.native.executor",
+        "inferload.callers.python.run",
     ):
         monkeypatch.setattr(f"{place}.GROWTH_ROWS", 1024)
     for executor in ("threads", "native"):

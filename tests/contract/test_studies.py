@@ -17,7 +17,7 @@ from virtual_time import VirtualClock
 
 import inferload as il
 import models
-from inferload.executors.threads import ThreadsExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.cores import memory_nodes
 
 FILE = """

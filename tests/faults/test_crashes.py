@@ -244,7 +244,7 @@ def test_no_process_outlives_its_starter(model):
 
 
 def test_the_memory_killer_is_told_from_other_kills(monkeypatch):
-    from inferload.processes import process as module
+    from inferload.callers.processes import process as module
 
     class Killed:
         exitcode = -9

@@ -287,8 +287,8 @@ def test_a_run_in_another_thread_than_the_main_one_works():
 
 
 FULL_DISK = """
-import sys, torch, inferload as il, inferload.log.ring, inferload.executors.native as n
-import inferload.executors.run as t
+import sys, torch, inferload as il, inferload.log.ring, inferload.callers.native.executor as n
+import inferload.callers.python.run as t
 inferload.log.ring.GROWTH_ROWS = n.GROWTH_ROWS = t.GROWTH_ROWS = 1024
 class NoOp(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:

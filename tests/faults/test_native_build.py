@@ -14,7 +14,7 @@ import torch
 
 import inferload as il
 import models
-from inferload.executors import native_build
+from inferload.callers.native import build as native_build
 
 X = torch.ones(2)
 
@@ -62,7 +62,7 @@ def test_a_killed_build_leaves_nothing_that_a_later_one_waits_for(
     )
     script = (
         "from pathlib import Path\n"
-        "from inferload.executors import native_build\n"
+        "from inferload.callers.native import build as native_build\n"
         f"native_build.SOURCE = Path({str(small)!r})\n"
         "native_build.native_extension(lambda text: print(text, flush=True))\n"
     )

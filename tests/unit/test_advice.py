@@ -18,7 +18,7 @@ from conftest import result_of
 import inferload as il
 from inferload import advice, checks
 from inferload.callers.local.preparing import executor_for
-from inferload.checks_before import warnings_before
+from inferload.callers.local.warnings_before import warnings_before
 from inferload.cli.app import app
 from inferload.log.calls import CallLog
 from inferload.machine.disturbances import Disturbances

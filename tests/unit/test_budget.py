@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from inferload.budget import Budget
+from inferload.callers.budget import Budget
 
 TAKER = """
 import sys
-from inferload.budget import Budget
+from inferload.callers.budget import Budget
 budget, taken = Budget(int(sys.argv[1])), []
 while some := budget.take(1000, 4):
     taken.append(some)

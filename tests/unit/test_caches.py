@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inferload.executors import native_build
+from inferload.callers.native import build as native_build
 from inferload.machine import caches
 
 

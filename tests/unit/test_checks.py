@@ -198,7 +198,7 @@ def test_a_governor_that_changes_the_clock_is_a_warning(cpus):
 
 def test_turbo_is_a_warning_where_it_is_on(monkeypatch):
     for state, warned in ((True, True), (False, False), (None, False)):
-        monkeypatch.setattr("inferload.environment.turbo", lambda state=state: state)
+        monkeypatch.setattr("inferload.callers.local.environment.turbo", lambda state=state: state)
         assert ("turbo" in [one.code for one in result_of().warnings]) == warned
 
 
@@ -218,7 +218,7 @@ def of_machines(**machines: dict[str, object]) -> list[str]:
 
 def test_governor_and_turbo_are_those_of_the_callers_machines_by_name(cpus, monkeypatch):
     cpus("powersave")
-    monkeypatch.setattr("inferload.environment.turbo", lambda: True)
+    monkeypatch.setattr("inferload.callers.local.environment.turbo", lambda: True)
     well = {"governor": "performance", "turbo": False}
     assert of_machines(a=well, b=well | {"governor": None, "turbo": None}) == []
     slow = {"governor": "powersave", "turbo": True}

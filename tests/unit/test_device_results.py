@@ -67,13 +67,15 @@ def on_a_gpu(monkeypatch):
     """Runs on the CPU that look as if they were on a GPU."""
     info = DeviceInfo(device="cuda:0", name="NVIDIA Made Up", uuid=UUID, memory_bytes=80 << 30)
     monkeypatch.setattr("inferload.execution.RunTelemetry", Telemetered)
-    monkeypatch.setattr("inferload.local_crew.LocalCrew._devices_of_lanes", lambda _: ("cuda:0",))
-    monkeypatch.setattr("inferload.local_crew.environment", lambda _: {"devices": []})
-    monkeypatch.setattr("inferload.local_crew.info_of", lambda _: info)
-    monkeypatch.setattr("inferload.local_crew.forget_peaks", lambda _: None)
-    monkeypatch.setattr("inferload.local_crew.settle", lambda _: None)
+    monkeypatch.setattr(
+        "inferload.callers.local.crew.LocalCrew._devices_of_lanes", lambda _: ("cuda:0",)
+    )
+    monkeypatch.setattr("inferload.callers.local.crew.environment", lambda _: {"devices": []})
+    monkeypatch.setattr("inferload.callers.local.crew.info_of", lambda _: info)
+    monkeypatch.setattr("inferload.callers.local.crew.forget_peaks", lambda _: None)
+    monkeypatch.setattr("inferload.callers.local.crew.settle", lambda _: None)
     memory = DeviceMemory(device="cuda:0", peak_allocated_bytes=5, peak_reserved_bytes=9)
-    monkeypatch.setattr("inferload.local_crew.memory_of", lambda _: memory)
+    monkeypatch.setattr("inferload.callers.local.crew.memory_of", lambda _: memory)
 
 
 def run(**options) -> il.RunResult:

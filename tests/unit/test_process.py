@@ -6,8 +6,8 @@ import multiprocessing
 
 import pytest
 
-from inferload.processes import assignment as say
-from inferload.processes.process import CallersProcess
+from inferload.callers.processes import words as say
+from inferload.callers.processes.process import CallersProcess
 
 REPORTS = ["the report of the only lane"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.executors.threads import ThreadsExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
 from inferload.report.reproduce import reproduction
 from inferload.storage import load_result

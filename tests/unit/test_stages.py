@@ -10,7 +10,7 @@ import pytest
 from conftest import result_of
 
 import inferload as il
-from inferload.executors.device_work import timed_one_in
+from inferload.callers.device_work import timed_one_in
 from inferload.log import merge as merging
 from inferload.log.calls import COLUMNS, NO_STAGE, STAGES, CallLog
 from inferload.log.merge import LogPlace

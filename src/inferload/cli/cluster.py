@@ -14,10 +14,10 @@ from inferload.cli.running import Silent, crew_for, measured, reported
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferload.callers.crew import Observer
     from inferload.cli.asked import Asked
     from inferload.cluster.launch import Launch
     from inferload.cluster.rank import FirstRankLostError, Rank
-    from inferload.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.signals import PutOff

@@ -16,8 +16,8 @@ from inferload.cli.made_by import made_by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from inferload.callers.crew import Crew, Observer
     from inferload.cli.asked import Asked
-    from inferload.crew import Crew, Observer
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
@@ -144,7 +144,7 @@ def crew_for(asked: Asked, options: RunOptions, observer: Observer) -> Iterator[
 def _isolated(source: ModelSource, options: RunOptions, observer: Observer) -> Iterator[Crew]:
     """Callers in other processes: this one does not even import torch."""
     del observer
-    from inferload.processes.crew import ProcessCrew
+    from inferload.callers.processes.crew import ProcessCrew
 
     with ProcessCrew(options, source=source) as crew:
         yield crew
@@ -168,7 +168,7 @@ def _in_this_process(
     observer.stage("importing torch")
     with AtOnce():
         keep_what_torch_compiles()
-        from inferload.local_crew import LocalCrew
+        from inferload.callers.local.crew import LocalCrew
         from inferload.targets.loading import calling_state, grad_mode, load
         from inferload.targets.placing import Placement
     with calling_state(source.autocast):

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from inferload.crew import PartReport, Preparation  # noqa: TC001
+from inferload.callers.crew import (
+    PartReport,  # noqa: TC001
+    Preparation,  # noqa: TC001
+)
 from inferload.errors import ResultFormatError
 from inferload.execution import HungCall  # noqa: TC001
 from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads these records
@@ -31,9 +34,9 @@ from inferload.stats.process_calls import CallsOfLog, CountedCalls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferload.callers.outcome import Outcome
     from inferload.execution import Execution, ProcessRecord
     from inferload.log.calls import CallLog
-    from inferload.outcome import Outcome
 
 # So many calls of all ranks are merged one by one (36 bytes each, several times over); of more,
 # counts are.

@@ -14,8 +14,8 @@ from inferload.records.endings import TargetCrashed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from inferload.callers.crew import Observer
     from inferload.cluster.link import Link
-    from inferload.crew import Observer
 
 # A rank that was not heard of for so long is lost; one that was never heard of, after JOIN_S.
 LOST_S = 10.0

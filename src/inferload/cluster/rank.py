@@ -27,8 +27,8 @@ from inferload.signals import StopSignals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferload.callers.crew import Crew, Observer
     from inferload.cluster.link import Link
-    from inferload.crew import Crew, Observer
     from inferload.execution import Execution
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult

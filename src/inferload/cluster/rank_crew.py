@@ -17,9 +17,9 @@ from inferload.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from inferload.callers.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.cluster.link import Link
     from inferload.cluster.members import Member, Members
-    from inferload.crew import Crew, Observer, Part, PartReport, Preparation
 
 # From agreeing on a time until then: every rank looks at the store twice, and wakes its callers.
 LEAD_S = 0.2

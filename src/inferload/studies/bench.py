@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.bench import run_with
+from inferload.callers.processes.crew import ProcessCrew
+from inferload.callers.processes.handing import handed
+from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
-from inferload.executors.thread_state import ThreadState
 from inferload.plan.model import ModelSource
-from inferload.processes.crew import ProcessCrew
-from inferload.processes.handing import handed
 from inferload.runs import run_crew
 from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
@@ -25,7 +25,7 @@ from inferload.targets.loading import target_and_inputs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.crew import Observer
+    from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.studies.outputs import Outputs

@@ -18,8 +18,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.callers.processes.birth import begin, start
 from inferload.errors import InferloadError, NativeBuildError, PlanError
-from inferload.processes.birth import begin, start
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.signals import PutOff
 from inferload.storage import load_result
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.crew import Observer
+    from inferload.callers.crew import Observer
+    from inferload.callers.processes.birth import Birth, Group
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
-    from inferload.processes.birth import Birth, Group
     from inferload.records.result import RunResult
     from inferload.studies.records import Settings
     from inferload.studies.tree import Tree

@@ -13,7 +13,7 @@ from inferload.plan.numbers import check_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.crew import Observer
+    from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.stats.limits import Limit

@@ -29,7 +29,7 @@ from inferload.units import duration_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.crew import Observer
+    from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.stats.judging import Judgement

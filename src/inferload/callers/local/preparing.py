@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch.nn.parameter import is_lazy
 
+from inferload.callers.device_work import DeviceWork, pinned_copies
+from inferload.callers.job import Executor, Job
+from inferload.callers.local.devices import in_use, settle, works_elsewhere
+from inferload.callers.native.build import native_extension
+from inferload.callers.native.executor import NativeExecutor
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.errors import NativeBuildError, PlanError
-from inferload.executors.base import Executor, Job
-from inferload.executors.device_work import DeviceWork, pinned_copies
-from inferload.executors.native import NativeExecutor
-from inferload.executors.native_build import native_extension
-from inferload.executors.threads import ThreadsExecutor
 from inferload.log.failures import exception_text, in_brief
 from inferload.log.ring import LogFile
 from inferload.machine.hardware import usable_cores
@@ -23,13 +24,13 @@ from inferload.records.figures import RunWarning
 from inferload.targets.argument_changes import as_it_was
 from inferload.targets.conversion.time_limit import at_most
 from inferload.targets.inputs.call_input import owned, tensors_of
-from inferload.targets.placing import check_same_device, in_use, settle, works_elsewhere
+from inferload.targets.placing import check_same_device
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from inferload.budget import Budget
+    from inferload.callers.budget import Budget
     from inferload.plan.options import RunOptions
     from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target

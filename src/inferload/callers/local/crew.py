@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.budget import Budget
+from inferload.callers.budget import Budget
+from inferload.callers.crew import Part, PartReport, Preparation
+from inferload.callers.local.changed_inputs import changed_inputs, shared_inputs
+from inferload.callers.local.devices import forget_peaks, info_of, memory_of, settle
+from inferload.callers.local.environment import environment
+from inferload.callers.local.floor import Floor, largest_floor
+from inferload.callers.local.lane import LocalLane
 from inferload.callers.local.preparing import (
     Share,
     executor_for,
@@ -20,15 +26,11 @@ from inferload.callers.local.preparing import (
     prepared,
     with_extension,
 )
-from inferload.changed_inputs import changed_inputs, shared_inputs
-from inferload.checks_before import warnings_before
-from inferload.crew import Part, PartReport, Preparation
-from inferload.environment import environment
+from inferload.callers.local.warnings_before import warnings_before
+from inferload.callers.native.build import native_extension
+from inferload.callers.python.thread_state import ThreadState
+from inferload.callers.trace import check_traceable, tracing
 from inferload.errors import PlanError
-from inferload.executors.floor import Floor, largest_floor
-from inferload.executors.native_build import native_extension
-from inferload.executors.thread_state import ThreadState
-from inferload.lane import LocalLane
 from inferload.log.merge import LogPlace
 from inferload.machine.disturbances import PythonWatch
 from inferload.machine.process_use import peak_rss_bytes
@@ -41,8 +43,6 @@ from inferload.targets.kinds.known_types import with_inputs
 from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.kinds.python import compiled_graphs
 from inferload.targets.outputs.verification import reference_outputs
-from inferload.targets.placing import forget_peaks, info_of, memory_of, settle
-from inferload.trace import check_traceable, tracing
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.crew import Observer
-    from inferload.outcome import Outcome
+    from inferload.callers.crew import Observer
+    from inferload.callers.outcome import Outcome
     from inferload.plan.options import RunOptions
     from inferload.records.figures import RunWarning
     from inferload.targets.base import Target

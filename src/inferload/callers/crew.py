@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from inferload.callers.outcome import Outcome  # noqa: TC001 - pydantic reads these records
 from inferload.log.merge import LogPlace, merged
 from inferload.machine.disturbances import Disturbances
-from inferload.outcome import Outcome  # noqa: TC001 - pydantic reads these records
 from inferload.records.devices import (
     DeviceInfo,  # noqa: TC001
     DeviceMemory,  # noqa: TC001

@@ -7,26 +7,22 @@ import ctypes
 import faulthandler
 import gc
 import os
-import sys
 import warnings
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from inferload.processes.birth import begin, deaf, die_with, leave_signals
+from inferload.callers.processes.birth import begin, deaf, die_with, flush, leave_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
-    from inferload.processes.assignment import Assignment
-    from inferload.processes.birth import Birth
+    from inferload.callers.processes.birth import Birth
+    from inferload.callers.processes.words import Assignment
 
 _SET_MEMPOLICY = 238  # the number of the system call on x86-64
 _MPOL_BIND = 2
 #: Where a process writes what it was doing when a signal ended it.
 CRASH_FILE = "crash-{process}.txt"
-
-
 # What a nursery says: (BORN, number, process id), (ENDED, number, exit code).
 BORN, ENDED = "born", "ended"
 
@@ -40,7 +36,7 @@ def nursery(
     that is forked from where torch was imported all but some 5 MB are shared.
     """
     begin(birth)
-    import inferload.processes.worker  # noqa: F401 - for the children
+    import inferload.callers.processes.worker  # noqa: F401 - for the children
 
     gc.collect()
     gc.freeze()  # a collector that walks over all objects would make each child copy them
@@ -87,20 +83,13 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     if assignment.node is not None:
         _bind_memory(assignment.node)
 
-    from inferload.processes.worker import work
+    from inferload.callers.processes.worker import work
 
     work(connection, assignment)
     # what torch would do at its end takes most of a second, and nobody needs it
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
     flush()
     os._exit(0)
-
-
-def flush() -> None:
-    """Hand on what the model has printed, to whoever still reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
 
 
 def _bind_memory(node: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Protocol
 
-from inferload.processes.entry import BORN
+from inferload.callers.processes.entry import BORN
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

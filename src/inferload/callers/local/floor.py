@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from inferload.executors.base import Job
-from inferload.executors.device_work import sleeping_events, use_of, waits_by_hand
-from inferload.executors.native_build import native_extension
+from inferload.callers.device_work import sleeping_events, use_of
+from inferload.callers.job import Job
+from inferload.callers.native.build import native_extension
+from inferload.callers.python.devices import waits_by_hand
 from inferload.log.ring import LogFile
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import CallInput
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
-    from inferload.executors.base import Executor
-    from inferload.executors.device_work import DeviceWork
+    from inferload.callers.device_work import DeviceWork
+    from inferload.callers.job import Executor
     from inferload.log.calls import CallLog
 
 CALLS = 2_000

@@ -11,7 +11,7 @@ from inferload.targets.inputs.call_input import owned
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.executors.base import Job
+    from inferload.callers.job import Job
 
     Call = Callable[[], Any]
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
-from inferload.budget import Budget
+from inferload.callers.budget import Budget
+from inferload.callers.processes.birth import start
+from inferload.callers.processes.entry import main, nursery
+from inferload.callers.processes.handles import Nursery
+from inferload.callers.processes.process import CallersProcess
+from inferload.callers.processes.words import Assignment, Descriptor, SharedLog
 from inferload.machine.hardware import usable_cores
-from inferload.processes.assignment import Assignment, Descriptor, SharedLog
-from inferload.processes.birth import start
-from inferload.processes.entry import main, nursery
-from inferload.processes.handles import Nursery
-from inferload.processes.process import CallersProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
     from pathlib import Path
 
+    from inferload.callers.processes.birth import Group
+    from inferload.callers.processes.handles import Handle
     from inferload.log.ring import LogFile
     from inferload.plan.cores import Place
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
-    from inferload.processes.birth import Group
-    from inferload.processes.handles import Handle
 
 
 def started(

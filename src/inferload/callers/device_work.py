@@ -14,17 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.executors.clock import MonotonicClock
-from inferload.executors.interpreted_devices import InterpretedDevices, OnDevice
 from inferload.log.calls import STAGES
-from inferload.targets.inputs.call_input import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
-
-    from inferload.executors.clock import Clock
-    from inferload.log.ring import LogFile
 
     # Tensors in pinned host memory, and the ones on a device that they are copied to.
     Copies = Sequence[tuple[torch.Tensor, torch.Tensor]]
@@ -89,33 +83,6 @@ class CallerDevices(Protocol):
         """Time the stages of one call in so many, a power of two; until then of every call."""
 
 
-def caller_devices(
-    work: DeviceWork, shared: Sequence[torch.Stream], caller: int, log: LogFile, clock: Clock
-) -> CallerDevices:
-    """What a caller has of the devices; to be made in its thread.
-
-    ``shared`` are the streams that are current where the run is started.
-    """
-    # each caller draws for itself
-    seed = (work.seed * 2654435761 + caller * 40503 + 1) % 2**64
-    if work.extension is None or not isinstance(clock, MonotonicClock):
-        return InterpretedDevices(work, shared, caller, log, clock.now_ns, seed)
-    events = sleeping_events(work)
-    found: Any = work.extension.PythonDevices(
-        [str(device) for device in work.devices],
-        list(shared),
-        use_of(work, work.extension, events),
-        [list(pairs) for pairs in work.copies_in[caller]] if work.transfers else [],
-        tensors_of,
-        log.buffer,
-        log.room,
-        seed,
-    )
-    found.events = events  # they live as long
-    own: CallerDevices = found
-    return own
-
-
 def use_of(work: DeviceWork, extension: ModuleType, events: Sequence[Any]) -> Any:
     """How a caller uses the devices, as the extension has it; ``events`` as ``sleeping_events``."""
     return extension.DeviceUse(
@@ -125,18 +92,6 @@ def use_of(work: DeviceWork, extension: ModuleType, events: Sequence[Any]) -> An
         work.whole_devices,
         [event.cuda_event for event in events],
     )
-
-
-def waits_by_hand(
-    work: DeviceWork, shared: Sequence[torch.Stream]
-) -> tuple[Callable[[], object], ...]:
-    """What a loop by hand does after each call: with a stream of its own, waits for it."""
-    found: list[Callable[[], object]] = []
-    for device, stream in zip(work.devices, shared, strict=True):
-        one = OnDevice(device, stream, work)
-        torch.accelerator.set_stream(one.stream)
-        found += [one.wait] if one.end_call is None else [one.end_call, one.wait]
-    return tuple(found)
 
 
 def timed_one_in(first_calls_ns: Sequence[Sequence[int]]) -> int:

@@ -15,7 +15,7 @@ from inferload.units import NS_PER_MS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.executors.device_work import DeviceWork
+    from inferload.callers.device_work import DeviceWork
     from inferload.log.ring import LogFile
 
 # Between which marks each stage lies.

@@ -26,7 +26,7 @@ from inferload.targets.kinds.mixed import Member, MixedTarget
 from inferload.targets.kinds.script import ScriptTarget, load_script
 
 if TYPE_CHECKING:
-    from inferload.executors.thread_state import PortableState
+    from inferload.callers.python.thread_state import PortableState
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 

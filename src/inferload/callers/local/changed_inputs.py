@@ -13,7 +13,7 @@ from inferload.targets.inputs.changes import Comparing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.executors.base import Job
+    from inferload.callers.job import Job
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.inputs.changes import Change

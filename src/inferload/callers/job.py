@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.budget import Budget
-    from inferload.executors.device_work import DeviceWork
+    from inferload.callers.budget import Budget
+    from inferload.callers.device_work import DeviceWork
+    from inferload.callers.outcome import Outcome
     from inferload.log.arrays import Int32s
     from inferload.log.ring import LogFile
-    from inferload.outcome import Outcome
     from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput

@@ -12,31 +12,25 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from inferload.budget import Budget
+from inferload.callers.budget import Budget
+from inferload.callers.local.crew import LocalCrew
 from inferload.callers.local.preparing import Share
+from inferload.callers.processes import words as say
+from inferload.callers.processes.birth import flush
+from inferload.callers.processes.handing import adopt, handed, handed_by_spec, own_weights, received
+from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import InferloadError
-from inferload.executors.thread_state import ThreadState
-from inferload.local_crew import LocalCrew
 from inferload.log.failures import exception_words
 from inferload.log.ring import LogFile
-from inferload.processes import assignment as say
-from inferload.processes.entry import flush
-from inferload.processes.handing import (
-    adopt,
-    handed,
-    handed_by_spec,
-    own_weights,
-    received,
-)
 from inferload.records.figures import RunWarning
 from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.loading import calling_state, grad_mode, load
 from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
-    from inferload.crew import PartReport
-    from inferload.processes.assignment import Assignment
-    from inferload.processes.handing import Handed
+    from inferload.callers.crew import PartReport
+    from inferload.callers.processes.handing import Handed
+    from inferload.callers.processes.words import Assignment
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.callers.job import FIRST_CALLS
+from inferload.callers.python.devices import caller_devices
+from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.errors import PlanError
-from inferload.executors.base import FIRST_CALLS
-from inferload.executors.device_work import caller_devices
-from inferload.executors.fresh_calls import FreshCalls
 from inferload.log.ring import BLOCK_ROWS
 from inferload.targets.outputs.comparing import Leaves, leaves
 from inferload.targets.outputs.unfinished import check_returned
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inferload.executors.device_work import CallerDevices
-    from inferload.executors.run import Run
+    from inferload.callers.device_work import CallerDevices
+    from inferload.callers.python.run import Run
     from inferload.plan.schedule import Schedule
 
 # As kBlockNs and kStopPollNs in native_callers.cpp.

@@ -11,9 +11,9 @@ from inferload.targets.outputs.verification import verified, with_cause
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.executors.base import Executor, Job, Running
+    from inferload.callers.job import Executor, Job, Running
+    from inferload.callers.outcome import Outcome
     from inferload.log.merge import LogPlace
-    from inferload.outcome import Outcome
     from inferload.records.figures import Verification
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput

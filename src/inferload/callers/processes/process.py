@@ -9,20 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.callers.processes import words as say
+from inferload.callers.processes.entry import CRASH_FILE
 from inferload.files import OWN_FOLDER
 from inferload.machine.cgroups import out_of_memory_kills
-from inferload.processes import assignment as say
-from inferload.processes.entry import CRASH_FILE
 from inferload.records.figures import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
-    from inferload.crew import PartReport, Preparation
+    from inferload.callers.crew import PartReport, Preparation
+    from inferload.callers.processes.handles import Handle
     from inferload.log.ring import LogFile
     from inferload.plan.schedule import Schedule
-    from inferload.processes.handles import Handle
     from inferload.records.spec import RunSpec
 
 _NOT_THE_USERS = (OWN_FOLDER, str(Path(os.__file__).parent), "<")

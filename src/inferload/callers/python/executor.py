@@ -6,15 +6,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from inferload.executors.base import LEAD_NS
-from inferload.executors.clock import Clock, MonotonicClock
-from inferload.executors.device_work import timed_one_in
-from inferload.executors.python_caller import PythonCaller
-from inferload.executors.run import Run
-from inferload.outcome import Outcome
+from inferload.callers.device_work import timed_one_in
+from inferload.callers.job import LEAD_NS
+from inferload.callers.outcome import Outcome
+from inferload.callers.python.caller import PythonCaller
+from inferload.callers.python.clock import Clock, MonotonicClock
+from inferload.callers.python.run import Run
 
 if TYPE_CHECKING:
-    from inferload.executors.base import Job
+    from inferload.callers.job import Job
 
 
 class ThreadsExecutor:

@@ -7,7 +7,6 @@ started. A Ctrl-C does not reach it: it is in a process group of its own, which 
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import multiprocessing.process
 import os
 import signal
@@ -142,3 +141,10 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def flush() -> None:
+    """Hand on what the model has printed, to whoever still reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()

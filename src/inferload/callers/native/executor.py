@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferload.callers.device_work import sleeping_events
+from inferload.callers.job import LEAD_NS
+from inferload.callers.native.build import native_extension
+from inferload.callers.outcome import FirstFailure, Outcome
 from inferload.errors import PlanError
-from inferload.executors.base import LEAD_NS
-from inferload.executors.device_work import sleeping_events
-from inferload.executors.native_build import native_extension
 from inferload.log.failures import call_failure, exception_words, place_of
 from inferload.log.ring import GROWTH_ROWS
-from inferload.outcome import FirstFailure, Outcome
 from inferload.plan.model import or_a_native_form
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from inferload.executors.base import Job
+    from inferload.callers.job import Job
 
 _CALLERS = {
     "ScriptModel": "ScriptCallers",

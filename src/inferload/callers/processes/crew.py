@@ -18,15 +18,15 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.crew import Part, PartReport, Preparation, places_of
+from inferload.callers.crew import Part, PartReport, Preparation, places_of
+from inferload.callers.outcome import Outcome
+from inferload.callers.processes import words as say
+from inferload.callers.processes.process import RunningLane
+from inferload.callers.processes.starting import started
 from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.log.ring import LogFile
 from inferload.machine.cgroups import out_of_memory_kills
 from inferload.machine.process_use import pss_bytes
-from inferload.outcome import Outcome
-from inferload.processes import assignment as say
-from inferload.processes.process import RunningLane
-from inferload.processes.starting import started
 from inferload.records.endings import TargetCrashed
 from inferload.signals import PutOff
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.crew import Observer
+    from inferload.callers.crew import Observer
+    from inferload.callers.processes.birth import Group
+    from inferload.callers.processes.handles import Nursery
+    from inferload.callers.processes.process import CallersProcess
     from inferload.plan.cores import Place
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.plan.schedule import Schedule
-    from inferload.processes.birth import Group
-    from inferload.processes.handles import Nursery
-    from inferload.processes.process import CallersProcess
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
 LEAD_NS = 30_000_000

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.executors.thread_state import ThreadState
+from inferload.callers.outcome import FirstFailure
+from inferload.callers.python.thread_state import ThreadState
 from inferload.log.calls import DISTINCT_ERRORS
 from inferload.log.failures import call_failure, exception_text, exception_words, is_fatal, place_of
 from inferload.log.ring import BLOCK_ROWS, GROWTH_ROWS
-from inferload.outcome import FirstFailure
 
 if TYPE_CHECKING:
-    from inferload.executors.base import Job
-    from inferload.executors.clock import Clock
+    from inferload.callers.job import Job
+    from inferload.callers.python.clock import Clock
     from inferload.log.failures import CallFailure
 
 _NEVER = 2**63 - 1

@@ -1,0 +1,4 @@
+"""Python callers: one thread each.
+
+Read ``executor`` first, then ``caller``.
+"""

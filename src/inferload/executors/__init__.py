@@ -1,1 +1,0 @@
-"""What runs the callers: Python threads and native threads."""

@@ -1,1 +1,0 @@
-"""Callers in processes of their own: the crew that starts them, and what each of them does."""
