@@ -22,11 +22,11 @@ from typing import Any
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from inferload.cluster.fleet import Fleet
-from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
-from inferload.cluster.link import Link
 from inferload.machine.process_use import peak_rss_bytes
-from inferload.results import result_of
+from inferload.runs.cluster.fleet import Fleet
+from inferload.runs.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
+from inferload.runs.cluster.link import Link
+from inferload.runs.result import result_of
 from measuring import Row, alternated, print_rows
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -6,11 +6,11 @@ import numpy as np
 
 from inferload.callers.crew import PartReport, Preparation
 from inferload.callers.outcome import Outcome
-from inferload.execution import Execution, ProcessRecord
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.failures import CallFailure
 from inferload.machine.disturbances import Disturbances
 from inferload.records.spec import RunSpec
+from inferload.runs.execution import Execution, ProcessRecord
 from inferload.stats.process_calls import CallsOfLog
 
 SPEC = RunSpec(

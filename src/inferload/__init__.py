@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from inferload.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from inferload.bench import run
     from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
@@ -38,11 +37,12 @@ if TYPE_CHECKING:
     )
     from inferload.records.result import RunResult
     from inferload.records.spec import ModelShare, RunSpec
+    from inferload.runs.run import run
+    from inferload.runs.saved import load_result
     from inferload.search import find_max_rate, sweep, tune
     from inferload.stats.certificates import certificate
     from inferload.stats.judging import Judgement
     from inferload.stats.limits import Limit
-    from inferload.storage import load_result
     from inferload.studies.endings import StudyInterrupted
     from inferload.studies.files import load_study
     from inferload.studies.records import (
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from inferload.targets.mix import Mix
 
 _HOMES = {
-    "bench": ("run",),
     "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
@@ -91,11 +90,12 @@ _HOMES = {
     ),
     "records.result": ("RunResult",),
     "records.spec": ("ModelShare", "RunSpec"),
+    "runs.run": ("run",),
+    "runs.saved": ("load_result",),
     "search": ("find_max_rate", "sweep", "tune"),
     "stats.certificates": ("certificate",),
     "stats.judging": ("Judgement",),
     "stats.limits": ("Limit",),
-    "storage": ("load_result",),
     "studies.endings": ("StudyInterrupted",),
     "studies.files": ("load_study",),
     "studies.records": (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.records.result import RunResult
+from inferload.runs.run import Logging
+from inferload.runs.saved import load_result
 from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.storage import load_result
 from inferload.studies.bench import LocalBench
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs
 from inferload.studies.comparison import gate_from_text

@@ -6,10 +6,10 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferload import bench
 from inferload.errors import PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_count
+from inferload.runs import run as bench
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.call_input import CallInput
 from inferload.targets.kinds.python import ModuleTarget

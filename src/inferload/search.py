@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.bench import Logging
 from inferload.errors import PlanError
 from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import memory_nodes
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import check_count
+from inferload.runs.run import Logging
 from inferload.stats.limits import Limit, limits_from_texts
 from inferload.studies.bench import LocalBench
 from inferload.studies.candidates import candidates, forms_of

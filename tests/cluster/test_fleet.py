@@ -11,15 +11,15 @@ import pytest
 from ranks import SPEC, execution_of, simulated_log
 
 import inferload as il
-from inferload.cluster.fleet import Fleet
-from inferload.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
 from inferload.errors import ResultFormatError
-from inferload.execution import Execution
 from inferload.log.calls import COLUMNS, CallLog
-from inferload.rank_checks import rank_checks, stragglers
 from inferload.records.figures import RankFigures
 from inferload.records.result import RunResult
-from inferload.results import result_of
+from inferload.runs.checks.ranks import rank_checks, stragglers
+from inferload.runs.cluster.fleet import Fleet
+from inferload.runs.cluster.handover import MOST_RAW_CALLS, handed_over, packed, unpacked
+from inferload.runs.execution import Execution
+from inferload.runs.result import result_of
 from inferload.stats.summary import summarize
 
 TIMES = ("scheduled_ns", "started_ns", "finished_ns")
@@ -135,7 +135,7 @@ def test_of_counted_ranks_the_part_after_the_warm_up_is_told_by_rank_too():
 
 def test_a_rank_that_counts_makes_all_be_counted_and_the_rows_a_uniform_sample(monkeypatch):
     monkeypatch.setattr("inferload.log.merge.SAMPLED_CALLS", 3_000)
-    monkeypatch.setattr("inferload.cluster.handover.SAMPLED_CALLS", 3_000)
+    monkeypatch.setattr("inferload.runs.cluster.handover.SAMPLED_CALLS", 3_000)
     logs = {0: simulated_log(0, 2_000), 1: simulated_log(1, 30_000), 2: simulated_log(2, 1_500)}
     found = merged(logs, ranks=3, most_raw_calls=9_000)
     assert found.log.calls_made == 33_500
@@ -288,7 +288,7 @@ def test_of_a_rank_that_was_counted_only_figures_stay():
 
 
 def test_a_counted_rank_sends_no_more_rows_than_its_share_of_those_that_are_kept(monkeypatch):
-    monkeypatch.setattr("inferload.cluster.handover.SAMPLED_CALLS", 8_000)
+    monkeypatch.setattr("inferload.runs.cluster.handover.SAMPLED_CALLS", 8_000)
     _, log = handed_over(
         execution_of(simulated_log(0, 30_000)),
         rank=0,

@@ -13,13 +13,13 @@ import pytest
 from torch.distributed import PrefixStore, TCPStore
 
 from inferload import errors
-from inferload.cluster import members as module
-from inferload.cluster.clock import answer_time, ask_offset, clock_name
-from inferload.cluster.launch import Launch, launch_of
-from inferload.cluster.link import CHUNK_BYTES, Link, StoreLostError
-from inferload.cluster.members import Member, Members, error_of
-from inferload.cluster.rank_crew import FirstRank
 from inferload.records.endings import TargetCrashed
+from inferload.runs.cluster import members as module
+from inferload.runs.cluster.clock import answer_time, ask_offset, clock_name
+from inferload.runs.cluster.crew import FirstRank
+from inferload.runs.cluster.launch import Launch, launch_of
+from inferload.runs.cluster.link import CHUNK_BYTES, Link, StoreLostError
+from inferload.runs.cluster.members import Member, Members, error_of
 
 TORCHRUN = {
     "RANK": "3",
@@ -157,7 +157,7 @@ def test_the_clock_of_another_machine_is_found_within_its_bound(server):
 
 
 def test_a_rank_that_does_not_answer_has_no_clock(server, monkeypatch):
-    monkeypatch.setattr("inferload.cluster.clock.ANSWER_S", 0.05)
+    monkeypatch.setattr("inferload.runs.cluster.clock.ANSWER_S", 0.05)
     assert ask_offset(link_to(server, 0), 1, time.perf_counter_ns) is None
 
 
@@ -249,8 +249,8 @@ def test_ranks_with_other_options_or_inputs_are_refused_by_name(server):
 
 
 def test_the_first_rank_is_lost_when_its_beats_end(server, monkeypatch):
-    monkeypatch.setattr("inferload.cluster.rank_crew.LOST_S", 0.3)
-    monkeypatch.setattr("inferload.cluster.rank_crew.BEAT_S", 0.01)
+    monkeypatch.setattr("inferload.runs.cluster.crew.LOST_S", 0.3)
+    monkeypatch.setattr("inferload.runs.cluster.crew.BEAT_S", 0.01)
     first, second = link_to(server, 0), link_to(server, 1)
     seen = FirstRank(second)
     for _ in range(5):

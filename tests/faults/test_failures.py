@@ -48,7 +48,7 @@ def test_the_first_exception_ends_the_run_and_keeps_what_had_finished(executor):
 
 
 def test_nothing_is_cut_of_a_run_that_an_exception_has_ended(monkeypatch):
-    monkeypatch.setattr("inferload.results.stats.cut_of", lambda _: 30.0)  # after all of it
+    monkeypatch.setattr("inferload.runs.result.stats.cut_of", lambda _: 30.0)  # after all of it
     with pytest.raises(il.CallError) as error:
         il.run(models.RaisesOnNegative(), [X] * 9 + [-X], duration_s=60.0, warmup_calls=0)
     result = error.value.result
@@ -194,7 +194,7 @@ def test_calls_given_up_are_in_no_figure_and_the_others_are_whole():
 
 
 def test_a_signal_while_the_result_is_put_together_does_not_lose_it(monkeypatch):
-    from inferload import checks
+    from inferload.runs.checks import result as checks
 
     def interrupted_meanwhile(findings):
         os.kill(os.getpid(), signal.SIGINT)

@@ -207,8 +207,8 @@ def test_handlers_that_a_program_sets_within_are_its_own_in_a_fork():
 
 def test_slow_warm_up_is_told_and_bounded_unless_a_number_was_asked_for(monkeypatch):
     monkeypatch.setattr("inferload.plan.options.WARMUP_S", 0.01)
-    monkeypatch.setattr("inferload.warming.FIRST_LOOK_S", 0.0)
-    monkeypatch.setattr("inferload.warming.LOOK_S", 0.0)
+    monkeypatch.setattr("inferload.runs.warming.FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr("inferload.runs.warming.LOOK_S", 0.0)
     said: list[str] = []
 
     class Says:

@@ -16,13 +16,14 @@ import typer
 from conftest import result_of
 
 import inferload as il
-from inferload import advice, checks
 from inferload.callers.local.preparing import executor_for
 from inferload.callers.local.warnings_before import warnings_before
 from inferload.cli.app import app
 from inferload.log.calls import CallLog
 from inferload.machine.disturbances import Disturbances
 from inferload.records.figures import ProcessFigures
+from inferload.runs.checks import advice
+from inferload.runs.checks import result as checks
 from inferload.stats.summary import judged, summarize
 from inferload.targets.as_target import as_target
 from inferload.targets.forms import as_form

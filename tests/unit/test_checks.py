@@ -11,10 +11,10 @@ import pytest
 from conftest import result_of
 
 import inferload as il
-from inferload import checks
 from inferload.log.calls import CallLog
 from inferload.machine import hardware as machine
 from inferload.machine.disturbances import Disturbances
+from inferload.runs.checks import result as checks
 from inferload.stats.summary import judged, summarize
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.device_results import device_warnings
 from inferload.log.failures import in_short, is_fatal
 from inferload.machine.telemetry import Telemetry
 from inferload.plan.options import RunOptions
 from inferload.records.devices import DeviceFigures, DeviceInfo, DeviceMemory, GpuSamples
 from inferload.report.devices import power_caps
+from inferload.runs.device_result import device_warnings
 
 UUID = "8f6d0e5c-1a2b"
 LOOKS = 200
@@ -66,7 +66,7 @@ class Telemetered:
 def on_a_gpu(monkeypatch):
     """Runs on the CPU that look as if they were on a GPU."""
     info = DeviceInfo(device="cuda:0", name="NVIDIA Made Up", uuid=UUID, memory_bytes=80 << 30)
-    monkeypatch.setattr("inferload.execution.RunTelemetry", Telemetered)
+    monkeypatch.setattr("inferload.runs.driving.RunTelemetry", Telemetered)
     monkeypatch.setattr(
         "inferload.callers.local.crew.LocalCrew._devices_of_lanes", lambda _: ("cuda:0",)
     )

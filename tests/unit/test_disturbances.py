@@ -68,7 +68,7 @@ def test_a_container_that_sees_only_its_own_group_is_read_at_the_root(groups: Pa
 
 
 def test_doctor_names_everything_that_a_run_depends_on(monkeypatch):
-    from inferload import doctor
+    from inferload.runs import doctor
 
     found = {one.name: one for one in doctor.findings(lambda _: None)}
     assert {"cores", "quota", "steal", "governor", "turbo", "clock", "timer"} <= set(found)

@@ -11,7 +11,7 @@ import torch
 import inferload as il
 from inferload.errors import PlanError
 from inferload.report.several import side_by_side
-from inferload.storage import load_result
+from inferload.runs.saved import load_result
 from inferload.studies.bench import LocalBench
 from inferload.studies.compare import compared_results
 from inferload.studies.comparison import gate_from_text

@@ -11,7 +11,6 @@ from ranks import SPEC, execution_of, simulated_log
 
 from inferload.log.calls import CallLog
 from inferload.log.merge import counted
-from inferload.rank_checks import rank_checks
 from inferload.records.devices import DeviceFigures, DeviceInfo, StageFigures
 from inferload.records.distribution import QUOTED_QUANTILES, Distribution
 from inferload.records.figures import RankFigures
@@ -21,7 +20,8 @@ from inferload.report.devices import devices_table, stages_table
 from inferload.report.several import several_table
 from inferload.report.tables import models_table, processes_table, ranks_table
 from inferload.report.text import plain_text
-from inferload.results import result_of as result_of_execution
+from inferload.runs.checks.ranks import rank_checks
+from inferload.runs.result import result_of as result_of_execution
 from inferload.stats.durations import RawDurations
 from inferload.stats.process_calls import CallsOfLog, CountedCalls, part_figures
 from inferload.stats.summary import distribution_ms, model_figures, summarize

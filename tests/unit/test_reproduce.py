@@ -12,7 +12,7 @@ import inferload as il
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
 from inferload.report.reproduce import reproduction
-from inferload.storage import load_result
+from inferload.runs.saved import load_result
 
 INPUTS = [torch.zeros(1, 4), torch.ones(1, 4)]
 ARRIVALS_S = [0.0, 0.002, 0.003, 0.01, 0.012]

@@ -189,7 +189,7 @@ def test_a_failed_save_leaves_what_was_there(saved: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("inferload.storage.write_log", full)
+    monkeypatch.setattr("inferload.runs.saved.write_log", full)
     with pytest.raises(OSError, match="No space"):
         result_of().save(saved)
     assert saved.read_text() == before

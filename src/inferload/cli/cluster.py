@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from inferload.callers.crew import Observer
     from inferload.cli.asked import Asked
-    from inferload.cluster.launch import Launch
-    from inferload.cluster.rank import FirstRankLostError, Rank
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
+    from inferload.runs.cluster.launch import Launch
+    from inferload.runs.cluster.rank import FirstRankLostError, Rank
     from inferload.signals import PutOff
 
 
@@ -37,8 +37,8 @@ def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> N
     if launch.rank == 0 and not quiet:
         output.errors.print(f"importing torch, joining {launch.ranks} ranks")
     with PutOff():  # torch's initialisers would make of a signal the end of the process
-        from inferload.cluster.link import connected, import_store
-        from inferload.cluster.rank import Rank
+        from inferload.runs.cluster.link import connected, import_store
+        from inferload.runs.cluster.rank import Rank
 
         import_store()
     link = connected(launch, lambda text: output.errors.print(f"rank {launch.rank}: {text}"))
@@ -71,10 +71,10 @@ def _first(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
 
 
 def _other(launch: Launch, rank: Rank, words: Callable[[], Asked]) -> None:
-    from inferload.cluster.link import StoreLostError
-    from inferload.cluster.rank import FirstRankLostError
-    from inferload.cluster.rank_crew import LostBeforeStartError
     from inferload.errors import InferloadError
+    from inferload.runs.cluster.crew import LostBeforeStartError
+    from inferload.runs.cluster.link import StoreLostError
+    from inferload.runs.cluster.rank import FirstRankLostError
 
     asked: Asked | None = None
     try:

@@ -160,7 +160,7 @@ def _check_target(path: Path) -> None:
 
 
 def _results(a: str, b: str, gates: tuple[Gate, ...]) -> Comparison:
-    from inferload.storage import load_result
+    from inferload.runs.saved import load_result
     from inferload.studies.compare import compared_results
 
     return compared_results(load_result(a), load_result(b), (a, b), gates)

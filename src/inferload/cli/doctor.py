@@ -27,7 +27,7 @@ def doctor_command(
     Raises:
         typer.Exit: with 1 if a package cannot.
     """
-    from inferload.doctor import findings, package_finding
+    from inferload.runs.doctor import findings, package_finding
 
     out = terminal.console()
     found = [package_finding(path) for path in packages or ()] or findings(output.errors.print)

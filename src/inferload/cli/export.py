@@ -27,7 +27,7 @@ def export_command(
     """Write a saved run for other tools; the ending of each file says how."""
     from inferload.errors import PlanError
     from inferload.exports import check_export, export
-    from inferload.storage import load_result, log_path
+    from inferload.runs.saved import load_result, log_path
 
     for path in to:
         check_export(path)

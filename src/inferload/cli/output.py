@@ -172,7 +172,7 @@ def save(result: RunResult, path: Path) -> bool:
 def _is_of_nothing(path: Path) -> bool:
     """Whether a file is a result without a call."""
     from inferload.errors import ResultFormatError
-    from inferload.storage import load_result
+    from inferload.runs.saved import load_result
 
     try:
         return not measured_any(load_result(path))

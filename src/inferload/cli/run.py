@@ -11,7 +11,7 @@ from inferload.cli.asked import Asked
 from inferload.cli.batches import run_batch_sizes
 from inferload.cli.cluster import run_as_rank
 from inferload.cli.running import run_here
-from inferload.cluster.launch import launch_of
+from inferload.runs.cluster.launch import launch_of
 
 
 def run_command(

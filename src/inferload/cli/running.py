@@ -45,7 +45,7 @@ def run_here(asked: Asked) -> None:
 
 def measured_here(asked: Asked) -> Done:
     """Run, save, and write the reports."""
-    from inferload.runs import run_crew
+    from inferload.runs.run_crew import run_crew
 
     options = asked.options()
 

@@ -25,7 +25,7 @@ def report_command(
     from inferload.errors import PlanError, ResultFormatError
     from inferload.files import beside, check_apart
     from inferload.report.several import side_by_side
-    from inferload.storage import json_of, load_result
+    from inferload.runs.saved import json_of, load_result
     from inferload.studies.files import is_study
     from inferload.studies.suite import is_suite
 

@@ -52,7 +52,7 @@ class Saved(Shown):
         Raises:
             OSError: the files could not be written; what stood there before is untouched.
         """
-        from inferload.storage import save_result
+        from inferload.runs.saved import save_result
 
         result: Any = self
         save_result(result, path)

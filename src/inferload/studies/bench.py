@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.bench import run_with
 from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
 from inferload.plan.model import ModelSource
-from inferload.runs import run_crew
+from inferload.runs.run import run_with
+from inferload.runs.run_crew import run_crew
 from inferload.studies.outputs import outputs_of
 from inferload.studies.settings import with_settings
 from inferload.targets.as_target import is_spec

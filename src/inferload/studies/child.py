@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from inferload.callers.processes.birth import begin, start
 from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import CallError, TargetCrashed
+from inferload.runs.saved import load_result
 from inferload.signals import PutOff
-from inferload.storage import load_result
 from inferload.studies.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
 
 if TYPE_CHECKING:

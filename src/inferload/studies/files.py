@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
-from inferload.storage import damaged, json_of
+from inferload.runs.saved import damaged, json_of
 from inferload.studies.records import Comparison, MaxRate, Sweep
 from inferload.studies.tune_records import Tuning
 

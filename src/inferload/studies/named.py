@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.bench import names_of_devices
 from inferload.errors import PlanError
 from inferload.plan.options import RunOptions
+from inferload.runs.run import names_of_devices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from inferload.log.calls import COLUMNS, CallLog
 from inferload.records.figures import RunWarning, SetUp, Summary
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
-from inferload.storage import damaged, json_of
+from inferload.runs.saved import damaged, json_of
 from inferload.studies.records import without_samples
 
 if TYPE_CHECKING:

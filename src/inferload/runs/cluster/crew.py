@@ -8,18 +8,18 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from inferload.cluster.clock import answer_time, is_asked
-from inferload.cluster.link import BEAT_S, StoreLostError, wait_a_look
-from inferload.cluster.members import JOIN_S, LOST_S
 from inferload.errors import InferloadError
+from inferload.runs.cluster.clock import answer_time, is_asked
+from inferload.runs.cluster.link import BEAT_S, StoreLostError, wait_a_look
+from inferload.runs.cluster.members import JOIN_S, LOST_S
 from inferload.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.callers.crew import Crew, Observer, Part, PartReport, Preparation
-    from inferload.cluster.link import Link
-    from inferload.cluster.members import Member, Members
+    from inferload.runs.cluster.link import Link
+    from inferload.runs.cluster.members import Member, Members
 
 # From agreeing on a time until then: every rank looks at the store twice, and wakes its callers.
 LEAD_S = 0.2

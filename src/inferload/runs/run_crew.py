@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload import checks
 from inferload.errors import PlanError
-from inferload.execution import execute
 from inferload.log import failures as device_errors
 from inferload.log.reasons import way_round
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
-from inferload.results import result_of
+from inferload.runs.checks import result as checks
+from inferload.runs.driving import execute
+from inferload.runs.result import result_of
 from inferload.signals import StopSignals
 from inferload.stats.stopping import StopByLimits, StopByPrecision
 
 if TYPE_CHECKING:
     from inferload.callers.crew import Crew, Observer
     from inferload.callers.outcome import FirstFailure
-    from inferload.execution import Execution
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
+    from inferload.runs.execution import Execution
     from inferload.signals import PutOff
     from inferload.stats.stopping import StopRule
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload.execution import Execution, ProcessRecord, RankRecord
 from inferload.log.merge import LogPlace, Merge
 from inferload.machine.disturbances import Disturbances
+from inferload.runs.execution import Execution, ProcessRecord, RankRecord
 from inferload.stats.process_calls import CallsOfLog, CallsOfProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.cluster.handover import RankReport
     from inferload.log.calls import CallLog
+    from inferload.runs.cluster.handover import RankReport
     from inferload.stats.process_calls import ProcessCalls
 
 

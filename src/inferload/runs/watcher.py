@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.callers.crew import merged_parts
-from inferload.log_reader import LogReader
 from inferload.machine.process_use import ProcessWatch
+from inferload.runs.log_reader import LogReader
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inferload.advice import enough_calls, without_gil
-from inferload.load_checks import overloaded
-from inferload.machine_checks import machine_checks
 from inferload.plan.options import FRESH_INPUTS
-from inferload.rank_checks import rank_checks
 from inferload.records.distribution import half_width_fraction
 from inferload.records.figures import RunWarning
+from inferload.runs.checks.advice import enough_calls, without_gil
+from inferload.runs.checks.load import overloaded
+from inferload.runs.checks.machine import machine_checks
+from inferload.runs.checks.ranks import rank_checks
 from inferload.units import bytes_text, count_text, milliseconds_text
 
 if TYPE_CHECKING:

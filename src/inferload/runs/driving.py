@@ -4,109 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inferload.callers.crew import merged_parts
-from inferload.machine.disturbances import Disturbances, MachineWatch, together
+from inferload.machine.disturbances import MachineWatch, together
 from inferload.machine.telemetry import RunTelemetry
 from inferload.records.figures import RunWarning
+from inferload.runs.execution import Execution, HungCall, ProcessRecord
+from inferload.runs.warming import WarmUp, cut_short
+from inferload.runs.watcher import POLL_S, Watcher
 from inferload.stats.process_calls import CallsOfLog
 from inferload.units import NS_PER_S
-from inferload.warming import WarmUp, cut_short
-from inferload.watcher import POLL_S, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from inferload.callers.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log.calls import CallLog
     from inferload.log.ring import CallInFlight
-    from inferload.machine.telemetry import Telemetry
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import CpuUse, Ending, MemoryUse
+    from inferload.records.figures import MemoryUse
     from inferload.signals import StopSignals
-    from inferload.stats.process_calls import ProcessCalls
     from inferload.stats.stopping import StopRule
 
 # How long calls may go on after the first signal: who sends one, such as Docker, sends SIGKILL 10 s
 # later, and until then everything is to be saved.
 PATIENCE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRecord:
-    """What one process of a run that has ended left behind.
-
-    ``number`` is that among all processes of the run, on ``rank`` of a cluster. ``reports`` are
-    those of its lanes.
-    """
-
-    number: int
-
-    ready: Preparation
-    reports: Sequence[PartReport]
-    calls: ProcessCalls
-    memory: MemoryUse | None
-    cpu: CpuUse | None = None
-    rank: int = 0
-
-    @property
-    def ending(self) -> Ending | None:
-        """How it ended, where it was not asked to."""
-        return self.reports[0].ending
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankRecord:
-    """What one rank of a cluster left behind beside its processes; ``calls`` if it is not lost."""
-
-    rank: int
-    host: str
-    calls: ProcessCalls | None = None
-    late_ms: float = 0.0
-    clock_error_ms: float = 0.0
-    lost: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HungCall:
-    """A call that took longer than the timeout; numbers are those within its process."""
-
-    process: int
-    caller: int
-    input: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution:
-    """What a run that has ended left behind, on one machine or many.
-
-    ``log`` is that of all processes. ``due_calls``: open loop, how many calls were due until it
-    ended, in the time until ``due_s``. ``stopped_s``: when it was stopped before its end, from
-    the start line. ``abandoned``: calls were given up that had not returned. ``hung``: the calls
-    that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
-    machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
-    names of the signals that ended it. ``ranks``: those of a cluster. ``telemetry``: what devices
-    and processors did, for each rank.
-    """
-
-    processes: Sequence[ProcessRecord]
-    log: CallLog
-    open_s: float
-    warnings: Sequence[RunWarning]
-    abandoned: bool
-    due_calls: int
-    due_s: float | None
-    stopped_s: float | None
-    looks: Sequence[Sequence[tuple[float, float]]]
-    hung: Sequence[HungCall]
-    never_ready: bool
-    nursery_pss_bytes: int | None
-    disturbances: Disturbances
-    signals: Sequence[str] = ()
-    ranks: Sequence[RankRecord] = ()
-    telemetry: Mapping[int, Telemetry] = field(default_factory=dict)
 
 
 def execute(

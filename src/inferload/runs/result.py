@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from inferload import checks
-from inferload.device_results import device_figures, device_warnings
 from inferload.log.failures import is_fatal
 from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
+from inferload.runs.checks import result as checks
+from inferload.runs.device_result import device_figures, device_warnings
 from inferload.stats import summary as stats
 from inferload.stats.process_calls import overloaded_processes, part_figures
 from inferload.units import NS_PER_MS, NS_PER_S
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.callers.crew import Preparation
-    from inferload.execution import Execution, ProcessRecord, RankRecord
     from inferload.records.figures import RunWarning, Summary, Verification
     from inferload.records.spec import RunSpec
+    from inferload.runs.execution import Execution, ProcessRecord, RankRecord
 
 
 def result_of(done: Execution) -> RunResult:

@@ -27,10 +27,10 @@ from inferload.stats.process_calls import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.execution import Execution, ProcessRecord
     from inferload.log.calls import CallLog
     from inferload.records.devices import DeviceInfo, GpuSamples
     from inferload.records.figures import Summary
+    from inferload.runs.execution import Execution, ProcessRecord
 
 # The counter of energy moves every 0.1 s (H100): 10 % of this.
 LEAST_ENERGY_S = 1.0

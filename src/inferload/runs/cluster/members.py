@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferload.cluster.clock import Offset, ask_offset, invite
 from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import TargetCrashed
+from inferload.runs.cluster.clock import Offset, ask_offset, invite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from inferload.callers.crew import Observer
-    from inferload.cluster.link import Link
+    from inferload.runs.cluster.link import Link
 
 # A rank that was not heard of for so long is lost; one that was never heard of, after JOIN_S.
 LOST_S = 10.0

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inferload.advice import in_words_of_python
 from inferload.callers.local.crew import LocalCrew
 from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed, handed_by_spec
@@ -21,7 +20,8 @@ from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.options import RunOptions
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
-from inferload.runs import run_crew
+from inferload.runs.checks.advice import in_words_of_python
+from inferload.runs.run_crew import run_crew
 from inferload.targets.as_target import as_target, is_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs

@@ -17,7 +17,6 @@ from inferload.callers.crew import (
     Preparation,  # noqa: TC001
 )
 from inferload.errors import ResultFormatError
-from inferload.execution import HungCall  # noqa: TC001
 from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads these records
 from inferload.log.merge import counted, thinned
 from inferload.log.saved import log_of_bytes, log_parts
@@ -29,14 +28,15 @@ from inferload.records.figures import (
     MemoryUse,  # noqa: TC001
     RunWarning,  # noqa: TC001
 )
+from inferload.runs.execution import HungCall  # noqa: TC001
 from inferload.stats.process_calls import CallsOfLog, CountedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.callers.outcome import Outcome
-    from inferload.execution import Execution, ProcessRecord
     from inferload.log.calls import CallLog
+    from inferload.runs.execution import Execution, ProcessRecord
 
 # So many calls of all ranks are merged one by one (36 bytes each, several times over); of more,
 # counts are.

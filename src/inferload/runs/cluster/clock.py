@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.cluster.link import Link
+    from inferload.runs.cluster.link import Link
 
 ROUNDS = 16
 # A rank that is asked what time it is answers within two looks at the store, unless it is lost.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.cluster.launch import Launch
+    from inferload.runs.cluster.launch import Launch
 
 BEAT_S = 1.0
 # The store takes no more than 8 MiB at once.

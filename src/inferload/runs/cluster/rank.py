@@ -11,27 +11,27 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from inferload.cluster import handover
-from inferload.cluster.clock import clock_name
-from inferload.cluster.fleet import Fleet
-from inferload.cluster.handover import handed_over, packed, unpacked
-from inferload.cluster.link import StoreLostError, wait_a_look
-from inferload.cluster.members import LOST_S, Member, Members
-from inferload.cluster.rank_crew import FirstRank, FleetEndedError, RankCrew
 from inferload.errors import InferloadError, ResultFormatError
-from inferload.execution import PATIENCE_S, execute
-from inferload.results import result_of
-from inferload.runs import raise_what_ended
+from inferload.runs.cluster import handover
+from inferload.runs.cluster.clock import clock_name
+from inferload.runs.cluster.crew import FirstRank, FleetEndedError, RankCrew
+from inferload.runs.cluster.fleet import Fleet
+from inferload.runs.cluster.handover import handed_over, packed, unpacked
+from inferload.runs.cluster.link import StoreLostError, wait_a_look
+from inferload.runs.cluster.members import LOST_S, Member, Members
+from inferload.runs.driving import PATIENCE_S, execute
+from inferload.runs.result import result_of
+from inferload.runs.run_crew import raise_what_ended
 from inferload.signals import StopSignals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.callers.crew import Crew, Observer
-    from inferload.cluster.link import Link
-    from inferload.execution import Execution
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
+    from inferload.runs.cluster.link import Link
+    from inferload.runs.execution import Execution
     from inferload.signals import PutOff
 
 # After a signal other ranks have so long to hand over: first they give up their calls, and one that

@@ -1,0 +1,4 @@
+"""What is doubtful about a run, and what may be advised of it.
+
+Read ``result`` first.
+"""
