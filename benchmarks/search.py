@@ -20,7 +20,7 @@ import torch
 
 import inferload as il
 from inferload.stats.limits import Limit
-from inferload.studies.rate_search import RateSearch
+from inferload.studies.bisection import RateSearch
 from measuring import Row, print_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -18,11 +18,11 @@ from inferload.machine.hardware import usable_cores
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.options import RunOptions
-from inferload.studies.candidates import FORMS_OF_A_MODEL, candidates, powers_up_to
-from inferload.studies.child import ChildBench
-from inferload.studies.records import Settings
-from inferload.studies.tune import run_tune
-from inferload.studies.tune_plan import TunePlan
+from inferload.studies.child.bench import ChildBench
+from inferload.studies.records.settings import Settings
+from inferload.studies.tune.candidates import FORMS_OF_A_MODEL, candidates, powers_up_to
+from inferload.studies.tune.plan import TunePlan
+from inferload.studies.tune.tuner import run_tune
 from measuring import Row, print_rows
 
 MODEL = Path(__file__).parents[1] / "examples" / "minilm.py"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from inferload.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from inferload.comparing import compare
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.exports import export
@@ -39,32 +38,26 @@ if TYPE_CHECKING:
     from inferload.records.spec import ModelShare, RunSpec
     from inferload.runs.run import run
     from inferload.runs.saved import load_result
-    from inferload.search import find_max_rate, sweep, tune
     from inferload.stats.certificates import certificate
     from inferload.stats.judging import Judgement
     from inferload.stats.limits import Limit
-    from inferload.studies.endings import StudyInterrupted
-    from inferload.studies.files import load_study
-    from inferload.studies.records import (
-        Comparison,
-        Difference,
-        Gate,
-        MaxRate,
-        Probe,
-        Settings,
-        StudyRun,
-        Sweep,
-        SweepPoint,
-        UslFit,
-    )
-    from inferload.studies.tune_records import Confirmation, Trial, Tuning
+    from inferload.studies.local.compare import compare
+    from inferload.studies.local.search import find_max_rate
+    from inferload.studies.local.sweep import sweep
+    from inferload.studies.local.tune import tune
+    from inferload.studies.records.comparison import Comparison, Difference, Gate
+    from inferload.studies.records.endings import StudyInterrupted
+    from inferload.studies.records.files import load_study
+    from inferload.studies.records.max_rate import MaxRate, Probe
+    from inferload.studies.records.settings import Settings, StudyRun
+    from inferload.studies.records.sweep import Sweep, SweepPoint, UslFit
+    from inferload.studies.records.tuning import Confirmation, Trial, Tuning
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.inputs.capture import Capture, capture
     from inferload.targets.mix import Mix
 
 _HOMES = {
-    "comparing": ("compare",),
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "exports": ("export",),
@@ -92,25 +85,20 @@ _HOMES = {
     "records.spec": ("ModelShare", "RunSpec"),
     "runs.run": ("run",),
     "runs.saved": ("load_result",),
-    "search": ("find_max_rate", "sweep", "tune"),
     "stats.certificates": ("certificate",),
     "stats.judging": ("Judgement",),
     "stats.limits": ("Limit",),
-    "studies.endings": ("StudyInterrupted",),
-    "studies.files": ("load_study",),
-    "studies.records": (
-        "Comparison",
-        "Difference",
-        "Gate",
-        "MaxRate",
-        "Probe",
-        "Settings",
-        "StudyRun",
-        "Sweep",
-        "SweepPoint",
-        "UslFit",
-    ),
-    "studies.tune_records": ("Confirmation", "Trial", "Tuning"),
+    "studies.local.compare": ("compare",),
+    "studies.local.search": ("find_max_rate",),
+    "studies.local.sweep": ("sweep",),
+    "studies.local.tune": ("tune",),
+    "studies.records.comparison": ("Comparison", "Difference", "Gate"),
+    "studies.records.endings": ("StudyInterrupted",),
+    "studies.records.files": ("load_study",),
+    "studies.records.max_rate": ("MaxRate", "Probe"),
+    "studies.records.settings": ("Settings", "StudyRun"),
+    "studies.records.sweep": ("Sweep", "SweepPoint", "UslFit"),
+    "studies.records.tuning": ("Confirmation", "Trial", "Tuning"),
     "targets.base": ("Target",),
     "targets.inputs.call_input": ("CallInput",),
     "targets.inputs.capture": ("Capture", "capture"),

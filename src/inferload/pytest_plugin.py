@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from inferload.records.result import RunResult
-    from inferload.studies.records import Comparison, Gate
+    from inferload.studies.records.comparison import Comparison, Gate
 
 #: How much worse a model may be than its baseline, where nobody says: wider than the sessions of a
 #: shared machine differ, because what a machine does between two of them is in no interval.
@@ -45,7 +45,7 @@ class _Suite:
         """
         from inferload.errors import InferloadError
         from inferload.files import check_writable
-        from inferload.studies.suite import load_suite
+        from inferload.studies.records.suite import load_suite
 
         try:
             self.read_gates(self.gates)
@@ -67,7 +67,7 @@ class _Suite:
     @staticmethod
     def read_gates(gates: Any) -> tuple[Gate, ...]:
         """Gates from their texts."""
-        from inferload.studies.comparison import gate_from_text
+        from inferload.studies.differences import gate_from_text
 
         return tuple(map(gate_from_text, gates))
 
@@ -274,7 +274,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     suite = session.config.stash.get(_KEY, None)
     if suite is None or suite.path is None or not suite.results:
         return
-    from inferload.studies.suite import save_suite
+    from inferload.studies.records.suite import save_suite
 
     try:
         save_suite(suite.before_merging | suite.results, suite.path)

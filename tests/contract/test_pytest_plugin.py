@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import inferload as il
-from inferload.studies.suite import load_suite
+from inferload.studies.records.suite import load_suite
 
 # Each call takes as long as DELAY says, so that a run can be made slower than another for certain.
 TEST = """

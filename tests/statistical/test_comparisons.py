@@ -7,7 +7,7 @@ import pytest
 from queueing import result_of, simulated_queue
 
 from inferload.stats.pairs import paired_ratio
-from inferload.studies.comparison import of_pairs, of_summaries
+from inferload.studies.differences import of_pairs, of_summaries
 
 
 def summary(seed, factor: float = 1.0, calls: int = 20_000):

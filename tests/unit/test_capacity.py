@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inferload.studies.capacity import fitted_usl, usl
+from inferload.studies.usl import fitted_usl, usl
 
 
 def measured(counts, law, noise=0.02, repeats=3, seed=0):

@@ -15,10 +15,10 @@ from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
 from inferload.studies.compare import ComparePlan, run_pairs
-from inferload.studies.comparison import gate_from_text, judged_gate, of_estimates
-from inferload.studies.files import load_study, save_study
-from inferload.studies.records import Difference
-from inferload.studies.resuming import Keeper
+from inferload.studies.differences import gate_from_text, judged_gate, of_estimates
+from inferload.studies.keeping import Keeper
+from inferload.studies.records.comparison import Difference
+from inferload.studies.records.files import load_study, save_study
 
 
 def estimate(value: float, half: float | None = 0.02) -> Estimate:

@@ -12,10 +12,10 @@ import inferload as il
 from inferload.errors import PlanError
 from inferload.report.several import side_by_side
 from inferload.runs.saved import load_result
-from inferload.studies.bench import LocalBench
 from inferload.studies.compare import compared_results
-from inferload.studies.comparison import gate_from_text
-from inferload.studies.outputs import Outputs, outputs_of, told_apart
+from inferload.studies.differences import gate_from_text
+from inferload.studies.local.bench import LocalBench
+from inferload.studies.local.outputs import Outputs, outputs_of, told_apart
 from inferload.targets.as_target import as_target
 from inferload.targets.fingerprint import fingerprint_of
 from inferload.targets.forms import as_form

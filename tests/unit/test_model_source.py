@@ -12,7 +12,7 @@ from inferload.cli.asked import Asked
 from inferload.plan.loads import load_from_text
 from inferload.plan.model import spec_parts
 from inferload.run_file import read_run_file
-from inferload.studies.candidates import forms_of
+from inferload.studies.tune.candidates import forms_of
 from inferload.targets.as_target import is_spec
 
 PY_FILE = """

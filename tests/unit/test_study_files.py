@@ -12,8 +12,8 @@ from rich.console import Console
 
 import inferload as il
 from inferload.report.studies import study_report
-from inferload.studies.files import measured_any, save_study
-from inferload.studies.resuming import Keeper
+from inferload.studies.keeping import Keeper
+from inferload.studies.records.files import measured_any, save_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -12,9 +12,9 @@ import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
-from inferload.studies.files import load_study, save_study
-from inferload.studies.records import Settings
-from inferload.studies.resuming import Keeper
+from inferload.studies.keeping import Keeper
+from inferload.studies.records.files import load_study, save_study
+from inferload.studies.records.settings import Settings
 from inferload.studies.sweep import SweepPlan, middle, run_sweep
 
 ASKED = {"model": "m.py"}

@@ -18,13 +18,13 @@ from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.studies import study_report
 from inferload.stats.limits import Limit
-from inferload.studies.candidates import candidates, forms_of
-from inferload.studies.files import load_study, save_study
-from inferload.studies.halving import rounds_of
-from inferload.studies.records import Settings
-from inferload.studies.resuming import Keeper
-from inferload.studies.tune import run_tune
-from inferload.studies.tune_plan import TunePlan
+from inferload.studies.keeping import Keeper
+from inferload.studies.records.files import load_study, save_study
+from inferload.studies.records.settings import Settings
+from inferload.studies.tune.candidates import candidates, forms_of
+from inferload.studies.tune.halving import rounds_of
+from inferload.studies.tune.plan import TunePlan
+from inferload.studies.tune.tuner import run_tune
 
 FORMS = (None, "script", "aoti")
 ASKED = {"model": "m.py"}

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from inferload.cli.asked import Asked
-    from inferload.studies.records import Comparison, Gate
-    from inferload.studies.settings import StudyObserver
-    from inferload.studies.tree import Tree
+    from inferload.studies.bench import StudyObserver
+    from inferload.studies.child.tree import Tree
+    from inferload.studies.records.comparison import Comparison, Gate
 
 OWN = {"a", "b", "forms", "revisions", "pairs", "gate"}
 DEFAULT_DURATION = "3s"
@@ -97,7 +97,7 @@ def compare_command(
     """
     from inferload.errors import PlanError
     from inferload.files import beside, check_apart
-    from inferload.studies.comparison import gate_from_text
+    from inferload.studies.differences import gate_from_text
 
     gates = tuple(map(gate_from_text, gate or ()))
     saved = [one is not None and one.endswith(".json") for one in (a, b)]
@@ -138,7 +138,7 @@ def _check_alone(context: typer.Context) -> None:
 
 
 def _saved(found: Comparison, path: Path) -> bool:
-    from inferload.studies.files import save_study
+    from inferload.studies.records.files import save_study
 
     try:
         save_study(found, path)
@@ -151,8 +151,8 @@ def _saved(found: Comparison, path: Path) -> bool:
 def _check_target(path: Path) -> None:
     """Refuse to write a comparison over something else."""
     from inferload.files import check_writable
-    from inferload.studies.records import Comparison
-    from inferload.studies.resuming import check_kind
+    from inferload.studies.keeping import check_kind
+    from inferload.studies.records.comparison import Comparison
 
     check_writable(path)
     if path.exists():
@@ -177,9 +177,9 @@ def _pairs(
     from contextlib import ExitStack
 
     from inferload.errors import PlanError
-    from inferload.studies.child import ChildBench
+    from inferload.studies.child.bench import ChildBench
     from inferload.studies.compare import ComparePlan, run_pairs, said_of
-    from inferload.studies.records import Comparison
+    from inferload.studies.records.comparison import Comparison
 
     if sum(one is not None for one in (b, forms, revisions)) != 1:
         raise PlanError(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.records.result import RunResult
-    from inferload.studies.files import Study
+    from inferload.studies.records.files import Study
 
     #: What a report can be of.
     Shown = RunResult | Study | dict[str, RunResult]
@@ -92,7 +92,7 @@ def _write_markdown(found: Shown, path: Path) -> None:
 def measured_any(found: Shown) -> bool:
     """Whether there is anything in it that was measured."""
     from inferload.records.result import RunResult
-    from inferload.studies.files import measured_any as measured_any_run
+    from inferload.studies.records.files import measured_any as measured_any_run
 
     if isinstance(found, RunResult):
         return found.summary.completed_calls > 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.studies.tree import Tree
+from inferload.studies.child.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,8 @@ def report_command(
     from inferload.files import beside, check_apart
     from inferload.report.several import side_by_side
     from inferload.runs.saved import json_of, load_result
-    from inferload.studies.files import is_study
-    from inferload.studies.suite import is_suite
+    from inferload.studies.records.files import is_study
+    from inferload.studies.records.suite import is_suite
 
     reports = output.Reports(html=html, markdown=markdown)
     reports.check()
@@ -53,7 +53,7 @@ def report_command(
 
 
 def _of_several_runs(path: Path, content: Any) -> output.Shown:
-    from inferload.studies.files import load_study
-    from inferload.studies.suite import is_suite, load_suite
+    from inferload.studies.records.files import load_study
+    from inferload.studies.records.suite import is_suite, load_suite
 
     return load_suite(path) if is_suite(content) else load_study(path)

@@ -75,8 +75,8 @@ def search_command(
     """
     from inferload import units
     from inferload.stats.limits import limits_from_texts
-    from inferload.studies.child import ChildBench
-    from inferload.studies.records import MaxRate
+    from inferload.studies.child.bench import ChildBench
+    from inferload.studies.records.max_rate import MaxRate
     from inferload.studies.search import SearchPlan, run_search
 
     limits = limits_from_texts(limit)

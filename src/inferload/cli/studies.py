@@ -20,9 +20,11 @@ from inferload.plan.model import spec_parts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.studies.records import Comparison, MaxRate, Sweep
-    from inferload.studies.settings import StudyObserver
-    from inferload.studies.tune_records import Tuning
+    from inferload.studies.bench import StudyObserver
+    from inferload.studies.records.comparison import Comparison
+    from inferload.studies.records.max_rate import MaxRate
+    from inferload.studies.records.sweep import Sweep
+    from inferload.studies.records.tuning import Tuning
 
 S = TypeVar("S", "Sweep", "MaxRate", "Comparison", "Tuning")
 # Where a study goes to, and what it shows, is not what it studies.
@@ -80,8 +82,8 @@ def study(
     """
     from inferload.records.endings import CallError, TargetCrashed
     from inferload.report.progress import StudyProgress
-    from inferload.studies.endings import StudyInterrupted
-    from inferload.studies.resuming import Keeper
+    from inferload.studies.keeping import Keeper
+    from inferload.studies.records.endings import StudyInterrupted
 
     asked.check_reports()
     keeper = Keeper(asked.json, kind, words)

@@ -81,8 +81,8 @@ def sweep_command(
     block, so that a drift of the machine is no trend over the points.
     """
     from inferload.plan.numbers import check_count
-    from inferload.studies.child import ChildBench
-    from inferload.studies.records import Sweep
+    from inferload.studies.child.bench import ChildBench
+    from inferload.studies.records.sweep import Sweep
     from inferload.studies.sweep import SweepPlan, run_sweep
 
     check_count("blocks", blocks, at_least=1, at_most=1000)

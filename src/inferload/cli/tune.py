@@ -109,11 +109,11 @@ def tune_command(
     from inferload.machine.hardware import usable_cores
     from inferload.plan.cores import memory_nodes
     from inferload.stats.limits import limits_from_texts
-    from inferload.studies.candidates import candidates
-    from inferload.studies.child import ChildBench
-    from inferload.studies.tune import run_tune
-    from inferload.studies.tune_plan import TunePlan
-    from inferload.studies.tune_records import Tuning
+    from inferload.studies.child.bench import ChildBench
+    from inferload.studies.records.tuning import Tuning
+    from inferload.studies.tune.candidates import candidates
+    from inferload.studies.tune.plan import TunePlan
+    from inferload.studies.tune.tuner import run_tune
 
     limits = limits_from_texts(limit or ())
     full_s = units.duration_s(duration)
@@ -161,7 +161,7 @@ def tune_command(
 
 def _with_defaults(asked: Asked, axes: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
     from inferload.errors import PlanError
-    from inferload.studies.candidates import forms_of
+    from inferload.studies.tune.candidates import forms_of
 
     if asked.members and {"form", "batch_size"} & axes.keys():
         raise PlanError("--forms and --batch-sizes are of one model, and there are several")

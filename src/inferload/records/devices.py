@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inferload.records.distribution import Distribution  # noqa: TC001 - pydantic reads these records
+from inferload.records.distribution import Distribution
 
 #: The stages of a call on a device, and its wait.
 STAGE_NAMES = ("issue", "wait", "device", "copy_in", "copy_out")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from inferload.records.devices import StageFigures  # noqa: TC001
+from inferload.records.devices import StageFigures
 from inferload.records.distribution import (
-    Distribution,  # noqa: TC001 - pydantic reads these
-    Estimate,  # noqa: TC001 - pydantic reads these
+    Distribution,
+    Estimate,
 )
 
 

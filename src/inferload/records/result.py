@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inferload.records.devices import DeviceFigures  # noqa: TC001 - pydantic reads these
-from inferload.records.figures import (  # noqa: TC001
+from inferload.records.devices import DeviceFigures
+from inferload.records.figures import (
     ModelFigures,
     ProcessFigures,
     RankFigures,
@@ -17,7 +17,7 @@ from inferload.records.figures import (  # noqa: TC001
     Verification,
 )
 from inferload.records.shown import Saved
-from inferload.records.spec import RunSpec  # noqa: TC001
+from inferload.records.spec import RunSpec
 
 if TYPE_CHECKING:
     from inferload.log.calls import CallLog

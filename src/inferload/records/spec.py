@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inferload.records.figures import Fingerprint  # noqa: TC001 - pydantic reads these
+from inferload.records.figures import Fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ from inferload.report.parts import (
     study_header,
     study_warnings,
 )
-from inferload.studies.comparison import QUANTILES
+from inferload.studies.differences import QUANTILES
 from inferload.units import milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.studies.records import Comparison, Difference, Gate
+    from inferload.studies.records.comparison import Comparison, Difference, Gate
 
 SIGNED_RANK = 0.05
 STYLES = {"faster": "green", "slower": "red"}

@@ -19,12 +19,14 @@ from inferload.report.study_charts import (
     sweep_charts,
     tuning_charts,
 )
-from inferload.studies.records import Comparison, MaxRate, Sweep
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.max_rate import MaxRate
+from inferload.studies.records.sweep import Sweep
 from inferload.units import rate_text
 
 if TYPE_CHECKING:
     from inferload.report.page import Chart
-    from inferload.studies.files import Study
+    from inferload.studies.records.files import Study
 
 
 def study_page(study: Study) -> tuple[Headline, list[Section]]:

@@ -18,7 +18,7 @@ from inferload.report.reproduce import reproduction
 from inferload.report.several import several_table
 from inferload.report.studies import parts_of, study_report
 from inferload.report.text import blocks, plain_report, plain_text
-from inferload.studies.records import Comparison
+from inferload.studies.records.comparison import Comparison
 from inferload.units import printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.records.figures import RunWarning
-    from inferload.studies.files import Study
+    from inferload.studies.records.files import Study
 
 # What begins a list.
 _LINE_START = re.compile(r"^(\s*\d*)([-+.)])(?=\s)")

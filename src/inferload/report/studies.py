@@ -18,9 +18,11 @@ from inferload.report.parts import (
     wanting_note,
 )
 from inferload.report.tuning import tuning_report
-from inferload.studies.records import Comparison, MaxRate, Settings, Sweep, setting_text
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.settings import Settings, setting_text
+from inferload.studies.records.sweep import Sweep
+from inferload.studies.records.tuning import Tuning
 from inferload.studies.search import VERDICTS, value_text
-from inferload.studies.tune_records import Tuning
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
     from inferload.records.distribution import Estimate
     from inferload.stats.judging import Judgement
-    from inferload.studies.files import Study
-    from inferload.studies.records import Probe, SweepPoint, UslFit
+    from inferload.studies.records.files import Study
+    from inferload.studies.records.max_rate import MaxRate, Probe
+    from inferload.studies.records.sweep import SweepPoint, UslFit
 
 HEADINGS = {
     "callers": "callers",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.report.drawing import COLOURS, line, log_axis
 from inferload.report.page import Chart, series
 from inferload.report.parts import change_text, figure_name
-from inferload.studies.records import Settings
+from inferload.studies.records.settings import Settings
 from inferload.studies.search import VERDICTS
 from inferload.units import count_text, rate_text
 
@@ -15,15 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.records.distribution import Estimate
-    from inferload.studies.records import (
-        Comparison,
-        Difference,
-        MaxRate,
-        StudyRun,
-        Sweep,
-        SweepPoint,
-    )
-    from inferload.studies.tune_records import Tuning
+    from inferload.studies.records.comparison import Comparison, Difference
+    from inferload.studies.records.max_rate import MaxRate
+    from inferload.studies.records.settings import StudyRun
+    from inferload.studies.records.sweep import Sweep, SweepPoint
+    from inferload.studies.records.tuning import Tuning
 
 _MARKS = {"kept": "circle", "broken": "x", "open": "circle-open", "unstable": "triangle-up"}
 

@@ -19,15 +19,16 @@ from inferload.report.parts import (
     study_warnings,
     wanting_note,
 )
-from inferload.studies.halving import is_within
+from inferload.studies.tune.halving import is_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.stats.limits import Limit
-    from inferload.studies.records import Difference, Settings
-    from inferload.studies.tune_records import Trial, Tuning
+    from inferload.studies.records.comparison import Difference
+    from inferload.studies.records.settings import Settings
+    from inferload.studies.records.tuning import Trial, Tuning
 
 BAR_CELLS = 10
 # Of more candidates the rest is counted.

@@ -12,6 +12,7 @@ from inferload.records.distribution import quantile_rank
 from inferload.stats.certificates import certificate_of
 from inferload.stats.durations import part_of
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
+from inferload.stats.limits import Limit  # noqa: TC001 - pydantic reads these records
 from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.stats.summary import quantile_ms
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from inferload.log.calls import CallLog
     from inferload.stats.durations import Durations
-    from inferload.stats.limits import Limit
 
 #: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.
 Verdict = Literal["kept", "broken", "open"]

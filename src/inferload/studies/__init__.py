@@ -1,1 +1,4 @@
-"""Studies: many runs that together answer one question."""
+"""Many runs that together answer one question.
+
+Read ``bench`` first, then ``sweep``.
+"""

@@ -1,130 +1,100 @@
-"""What makes the runs of a study in this process: each form of a model is loaded once."""
+"""What a run of a study is made with: its options, changed by the settings of a point."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from inferload.callers.processes.crew import ProcessCrew
-from inferload.callers.processes.handing import handed
-from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
-from inferload.plan.model import ModelSource
-from inferload.runs.run import run_with
-from inferload.runs.run_crew import run_crew
-from inferload.studies.outputs import outputs_of
-from inferload.studies.settings import with_settings
-from inferload.targets.as_target import is_spec
-from inferload.targets.forms import as_form
-from inferload.targets.inputs.stacking import stacked
-from inferload.targets.loading import load as loaded
-from inferload.targets.loading import target_and_inputs
+from inferload.plan.loads import OpenLoop
+from inferload.plan.model import FORMS
+from inferload.plan.numbers import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.studies.outputs import Outputs
-    from inferload.studies.records import Settings
-    from inferload.targets.base import Target
-    from inferload.targets.inputs.call_input import CallInput
-    from inferload.targets.placing import Placement
+    from inferload.stats.limits import Limit
+    from inferload.studies.records.settings import Settings
 
 
-class LocalBench:
-    """Runs in this process, or in processes that it starts where they are asked for."""
+class StudyObserver(Protocol):
+    """Is told how a study goes on, and as an observer of its runs how these do."""
 
-    def __init__(
-        self,
-        load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]],
-        source: ModelSource | None = None,
-        *,
-        apart: bool = False,
-    ) -> None:
-        self._load = load
-        #: Of a model in words, which other processes load by themselves; perhaps not its inputs.
-        self._source = source
-        self._apart = apart
-        self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
-        #: What cannot be made is not tried again: that would take as long each time.
-        self._refused: dict[tuple[str | None, int | None], PlanError] = {}
+    def stage(self, text: str) -> None:
+        """What a run is doing now."""
 
-    @classmethod
-    def of_model(cls, model: object, inputs: object) -> LocalBench:
-        """Of a model, as ``il.run`` takes it.
+    def progress(self, finished_calls: int, elapsed_s: float) -> None:
+        """How far the measured part of a run has come."""
 
-        Raises:
-            PlanError: it is no model, or has no inputs.
-        """
-        first, given = target_and_inputs(model, inputs)
+    def begins(self, text: str) -> None:
+        """What the study does now."""
 
-        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
-            own = given if size is None else stacked(given, size)
-            return (first if form is None else as_form(first, form, own)), own
+    def found(self, text: str) -> None:
+        """What came of it."""
 
-        named = isinstance(model, str) and is_spec(model)
-        source = ModelSource(spec=str(model)) if named else None
-        return cls(load, source, apart=inputs is not None)
 
-    @classmethod
-    def of_source(
-        cls,
-        source: ModelSource,
-        placement: Placement,
-        announce: Callable[[str], None],
-        scratch: Path,
-    ) -> LocalBench:
-        """Of a model in words."""
-
-        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
-            folder = Path(tempfile.mkdtemp(dir=scratch))
-            found = loaded(_changed(source, form, size), announce, folder, placement=placement)
-            return found.target, found.given
-
-        return cls(load, source)
+class Bench(Protocol):
+    """Makes runs of one model."""
 
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
-        """One run with what the settings change."""
-        checked = with_settings(options, settings)
-        form = settings.form or options.form
-        size = settings.batch_size or options.batch_size
-        checked = replace(checked, form=form, batch_size=size)
-        if checked.processes is not None and self._source is not None:
-            source = _changed(self._source, settings.form, settings.batch_size)
-            hand = None if checked.devices or source.members else self._hand(settings, source)
-            with ProcessCrew(checked, source=source, hand=hand) as crew:
-                return run_crew(crew, checked, observer)
-        target, given = self._target(settings.form, settings.batch_size)
-        return run_with(target, given, checked, observer=observer)
+        """One run with what the settings change.
 
-    def _hand(self, settings: Settings, source: ModelSource) -> Callable[[Path], bytes]:
-        """How each process gets the form that was made here; on a device it makes its own."""
-        target, given = self._target(settings.form, settings.batch_size)
-        state = ThreadState.of_this_thread().portable
-        return lambda scratch: handed(
-            target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
-        )
-
-    def outputs(self, form: str | None = None) -> Outputs:
-        """What the model computes of each input, called alone."""
-        origin = None if self._source is None else self._source.spec
-        return outputs_of(*self._target(form, None), origin)
-
-    def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
-        if (form, size) in self._refused:
-            raise self._refused[form, size]
-        if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
-            try:
-                self._loaded[form, size] = self._load(form, size)
-            except PlanError as error:
-                self._refused[form, size] = error
-                raise
-        return self._loaded[form, size]
+        Raises:
+            InferloadError: as ``il.run``.
+        """
 
 
-def _changed(source: ModelSource, form: str | None, size: int | None) -> ModelSource:
-    return replace(source, form=form or source.form, batch_size=size or source.batch_size)
+def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
+    """Options with what settings change, checked.
+
+    Raises:
+        PlanError: naming the option that cannot be run, and its value.
+    """
+    load = options.load
+    callers = load.callers if settings.callers is None else settings.callers
+    rate = settings.rate_per_s
+    if rate is None:
+        load = replace(load, callers=callers)
+    elif isinstance(load, OpenLoop):
+        load = replace(load, callers=callers, rate_per_s=rate)
+    else:
+        load = OpenLoop.poisson(rate, callers=callers, seed=options.seed)
+    return replace(
+        options,
+        load=load,
+        processes=options.processes if settings.processes is None else settings.processes,
+        threads_per_call=options.threads_per_call
+        if settings.threads_per_call is None
+        else settings.threads_per_call,
+    ).checked()
+
+
+def for_seconds(options: RunOptions, limits: Sequence[Limit], duration_s: float) -> RunOptions:
+    """Options of a run of so many seconds; where errors are limited, none of them ends it."""
+    records = any(one.figure == "errors" for one in limits)
+    return replace(
+        options,
+        calls=None,
+        precision=None,
+        time_limit_s=None,
+        duration_s=duration_s,
+        on_error="record" if records else options.on_error,
+    )
+
+
+def check_settings(options: RunOptions, settings: Settings) -> None:
+    """Refuse settings that cannot be run, before anything is.
+
+    Raises:
+        PlanError: naming the setting, and its value.
+    """
+    checked = with_settings(options, settings)
+    if settings.form is not None and settings.form not in FORMS:
+        raise PlanError(f"form {settings.form!r} is unknown: choose {', '.join(FORMS)}")
+    if settings.batch_size is not None:
+        check_count("batch_size", settings.batch_size, at_least=1, at_most=1_000_000)
+        if checked.lanes:
+            raise PlanError("batch sizes are of one model, and there are several")

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import InferloadError, PlanError
 from inferload.plan.numbers import check_count
 from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.studies.comparison import judged_gate, of_pairs, of_summaries
-from inferload.studies.endings import StudyInterrupted
-from inferload.studies.records import Comparison, Settings, StudyRun
+from inferload.studies.differences import judged_gate, of_pairs, of_summaries
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.endings import StudyInterrupted
+from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.same_model import other_content, other_model
 from inferload.studies.spoiled import CODES, spoiled
 from inferload.units import duration_text, milliseconds_text, rate_text
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from inferload.records.figures import RunWarning, Summary
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
-    from inferload.studies.records import Difference, Gate
-    from inferload.studies.settings import Bench, StudyObserver
+    from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.records.comparison import Difference, Gate
 
 MOST_PAIRS = 1000
 # What is told where it differs between two sides.

@@ -9,10 +9,11 @@ from inferload.errors import InferloadError, PlanError
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import check_positive
 from inferload.plan.options import LONGEST_S
-from inferload.studies.endings import StudyInterrupted
-from inferload.studies.rate_search import RateSearch, is_within, says_something
-from inferload.studies.records import MaxRate, Settings
-from inferload.studies.settings import check_settings, for_seconds
+from inferload.studies.bench import check_settings, for_seconds
+from inferload.studies.bisection import RateSearch, is_within, says_something
+from inferload.studies.records.endings import StudyInterrupted
+from inferload.studies.records.max_rate import MaxRate
+from inferload.studies.records.settings import Settings
 from inferload.units import duration_text, rate_text
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.stats.judging import Judgement
     from inferload.stats.limits import Limit
-    from inferload.studies.records import Probe
-    from inferload.studies.settings import Bench, StudyObserver
+    from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.records.max_rate import Probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

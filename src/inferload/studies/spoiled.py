@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.records.figures import RunWarning
-    from inferload.studies.records import StudyRun
+    from inferload.studies.records.settings import StudyRun
 
 #: Warnings of a run that make what is concluded from it doubtful.
 CODES = {

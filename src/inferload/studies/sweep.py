@@ -18,17 +18,18 @@ from inferload.errors import InferloadError, PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
-from inferload.studies.capacity import fitted_usl
-from inferload.studies.endings import StudyInterrupted
-from inferload.studies.records import Settings, StudyRun, Sweep, SweepPoint
-from inferload.studies.settings import check_settings
+from inferload.studies.bench import check_settings
+from inferload.studies.records.endings import StudyInterrupted
+from inferload.studies.records.settings import Settings, StudyRun
+from inferload.studies.records.sweep import Sweep, SweepPoint
+from inferload.studies.usl import fitted_usl
 from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.plan.options import RunOptions
-    from inferload.studies.settings import Bench, StudyObserver
+    from inferload.studies.bench import Bench, StudyObserver
 
 MOST_AXES, MOST_POINTS = 2, 1000
 # Blocks that differ by more are told of.

@@ -23,7 +23,7 @@ from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
-from inferload.studies.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
+from inferload.studies.child.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.studies.records import Settings
-    from inferload.studies.tree import Tree
+    from inferload.studies.child.tree import Tree
+    from inferload.studies.records.settings import Settings
 
 
 # How long a process may take to end by itself.
@@ -44,7 +44,7 @@ END_S = 2.0
 
 
 class ChildBench:
-    """Runs in another process, one after another; a :class:`~inferload.studies.settings.Bench`.
+    """Runs in another process, one after another; a :class:`~inferload.studies.bench.Bench`.
 
     ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
     """
@@ -195,7 +195,7 @@ def serve(
     if tree is not None:
         tree.enter()
 
-    from inferload.studies.serving import serve_runs
+    from inferload.studies.child.serving import serve_runs
 
     serve_runs(connection, source, Path(scratch), tree)
     # torch's own end takes most of a second; exit handlers, and those of multiprocessing, do not

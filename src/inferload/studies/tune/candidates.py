@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.plan.model import spec_parts
 from inferload.plan.numbers import check_count
-from inferload.studies.records import Settings
+from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

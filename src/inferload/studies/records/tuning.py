@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferload.records.figures import RunWarning  # noqa: TC001
+from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
-from inferload.stats.judging import Judgement  # noqa: TC001 - pydantic reads these records
-from inferload.stats.limits import Limit  # noqa: TC001 - pydantic reads these records
-from inferload.studies.records import Comparison, Settings, StudyRun  # noqa: TC001
+from inferload.stats.judging import Judgement
+from inferload.stats.limits import Limit
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.settings import (
+    Settings,
+    StudyRun,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,14 +11,15 @@ from inferload.records.result import RunResult
 from inferload.runs.run import Logging
 from inferload.runs.saved import load_result
 from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.studies.bench import LocalBench
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs
-from inferload.studies.comparison import gate_from_text
-from inferload.studies.files import save_study
-from inferload.studies.named import fingerprint, options_of, words_of
-from inferload.studies.outputs import told_apart
-from inferload.studies.records import Comparison, Gate, Settings
-from inferload.studies.resuming import Keeper, check_kind
+from inferload.studies.differences import gate_from_text
+from inferload.studies.keeping import Keeper, check_kind
+from inferload.studies.local.bench import LocalBench
+from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.local.outputs import told_apart
+from inferload.studies.records.comparison import Comparison, Gate
+from inferload.studies.records.files import save_study
+from inferload.studies.records.settings import Settings
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inferload.plan.loads import OpenLoop
-    from inferload.studies.settings import StudyObserver
+    from inferload.studies.bench import StudyObserver
 
 DEFAULT_RUN_S = 3.0
 

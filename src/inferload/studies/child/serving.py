@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError
-from inferload.studies.bench import LocalBench
-from inferload.studies.outputs import told_apart
-from inferload.studies.words import DONE, FAILED, PROGRESS, RUN, STAGE
+from inferload.studies.child.words import DONE, FAILED, PROGRESS, RUN, STAGE
+from inferload.studies.local.bench import LocalBench
+from inferload.studies.local.outputs import told_apart
 from inferload.targets.loading import calling_state, grad_mode
 from inferload.targets.placing import Placement
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
-    from inferload.studies.tree import Tree
+    from inferload.studies.child.tree import Tree
 
 
 class _Telling:

@@ -19,11 +19,11 @@ from inferload.records.figures import RunWarning
 from inferload.stats.judging import judged_limits
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.compare import ComparePlan, figures_text, run_pairs
-from inferload.studies.endings import StudyInterrupted
-from inferload.studies.halving import ETA, blocks_of, is_within, rank_of, rounds_of
-from inferload.studies.records import Settings, StudyRun
-from inferload.studies.snippet import code_of, command_of
-from inferload.studies.tune_records import Confirmation, Trial, Tuning
+from inferload.studies.records.endings import StudyInterrupted
+from inferload.studies.records.settings import Settings, StudyRun
+from inferload.studies.records.tuning import Confirmation, Trial, Tuning
+from inferload.studies.tune.code import code_of, command_of
+from inferload.studies.tune.halving import ETA, blocks_of, is_within, rank_of, rounds_of
 from inferload.units import duration_text
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.stats.judging import Judgement
-    from inferload.studies.records import Comparison
-    from inferload.studies.settings import Bench, StudyObserver
-    from inferload.studies.tune_plan import TunePlan
+    from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.records.comparison import Comparison
+    from inferload.studies.tune.plan import TunePlan
 
 MOST_CONFIRMATIONS = 3
 REFUSED = "refused"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.stats.pairs import LEAST_CLAIM_LOG, paired_ratio
-from inferload.studies.records import Difference, Gate
+from inferload.studies.records.comparison import Difference, Gate
 from inferload.units import fraction
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.plan.numbers import check_positive
-from inferload.studies.records import Settings
-from inferload.studies.settings import check_settings, for_seconds
+from inferload.studies.bench import check_settings, for_seconds
+from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
     from inferload.plan.options import RunOptions

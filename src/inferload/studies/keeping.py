@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from inferload.errors import PlanError
 from inferload.files import check_writable
-from inferload.studies.files import Study, load_study, measured_any, save_study
-from inferload.studies.records import Comparison, MaxRate, Sweep
-from inferload.studies.tune_records import Tuning
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.files import Study, load_study, measured_any, save_study
+from inferload.studies.records.max_rate import MaxRate
+from inferload.studies.records.sweep import Sweep
+from inferload.studies.records.tuning import Tuning
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from inferload.records.figures import RunWarning, SetUp, Summary
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
 from inferload.runs.saved import damaged, json_of
-from inferload.studies.records import without_samples
+from inferload.studies.records.settings import without_samples
 
 if TYPE_CHECKING:
     import os

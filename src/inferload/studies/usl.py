@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.records.distribution import Estimate
-from inferload.studies.records import UslFit
+from inferload.studies.records.sweep import UslFit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,8 @@ import numpy as np
 
 from inferload.stats.judging import judged_limits, lasts_long_enough, together
 from inferload.stats.overload import backlog_grows
-from inferload.studies.records import Probe, Settings, StudyRun
+from inferload.studies.records.max_rate import Probe
+from inferload.studies.records.settings import Settings, StudyRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

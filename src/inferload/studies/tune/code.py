@@ -11,7 +11,7 @@ from inferload.plan.options import RunOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferload.studies.records import Settings
+    from inferload.studies.records.settings import Settings
 
 SECONDS = 10
 # Options that a run of a study has of its own.

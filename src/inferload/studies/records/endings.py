@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferload.studies.files import Study
+    from inferload.studies.records.files import Study
 
 
 class StudyInterrupted(KeyboardInterrupt):

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from inferload.errors import ResultFormatError
 from inferload.files import replacing
 from inferload.runs.saved import damaged, json_of
-from inferload.studies.records import Comparison, MaxRate, Sweep
-from inferload.studies.tune_records import Tuning
+from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.max_rate import MaxRate
+from inferload.studies.records.sweep import Sweep
+from inferload.studies.records.tuning import Tuning
 
 if TYPE_CHECKING:
     import os

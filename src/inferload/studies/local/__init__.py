@@ -1,0 +1,4 @@
+"""Studies of a model in this process: the functions of Python.
+
+Read ``bench`` first.
+"""

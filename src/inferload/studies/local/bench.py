@@ -1,0 +1,130 @@
+"""What makes the runs of a study in this process: each form of a model is loaded once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferload.callers.processes.crew import ProcessCrew
+from inferload.callers.processes.handing import handed
+from inferload.callers.python.thread_state import ThreadState
+from inferload.errors import PlanError
+from inferload.plan.model import ModelSource
+from inferload.runs.run import run_with
+from inferload.runs.run_crew import run_crew
+from inferload.studies.bench import with_settings
+from inferload.studies.local.outputs import outputs_of
+from inferload.targets.as_target import is_spec
+from inferload.targets.forms import as_form
+from inferload.targets.inputs.stacking import stacked
+from inferload.targets.loading import load as loaded
+from inferload.targets.loading import target_and_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.callers.crew import Observer
+    from inferload.plan.options import RunOptions
+    from inferload.records.result import RunResult
+    from inferload.studies.local.outputs import Outputs
+    from inferload.studies.records.settings import Settings
+    from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
+    from inferload.targets.placing import Placement
+
+
+class LocalBench:
+    """Runs in this process, or in processes that it starts where they are asked for."""
+
+    def __init__(
+        self,
+        load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]],
+        source: ModelSource | None = None,
+        *,
+        apart: bool = False,
+    ) -> None:
+        self._load = load
+        #: Of a model in words, which other processes load by themselves; perhaps not its inputs.
+        self._source = source
+        self._apart = apart
+        self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
+        #: What cannot be made is not tried again: that would take as long each time.
+        self._refused: dict[tuple[str | None, int | None], PlanError] = {}
+
+    @classmethod
+    def of_model(cls, model: object, inputs: object) -> LocalBench:
+        """Of a model, as ``il.run`` takes it.
+
+        Raises:
+            PlanError: it is no model, or has no inputs.
+        """
+        first, given = target_and_inputs(model, inputs)
+
+        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+            own = given if size is None else stacked(given, size)
+            return (first if form is None else as_form(first, form, own)), own
+
+        named = isinstance(model, str) and is_spec(model)
+        source = ModelSource(spec=str(model)) if named else None
+        return cls(load, source, apart=inputs is not None)
+
+    @classmethod
+    def of_source(
+        cls,
+        source: ModelSource,
+        placement: Placement,
+        announce: Callable[[str], None],
+        scratch: Path,
+    ) -> LocalBench:
+        """Of a model in words."""
+
+        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            found = loaded(_changed(source, form, size), announce, folder, placement=placement)
+            return found.target, found.given
+
+        return cls(load, source)
+
+    def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        """One run with what the settings change."""
+        checked = with_settings(options, settings)
+        form = settings.form or options.form
+        size = settings.batch_size or options.batch_size
+        checked = replace(checked, form=form, batch_size=size)
+        if checked.processes is not None and self._source is not None:
+            source = _changed(self._source, settings.form, settings.batch_size)
+            hand = None if checked.devices or source.members else self._hand(settings, source)
+            with ProcessCrew(checked, source=source, hand=hand) as crew:
+                return run_crew(crew, checked, observer)
+        target, given = self._target(settings.form, settings.batch_size)
+        return run_with(target, given, checked, observer=observer)
+
+    def _hand(self, settings: Settings, source: ModelSource) -> Callable[[Path], bytes]:
+        """How each process gets the form that was made here; on a device it makes its own."""
+        target, given = self._target(settings.form, settings.batch_size)
+        state = ThreadState.of_this_thread().portable
+        return lambda scratch: handed(
+            target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
+        )
+
+    def outputs(self, form: str | None = None) -> Outputs:
+        """What the model computes of each input, called alone."""
+        origin = None if self._source is None else self._source.spec
+        return outputs_of(*self._target(form, None), origin)
+
+    def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+        if (form, size) in self._refused:
+            raise self._refused[form, size]
+        if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
+            try:
+                self._loaded[form, size] = self._load(form, size)
+            except PlanError as error:
+                self._refused[form, size] = error
+                raise
+        return self._loaded[form, size]
+
+
+def _changed(source: ModelSource, form: str | None, size: int | None) -> ModelSource:
+    return replace(source, form=form or source.form, batch_size=size or source.batch_size)

@@ -1,0 +1,104 @@
+"""Studies of one model in this process: sweeps, and the highest rate that keeps limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferload.plan.loads import ClosedLoop, OpenLoop
+from inferload.runs.run import Logging
+from inferload.stats.limits import Limit, limits_from_texts
+from inferload.studies.keeping import Keeper
+from inferload.studies.local.bench import LocalBench
+from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.records.max_rate import MaxRate
+from inferload.studies.search import SearchPlan, run_search
+from inferload.targets.loading import target_and_inputs
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from inferload.studies.bench import StudyObserver
+
+DEFAULT_POINT_S = 2.0
+
+
+def find_max_rate(
+    model: object,
+    inputs: object,
+    limit: str | Limit | Iterable[str | Limit],
+    *,
+    load: ClosedLoop | OpenLoop | None = None,
+    resolution: float = 0.01,
+    time_limit_s: float = 120.0,
+    save: str | os.PathLike[str] | None = None,
+    observer: StudyObserver | None = None,
+    **options: Any,
+) -> MaxRate:
+    """Find the highest rate of calls at which limits are kept.
+
+    From what the callers make without a pause the rate is bisected; each probe goes on until its
+    calls say whether the limits are kept, and the answer is run once more to confirm it
+    (docs/studies.md).
+
+    Args:
+        model: as for :func:`inferload.run`.
+        inputs: as for :func:`inferload.run`.
+        limit: one or more, such as ``"p99<=20ms"``, ``"errors<=1%"``, ``"throughput>=200"``.
+        load: gives the number of callers and, of an open loop, the kind of arrivals; Poisson
+            arrivals and one caller if not given.
+        resolution: how near the highest rate that keeps the limits and the lowest that does not
+            are to come, as a fraction.
+        time_limit_s: about how long the search may take.
+        save: where to write the study after every probe; one that was interrupted goes on.
+        observer: is told of stages and progress.
+        options: further options of :func:`inferload.run`, such as ``executor`` and ``processes``.
+
+    Raises:
+        PlanError: there is no such search, or the model cannot be run.
+        CallError, TargetCrashed: the very first run failed.
+        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
+    """
+    limits = _limits(limit)
+    base = options_of(options, load or ClosedLoop())
+    target, own_inputs = target_and_inputs(model, inputs)
+    asked = {
+        "model": [target.name, *fingerprint(target, own_inputs)],
+        "limits": [str(one) for one in limits],
+        "callers": base.load.callers,
+        "arrivals": getattr(base.load, "arrivals", "poisson"),
+        "resolution": resolution,
+        "options": words_of(options),
+    }
+    plan = SearchPlan(
+        target=target.name,
+        asked=asked,
+        options=base,
+        limits=limits,
+        resolution=resolution,
+        time_limit_s=time_limit_s,
+    )
+    keeper = Keeper(None if save is None else Path(save), MaxRate, asked)
+    return run_search(
+        plan,
+        LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),
+        observer or Logging(),
+        done=keeper.done,
+        keep=keeper.keep,
+    )
+
+
+def _limits(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
+    listed = [limit] if isinstance(limit, str | Limit) else list(limit)
+    return tuple(
+        own
+        for one in listed
+        for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
+    )
+
+
+def _values(value: object) -> tuple[Any, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return (value,)
+    return tuple(value)

@@ -1,0 +1,4 @@
+"""What studies are told as, and kept as. Pure data.
+
+Read ``settings`` first.
+"""

@@ -1,0 +1,108 @@
+"""What a comparison is told as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from inferload.records.distribution import Estimate
+from inferload.records.figures import RunWarning
+from inferload.records.shown import Shown
+from inferload.stats.pairs import NEGLIGIBLE_FRACTION
+from inferload.studies.records.settings import StudyRun
+
+
+def _value(estimate: Estimate | None) -> float:
+    return 0.0 if estimate is None else estimate.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One figure of B over that of A, with its 95 % interval; ``None`` where it has none.
+
+    ``detectable_fraction``: the smallest change for the worse that would have been found in four of
+    five cases. ``pairs`` alternated; ``None``: two runs, each with its own interval.
+    ``p_signed_rank``: of the pairs, the chance of it between equals by Wilcoxon's test, which one
+    disturbed run moves less.
+    """
+
+    figure: str
+    a: float
+    b: float
+    ratio: float
+    low: float | None
+    high: float | None
+    detectable_fraction: float | None
+    pairs: int | None = None
+    p_signed_rank: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``"faster"``, ``"slower"`` (of B) or ``"no difference found"``.
+
+        A difference is claimed if the interval excludes equality, and the ratio is more than 1 %
+        from it.
+        """
+        if self.low is None or self.high is None or self.low <= 1 <= self.high:
+            return "no difference found"
+        if abs(self.ratio - 1) <= NEGLIGIBLE_FRACTION:
+            return "no difference found"
+        return "faster" if (self.ratio > 1) == (self.figure == "throughput") else "slower"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """How much worse a figure of B may be than A's: +0.05 of a quantile, -0.03 of throughput."""
+
+    figure: str
+    fraction: float
+
+    def __str__(self) -> str:
+        name = {"p999": "p99.9", "p9999": "p99.99"}.get(self.figure, self.figure)
+        return f"{name} {100 * self.fraction:+.3g}%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Shown):
+    """B against A: two saved results, or runs of both that alternated.
+
+    ``gates`` pairs each gate with ``"held"``, ``"crossed"`` (beyond noise, with the whole interval)
+    or ``"open"`` (the interval has parts on both sides, or the figure was not quoted).
+    ``unlike``: what else is different between the two, such as the machine or the number of
+    callers. ``runs`` are A's and B's in the order they were made, in ``sides``. ``outputs`` says
+    whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
+    ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
+    is held.
+    """
+
+    a: str
+    b: str
+    asked: dict[str, Any]
+    status: str
+    differences: tuple[Difference, ...]
+    gates: tuple[tuple[Gate, str], ...]
+    unlike: tuple[str, ...]
+    sides: tuple[str, ...]
+    runs: tuple[StudyRun, ...]
+    outputs: str = ""
+    outputs_alike: bool = True
+    failed_fractions: tuple[float, float] = (0.0, 0.0)
+    environment: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
+    warnings: tuple[RunWarning, ...] = ()
+
+    @property
+    def is_of_results(self) -> bool:
+        """Whether two saved results were compared, and nothing was run."""
+        return "results" in self.asked
+
+    @property
+    def fails_more(self) -> bool:
+        """Whether more of B's calls fail than of A's."""
+        a, b = self.failed_fractions
+        return b > a
+
+    @property
+    def crossed(self) -> tuple[Gate, ...]:
+        """The gates that were crossed."""
+        return tuple(gate for gate, what in self.gates if what == "crossed")
