@@ -13,7 +13,6 @@ from inferload.version import __version__ as __version__
 if TYPE_CHECKING:
     from inferload.compat import BenchmarkConfig, ExecutionStats, ThroughputBenchmark, format_time
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
-    from inferload.exports import export
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
     from inferload.plan.loads import ClosedLoop, OpenLoop
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     )
     from inferload.records.result import RunResult
     from inferload.records.spec import ModelShare, RunSpec
+    from inferload.report.export.writing import export
     from inferload.runs.run import run
     from inferload.runs.saved import load_result
     from inferload.stats.certificates import certificate
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
-    "exports": ("export",),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
     "plan.loads": ("ClosedLoop", "OpenLoop"),
@@ -83,6 +82,7 @@ _HOMES = {
     ),
     "records.result": ("RunResult",),
     "records.spec": ("ModelShare", "RunSpec"),
+    "report.export.writing": ("export",),
     "runs.run": ("run",),
     "runs.saved": ("load_result",),
     "stats.certificates": ("certificate",),

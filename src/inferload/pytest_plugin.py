@@ -177,7 +177,8 @@ class Bench:
         """
         import torch
 
-        import inferload as il
+        from inferload.plan.loads import ClosedLoop
+        from inferload.runs.run import run
 
         key = self._test if name is None else f"{self._test} ({name})"
         if key in self._suite.results:
@@ -187,13 +188,13 @@ class Bench:
             )
         if not {"calls", "duration_s", "precision"} & set(options):
             options["duration_s"] = DEFAULT_RUN_S
-        options.setdefault("load", il.ClosedLoop(callers=callers))
+        options.setdefault("load", ClosedLoop(callers=callers))
         own = [gates] if isinstance(gates, str) else self._suite.gates if gates is None else gates
         read = self._suite.read_gates(own)
 
         def measured() -> RunResult:
             with torch.inference_mode():
-                return il.run(model, inputs, **options)
+                return run(model, inputs, **options)
 
         result = measured()
         before = self._suite.baseline.get(key)
@@ -242,9 +243,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     suite = config.stash.get(_KEY, None)
     if suite is None or not suite.results:
         return
-    from inferload.report.parts import change_text, figure_name
-    from inferload.report.several import several_table
-    from inferload.report.text import plain_text
+    from inferload.report.text.parts import change_text, figure_name
+    from inferload.report.text.run import plain_text
+    from inferload.report.text.several import several_table
 
     write = terminalreporter.write_line
     terminalreporter.section("inferload")

@@ -15,7 +15,7 @@ import torch
 import inferload as il
 from inferload.errors import PlanError
 from inferload.records.endings import CallError
-from inferload.report.reproduce import reproduction
+from inferload.report.text.reproduce import reproduction
 
 MODELS = """
 import asyncio, threading, time, torch

@@ -13,7 +13,7 @@ from rich.console import Console
 import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
-from inferload.report.studies import study_report
+from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.compare import ComparePlan, run_pairs
 from inferload.studies.differences import gate_from_text, judged_gate, of_estimates
 from inferload.studies.keeping import Keeper

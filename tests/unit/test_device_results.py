@@ -13,7 +13,7 @@ from inferload.log.failures import in_short, is_fatal
 from inferload.machine.telemetry import Telemetry
 from inferload.plan.options import RunOptions
 from inferload.records.devices import DeviceFigures, DeviceInfo, DeviceMemory, GpuSamples
-from inferload.report.devices import power_caps
+from inferload.report.text.devices import power_caps
 from inferload.runs.device_result import device_warnings
 
 UUID = "8f6d0e5c-1a2b"

@@ -14,10 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from test_report import fixed_result
 
 import inferload as il
-from inferload.exports import perfetto
 from inferload.log.buckets import highest_ns
 from inferload.log.calls import CallLog
 from inferload.log.tally import Tally
+from inferload.report.export import perfetto
 from inferload.stats.summary import summarize
 
 

@@ -10,7 +10,7 @@ import torch
 
 import inferload as il
 from inferload.errors import PlanError
-from inferload.report.several import side_by_side
+from inferload.report.text.several import side_by_side
 from inferload.runs.saved import load_result
 from inferload.studies.compare import compared_results
 from inferload.studies.differences import gate_from_text

@@ -14,11 +14,13 @@ from test_report import fixed_result, narrow_result
 
 import inferload as il
 from inferload.errors import PlanError
-from inferload.report import html, notebook
-from inferload.report.html import html_text, write_html
+from inferload.report.charts.chart import series
+from inferload.report.html import document as html
+from inferload.report.html import notebook
+from inferload.report.html.document import html_text, write_html
+from inferload.report.html.page import MOST_ROWS, table_of
 from inferload.report.markdown import markdown_text
-from inferload.report.page import MOST_ROWS, series, table_of
-from inferload.report.several import side_by_side
+from inferload.report.text.several import side_by_side
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STUDIES = ("sweep", "search", "comparison", "tuning")

@@ -23,7 +23,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "import inferload",
         "import inferload.cli",
-        "import inferload.report.text, inferload.runs.saved, inferload.stats.summary",
+        "import inferload.report.text.run, inferload.runs.saved, inferload.stats.summary",
     ],
 )
 def test_torch_is_not_imported_by(code: str):

@@ -15,11 +15,11 @@ from inferload.records.devices import DeviceFigures, DeviceInfo, StageFigures
 from inferload.records.distribution import QUOTED_QUANTILES, Distribution
 from inferload.records.figures import RankFigures
 from inferload.records.spec import ModelShare
-from inferload.report.batches import BatchLine, batches_table
-from inferload.report.devices import devices_table, stages_table
-from inferload.report.several import several_table
-from inferload.report.tables import models_table, processes_table, ranks_table
-from inferload.report.text import plain_text
+from inferload.report.text.batches import BatchLine, batches_table
+from inferload.report.text.devices import devices_table, stages_table
+from inferload.report.text.run import plain_text
+from inferload.report.text.several import several_table
+from inferload.report.text.tables import models_table, processes_table, ranks_table
 from inferload.runs.checks.ranks import rank_checks
 from inferload.runs.result import result_of as result_of_execution
 from inferload.stats.durations import RawDurations

@@ -14,7 +14,7 @@ from virtual_time import replayed, simulated
 import inferload as il
 from inferload.log.calls import CallLog
 from inferload.report.progress import Progress
-from inferload.report.text import plain_report
+from inferload.report.text.run import plain_report
 from inferload.stats.summary import judged, summarize
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -11,7 +11,7 @@ import torch
 import inferload as il
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
-from inferload.report.reproduce import reproduction
+from inferload.report.text.reproduce import reproduction
 from inferload.runs.saved import load_result
 
 INPUTS = [torch.zeros(1, 4), torch.ones(1, 4)]

@@ -5,7 +5,7 @@ import pytest
 
 from inferload.log.calls import CallLog
 from inferload.log.tally import Tally
-from inferload.report.series import percentile_curve, slowest, strips, timeline
+from inferload.report.charts.series import percentile_curve, slowest, strips, timeline
 from inferload.stats.durations import RawDurations
 from inferload.stats.summary import distribution_ms
 

@@ -19,8 +19,8 @@ from inferload.log.saved import read_log, write_log
 from inferload.log.tally import Tally
 from inferload.plan.model import FORMS
 from inferload.records.devices import DeviceFigures, StageFigures
-from inferload.report.devices import diagnosis, stages_table
-from inferload.report.text import plain_text
+from inferload.report.text.devices import diagnosis, stages_table
+from inferload.report.text.run import plain_text
 from inferload.stats.summary import summarize
 
 MS = 1_000_000

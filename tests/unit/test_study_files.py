@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import inferload as il
-from inferload.report.studies import study_report
+from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.keeping import Keeper
 from inferload.studies.records.files import measured_any, save_study
 

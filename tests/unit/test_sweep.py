@@ -11,7 +11,7 @@ from rich.console import Console
 import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
-from inferload.report.studies import study_report
+from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.keeping import Keeper
 from inferload.studies.records.files import load_study, save_study
 from inferload.studies.records.settings import Settings

@@ -25,7 +25,7 @@ def run_batch_sizes(asked: Asked) -> None:
         typer.Exit: with the exit code, unless that is 0.
     """
     from inferload.errors import PlanError
-    from inferload.report.batches import BatchLine, batches_report
+    from inferload.report.text.batches import BatchLine, batches_report
 
     sizes = asked.sizes()
     if not asked.isolate:

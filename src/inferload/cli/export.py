@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from inferload.cli import output
-from inferload.exports import FORMATS
+from inferload.report.export.writing import FORMATS
 
 
 def export_command(
@@ -26,7 +26,7 @@ def export_command(
 ) -> None:
     """Write a saved run for other tools; the ending of each file says how."""
     from inferload.errors import PlanError
-    from inferload.exports import check_export, export
+    from inferload.report.export.writing import check_export, export
     from inferload.runs.saved import load_result, log_path
 
     for path in to:

@@ -46,7 +46,7 @@ class Reports:
         from inferload.files import check_writable
 
         if self.html is not None:
-            from inferload.report.html import check_plotly
+            from inferload.report.html.document import check_plotly
 
             check_plotly()
         for path in (self.html, self.markdown):
@@ -78,7 +78,7 @@ def write_reports(found: Shown, reports: Reports) -> bool:
 
 
 def _write_html(found: Shown, path: Path) -> None:
-    from inferload.report.html import write_html
+    from inferload.report.html.document import write_html
 
     write_html(found, path)
 
@@ -101,7 +101,7 @@ def measured_any(found: Shown) -> bool:
 
 def print_report(result: RunResult) -> None:
     """Draw a report as wide as the terminal, or as text."""
-    from inferload.report.text import plain_report, report
+    from inferload.report.text.run import plain_report, report
 
     out = terminal.console()
     if out.is_terminal:
@@ -117,8 +117,8 @@ def print_any(found: Shown) -> bool:
     Who has stopped reading has what was wanted.
     """
     from inferload.records.result import RunResult
-    from inferload.report.several import several_table
-    from inferload.report.studies import study_report
+    from inferload.report.text.several import several_table
+    from inferload.report.text.studies.sweeps import study_report
 
     if isinstance(found, RunResult):
         print_report(found)

@@ -24,7 +24,7 @@ def report_command(
     """Draw the report of a saved run or study again, or of several runs side by side."""
     from inferload.errors import PlanError, ResultFormatError
     from inferload.files import beside, check_apart
-    from inferload.report.several import side_by_side
+    from inferload.report.text.several import side_by_side
     from inferload.runs.saved import json_of, load_result
     from inferload.studies.records.files import is_study
     from inferload.studies.records.suite import is_suite

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from inferload.machine.cpu_energy import CpuEnergy
 from inferload.machine.gpu_samples import joules_between
 from inferload.machine.gpu_watch import GpuWatch
+from inferload.records.devices import GpuSamples  # noqa: TC001 - pydantic reads these records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
 
-    from inferload.records.devices import DeviceInfo, GpuSamples
+    from inferload.records.devices import DeviceInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ class Shown:
 
     def __str__(self) -> str:
         from inferload.report.signs import showable
-        from inferload.report.text import plain_report
+        from inferload.report.text.run import plain_report
 
         return showable(plain_report(self), sys.stdout)  # where it is going to be printed
 
@@ -26,17 +26,17 @@ class Shown:
         Raises:
             PlanError: Plotly is not installed.
         """
-        from inferload.report.notebook import figures
+        from inferload.report.html.notebook import figures
 
         return figures(self)
 
     def _repr_html_(self) -> str:
-        from inferload.report.notebook import notebook_html
+        from inferload.report.html.notebook import notebook_html
 
         return notebook_html(self)
 
     def _ipython_display_(self) -> None:
-        from inferload.report.notebook import display_in_notebook
+        from inferload.report.html.notebook import display_in_notebook
 
         display_in_notebook(self)
 

@@ -1,1 +1,4 @@
-"""Reports, each drawn from a saved result only."""
+"""Reports, each told from a saved result only. No torch.
+
+Read ``text.run`` first.
+"""

@@ -12,12 +12,12 @@ from rich.text import Text
 
 from inferload.files import replacing
 from inferload.records.result import RunResult
-from inferload.report.media import rows_of
-from inferload.report.parts import STATUS, Preformatted
-from inferload.report.reproduce import reproduction
-from inferload.report.several import several_table
-from inferload.report.studies import parts_of, study_report
-from inferload.report.text import blocks, plain_report, plain_text
+from inferload.report.html.media import rows_of
+from inferload.report.text.parts import STATUS, Preformatted
+from inferload.report.text.reproduce import reproduction
+from inferload.report.text.run import blocks, plain_report, plain_text
+from inferload.report.text.several import several_table
+from inferload.report.text.studies.sweeps import parts_of, study_report
 from inferload.studies.records.comparison import Comparison
 from inferload.units import printable
 

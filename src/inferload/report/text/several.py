@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from inferload.report.parts import captioned, quoted_text, wanting_note
+from inferload.report.text.parts import captioned, quoted_text, wanting_note
 from inferload.studies.same_model import other_model
 from inferload.units import rate_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from inferload.report.html import check_plotly, page_of
-from inferload.report.page import asset
+from inferload.report.html.document import check_plotly, page_of
+from inferload.report.html.page import asset
 
 if TYPE_CHECKING:
     from inferload.records.shown import Shown

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from inferload.records.devices import LEAST_SLOWED
-from inferload.report.parts import quoted_text, wanting_note
+from inferload.report.text.parts import quoted_text, wanting_note
 from inferload.runs.checks.advice import cuda_graphs, in_python, without_gil
 from inferload.units import bytes_text, milliseconds_text, rate_text
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from inferload.report.parts import captioned, quoted_text, wanting_note
+from inferload.report.text.parts import captioned, quoted_text, wanting_note
 from inferload.units import milliseconds_text, ranges_text, rate_text
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.report.drawing import COLOURS, line
-from inferload.report.page import Chart
+from inferload.report.charts.chart import Chart
+from inferload.report.charts.drawing import COLOURS, line
 from inferload.units import rate_text
 
 if TYPE_CHECKING:

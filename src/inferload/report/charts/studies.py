@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferload.report.drawing import COLOURS, line, log_axis
-from inferload.report.page import Chart, series
-from inferload.report.parts import change_text, figure_name
+from inferload.report.charts.chart import Chart, series
+from inferload.report.charts.drawing import COLOURS, line, log_axis
+from inferload.report.text.parts import change_text, figure_name
 from inferload.studies.records.settings import Settings
 from inferload.studies.search import VERDICTS
 from inferload.units import count_text, rate_text

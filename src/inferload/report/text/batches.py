@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.devices import diagnosis, joules_text
-from inferload.report.parts import quoted_text, wanting_note
+from inferload.report.text.devices import diagnosis, joules_text
+from inferload.report.text.parts import quoted_text, wanting_note
 from inferload.units import rate_text
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.files import replacing
 from inferload.records.result import RunResult
-from inferload.report.html_run import run_page, several_page
-from inferload.report.html_studies import study_page
-from inferload.report.page import page_text
+from inferload.report.html.page import page_text
+from inferload.report.html.run import run_page, several_page
+from inferload.report.html.studies import study_page
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from inferload.records.shown import Shown
-    from inferload.report.page import Headline, Section
+    from inferload.report.html.page import Headline, Section
 
 
 def check_plotly() -> None:

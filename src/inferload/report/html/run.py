@@ -5,23 +5,23 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from inferload.report.facts import few_calls_text
-from inferload.report.latency_charts import curves_chart, histogram_chart, percentiles_chart
-from inferload.report.media import html_of_all
-from inferload.report.page import Headline, Section, table_of
-from inferload.report.parts import STATUS
-from inferload.report.reproduce import reproduction
-from inferload.report.resource_charts import cores_chart, device_charts, memory_chart
-from inferload.report.sections import (
+from inferload.report.charts.latency import curves_chart, histogram_chart, percentiles_chart
+from inferload.report.charts.resources import cores_chart, device_charts, memory_chart
+from inferload.report.charts.series import slowest
+from inferload.report.charts.time import callers_chart, over_time_chart
+from inferload.report.html.media import html_of_all
+from inferload.report.html.page import Headline, Section, table_of
+from inferload.report.html.sections import (
     environment_section,
     how_section,
     reproduce_section,
     warnings_section,
 )
-from inferload.report.series import slowest
-from inferload.report.several import several_table
-from inferload.report.text import blocks
-from inferload.report.time_charts import callers_chart, over_time_chart
+from inferload.report.text.facts import few_calls_text
+from inferload.report.text.parts import STATUS
+from inferload.report.text.reproduce import reproduction
+from inferload.report.text.run import blocks
+from inferload.report.text.several import several_table
 from inferload.units import (
     NS_PER_MS,
     NS_PER_S,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from inferload.records.distribution import Estimate
     from inferload.records.result import RunResult
-    from inferload.report.page import Chart
+    from inferload.report.charts.chart import Chart
 
 
 def run_page(result: RunResult) -> tuple[Headline, list[Section]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from inferload.report.charts.chart import Chart
 
 # Nothing may be fetched, from anywhere.
 _POLICY = (
@@ -26,24 +28,6 @@ _THEME = (
 )
 # Of longer series the table below a chart shows so many rows, evenly spaced.
 MOST_ROWS = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """One chart: what Plotly draws, and what those are told who do not see it.
-
-    ``data`` and ``layout`` are Plotly's, with colours as ``var(--c1)``. ``says`` is the chart in a
-    sentence, ``how`` how its figures were made, ``columns`` the series themselves by heading.
-    """
-
-    name: str
-    title: str
-    says: str
-    how: str
-    data: list[dict[str, Any]]
-    layout: dict[str, Any]
-    columns: dict[str, Sequence[Any]] = field(default_factory=dict)
-    height: int = 340
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +99,7 @@ def page_text(headline: Headline, sections: Sequence[Section], plotly_js: str) -
 
 def asset(name: str) -> str:
     """A file that goes into every page."""
-    return files("inferload.report").joinpath("assets", name).read_text(encoding="utf-8")
+    return files("inferload.report.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def _header(headline: Headline) -> str:
@@ -181,14 +165,6 @@ def _number(value: Any) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:,}" if isinstance(value, int | np.integer) else f"{value:,.4g}"
-
-
-def series(values: Any, digits: int = 5) -> list[Any]:
-    """Numbers for Plotly: rounded to so many significant digits, ``None`` for what is no number."""
-    return [
-        None if value is None or not math.isfinite(value) else float(f"{value:.{digits}g}")
-        for value in np.asarray(values, np.float64).tolist()
-    ]
 
 
 def _json(value: Any) -> str:

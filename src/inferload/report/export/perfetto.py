@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.exports.rows import sample_note
+from inferload.report.export.rows import sample_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.records.distribution import QUOTED_QUANTILES
-from inferload.report.drawing import COLOURS, line, log_axis
-from inferload.report.page import Chart, series
-from inferload.report.series import strips, timeline
+from inferload.report.charts.chart import Chart, series
+from inferload.report.charts.drawing import COLOURS, line, log_axis
+from inferload.report.charts.series import strips, timeline
 from inferload.stats.intervals import more_calls_to_quote
 from inferload.units import (
     NS_PER_MS,
@@ -23,7 +23,7 @@ from inferload.units import (
 
 if TYPE_CHECKING:
     from inferload.records.result import RunResult
-    from inferload.report.series import Timeline
+    from inferload.report.charts.series import Timeline
 
 # Of so few stretches points are drawn too, and of so few calls every call.
 FEW_STRETCHES = 20

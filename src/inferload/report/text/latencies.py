@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from inferload.records.distribution import QUOTED_QUANTILES, Estimate
-from inferload.report.bars import bar
-from inferload.report.parts import figure_name
+from inferload.report.text.bars import bar
+from inferload.report.text.parts import figure_name
 from inferload.units import edges_text
 
 if TYPE_CHECKING:

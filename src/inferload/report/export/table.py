@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.exports.rows import sample_note
+from inferload.report.export.rows import sample_note
 
 if TYPE_CHECKING:
     from pathlib import Path

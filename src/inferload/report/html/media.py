@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.parts import Preformatted
+from inferload.report.text.parts import Preformatted
 from inferload.units import printable
 
 if TYPE_CHECKING:

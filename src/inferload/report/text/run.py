@@ -9,18 +9,18 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from inferload.records.result import RunResult
-from inferload.report.devices import (
+from inferload.report.text.devices import (
     devices_table,
     diagnosis,
     power_caps,
     stages_table,
     timed_calls,
 )
-from inferload.report.facts import figures_grid, header_grid
-from inferload.report.latencies import histogram_grid, notes_on, percentiles_table
-from inferload.report.parts import warnings_grid
-from inferload.report.studies import study_report
-from inferload.report.tables import layout_table, models_table, processes_table, ranks_table
+from inferload.report.text.facts import figures_grid, header_grid
+from inferload.report.text.latencies import histogram_grid, notes_on, percentiles_table
+from inferload.report.text.parts import warnings_grid
+from inferload.report.text.studies.sweeps import study_report
+from inferload.report.text.tables import layout_table, models_table, processes_table, ranks_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

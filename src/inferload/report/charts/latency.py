@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.records.distribution import QUOTED_QUANTILES
-from inferload.report.drawing import COLOURS, line, log_axis
-from inferload.report.latencies import NOT_QUOTED, edges_of
-from inferload.report.page import Chart, series
-from inferload.report.parts import figure_name
-from inferload.report.series import percentile_curve
+from inferload.report.charts.chart import Chart, series
+from inferload.report.charts.drawing import COLOURS, line, log_axis
+from inferload.report.charts.series import percentile_curve
+from inferload.report.text.latencies import NOT_QUOTED, edges_of
+from inferload.report.text.parts import figure_name
 from inferload.units import count_text, edges_text, milliseconds_text
 
 if TYPE_CHECKING:

@@ -60,7 +60,7 @@ def export(
     if duration not in DURATIONS:
         raise PlanError(f"duration {duration!r} is unknown: choose {', '.join(DURATIONS)}")
     ending = path.suffix.lower()
-    module = import_module(f"inferload.exports.{FORMATS[ending][0]}")
+    module = import_module(f"inferload.report.export.{FORMATS[ending][0]}")
     with replacing(path) as file:
         left_out: str | None = module.write(
             result, file, ending=path.suffix.lower(), duration=duration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferload.report.page import series
+from inferload.report.charts.chart import series
 
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 9))
 

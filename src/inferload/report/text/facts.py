@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.devices import energy_text
-from inferload.report.parts import STATUS, figure_name
+from inferload.report.text.devices import energy_text
+from inferload.report.text.parts import STATUS, figure_name
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text

@@ -8,16 +8,16 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.bars import bar
-from inferload.report.comparison import comparison_report
-from inferload.report.parts import (
+from inferload.report.text.bars import bar
+from inferload.report.text.parts import (
     captioned,
     quoted_text,
     study_header,
     study_warnings,
     wanting_note,
 )
-from inferload.report.tuning import tuning_report
+from inferload.report.text.studies.comparison import comparison_report
+from inferload.report.text.studies.tuning import tuning_report
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.settings import Settings, setting_text
 from inferload.studies.records.sweep import Sweep

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.report.media import html_of_all
-from inferload.report.page import Headline, Section
-from inferload.report.sections import (
-    environment_section,
-    how_section,
-    reproduce_section,
-    warnings_section,
-)
-from inferload.report.studies import answer_text, parts_of
-from inferload.report.study_charts import (
+from inferload.report.charts.studies import (
     comparison_charts,
     search_charts,
     sweep_charts,
     tuning_charts,
 )
+from inferload.report.html.media import html_of_all
+from inferload.report.html.page import Headline, Section
+from inferload.report.html.sections import (
+    environment_section,
+    how_section,
+    reproduce_section,
+    warnings_section,
+)
+from inferload.report.text.studies.sweeps import answer_text, parts_of
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.sweep import Sweep
 from inferload.units import rate_text
 
 if TYPE_CHECKING:
-    from inferload.report.page import Chart
+    from inferload.report.charts.chart import Chart
     from inferload.studies.records.files import Study
 
 

@@ -1,0 +1,4 @@
+"""The report as one HTML file, and in notebooks.
+
+Read ``document`` first.
+"""

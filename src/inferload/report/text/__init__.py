@@ -1,0 +1,4 @@
+"""The report as text: every word is made here once, of rich tables and texts.
+
+Read ``run`` first.
+"""

@@ -1,0 +1,4 @@
+"""What studies say, as text.
+
+Read ``sweeps`` first.
+"""
