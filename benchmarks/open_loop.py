@@ -15,7 +15,7 @@ from against_loadgen import NoOp
 from inferload.callers.local.floor import NoOpTarget, floor_ms
 from inferload.callers.native.executor import NativeExecutor
 from inferload.callers.python.executor import ThreadsExecutor
-from inferload.report.progress import Progress
+from inferload.cli.progress import Progress
 from measuring import Row, alternated, middle_and_range, ratio_row
 
 if TYPE_CHECKING:

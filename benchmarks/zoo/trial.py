@@ -136,7 +136,7 @@ def _alone(folder: Path) -> None:
 
 def _invoke(row: str, words: list[str], folder: Path, isolated: bool) -> None:  # noqa: FBT001
     _alone(folder)
-    from inferload.cli import main
+    from inferload.cli.main import main
 
     os.environ["ZOO_ROW"] = row
     os.environ["COLUMNS"] = "2000"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import inferload as il
-from inferload.cli.made_by import made_by
+from inferload.cli.request.made_by import made_by
 
 MODEL = """
 import torch

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.cli.asked import Asked
+from inferload.cli.request.asked import Asked
+from inferload.cli.request.run_file import read_run_file
 from inferload.plan.loads import load_from_text
 from inferload.plan.model import spec_parts
-from inferload.run_file import read_run_file
 from inferload.studies.tune.candidates import forms_of
 from inferload.targets.as_target import is_spec
 

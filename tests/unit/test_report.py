@@ -12,8 +12,8 @@ from rich.console import Console
 from virtual_time import replayed, simulated
 
 import inferload as il
+from inferload.cli.progress import Progress
 from inferload.log.calls import CallLog
-from inferload.report.progress import Progress
 from inferload.report.text.run import plain_report
 from inferload.stats.summary import judged, summarize
 

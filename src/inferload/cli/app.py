@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inferload.cli import output, terminal
-from inferload.cli.compare import compare_command
-from inferload.cli.doctor import doctor_command
-from inferload.cli.export import export_command
+from inferload.cli.commands.compare import compare_command
+from inferload.cli.commands.doctor import doctor_command
+from inferload.cli.commands.export import export_command
+from inferload.cli.commands.report import report_command
+from inferload.cli.commands.run import run_command
+from inferload.cli.commands.search import search_command
+from inferload.cli.commands.sweep import sweep_command
+from inferload.cli.commands.tune import tune_command
 from inferload.cli.interrupts import until_command
-from inferload.cli.run import run_command
-from inferload.cli.saved import report_command
-from inferload.cli.search import search_command
-from inferload.cli.sweep import sweep_command
-from inferload.cli.tune import tune_command
 from inferload.errors import InferloadError
 from inferload.version import __version__
 

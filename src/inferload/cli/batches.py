@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli import output
+from inferload.cli.interrupts import EXIT_INTERRUPTED
 from inferload.cli.running import Done, measured_here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inferload.cli.asked import Asked
+    from inferload.cli.request.asked import Asked
     from inferload.errors import PlanError
 
 

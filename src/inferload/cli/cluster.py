@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from inferload.cli import EXIT_INTERRUPTED, output
+from inferload.cli import output
+from inferload.cli.interrupts import EXIT_INTERRUPTED
 from inferload.cli.running import Silent, crew_for, measured, reported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.callers.crew import Observer
-    from inferload.cli.asked import Asked
+    from inferload.cli.request.asked import Asked
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.runs.cluster.launch import Launch

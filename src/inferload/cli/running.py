@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from inferload.cli import EXIT_INTERRUPTED, output, terminal
-from inferload.cli.interrupts import AtOnce, kept
-from inferload.cli.made_by import made_by
+from inferload.cli import output, terminal
+from inferload.cli.interrupts import EXIT_INTERRUPTED, AtOnce, kept
+from inferload.cli.request.made_by import made_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inferload.callers.crew import Crew, Observer
-    from inferload.cli.asked import Asked
+    from inferload.cli.request.asked import Asked
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
@@ -63,8 +63,8 @@ def measured(
 
     ``run`` is given what hears signals from the moment on at which there is a result.
     """
+    from inferload.cli.progress import Progress
     from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
-    from inferload.report.progress import Progress
     from inferload.signals import PutOff
 
     progress = Progress(output.errors, options.calls, options.limit_s)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from inferload.cli import EXIT_INTERRUPTED, output
-from inferload.cli.asked import Asked
-from inferload.cli.interrupts import noticed
-from inferload.cli.made_by import made_by
+from inferload.cli import output
+from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
+from inferload.cli.request.asked import Asked
+from inferload.cli.request.made_by import made_by
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.plan.model import spec_parts
 
@@ -80,8 +80,8 @@ def study(
         PlanError: it cannot be made.
         typer.Exit: it was interrupted, or ended by a call that failed or a crash.
     """
+    from inferload.cli.progress import StudyProgress
     from inferload.records.endings import CallError, TargetCrashed
-    from inferload.report.progress import StudyProgress
     from inferload.studies.keeping import Keeper
     from inferload.studies.records.endings import StudyInterrupted
 

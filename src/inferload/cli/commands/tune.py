@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inferload.cli import flags, output, values
+from inferload.cli import output
+from inferload.cli.request import flags, values
 from inferload.cli.studies import asked_of, study, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.cli.asked import Asked
+    from inferload.cli.request.asked import Asked
 
 OWN = {
     "callers", "processes", "threads_per_call", "forms", "batch_sizes", "cores", "limit",

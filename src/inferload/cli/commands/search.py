@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from inferload.cli import flags, output
+from inferload.cli import output
+from inferload.cli.request import flags
 from inferload.cli.studies import asked_of, study, words_of
 
 OWN = {"limit", "resolution", "time_limit"}

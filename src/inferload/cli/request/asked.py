@@ -216,9 +216,9 @@ def _with_file(
     asked: dict[str, Any], given: set[str]
 ) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
     """The flags with what a run file sets, unless the command line does, and its models."""
+    from inferload.cli.request.run_file import read_run_file
     from inferload.errors import PlanError
     from inferload.plan.model import MemberSource
-    from inferload.run_file import read_run_file
 
     path = Path(asked["model"])
     file = read_run_file(path)

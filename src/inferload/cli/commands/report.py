@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from inferload.cli import flags, output
+from inferload.cli import output
+from inferload.cli.request import flags
 
 
 def report_command(

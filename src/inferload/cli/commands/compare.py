@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inferload.cli import flags, output, values
-from inferload.cli.made_by import made_by
+from inferload.cli import output
+from inferload.cli.request import flags, values
+from inferload.cli.request.made_by import made_by
 from inferload.cli.studies import asked_of, content_of, study, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from inferload.cli.asked import Asked
+    from inferload.cli.request.asked import Asked
     from inferload.studies.bench import StudyObserver
     from inferload.studies.child.tree import Tree
     from inferload.studies.records.comparison import Comparison, Gate
@@ -229,7 +230,7 @@ def _sides(
     asked: Asked, b: str | None, forms: str | None, revisions: str | None, stack: ExitStack
 ) -> list[_Side]:
     """The two sides: two models, two forms of one, or one at two revisions."""
-    from inferload.cli.revisions import WORKING_TREE, checked_out, commit_of
+    from inferload.cli.request.revisions import WORKING_TREE, checked_out, commit_of
     from inferload.errors import PlanError
     from inferload.plan.model import FORMS
 

@@ -6,10 +6,10 @@ import os
 
 import typer
 
-from inferload.cli import flags
-from inferload.cli.asked import Asked
 from inferload.cli.batches import run_batch_sizes
 from inferload.cli.cluster import run_as_rank
+from inferload.cli.request import flags
+from inferload.cli.request.asked import Asked
 from inferload.cli.running import run_here
 from inferload.runs.cluster.launch import launch_of
 

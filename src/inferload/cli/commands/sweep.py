@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from inferload.cli import flags, output, values
+from inferload.cli import output
+from inferload.cli.request import flags, values
 from inferload.cli.studies import asked_of, study, words_of
 
 if TYPE_CHECKING:

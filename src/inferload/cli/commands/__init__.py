@@ -1,0 +1,4 @@
+"""A file for each verb.
+
+Read ``run`` first.
+"""
