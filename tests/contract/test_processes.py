@@ -13,7 +13,8 @@ import torch
 
 import inferload as il
 import models
-from inferload.callers.processes.handing import adopt, handed, received, weights_of
+from inferload.callers.processes.handing import handed, received
+from inferload.callers.processes.weights import adopt, weights_of
 from inferload.callers.python.thread_state import ThreadState
 from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form

@@ -13,7 +13,8 @@ from queueing import (
 )
 
 from inferload.stats.limits import Limit
-from inferload.studies.bisection import RateSearch, judged_probe
+from inferload.studies.bisection import RateSearch
+from inferload.studies.probes import judged_probe
 
 P99, P90 = Limit.from_text("p99<=100ms"), Limit.from_text("p90<=50ms")
 

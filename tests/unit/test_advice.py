@@ -24,6 +24,7 @@ from inferload.machine.disturbances import Disturbances
 from inferload.records.figures import ProcessFigures
 from inferload.runs.checks import advice
 from inferload.runs.checks import result as checks
+from inferload.runs.checks.findings import Findings
 from inferload.stats.summary import judged, summarize
 from inferload.targets.as_target import as_target
 from inferload.targets.forms import as_form
@@ -119,7 +120,7 @@ def hint_of(values: np.ndarray, **spec: object) -> str | None:
     """What is advised where p99 is not quoted, of a run that ended as ``spec`` says."""
     log = log_of(values)
     own = {"calls": None, "duration_s": None, "executor": "native", "form": "script"} | spec
-    found = checks.Findings(
+    found = Findings(
         spec=replace(result_of().spec, **own),
         summary=summarize(log, (1, 1)),
         steady=judged(log),
@@ -216,7 +217,7 @@ def pinned(cores: int, smt: int, callers: int, machines: dict[str, object]) -> l
         threads=(1,) * callers,
     )  # fmt: skip
     log = log_of(alone(2000, 0))
-    found = checks.Findings(
+    found = Findings(
         spec=replace(
             result_of().spec, pin="cores", callers=2 * callers, processes=2, ranks=2,
             threads_per_call=1,

@@ -15,6 +15,7 @@ from inferload.log.calls import CallLog
 from inferload.machine import hardware as machine
 from inferload.machine.disturbances import Disturbances
 from inferload.runs.checks import result as checks
+from inferload.runs.checks.findings import Findings
 from inferload.stats.summary import judged, summarize
 
 
@@ -62,7 +63,7 @@ def warnings_of(
 ) -> list[il.RunWarning]:
     base = result_of()
     calls = log if log is not None else log_of(QUIET, late_ms=1e-5)
-    findings = checks.Findings(
+    findings = Findings(
         spec=replace(
             base.spec,
             **{"executor": "native", "form": "script", "drain_s": 30.0 if calls.open_loop else None}
@@ -204,7 +205,7 @@ def test_turbo_is_a_warning_where_it_is_on(monkeypatch):
 
 def of_machines(**machines: dict[str, object]) -> list[str]:
     """What is said of machines, whatever the one is like on which it is said."""
-    given = checks.Findings(
+    given = Findings(
         spec=result_of().spec,
         summary=summarize(log_of(QUIET), (1, 1)),
         steady=judged(log_of(QUIET)),

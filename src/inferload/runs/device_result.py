@@ -16,7 +16,7 @@ from inferload.machine.gpu_samples import (
 )
 from inferload.records.devices import LEAST_SLOWED, DeviceFigures
 from inferload.records.figures import RunWarning
-from inferload.stats.durations import part_of
+from inferload.stats.parts import part_of
 from inferload.stats.process_calls import (
     CallsOfLog,
     PartQuantiles,

@@ -11,6 +11,7 @@ from inferload.log.failures import is_fatal
 from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
 from inferload.runs.checks import result as checks
+from inferload.runs.checks.findings import Findings
 from inferload.runs.device_result import device_figures, device_warnings
 from inferload.stats import summary as stats
 from inferload.stats.process_calls import overloaded_processes, part_figures
@@ -68,7 +69,7 @@ def result_of(done: Execution) -> RunResult:
     )
     devices = device_figures(done, summary, spec.items_per_input)
     troubles = [one.trouble for one in done.telemetry.values() if one.trouble is not None]
-    found = checks.Findings(
+    found = Findings(
         spec=spec,
         summary=summary,
         steady=steady,

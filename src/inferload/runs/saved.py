@@ -31,7 +31,7 @@ from inferload.records.figures import (
 )
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
-from inferload.stats.durations import log_of_inputs, part_of
+from inferload.stats.parts import log_of_inputs, part_of
 
 if TYPE_CHECKING:
     import os

@@ -12,8 +12,8 @@ import numpy as np
 
 from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.records.figures import Certificate
-from inferload.stats.durations import part_of
 from inferload.stats.intervals import CERTIFICATE_RISK, calls_per_independent_one, calls_to_certify
+from inferload.stats.parts import part_of
 
 if TYPE_CHECKING:
     from inferload.records.result import RunResult

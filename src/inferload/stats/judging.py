@@ -10,10 +10,10 @@ from scipy import special
 
 from inferload.records.distribution import quantile_rank
 from inferload.stats.certificates import certificate_of
-from inferload.stats.durations import part_of
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.stats.limits import Limit  # noqa: TC001 - pydantic reads these records
 from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
+from inferload.stats.parts import part_of
 from inferload.stats.summary import quantile_ms
 
 if TYPE_CHECKING:

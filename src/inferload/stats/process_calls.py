@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.records.distribution import QUOTED_QUANTILES
-from inferload.stats.durations import CountedDurations, part_of
+from inferload.stats.durations import CountedDurations
+from inferload.stats.parts import part_of
 from inferload.stats.summary import quantile_ms, value_ms
 from inferload.units import NS_PER_S
 

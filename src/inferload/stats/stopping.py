@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.records.distribution import QUOTED_QUANTILES, half_width_fraction
-from inferload.stats.durations import part_of
 from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.stats.judging import says_enough
 from inferload.stats.overload import backlog_grows
+from inferload.stats.parts import part_of
 from inferload.stats.summary import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:

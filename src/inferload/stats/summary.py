@@ -12,9 +12,9 @@ from inferload.records.devices import STAGE_NAMES, StageFigures
 from inferload.records.distribution import QUOTED_QUANTILES, Distribution, Estimate, quantile_rank
 from inferload.records.figures import ModelFigures, Summary
 from inferload.stats import intervals
-from inferload.stats.durations import log_of_inputs, part_of
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.stats.overload import overload_of
+from inferload.stats.parts import log_of_inputs, part_of
 from inferload.stats.steady_state import steady_state, steady_state_of_few
 from inferload.units import NS_PER_S
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog
     from inferload.records.figures import SteadyState, Verification
     from inferload.records.spec import ModelShare
-    from inferload.stats.durations import Durations, Part
+    from inferload.stats.durations import Durations
+    from inferload.stats.parts import Part
 
 # Batches of looks, for the interval of the mean number of calls in flight.
 LOOK_BATCHES = 10

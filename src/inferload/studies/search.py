@@ -10,7 +10,8 @@ from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import check_positive
 from inferload.plan.options import LONGEST_S
 from inferload.studies.bench import check_settings, for_seconds
-from inferload.studies.bisection import RateSearch, is_within, says_something
+from inferload.studies.bisection import RateSearch
+from inferload.studies.probes import is_within, says_something
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.settings import Settings

@@ -29,21 +29,22 @@ def as_it_was(given: CallInput, own: CallInput) -> CallInput:
 
 def written_argument(target: Target, number: int, was: CallInput, now: CallInput) -> str | None:
     """Which argument of an input a call wrote to or read up, in words."""
-    found = _change(Comparing(), was, now)
+    found = change_of(Comparing(), was, now)
     return None if found is None else argument_name(target, number, found.argument)
 
 
 def used_up(target: Target, number: int, was: CallInput, now: CallInput) -> str | None:
     """Which argument that all calls share, since it cannot be copied, a call read, in words."""
-    found = _change(Comparing(), was, now)
+    found = change_of(Comparing(), was, now)
     if found is None or not found.shared:
         return None
     return f"{argument_name(target, number, found.argument)} ({found.type_name})"
 
 
-def _change(
+def change_of(
     comparing: Comparing, was: CallInput, now: CallInput, *, but_tensors: bool = False
 ) -> Change | None:
+    """What differs between an input as it was and as it is now."""
     return comparing.change(
         (tuple(was.args), was.kwargs), (tuple(now.args), now.kwargs), but_tensors=but_tensors
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from inferload.plan.options import FRESH_INPUTS
 from inferload.records.figures import RunWarning
-from inferload.targets.argument_changes import _change, argument_name
+from inferload.targets.argument_changes import argument_name, change_of
 from inferload.targets.inputs.call_input import uncopied_of
 from inferload.targets.inputs.changes import Comparing
 
@@ -60,7 +60,7 @@ def changed_inputs(job: Job) -> list[RunWarning]:
     changed: set[int] = set()
     for own in job.inputs[:1] if len(set(map(id, job.inputs))) == 1 else job.inputs:
         for number, (was, now) in enumerate(zip(job.given, own, strict=True)):
-            found = _change(comparing, was, now, but_tensors=but_tensors)
+            found = change_of(comparing, was, now, but_tensors=but_tensors)
             if found is not None:
                 changed.add(number)
                 first = first or (number, found)

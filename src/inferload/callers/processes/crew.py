@@ -7,7 +7,6 @@ calls behind. Imports no torch: the model is in the other processes.
 from __future__ import annotations
 
 import itertools
-import pickle
 import shutil
 import signal
 import tempfile
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.callers.crew import Part, PartReport, Preparation, places_of
-from inferload.callers.outcome import Outcome
 from inferload.callers.processes import words as say
+from inferload.callers.processes.lost import cut_off, error_told, with_exception
 from inferload.callers.processes.process import RunningLane
 from inferload.callers.processes.starting import started
-from inferload.errors import InferloadError, NativeBuildError, PlanError
+from inferload.errors import PlanError
 from inferload.log.ring import LogFile
 from inferload.machine.cgroups import out_of_memory_kills
 from inferload.machine.process_use import pss_bytes
@@ -273,7 +272,7 @@ class ProcessCrew:
                 if word == say.STAGE and announce is not None:
                     announce(*rest)
                 elif word == say.ERROR:
-                    raise _error(process.number, *rest)
+                    raise error_told(process.number, *rest)
             if process.died:
                 self._mourn(process)
             elif self._options.on_error == "stop":
@@ -314,7 +313,7 @@ class ProcessCrew:
         )
         stopped_ns = time.perf_counter_ns() if self._options.on_error == "stop" else None
         process.reports = [
-            PartReport(outcome=_cut_off(rows, stopped_ns), ending=None if lane else ending)
+            PartReport(outcome=cut_off(rows, stopped_ns), ending=None if lane else ending)
             for lane, rows in enumerate(claimed)
         ]
         if self._options.on_error == "stop":
@@ -339,44 +338,12 @@ class ProcessCrew:
                         process.end(0.0)
                         now_ns = time.perf_counter_ns()
                         process.reports = [
-                            PartReport(outcome=_cut_off(rows, now_ns)) for rows in claimed
+                            PartReport(outcome=cut_off(rows, now_ns)) for rows in claimed
                         ]
         while not self.wait_done(1.0):
             pass
         return [
-            self._with_exception(report, exception)
+            with_exception(report, exception) if self._hand is not None else report
             for process in self._processes
             for report, exception in zip_longest(process.reports, process.exceptions)
         ]
-
-    def _with_exception(self, report: PartReport, pickled: bytes | None) -> PartReport:
-        """With the exception itself, where the model is at hand: here are its classes."""
-        failure = report.outcome.first_failure
-        if failure is None or pickled is None or self._hand is None:
-            return report
-        try:
-            exception = pickle.loads(pickled)  # noqa: S301 - a process of our own
-        except Exception:  # noqa: BLE001 - whatever its class does when it is rebuilt
-            return report
-        failure = replace(failure, exception=exception)
-        return replace(report, outcome=replace(report.outcome, first_failure=failure))
-
-
-def _cut_off(rows: int, stopped_ns: int | None) -> Outcome:
-    """What is known of callers that cannot be asked any more."""
-    return Outcome(
-        claimed_rows=rows,
-        first_calls_ns=(),
-        errors=(),
-        first_failure=None,
-        disk_full=False,
-        stopped_ns=stopped_ns,
-    )
-
-
-def _error(number: int, kind: str, text: str) -> Exception:
-    """The error that a process told of, of the same class where it is one of ours."""
-    for own in (PlanError, NativeBuildError, InferloadError):
-        if kind == own.__name__:
-            return own(text)
-    return InferloadError(f"process {number} failed: {text}")

@@ -17,7 +17,8 @@ from inferload.callers.local.crew import LocalCrew
 from inferload.callers.local.preparing import Share
 from inferload.callers.processes import words as say
 from inferload.callers.processes.birth import flush
-from inferload.callers.processes.handing import adopt, handed, handed_by_spec, own_weights, received
+from inferload.callers.processes.handing import handed, handed_by_spec, received
+from inferload.callers.processes.weights import adopt, own_weights
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import InferloadError
 from inferload.log.failures import exception_words

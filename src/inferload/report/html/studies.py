@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.report.charts.studies import (
-    comparison_charts,
-    search_charts,
-    sweep_charts,
-    tuning_charts,
-)
+from inferload.report.charts.comparisons import comparison_charts, tuning_charts
+from inferload.report.charts.studies import search_charts, sweep_charts
 from inferload.report.html.media import html_of_all
 from inferload.report.html.page import Headline, Section
 from inferload.report.html.sections import (

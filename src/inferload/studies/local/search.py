@@ -60,7 +60,7 @@ def find_max_rate(
         CallError, TargetCrashed: the very first run failed.
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
-    limits = _limits(limit)
+    limits = limits_read(limit)
     base = options_of(options, load or ClosedLoop())
     target, own_inputs = target_and_inputs(model, inputs)
     asked = {
@@ -89,7 +89,8 @@ def find_max_rate(
     )
 
 
-def _limits(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
+def limits_read(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
+    """Limits as users give them: one or several, as texts or not."""
     listed = [limit] if isinstance(limit, str | Limit) else list(limit)
     return tuple(
         own
@@ -98,7 +99,8 @@ def _limits(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
     )
 
 
-def _values(value: object) -> tuple[Any, ...]:
+def varied(value: object) -> tuple[Any, ...]:
+    """The values of a setting: one stands for itself."""
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return (value,)
     return tuple(value)

@@ -11,7 +11,7 @@ from inferload.runs.run import Logging
 from inferload.studies.keeping import Keeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import fingerprint, options_of, words_of
-from inferload.studies.local.search import DEFAULT_POINT_S, _values
+from inferload.studies.local.search import DEFAULT_POINT_S, varied
 from inferload.studies.records.sweep import Sweep
 from inferload.studies.sweep import SweepPlan, run_sweep
 from inferload.targets.loading import target_and_inputs
@@ -72,7 +72,7 @@ def sweep(
         "batch_size": batch_sizes,
         "form": forms,
     }
-    axes = {name: _values(value) for name, value in given.items() if value is not None}
+    axes = {name: varied(value) for name, value in given.items() if value is not None}
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_POINT_S
     base = options_of(options, ClosedLoop())

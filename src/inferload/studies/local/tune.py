@@ -13,7 +13,7 @@ from inferload.runs.run import Logging
 from inferload.studies.keeping import Keeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import fingerprint, options_of, words_of
-from inferload.studies.local.search import _limits, _values
+from inferload.studies.local.search import limits_read, varied
 from inferload.studies.records.tuning import Tuning
 from inferload.studies.tune.candidates import candidates, forms_of
 from inferload.studies.tune.plan import FULL_S, TunePlan
@@ -79,10 +79,10 @@ def tune(
         "form": forms,
         "batch_size": batch_sizes,
     }
-    axes = {name: _values(value) for name, value in given.items() if value is not None}
+    axes = {name: varied(value) for name, value in given.items() if value is not None}
     for name in {"calls", "precision", "time_limit_s"} & options.keys():
         raise PlanError(f"{name} is no option of tuning: give duration_s")
-    limits = _limits(limit)
+    limits = limits_read(limit)
     on_device = options.get("device") is not None
     target, own_inputs = target_and_inputs(model, inputs)
     tried = dict(axes)

@@ -12,7 +12,8 @@ from inferload.stats.pairs import NEGLIGIBLE_FRACTION
 from inferload.studies.records.settings import StudyRun
 
 
-def _value(estimate: Estimate | None) -> float:
+def value_of(estimate: Estimate | None) -> float:
+    """The estimate; 0 where there is none."""
     return 0.0 if estimate is None else estimate.value
 
 

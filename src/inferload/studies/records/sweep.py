@@ -8,7 +8,7 @@ from typing import Any
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
-from inferload.studies.records.comparison import _value
+from inferload.studies.records.comparison import value_of
 from inferload.studies.records.settings import Settings, StudyRun
 
 
@@ -79,4 +79,4 @@ class Sweep(Shown):
     def peak(self) -> SweepPoint | None:
         """The point with the most items per second that was measured."""
         known = [one for one in self.points if one.throughput_items_per_s is not None]
-        return max(known, key=lambda one: _value(one.throughput_items_per_s), default=None)
+        return max(known, key=lambda one: value_of(one.throughput_items_per_s), default=None)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.errors import PlanError
 from inferload.targets.inputs.copies import Uncopied, copied
-from inferload.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +18,6 @@ if TYPE_CHECKING:
 
 # The order of inputs repeats after about so many calls: 256 KiB, whatever the length of the run.
 ORDER_LENGTH = 65_536
-# What is no list or tuple is read this far: a loader may go through a whole data set, and a
-# generator may have no end.
-MOST_READ = 10_000
-MOST_READ_BYTES = 4 * 2**30
 _COPYABLE = (torch.Tensor, np.ndarray, str, bytes, int, float, complex, type(None))
 
 
@@ -41,25 +34,6 @@ class CallInput:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     items: int | None = None
     drawn: str = ""
-
-
-def _read(inputs: Any) -> list[Any]:
-    """What a loader or generator gives, if it ends.
-
-    Raises:
-        PlanError: it gives more than a run could hold.
-    """
-    found, held_bytes, kind = [], 0, type(inputs).__name__
-    for one in islice(inputs, MOST_READ + 1):
-        found.append(one)
-        held_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(one))
-        if len(found) > MOST_READ or held_bytes > MOST_READ_BYTES:
-            much = f"{len(found) - 1:,} inputs ({bytes_text(held_bytes)})"
-            raise PlanError(
-                f"inputs are a {kind} that had not ended after {much}, and each caller has copies "
-                "of all: give some of them, as list(itertools.islice(inputs, 100))"
-            )
-    return found
 
 
 def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:

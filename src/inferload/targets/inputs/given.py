@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,18 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from inferload.errors import PlanError
-from inferload.targets.inputs.call_input import CallInput, _read, item_count
+from inferload.targets.inputs.call_input import CallInput, item_count, tensors_of
 from inferload.targets.inputs.safetensors_file import read_inputs
 from inferload.targets.inputs.specs import drawn_inputs
+from inferload.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# What is no list or tuple is read this far: a loader may go through a whole data set, and a
+# generator may have no end.
+MOST_READ = 10_000
+MOST_READ_BYTES = 4 * 2**30
 
 
 def as_call_inputs(inputs: object, seed: int = 0) -> tuple[CallInput, ...]:
@@ -118,3 +125,22 @@ def inputs_from_file(path: Path) -> tuple[CallInput, ...]:
             "lists or dicts with torch.save; nothing else is unpickled"
         ) from error
     return as_call_inputs(content if isinstance(content, list) else [content])
+
+
+def _read(inputs: Any) -> list[Any]:
+    """What a loader or generator gives, if it ends.
+
+    Raises:
+        PlanError: it gives more than a run could hold.
+    """
+    found, held_bytes, kind = [], 0, type(inputs).__name__
+    for one in islice(inputs, MOST_READ + 1):
+        found.append(one)
+        held_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(one))
+        if len(found) > MOST_READ or held_bytes > MOST_READ_BYTES:
+            much = f"{len(found) - 1:,} inputs ({bytes_text(held_bytes)})"
+            raise PlanError(
+                f"inputs are a {kind} that had not ended after {much}, and each caller has copies "
+                "of all: give some of them, as list(itertools.islice(inputs, 100))"
+            )
+    return found
