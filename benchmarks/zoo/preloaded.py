@@ -11,6 +11,7 @@ import torch.export
 import bare
 import catalogue
 import inferload.cli.app
+import inferload.cli.run
 import inferload.local_crew
 
 with contextlib.suppress(ImportError):

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from conftest import result_of
 
 import inferload as il
 from inferload import advice, checks
 from inferload.call_log import CallLog
 from inferload.checks_before import warnings_before
-from inferload.cli.app import app
+from inferload.cli.app import VERBS, command_of
 from inferload.disturbances import Disturbances
 from inferload.plan import executor_for
 from inferload.records import ProcessFigures
@@ -37,10 +36,9 @@ OF_OTHERS = {
 
 
 def flags_of_all_verbs() -> set[str]:
-    group = typer.main.get_command(app)
     found = set()
-    for command in group.commands.values():
-        for one in command.params:
+    for verb in VERBS:
+        for one in command_of(verb).params:
             found |= {*one.opts, *one.secondary_opts}
     return found
 
