@@ -12,6 +12,8 @@ import bare
 import catalogue
 import inferload.callers.local.crew
 import inferload.cli.app
+import inferload.cli.run
+import inferload.local_crew
 
 with contextlib.suppress(ImportError):
     importlib.import_module("transformers.modeling_utils")

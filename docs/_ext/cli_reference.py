@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import typer
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from inferload.cli.app import app as cli
+from inferload.cli.app import VERBS, command_of
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -26,7 +25,7 @@ class CliReference(SphinxDirective):
 
 def commands() -> list[tuple[str, Any]]:
     """The commands by name, in the order of ``inferload --help``."""
-    return list(typer.main.get_command(cli).commands.items())  # type: ignore[attr-defined]
+    return [(verb, command_of(verb)) for verb in VERBS]
 
 
 def lines_of(name: str, command: Any) -> list[str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from conftest import result_of
 
 import inferload as il
@@ -27,6 +26,14 @@ from inferload.runs.checks import result as checks
 from inferload.runs.checks.findings import Findings
 from inferload.stats.summary import judged, summarize
 from inferload.targets.as_target import as_target
+from inferload import advice, checks
+from inferload.call_log import CallLog
+from inferload.checks_before import warnings_before
+from inferload.cli.app import VERBS, command_of
+from inferload.disturbances import Disturbances
+from inferload.plan import executor_for
+from inferload.records import ProcessFigures
+from inferload.stats import judged, summarize
 from inferload.targets.forms import as_form
 
 SOURCE = Path(inspect.getfile(il)).parent
@@ -39,10 +46,9 @@ OF_OTHERS = {
 
 
 def flags_of_all_verbs() -> set[str]:
-    group = typer.main.get_command(app)
     found = set()
-    for command in group.commands.values():
-        for one in command.params:
+    for verb in VERBS:
+        for one in command_of(verb).params:
             found |= {*one.opts, *one.secondary_opts}
     return found
 

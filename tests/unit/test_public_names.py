@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,8 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_torch_is_not_imported_by(code: str):
     script = f"import sys; {code}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_type_checkers_are_asked_about_every_public_name():
+    asked = (Path(__file__).parents[1] / "typing" / "api.py").read_text()
+    assert set(inferload.__all__) == set(re.findall(r"\bil\.(\w+)", asked))

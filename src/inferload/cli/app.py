@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from inferload.cli import output, terminal
 from inferload.cli.commands.compare import compare_command
@@ -25,7 +27,62 @@ from inferload.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: The module that has ``VERB_command``, imported when the verb is asked for, and its line in
+#: ``inferload --help``: the first of its own help.
+VERBS = {
+    "run": (
+        "inferload.cli.run",
+        "Call MODEL from many callers at once and report what each of them saw.",
+    ),
+    "sweep": (
+        "inferload.cli.sweep",
+        "Run MODEL with several values of one or two settings, and show what each brings.",
+    ),
+    "search": (
+        "inferload.cli.search",
+        "Find the highest rate of calls at which MODEL keeps its limits, and confirm it.",
+    ),
+    "tune": (
+        "inferload.cli.tune",
+        "Find the configuration that makes the most of MODEL within the machine's cores.",
+    ),
+    "compare": (
+        "inferload.cli.compare",
+        "Say whether B is faster or slower than A, and by how much.",
+    ),
+    "report": (
+        "inferload.cli.saved",
+        "Draw the report of a saved run or study again, or of several runs side by side.",
+    ),
+    "export": (
+        "inferload.cli.export",
+        "Write a saved run for other tools; the ending of each file says how.",
+    ),
+    "doctor": (
+        "inferload.cli.doctor",
+        "Say what this machine offers, whether native callers are available, and why not.",
+    ),
+}
+
+
+def command_of(verb: str) -> Any:
+    """The command of a verb, with its flags."""
+    home, _ = VERBS[verb]
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(verb)(_interruptible(getattr(import_module(home), f"{verb}_command")))
+    return typer.main.get_command(alone)
+
+
+class _Verbs(TyperGroup):
+    """Knows each verb by its line of help, until one is called or completed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        verb, command, rest = super().resolve_command(ctx, args)
+        return verb, command if verb is None else command_of(verb), rest
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="inferload",
     help="The truth about a PyTorch model that many callers use at once.",
     no_args_is_help=True,
@@ -38,7 +95,7 @@ class _InterruptedError(Exception):
     """Stands for a KeyboardInterrupt, which typer would turn into a silent exit."""
 
 
-def _command(name: str, function: Callable[..., None]) -> None:
+def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def interruptible(*args: object, **kwargs: object) -> None:
         try:
@@ -47,17 +104,15 @@ def _command(name: str, function: Callable[..., None]) -> None:
         except KeyboardInterrupt:
             raise _InterruptedError from None
 
-    app.command(name)(interruptible)
+    return interruptible
 
 
-_command("run", run_command)
-_command("sweep", sweep_command)
-_command("search", search_command)
-_command("tune", tune_command)
-_command("compare", compare_command)
-_command("report", report_command)
-_command("export", export_command)
-_command("doctor", doctor_command)
+def _by_its_line() -> None:
+    """Stands for a verb in the list of all."""
+
+
+for _verb, (_, _line) in VERBS.items():
+    app.command(_verb, help=_line)(_by_its_line)
 
 
 @app.callback(invoke_without_command=True)

@@ -183,7 +183,7 @@ def _rows(parts: Sequence[Columns], rows: int) -> Bytes:
 def _padded(values: NDArray[Any], length: int) -> Bytes:
     """Varints of a fixed number of bytes: of 7 bits each, all but the last marked to go on."""
     shifts = 7 * np.arange(length, dtype=np.uint64)
-    found = (values.astype(np.uint64)[:, None] >> shifts).astype(np.uint8) & np.uint8(0x7F)
+    found: Bytes = (values.astype(np.uint64)[:, None] >> shifts).astype(np.uint8) & np.uint8(0x7F)
     found[:, :-1] |= 0x80
     return found
 

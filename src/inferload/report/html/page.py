@@ -99,7 +99,7 @@ def page_text(headline: Headline, sections: Sequence[Section], plotly_js: str) -
 
 def asset(name: str) -> str:
     """A file that goes into every page."""
-    return files("inferload.report.html").joinpath("assets", name).read_text(encoding="utf-8")
+    return (files("inferload.report.html") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _header(headline: Headline) -> str:
