@@ -12,8 +12,7 @@ import bare
 import catalogue
 import inferload.callers.local.crew
 import inferload.cli.app
-import inferload.cli.run
-import inferload.local_crew
+import inferload.cli.commands.run
 
 with contextlib.suppress(ImportError):
     importlib.import_module("transformers.modeling_utils")

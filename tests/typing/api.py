@@ -13,8 +13,8 @@ from typing_extensions import assert_type
 
 import inferload as il
 import inferload.compat
-from inferload.records import RankFigures
-from inferload.studies.files import Study
+from inferload.records.figures import RankFigures
+from inferload.studies.records.files import Study
 
 MODEL = torch.nn.Linear(4, 2)
 INPUTS = [torch.zeros(1, 4)]

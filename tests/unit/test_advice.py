@@ -17,7 +17,7 @@ from conftest import result_of
 import inferload as il
 from inferload.callers.local.preparing import executor_for
 from inferload.callers.local.warnings_before import warnings_before
-from inferload.cli.app import app
+from inferload.cli.app import VERBS, command_of
 from inferload.log.calls import CallLog
 from inferload.machine.disturbances import Disturbances
 from inferload.records.figures import ProcessFigures
@@ -26,14 +26,6 @@ from inferload.runs.checks import result as checks
 from inferload.runs.checks.findings import Findings
 from inferload.stats.summary import judged, summarize
 from inferload.targets.as_target import as_target
-from inferload import advice, checks
-from inferload.call_log import CallLog
-from inferload.checks_before import warnings_before
-from inferload.cli.app import VERBS, command_of
-from inferload.disturbances import Disturbances
-from inferload.plan import executor_for
-from inferload.records import ProcessFigures
-from inferload.stats import judged, summarize
 from inferload.targets.forms import as_form
 
 SOURCE = Path(inspect.getfile(il)).parent

@@ -75,4 +75,4 @@ def test_a_run_file_finds_them_beside_itself(tmp_path):
     )
     found = read_run_file(tmp_path / "run.toml")
     assert found.model == f"{tmp_path / 'x:y/mine.py'}:net"
-    assert found.inputs == [str(tmp_path / "x:y/in.safetensors"), "1x8:float32"]
+    assert found.options()["inputs"] == [str(tmp_path / "x:y/in.safetensors"), "1x8:float32"]

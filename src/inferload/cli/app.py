@@ -12,14 +12,6 @@ import typer
 from typer.core import TyperGroup
 
 from inferload.cli import output, terminal
-from inferload.cli.commands.compare import compare_command
-from inferload.cli.commands.doctor import doctor_command
-from inferload.cli.commands.export import export_command
-from inferload.cli.commands.report import report_command
-from inferload.cli.commands.run import run_command
-from inferload.cli.commands.search import search_command
-from inferload.cli.commands.sweep import sweep_command
-from inferload.cli.commands.tune import tune_command
 from inferload.cli.interrupts import until_command
 from inferload.errors import InferloadError
 from inferload.version import __version__
@@ -31,35 +23,35 @@ if TYPE_CHECKING:
 #: ``inferload --help``: the first of its own help.
 VERBS = {
     "run": (
-        "inferload.cli.run",
+        "inferload.cli.commands.run",
         "Call MODEL from many callers at once and report what each of them saw.",
     ),
     "sweep": (
-        "inferload.cli.sweep",
+        "inferload.cli.commands.sweep",
         "Run MODEL with several values of one or two settings, and show what each brings.",
     ),
     "search": (
-        "inferload.cli.search",
+        "inferload.cli.commands.search",
         "Find the highest rate of calls at which MODEL keeps its limits, and confirm it.",
     ),
     "tune": (
-        "inferload.cli.tune",
+        "inferload.cli.commands.tune",
         "Find the configuration that makes the most of MODEL within the machine's cores.",
     ),
     "compare": (
-        "inferload.cli.compare",
+        "inferload.cli.commands.compare",
         "Say whether B is faster or slower than A, and by how much.",
     ),
     "report": (
-        "inferload.cli.saved",
+        "inferload.cli.commands.report",
         "Draw the report of a saved run or study again, or of several runs side by side.",
     ),
     "export": (
-        "inferload.cli.export",
+        "inferload.cli.commands.export",
         "Write a saved run for other tools; the ending of each file says how.",
     ),
     "doctor": (
-        "inferload.cli.doctor",
+        "inferload.cli.commands.doctor",
         "Say what this machine offers, whether native callers are available, and why not.",
     ),
 }

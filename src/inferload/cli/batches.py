@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from inferload.cli.request.asked import Asked
     from inferload.errors import PlanError
 
+# What each size has of its own.
+_FILES = ("json", "html", "markdown", "trace")
+
 
 def run_batch_sizes(asked: Asked) -> None:
     """Run and save each batch size; what fails at one does not keep the others.
@@ -37,13 +40,8 @@ def run_batch_sizes(asked: Asked) -> None:
     asked.check_outputs()
     each = [
         replace(
-            asked,
+            asked.but(batch_sizes=None, **{key: beside_of(asked[key], size) for key in _FILES}),
             batch_size=size,
-            batch_sizes=None,
-            json=beside_of(asked.json, size),
-            html=beside_of(asked.html, size),
-            markdown=beside_of(asked.markdown, size),
-            trace=beside_of(asked.trace, size),
         )
         for size in sizes
     ]

@@ -51,7 +51,7 @@ def run_as_rank(launch: Launch, words: Callable[[], Asked], *, quiet: bool) -> N
 def _options(launch: Launch, asked: Asked) -> RunOptions:
     from inferload.errors import PlanError
 
-    if asked.batch_sizes is not None:
+    if asked["batch_sizes"] is not None:
         raise PlanError("ranks of a cluster run one batch size at a time: leave --batch-sizes out")
     return asked.options().of_rank(launch.rank, launch.ranks, launch.local_rank, launch.local_ranks)
 

@@ -15,6 +15,7 @@ from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.made_by import made_by
 from inferload.machine.hardware import cpu_model, usable_cores
+from inferload.plan import table
 from inferload.plan.model import spec_parts
 
 if TYPE_CHECKING:
@@ -31,28 +32,18 @@ S = TypeVar("S", "Sweep", "MaxRate", "Comparison", "Tuning")
 _NOT_ASKED = {"json", "html", "markdown", "quiet", "isolate"}
 
 
-def asked_of(context: typer.Context, own: set[str], **more: Any) -> Asked:
+def asked_of(context: typer.Context, own: set[str], model: str | None = None) -> Asked:
     """What was asked of every run of a study; ``own`` names the flags that are the study's."""
-    given = set()
-    for name in context.params.keys() - own:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            given.add(name)
-    flags = {name: value for name, value in context.params.items() if name not in own}
-    for name in ("json", "html", "markdown"):
-        if flags[name] is not None:
-            flags[name] = Path(flags[name])  # some versions of typer keep a text there
     # a study has a process of its own, in which runs without processes stay
-    return Asked.from_words(flags | {"isolate": False} | more, given)
+    return Asked.from_context(context, own=own, model=model, isolate=False)
 
 
 def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
     """What makes two studies the same, as it is written into a file."""
-    plain = Asked(model=asked.model, isolate=False)
     found = {
-        name: getattr(asked, name)
-        for name in Asked.__dataclass_fields__
-        if name not in _NOT_ASKED and getattr(asked, name) != getattr(plain, name)
+        key: asked[key]
+        for key, default in table.DEFAULTS.items()
+        if key not in _NOT_ASKED and asked[key] != default
     }
     if asked.members:
         found["members"] = [str(one) for one in asked.members]

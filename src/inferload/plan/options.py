@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import Place, places, usable_cpus
 from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
-from inferload.plan.numbers import check_count, check_positive
+from inferload.plan.numbers import check_count
 from inferload.plan.schedule import Schedule, models_drawn
-from inferload.records.distribution import QUOTED_QUANTILES
+from inferload.plan.table import DEFAULT_WARMUP_CALLS, OPTIONS, Options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from inferload.stats.limits import Limit
 
-EXECUTORS = ("auto", "threads", "native", "processes")
-STREAMS = ("per-caller", "shared")
-COMPLETIONS = ("event", "sync")
-PINS = ("none", "cores", "numa")
-LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
-DEFAULT_WARMUP_CALLS = 10
 # Callers go on warming up for so long at least, and no longer than the run where that is longer.
 WARMUP_S = 30.0
-MOST_PROCESSES = 1024
 #: The way out for models that write to their inputs.
 FRESH_INPUTS = (
     "--fresh-inputs (fresh_inputs=True) gives each call a fresh copy, made outside of its times"
@@ -36,8 +27,8 @@ FRESH_INPUTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """The options of :func:`inferload.run`, under the same names.
+class RunOptions(Options):
+    """The options of :func:`inferload.run`, under the same names, and what they come to.
 
     ``processes`` is ``None`` for callers in this process. ``executor`` is a name, or an
     ``Executor``; ``"processes"`` stands for one process a core and the best callers within.
@@ -52,39 +43,13 @@ class RunOptions:
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
     lanes: tuple[Lane, ...] = ()
-    calls: int | None = None
-    duration_s: float | None = None
-    precision: float | None = None
-    quantile: str = "p99"
-    time_limit_s: float | None = None
-    warmup: str | None = None
-    warmup_calls: int = DEFAULT_WARMUP_CALLS
-    executor: object = "auto"
-    processes: int | None = None
-    threads_per_call: int | None = None
-    pin: str = "none"
-    timeout_s: float | None = None
     devices: tuple[str, ...] = ()
-    streams: str = "per-caller"
-    completion: str = "sync"
-    transfers: bool = False
-    telemetry: bool = True
-    seed: int = 0
-    on_error: str = "stop"
-    share_inputs: bool = False
-    fresh_inputs: bool = False
-    verify: bool = False
-    trace: Path | None = None
     rank: int = 0
     ranks: int = 1
     local_rank: int = 0
     local_ranks: int = 1
     calls_of_all: int | None = None
     decide: tuple[Limit, ...] = ()
-    form: str | None = None
-    mode: str | None = None
-    batch_size: int | None = None
-    compare: bool = True
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -98,6 +63,8 @@ class RunOptions:
                 "il.OpenLoop.poisson(rate_per_s=200, callers=4)"
             )
         self._check_end()
+        for row in OPTIONS:
+            row.checked(getattr(self, row.name))
         self._check_callers()
         load = self._load_of_lanes() if self.lanes else self.load
         processes, executor = self.processes, self.executor
@@ -108,14 +75,6 @@ class RunOptions:
         if len(self.devices) > 1 and processes is None:
             processes = len(self.devices)
         self._check_devices()
-        if self.warmup not in {None, "auto", "fixed"}:
-            raise PlanError(f"warmup {self.warmup!r} is unknown: choose auto or fixed")
-        check_count("warmup_calls", self.warmup_calls, at_least=0)
-        if self.on_error not in {"stop", "record"}:
-            raise PlanError(f"on_error {self.on_error!r} is unknown: choose stop or record")
-        check_count("seed", self.seed, at_least=0)
-        if self.timeout_s is not None:
-            check_positive("timeout_s", self.timeout_s, at_least=1e-3, at_most=LONGEST_S)
         calls, limit_s = self.calls, self.time_limit_s
         if calls is None and self.duration_s is None and self.precision is None:
             calls = None if getattr(self.load, "times_s", None) is not None else DEFAULT_CALLS
@@ -131,6 +90,10 @@ class RunOptions:
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
         )
+
+    def told(self) -> dict[str, Any]:
+        """Those that a result's spec repeats as they were asked for, by name."""
+        return {row.name: getattr(self, row.name) for row in OPTIONS if row.told}
 
     def of_rank(self, rank: int, ranks: int, local_rank: int, local_ranks: int) -> RunOptions:
         """The options of one rank of a cluster, from those of all.
@@ -192,12 +155,6 @@ class RunOptions:
         return replace(self.load, callers=callers)
 
     def _check_devices(self) -> None:
-        if self.streams not in STREAMS:
-            raise PlanError(f"streams {self.streams!r} is unknown: choose {' or '.join(STREAMS)}")
-        if self.completion not in COMPLETIONS:
-            raise PlanError(
-                f"completion {self.completion!r} is unknown: choose {' or '.join(COMPLETIONS)}"
-            )
         if not all(self.devices):
             raise PlanError(
                 f"devices {','.join(self.devices)!r} name an empty one: give cuda, or cuda:0,cuda:1"
@@ -247,15 +204,8 @@ class RunOptions:
         return self.devices[(self.local_rank * self.crew_size + process) % len(self.devices)]
 
     def _check_callers(self) -> None:
-        if isinstance(self.executor, str) and self.executor not in EXECUTORS:
-            raise PlanError(f"executor {self.executor!r} is unknown: choose {', '.join(EXECUTORS)}")
-        if self.threads_per_call is not None:
-            check_count("threads_per_call", self.threads_per_call, at_least=1, at_most=4096)
-        if self.pin not in PINS:
-            raise PlanError(f"pin {self.pin!r} is unknown: choose {', '.join(PINS)}")
         if self.processes is None:
             return
-        check_count("processes", self.processes, at_least=1, at_most=MOST_PROCESSES)
         if not isinstance(self.executor, str):
             raise PlanError("an Executor object runs in this process: leave processes out")
         if self.trace is not None and self.processes > 1:
@@ -271,21 +221,9 @@ class RunOptions:
             both = " and ".join(f"{name}={value!r}" for name, value in given.items())
             count = "both" if len(given) == 2 else "all"
             raise PlanError(f"{both} were {count} given: a run ends by one of them")
-        if self.calls is not None:
-            check_count("calls", self.calls, at_least=1)
-        if self.duration_s is not None:
-            check_positive("duration_s", self.duration_s, at_least=1e-9, at_most=LONGEST_S)
-        if self.precision is not None:
-            check_positive("precision", self.precision, at_most=0.5)
-        if self.time_limit_s is not None:
-            check_positive("time_limit_s", self.time_limit_s, at_least=1e-9, at_most=LONGEST_S)
-            if self.precision is None:
-                raise PlanError(
-                    f"time_limit_s={self.time_limit_s:g} goes with precision, and none was given"
-                )
-        if self.quantile not in QUOTED_QUANTILES:
+        if self.time_limit_s is not None and self.precision is None:
             raise PlanError(
-                f"quantile {self.quantile!r} is unknown: choose {', '.join(QUOTED_QUANTILES)}"
+                f"time_limit_s={self.time_limit_s:g} goes with precision, and none was given"
             )
 
     @property

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from inferload.records.figures import Fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,9 @@ class RunSpec:
 
     ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
     where that was asked for, and ``compare`` whether its outputs were held against the eager
-    model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as
-    ``OpenLoop`` has them. ``fingerprint``: of one model; those of a mix have their own.
+    model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as ``OpenLoop`` has
+    them. ``fingerprint``: of one model; those of a mix have their own. ``more``: further options as
+    they were asked for, by name.
     """
 
     target: str
@@ -88,6 +93,7 @@ class RunSpec:
     load_seed: int | None = None
     telemetry: bool = True
     compare: bool = True
+    more: dict[str, Any] = field(default_factory=dict)
     fingerprint: Fingerprint | None = None
 
     @property
@@ -105,3 +111,14 @@ class RunSpec:
         """How many callers of a process serve each queue: one a model with callers of its own."""
         own = tuple(share.callers for share in self.models if share.callers is not None)
         return own or (self.callers_per_process,)
+
+    @classmethod
+    def telling(cls, told: Mapping[str, Any], **chosen: Any) -> RunSpec:
+        """A spec that repeats options as they were asked for; ``chosen`` is what came of others.
+
+        Options that have no field here are among ``more``.
+        """
+        own = {one.name for one in fields(cls)}
+        more = {name: value for name, value in told.items() if name not in own}
+        kept = {name: value for name, value in told.items() if name in own}
+        return cls(**kept | chosen, more=more)

@@ -19,6 +19,7 @@ from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.options import RunOptions
+from inferload.plan.table import OPTIONS
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs.checks.advice import in_words_of_python
 from inferload.runs.run_crew import run_crew
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
+
+
+# Options that say what is made of the model before it is run.
+_OF_MODEL = {"form", "compare", "batch_size"}
 
 
 class Logging:
@@ -174,32 +179,12 @@ def run(
         RunInterrupted: Ctrl-C, SIGTERM or SIGHUP; its ``result`` is partial. Calls that have not
             returned 5 s later are given up.
     """
+    asked = locals() | {"trace": None if trace is None else Path(trace)}
     options = RunOptions(
+        **{row.name: asked[row.name] for row in OPTIONS if row.name in asked.keys() - _OF_MODEL},
         load=load or ClosedLoop(),
         lanes=model.lanes() if isinstance(model, Mix) else (),
-        calls=calls,
-        duration_s=duration_s,
-        precision=precision,
-        quantile=quantile,
-        time_limit_s=time_limit_s,
-        warmup=warmup,
-        warmup_calls=warmup_calls,
-        executor=executor,
-        pin=pin,
-        processes=processes,
-        threads_per_call=threads_per_call,
-        timeout_s=timeout_s,
         devices=names_of_devices(device),
-        streams=streams,
-        completion=completion,
-        transfers=transfers,
-        telemetry=telemetry,
-        seed=seed,
-        on_error=on_error,
-        share_inputs=share_inputs,
-        fresh_inputs=fresh_inputs,
-        verify=verify,
-        trace=None if trace is None else Path(trace),
     ).checked()
     try:
         found = run_with(

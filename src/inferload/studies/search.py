@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import InferloadError, PlanError
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import check_positive
-from inferload.plan.options import LONGEST_S
+from inferload.plan.table import LONGEST_S
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.bisection import RateSearch
 from inferload.studies.probes import is_within, says_something

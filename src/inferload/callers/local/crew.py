@@ -227,7 +227,8 @@ class LocalCrew:
     def _spec(self) -> RunSpec:
         target, options, state = self._target, self._options, ThreadState.of_this_thread()
         load = options.load
-        return RunSpec(
+        return RunSpec.telling(
+            options.told(),
             target=target.name,
             form=target.form,
             executor=" + ".join(dict.fromkeys(lane.executor.name for lane in self._lanes)),
@@ -235,36 +236,19 @@ class LocalCrew:
             callers=load.callers,
             rate_per_s=getattr(load, "rate_per_s", None),
             drain_s=options.drain_s,
-            calls=options.calls,
-            duration_s=options.duration_s,
-            precision=options.precision,
-            quantile=options.quantile,
-            time_limit_s=options.time_limit_s,
             warmup=options.warmup or "fixed",
-            warmup_calls=options.warmup_calls,
             threads_per_call=self._threads_per_call,
             inputs=tuple(described(one) for one in self._given),
             items_per_input=tuple(map(item_count, self._given)),
             drawn=tuple(dict.fromkeys(one.drawn for one in self._given if one.drawn)),
-            share_inputs=options.share_inputs,
-            fresh_inputs=options.fresh_inputs,
-            seed=options.seed,
-            on_error=options.on_error,
             grad_mode=state.grad_mode,
             autocast=state.autocast_mode,
-            verify=options.verify,
-            pin=options.pin,
-            timeout_s=options.timeout_s,
             models=shares_of(target),
             may_become=with_inputs(target.may_become, self._given),
             asked_form=options.form,
-            mode=options.mode,
-            batch_size=options.batch_size,
             arrivals=getattr(load, "arrivals", None),
             burstiness=getattr(load, "burstiness", None),
             load_seed=getattr(load, "seed", None),
-            telemetry=options.telemetry,
-            compare=options.compare,
             fingerprint=fingerprint_of(target),
         )
 

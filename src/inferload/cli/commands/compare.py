@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ OWN = {"a", "b", "forms", "revisions", "pairs", "gate"}
 DEFAULT_DURATION = "3s"
 
 
+@flags.with_options("compare")
 def compare_command(
     context: typer.Context,
     a: Annotated[
@@ -55,41 +56,8 @@ def compare_command(
             help='Exit code 1 if B is worse beyond noise: "p99 +5%", "throughput -3%".',
         ),
     ] = None,
-    callers: flags.Callers = 1,
-    processes: flags.Processes = None,
-    calls: flags.Calls = None,
-    duration: flags.Duration = None,
-    rate: flags.Rate = None,
-    arrivals: flags.Arrivals = None,
-    threads_per_call: flags.ThreadsPerCall = None,
-    warmup: flags.Warmup = None,
-    inputs: flags.Inputs = None,
-    fresh_inputs: flags.FreshInputs = False,
-    form: flags.Form = None,
-    mode: flags.Mode = None,
-    device: flags.Device = None,
-    streams: flags.Streams = "per-caller",
-    completion: flags.Completion = "sync",
-    transfers: flags.Transfers = False,
-    telemetry: flags.Telemetry = True,
-    executor: flags.Executor = "auto",
-    pin: flags.Pin = "none",
-    autocast: flags.Autocast = None,
-    grad: flags.Grad = "inference",
-    compare: flags.Compare = True,
-    seed: flags.Seed = 0,
-    on_error: flags.OnError = "stop",
-    timeout: flags.Timeout = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save the study after every run; the same command goes on with it.",
-        ),
-    ] = None,
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
-    quiet: flags.Quiet = False,
+    json: flags.StudyJson = None,
+    **words: Any,
 ) -> None:
     """Say whether B is faster or slower than A, and by how much.
 
@@ -108,7 +76,7 @@ def compare_command(
         if not all(saved):
             raise PlanError(f"{a} and {b} cannot be compared: give two results, or two models")
         _check_alone(context)
-        reports = output.Reports(html=html, markdown=markdown)
+        reports = output.Reports(html=words["html"], markdown=words["markdown"])
         reports.check()
         read = [Path(one) for one in (a, b)]
         read += [beside(one, ".calls") for one in read]
@@ -187,8 +155,8 @@ def _pairs(
             "A is compared with one thing: give a second MODEL, --forms FORM,FORM or "
             "--revisions REV,REV"
         )
-    if asked.duration is None and asked.calls is None:
-        asked = replace(asked, duration=DEFAULT_DURATION)
+    if asked["duration"] is None and asked["calls"] is None:
+        asked = asked.but(duration=DEFAULT_DURATION)
     with ExitStack() as stack:
         sides = _sides(asked, b, forms, revisions, stack)
         names = [side.name for side in sides]
@@ -247,11 +215,11 @@ def _sides(
         for form in both:
             if form not in FORMS:
                 raise PlanError(f"form {form!r} is unknown: choose {', '.join(FORMS)}")
-        if asked.form is not None:
+        if asked["form"] is not None:
             raise PlanError("--form and --forms name forms: give one of the two")
         content = content_of(asked.model)
         return [
-            _Side(name=f"{asked.model} ({form})", asked=replace(asked, form=form), content=content)
+            _Side(name=f"{asked.model} ({form})", asked=asked.but(form=form), content=content)
             for form in both
         ]
     if Path(asked.model).is_absolute():

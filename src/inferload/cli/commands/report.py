@@ -11,6 +11,7 @@ from inferload.cli import output
 from inferload.cli.request import flags
 
 
+@flags.with_options("report")
 def report_command(
     file: Annotated[
         list[Path],
@@ -19,8 +20,7 @@ def report_command(
             help="The JSON of a saved run, or of a study; of several runs, side by side.",
         ),
     ],
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
+    **words: Any,
 ) -> None:
     """Draw the report of a saved run or study again, or of several runs side by side."""
     from inferload.errors import PlanError, ResultFormatError
@@ -30,7 +30,7 @@ def report_command(
     from inferload.studies.records.files import is_study
     from inferload.studies.records.suite import is_suite
 
-    reports = output.Reports(html=html, markdown=markdown)
+    reports = output.Reports(html=words["html"], markdown=words["markdown"])
     reports.check()
     check_apart(reports.paths, [*file, *(beside(one, ".calls") for one in file)])
     contents = [json_of(one) for one in file]

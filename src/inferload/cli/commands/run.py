@@ -1,8 +1,9 @@
-"""``inferload run``: its flags."""
+"""``inferload run``."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import typer
 
@@ -14,64 +15,19 @@ from inferload.cli.running import run_here
 from inferload.runs.cluster.launch import launch_of
 
 
-def run_command(
-    context: typer.Context,
-    model: flags.Model,
-    callers: flags.Callers = 1,
-    processes: flags.Processes = None,
-    batch_sizes: flags.BatchSizes = None,
-    calls: flags.Calls = None,
-    duration: flags.Duration = None,
-    precision: flags.Precision = None,
-    quantile: flags.Quantile = "p99",
-    time_limit: flags.TimeLimit = None,
-    rate: flags.Rate = None,
-    arrivals: flags.Arrivals = None,
-    warmup: flags.Warmup = None,
-    inputs: flags.Inputs = None,
-    fresh_inputs: flags.FreshInputs = False,
-    form: flags.Form = None,
-    mode: flags.Mode = None,
-    device: flags.Device = None,
-    streams: flags.Streams = "per-caller",
-    completion: flags.Completion = "sync",
-    transfers: flags.Transfers = False,
-    telemetry: flags.Telemetry = True,
-    executor: flags.Executor = "auto",
-    threads_per_call: flags.ThreadsPerCall = None,
-    pin: flags.Pin = "none",
-    autocast: flags.Autocast = None,
-    grad: flags.Grad = "inference",
-    compare: flags.Compare = True,
-    seed: flags.Seed = 0,
-    on_error: flags.OnError = "stop",
-    verify: flags.Verify = False,
-    timeout: flags.Timeout = None,
-    isolate: flags.Isolate = True,
-    json: flags.Json = None,
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
-    trace: flags.Trace = None,
-    quiet: flags.Quiet = False,
-) -> None:
+@flags.with_options("run")
+def run_command(context: typer.Context, model: flags.Model, **words: Any) -> None:
     """Call MODEL from many callers at once and report what each of them saw.
 
     An eager model is put into eval mode; calls run in inference mode unless --grad says otherwise.
     """
-    given = {name: value for name, value in locals().items() if name != "context"}
-    set_here = {name for name in given if _is_given(context, name)}
 
     def asked() -> Asked:
-        return Asked.from_words(given, set_here)
+        return Asked.from_context(context, model=model)
 
     launch = launch_of(os.environ)
-    if launch is None:
-        words = asked()
-        (run_here if words.batch_sizes is None else run_batch_sizes)(words)
-    else:
-        run_as_rank(launch, asked, quiet=quiet)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+    if launch is not None:
+        run_as_rank(launch, asked, quiet=words["quiet"])
+        return
+    found = asked()
+    (run_here if found["batch_sizes"] is None else run_batch_sizes)(found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +13,7 @@ from inferload.cli.studies import asked_of, study, words_of
 OWN = {"limit", "resolution", "time_limit"}
 
 
+@flags.with_options("search")
 def search_command(
     context: typer.Context,
     model: flags.Model,
@@ -26,9 +25,6 @@ def search_command(
             "again for more limits.",
         ),
     ],
-    callers: flags.Callers = 1,
-    processes: flags.Processes = None,
-    threads_per_call: flags.ThreadsPerCall = None,
     resolution: Annotated[
         str,
         typer.Option(
@@ -39,35 +35,8 @@ def search_command(
     time_limit: Annotated[
         str, typer.Option(metavar="TIME", help="About how long the search may take.")
     ] = "2m",
-    arrivals: flags.Arrivals = None,
-    warmup: flags.Warmup = None,
-    inputs: flags.Inputs = None,
-    fresh_inputs: flags.FreshInputs = False,
-    form: flags.Form = None,
-    mode: flags.Mode = None,
-    device: flags.Device = None,
-    streams: flags.Streams = "per-caller",
-    completion: flags.Completion = "sync",
-    transfers: flags.Transfers = False,
-    telemetry: flags.Telemetry = True,
-    executor: flags.Executor = "auto",
-    pin: flags.Pin = "none",
-    autocast: flags.Autocast = None,
-    grad: flags.Grad = "inference",
-    compare: flags.Compare = True,
-    seed: flags.Seed = 0,
-    on_error: flags.OnError = "stop",
-    timeout: flags.Timeout = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save the study after every run; the same command goes on with it.",
-        ),
-    ] = None,
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
-    quiet: flags.Quiet = False,
+    json: flags.StudyJson = None,
+    **words: Any,
 ) -> None:
     """Find the highest rate of calls at which MODEL keeps its limits, and confirm it.
 
@@ -82,8 +51,8 @@ def search_command(
 
     limits = limits_from_texts(limit)
     asked = asked_of(context, OWN)
-    if asked.arrivals is not None:
-        asked = replace(asked, rate=1.0)  # each probe has its own
+    if asked["arrivals"] is not None:
+        asked = asked.but(rate=1.0)  # each probe has its own
     words = words_of(asked, limits=[str(one) for one in limits], resolution=resolution)
     plan = SearchPlan(
         target=asked.model,

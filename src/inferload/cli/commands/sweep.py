@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +19,7 @@ OWN = {
 DEFAULT_DURATION = "2s"
 
 
+@flags.with_options("sweep")
 def sweep_command(
     context: typer.Context,
     model: flags.Model,
@@ -44,37 +43,8 @@ def sweep_command(
         str | None, typer.Option(metavar="FORM,...", help="eager, compile, script, export, aoti.")
     ] = None,
     blocks: Annotated[int, typer.Option(help="How often each point is run.")] = 3,
-    calls: flags.Calls = None,
-    duration: flags.Duration = None,
-    arrivals: flags.Arrivals = None,
-    warmup: flags.Warmup = None,
-    inputs: flags.Inputs = None,
-    fresh_inputs: flags.FreshInputs = False,
-    form: flags.Form = None,
-    mode: flags.Mode = None,
-    device: flags.Device = None,
-    streams: flags.Streams = "per-caller",
-    completion: flags.Completion = "sync",
-    transfers: flags.Transfers = False,
-    telemetry: flags.Telemetry = True,
-    executor: flags.Executor = "auto",
-    pin: flags.Pin = "none",
-    autocast: flags.Autocast = None,
-    grad: flags.Grad = "inference",
-    compare: flags.Compare = True,
-    seed: flags.Seed = 0,
-    on_error: flags.OnError = "stop",
-    timeout: flags.Timeout = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save the study after every run; the same command goes on with it.",
-        ),
-    ] = None,
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
-    quiet: flags.Quiet = False,
+    json: flags.StudyJson = None,
+    **words: Any,
 ) -> None:
     """Run MODEL with several values of one or two settings, and show what each brings.
 
@@ -97,10 +67,10 @@ def sweep_command(
     }
     axes = {name: of(flag, text) for name, (flag, text, of) in read.items() if text is not None}
     asked = asked_of(context, OWN)
-    if asked.duration is None and asked.calls is None:
-        asked = replace(asked, duration=DEFAULT_DURATION)
-    if rates is not None and asked.arrivals is not None:
-        asked = replace(asked, rate=1.0)  # each point has its own
+    if asked["duration"] is None and asked["calls"] is None:
+        asked = asked.but(duration=DEFAULT_DURATION)
+    if rates is not None and asked["arrivals"] is not None:
+        asked = asked.but(rate=1.0)  # each point has its own
     words = words_of(asked, axes={name: list(own) for name, own in axes.items()}, blocks=blocks)
     plan = SweepPlan(
         target=asked.model, asked=words, options=asked.options(), axes=axes, blocks=blocks

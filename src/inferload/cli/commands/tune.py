@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +21,7 @@ OWN = {
 DEFAULT_DURATION = "30s"
 
 
+@flags.with_options("tune")
 def tune_command(
     context: typer.Context,
     model: flags.Model,
@@ -72,33 +71,8 @@ def tune_command(
             "fraction of it for each, and the pairs with the default take so long in all.",
         ),
     ] = DEFAULT_DURATION,
-    warmup: flags.Warmup = None,
-    inputs: flags.Inputs = None,
-    fresh_inputs: flags.FreshInputs = False,
-    form: flags.Form = None,
-    device: flags.Device = None,
-    streams: flags.Streams = "per-caller",
-    completion: flags.Completion = "sync",
-    transfers: flags.Transfers = False,
-    telemetry: flags.Telemetry = True,
-    executor: flags.Executor = "auto",
-    pin: flags.Pin = "none",
-    autocast: flags.Autocast = None,
-    grad: flags.Grad = "inference",
-    compare: flags.Compare = True,
-    seed: flags.Seed = 0,
-    on_error: flags.OnError = "stop",
-    timeout: flags.Timeout = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Save the study after every run; the same command goes on with it.",
-        ),
-    ] = None,
-    html: flags.Html = None,
-    markdown: flags.Markdown = None,
-    quiet: flags.Quiet = False,
+    json: flags.StudyJson = None,
+    **words: Any,
 ) -> None:
     """Find the configuration that makes the most of MODEL within the machine's cores.
 
@@ -128,7 +102,7 @@ def tune_command(
     }
     axes = {name: of(flag, text) for name, (flag, text, of) in given.items() if text is not None}
     words = words_of(
-        replace(asked, duration=duration),
+        asked.but(duration=duration),
         axes={name: list(own) for name, own in axes.items()},
         limits=list(map(str, limits)),
         cores=cores,
@@ -136,17 +110,17 @@ def tune_command(
     plan = TunePlan(
         target=asked.model,
         asked=words,
-        options=replace(asked, duration=duration).options(),
+        options=asked.but(duration=duration).options(),
         candidates=candidates(
             _with_defaults(asked, axes),
             max(int(usable_cores()), 1) if cores is None else cores,
-            all_sizes=bool(limits) or asked.device is not None,
+            all_sizes=bool(limits) or asked["device"] is not None,
             nodes=memory_nodes(),
         ),
         limits=limits,
         full_s=full_s,
         words=_words(asked),
-        form=asked.form,
+        form=asked["form"],
         is_named=True,
     )
     with ChildBench(asked.source()) as bench:
@@ -166,12 +140,12 @@ def _with_defaults(asked: Asked, axes: dict[str, tuple[Any, ...]]) -> dict[str, 
 
     if asked.members and {"form", "batch_size"} & axes.keys():
         raise PlanError("--forms and --batch-sizes are of one model, and there are several")
-    if asked.form is not None and "form" in axes:
+    if asked["form"] is not None and "form" in axes:
         raise PlanError("--form and --forms name forms: give one of the two")
     found = dict(axes)
-    if asked.form is None and not asked.members:
-        found.setdefault("form", forms_of(asked.model, on_device=asked.device is not None))
-    if asked.device is not None:  # calls wait for the device; their host threads do little
+    if asked["form"] is None and not asked.members:
+        found.setdefault("form", forms_of(asked.model, on_device=asked["device"] is not None))
+    if asked["device"] is not None:  # calls wait for the device; their host threads do little
         found.setdefault("threads_per_call", (1,))
     return found
 
@@ -180,6 +154,6 @@ def _words(asked: Asked) -> tuple[str, ...]:
     if asked.members:  # a run file is of the command line alone
         return ()
     model = f'"{asked.model}"'
-    if not asked.inputs:
+    if not asked["inputs"]:
         return (model,)
-    return (model, "[" + ", ".join(f'"{one}"' for one in asked.inputs) + "]")
+    return (model, "[" + ", ".join(f'"{one}"' for one in asked["inputs"]) + "]")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.plan import table
+
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import typer
+
     from inferload.cli.output import Reports
     from inferload.plan.model import MemberSource, ModelSource
     from inferload.plan.options import RunOptions
@@ -14,59 +20,71 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The flags of ``inferload run``, as they were given or left out."""
+    """What was asked for: ``words`` are the flags by their keys, as they stand there.
+
+    A flag that was left out has its default: ``asked["callers"]`` is always there.
+    """
 
     model: str
-    batch_sizes: str | None = None
-    callers: int = 1
-    processes: int | None = None
-    calls: int | None = None
-    duration: str | None = None
-    precision: str | None = None
-    quantile: str = "p99"
-    time_limit: str | None = None
-    rate: float | None = None
-    arrivals: str | None = None
-    warmup: str | None = None
-    inputs: list[str] | None = None
-    fresh_inputs: bool = False
-    form: str | None = None
-    mode: str | None = None
-    device: str | None = None
-    streams: str = "per-caller"
-    completion: str = "sync"
-    transfers: bool = False
-    telemetry: bool = True
-    executor: str = "auto"
-    threads_per_call: int | None = None
-    pin: str = "none"
-    autocast: str | None = None
-    grad: str = "inference"
-    compare: bool = True
-    seed: int = 0
-    on_error: str = "stop"
-    verify: bool = False
-    timeout: str | None = None
-    isolate: bool = True
-    json: Path | None = None
-    html: Path | None = None
-    markdown: Path | None = None
-    trace: Path | None = None
-    quiet: bool = False
+    words: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[MemberSource, ...] = ()
     batch_size: int | None = None
 
+    def __getitem__(self, key: str) -> Any:
+        return self.words[key] if key in self.words else table.DEFAULTS[key]
+
     @classmethod
-    def from_words(cls, words: dict[str, Any], given: set[str]) -> Asked:
-        """From flags and, where MODEL is one, a run file; ``given`` names the flags given.
+    def from_context(
+        cls,
+        context: typer.Context,
+        *,
+        own: Collection[str] = (),
+        model: str | None = None,
+        **more: Any,
+    ) -> Asked:
+        """From the flags of a command and, where MODEL is one, a run file.
+
+        ``own`` are the flags that say something else for this command.
 
         Raises:
             PlanError: naming the run file, and the line or key that is wrong.
-        """
-        members: tuple[MemberSource, ...] = ()
-        if words["model"].endswith(".toml"):
-            words, members = _with_file(words, given)
-        return cls(**words, members=members)
+        """  # fmt: skip
+        words = {
+            row.key: context.params[row.key]
+            for row in table.FLAGS
+            if row.key in context.params and row.key not in own
+        }
+        for row in table.FLAGS:
+            if row.kind is Path and words.get(row.key) is not None:
+                words[row.key] = Path(words[row.key])  # some versions of typer keep a text there
+        sources = {key: context.get_parameter_source(key) for key in words}
+        given = {
+            key for key, one in sources.items() if one is not None and one.name == "COMMANDLINE"
+        }
+        spec = context.params["model"] if model is None else model
+        if spec.endswith(".toml"):
+            return _with_file(spec, words | more, given)
+        return cls(model=spec, words=words | more)
+
+    def but(self, **words: Any) -> Asked:
+        """The same with other words."""
+        return replace(self, words={**self.words, **words})
+
+    @property
+    def json(self) -> Path | None:
+        """Where the result is saved."""
+        path: Path | None = self["json"]
+        return path
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no progress is shown."""
+        return bool(self["quiet"])
+
+    @property
+    def isolate(self) -> bool:
+        """Whether the model has a process of its own."""
+        return bool(self["isolate"])
 
     def options(self) -> RunOptions:
         """How to run.
@@ -74,48 +92,24 @@ class Asked:
         Raises:
             PlanError: naming the option that cannot be run, and its value.
         """
-        from inferload import units
         from inferload.plan.loads import Lane, load_from_text
         from inferload.plan.options import RunOptions
 
-        processes = self.processes
-        several = "," in (self.device or "")  # a process each, if their number is not given
-        if processes is None and self.isolate and self.executor != "processes" and not several:
-            processes = 1
+        read = {row.name: row.read(self[row.key]) for row in table.OPTIONS if row.flag is not None}
+        device, isolated = self["device"], self.isolate and self["executor"] != "processes"
+        several = "," in (device or "")  # a process each, if their number is not given
+        if read["processes"] is None and isolated and not several:
+            read["processes"] = 1
         lanes = [
             Lane(name=one.name, callers=one.callers, weight=one.weight)
             for one in self.members
             if one.callers is not None
         ]
         return RunOptions(
+            **read | _warm_up(self["warmup"]),
             lanes=tuple(lanes),
-            load=load_from_text(self.arrivals, self.rate, self.callers, self.seed),
-            calls=self.calls,
-            duration_s=_seconds(self.duration),
-            precision=None if self.precision is None else units.fraction(self.precision),
-            quantile={"p99.9": "p999", "p99.99": "p9999"}.get(self.quantile, self.quantile),
-            time_limit_s=_seconds(self.time_limit),
-            **_warm_up(self.warmup),
-            executor=self.executor,
-            processes=processes,
-            threads_per_call=self.threads_per_call,
-            pin=self.pin,
-            timeout_s=_seconds(self.timeout),
-            devices=()
-            if self.device is None
-            else tuple(one.strip() for one in self.device.split(",")),
-            streams=self.streams,
-            completion=self.completion,
-            transfers=self.transfers,
-            fresh_inputs=self.fresh_inputs,
-            telemetry=self.telemetry,
-            seed=self.seed,
-            on_error=self.on_error,
-            verify=self.verify,
-            trace=self.trace,
-            form=self.form,
-            mode=self.mode,
-            compare=self.compare,
+            load=load_from_text(self["arrivals"], self["rate"], self["callers"], self["seed"]),
+            devices=() if device is None else tuple(one.strip() for one in device.split(",")),
             batch_size=self.batch_size,
         ).checked()
 
@@ -130,16 +124,15 @@ class Asked:
 
         if self.members:
             raise PlanError("--batch-sizes is of one model, and there are several")
-        words = [word.strip() for word in (self.batch_sizes or "").split(",")]
+        text = self["batch_sizes"] or ""
+        words = [word.strip() for word in text.split(",")]
         if not all(word.isascii() and word.isdigit() and len(word) < 9 for word in words):
-            raise PlanError(
-                f"batch sizes {self.batch_sizes!r} are not understood: give numbers, as 1,8,64"
-            )
+            raise PlanError(f"batch sizes {text!r} are not understood: give numbers, as 1,8,64")
         sizes = [int(word) for word in words]
         for size in sizes:
             check_count("batch_size", size, at_least=1, at_most=1_000_000)
         if len(set(sizes)) < len(sizes):
-            raise PlanError(f"batch sizes {self.batch_sizes!r} name one twice")
+            raise PlanError(f"batch sizes {text!r} name one twice")
         return sizes
 
     def source(self) -> ModelSource:
@@ -149,14 +142,14 @@ class Asked:
         return ModelSource(
             spec=self.model,
             members=self.members,
-            input_texts=tuple(self.inputs or ()),
-            form=self.form,
-            mode=self.mode,
+            input_texts=tuple(self["inputs"] or ()),
+            form=self["form"],
+            mode=self["mode"],
             batch_size=self.batch_size,
-            autocast=self.autocast,
-            grad=self.grad,
-            compare=self.compare,
-            seed=self.seed,
+            autocast=self["autocast"],
+            grad=self["grad"],
+            compare=self["compare"],
+            seed=self["seed"],
         )
 
     def check_outputs(self) -> None:
@@ -167,11 +160,11 @@ class Asked:
         """
         from inferload.files import beside, check_apart, check_writable
 
-        for path in (self.json, self.trace):
+        for path in (self.json, self["trace"]):
             if path is not None:
                 check_writable(path)
         self.reports.check()
-        outputs = {"--json": self.json, "--trace": self.trace, **self.reports.paths}
+        outputs = {"--json": self.json, "--trace": self["trace"], **self.reports.paths}
         if self.json is not None:
             log = beside(self.json, ".calls")
             check_writable(log)
@@ -183,14 +176,17 @@ class Asked:
         """Where reports go beside the terminal."""
         from inferload.cli.output import Reports
 
-        return Reports(html=self.html, markdown=self.markdown)
+        return Reports(html=self["html"], markdown=self["markdown"])
 
     def files(self) -> list[Path]:
         """The files that are read: models, inputs, a run file."""
         from inferload.plan.model import spec_parts
 
         specs = [self.model, *(one.spec for one in self.members)]
-        texts = [*(self.inputs or ()), *(text for one in self.members for text in one.input_texts)]
+        texts = [
+            *(self["inputs"] or ()),
+            *(text for one in self.members for text in one.input_texts),
+        ]
         named = [spec_parts(spec)[0] for spec in specs]
         return [path for path in map(Path, [*named, *texts]) if path.is_file()]
 
@@ -206,21 +202,13 @@ class Asked:
         check_apart({"--json": self.json, **self.reports.paths}, self.files())
 
 
-def _seconds(text: str | None) -> float | None:
-    from inferload.units import duration_s
-
-    return None if text is None else duration_s(text)
-
-
-def _with_file(
-    asked: dict[str, Any], given: set[str]
-) -> tuple[dict[str, Any], tuple[MemberSource, ...]]:
+def _with_file(model: str, words: dict[str, Any], given: set[str]) -> Asked:
     """The flags with what a run file sets, unless the command line does, and its models."""
     from inferload.cli.request.run_file import read_run_file
     from inferload.errors import PlanError
     from inferload.plan.model import MemberSource
 
-    path = Path(asked["model"])
+    path = Path(model)
     file = read_run_file(path)
     for name in {"form", "inputs", "mode"} & given if file.models else ():
         raise PlanError(f"--{name} is of one model, and {path} has several: write it there")
@@ -240,7 +228,7 @@ def _with_file(
         )
         for name, entry in file.models.items()
     )
-    return asked | options | ({"model": file.model} if file.model else {}), members
+    return Asked(model=file.model or model, words=words | options, members=members)
 
 
 def _warm_up(text: str | None) -> dict[str, Any]:

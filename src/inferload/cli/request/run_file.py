@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from inferload.errors import PlanError
+from inferload.plan import table
 from inferload.plan.model import MODEL_FILES, spec_parts
+
+if TYPE_CHECKING:
+    from inferload.plan.row import Row
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-# What may be written as a number or as a text such as "10s" or "2%".
-TimeText = str | float
 _CALLERS = Annotated[int, Field(ge=1, le=10_000)]
 _WEIGHT = Annotated[float, Field(gt=0, le=1e9)]
 
@@ -39,62 +41,46 @@ class ModelEntry(_Strict):
 
 
 class RunFile(_Strict):
-    """The keys of a run file: the flags of ``inferload run``, with underscores."""
+    """A run file: one model or several, and any flags of ``inferload run``, with underscores."""
 
     model: str | None = None
     models: dict[str, ModelEntry] = Field(default_factory=dict)
-    form: str | None = None
-    mode: str | None = None
-    device: str | None = None
-    streams: str | None = None
-    completion: str | None = None
-    transfers: bool | None = None
-    telemetry: bool | None = None
-    inputs: list[str] | None = None
-    fresh_inputs: bool | None = None
-    batch_sizes: list[int] | None = None
-    callers: int | None = None
-    processes: int | None = None
-    calls: int | None = None
-    duration: TimeText | None = None
-    precision: str | float | None = None
-    quantile: str | None = None
-    time_limit: TimeText | None = None
-    rate: float | None = None
-    arrivals: str | None = None
-    warmup: str | int | None = None
-    executor: str | None = None
-    threads_per_call: int | None = None
-    pin: str | None = None
-    autocast: str | None = None
-    grad: str | None = None
-    compare: bool | None = None
-    seed: int | None = None
-    on_error: str | None = None
-    verify: bool | None = None
-    timeout: TimeText | None = None
-    isolate: bool | None = None
-    json_: Annotated[str | None, Field(alias="json")] = None
-    html: str | None = None
-    markdown: str | None = None
-    trace: str | None = None
-    quiet: bool | None = None
 
     def options(self) -> dict[str, Any]:
         """The options that it sets, by the names of the flags, as the command line has them."""
         found = self.model_dump(exclude_none=True, by_alias=True, exclude={"models", "model"})
-        for name in ("duration", "time_limit", "timeout"):
-            if isinstance(found.get(name), float | int):
-                found[name] = f"{found[name]:.9g}s"
-        for name in ("precision", "warmup"):
-            if name in found:
-                found[name] = str(found[name])
-        if "batch_sizes" in found:
-            found["batch_sizes"] = ",".join(map(str, found["batch_sizes"]))
-        for name in ("json", "html", "markdown", "trace"):
-            if name in found:
-                found[name] = Path(found[name])
-        return found
+        return {row.key: _word(row, found[row.key]) for row in table.FLAGS if row.key in found}
+
+
+def run_file() -> type[RunFile]:
+    """With a key for each flag of ``inferload run``."""
+    keys: dict[str, Any] = {
+        f"{row.key}_": (_type_in_file(row) | None, Field(default=None, alias=row.key))
+        for row in table.FLAGS
+        if "run" in row.verbs
+    }
+    return create_model("RunFile", __base__=RunFile, **keys)
+
+
+def _type_in_file(row: Row) -> Any:
+    if row.in_file is not None:
+        return row.in_file
+    if row.unit is not None:
+        return str | float
+    if row.kind is list:
+        return list[str]
+    return str if row.kind is Path else row.kind
+
+
+def _word(row: Row, value: Any) -> Any:
+    """A value of a run file as it would stand on the command line."""
+    if row.unit == "time" and not isinstance(value, str):
+        return f"{value:.9g}s"
+    if row.kind is Path:
+        return Path(value)
+    if isinstance(value, list) and row.kind is not list:
+        return ",".join(map(str, value))
+    return value if row.unit is None and row.kind is not str else str(value)
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -114,13 +100,13 @@ def read_run_file(path: Path) -> RunFile:
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path} is no TOML: {error}") from error
     try:
-        found = RunFile.model_validate(content)
+        found = run_file().model_validate(content)
     except ValidationError as error:
         raise PlanError(_told(path, text, error)) from error
     if (found.model is None) == (not found.models):
         both = "both" if found.models else "neither"
         raise PlanError(f"{path} has {both}: give it model = ..., or [models.NAME] tables")
-    if found.models and (found.form or found.inputs):
+    if found.models and {"form", "inputs"} & found.options().keys():
         raise PlanError(f"{path}: form and inputs belong into each [models.NAME] of a mix")
     without = [name for name, entry in found.models.items() if entry.callers is None]
     if without and len(without) < len(found.models):
@@ -180,8 +166,9 @@ def _relative_to(found: RunFile, folder: Path) -> RunFile:
     }
     if found.model is not None:
         changes["model"] = joined(found.model)
-    if found.inputs is not None:
-        changes["inputs"] = [*map(joined, found.inputs)]
-    if found.arrivals is not None and found.arrivals.startswith("replay:"):
-        changes["arrivals"] = f"replay:{folder / found.arrivals.removeprefix('replay:')}"
+    asked = found.options()
+    if "inputs" in asked:
+        changes["inputs_"] = [*map(joined, asked["inputs"])]
+    if asked.get("arrivals", "").startswith("replay:"):
+        changes["arrivals_"] = f"replay:{folder / asked['arrivals'].removeprefix('replay:')}"
     return found.model_copy(update=changes)

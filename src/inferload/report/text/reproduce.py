@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from inferload.plan.options import RunOptions
+from inferload.plan.table import OPTIONS
 from inferload.units import printable
 
 if TYPE_CHECKING:
@@ -13,18 +13,11 @@ if TYPE_CHECKING:
     from inferload.records.spec import RunSpec
 
 _EXECUTORS = {"threads", "native"}
-# Those that are written where they differ from what is so by itself.
-_SELDOM = (
-    "on_error",
-    "verify",
-    "pin",
-    "timeout_s",
-    "share_inputs",
-    "fresh_inputs",
-    "transfers",
-    "telemetry",
-    "compare",
-)
+# Those that are written as the run had them; others where they differ from what is so by itself.
+_ALWAYS = {
+    "calls", "duration_s", "precision", "quantile", "time_limit_s", "warmup_calls", "seed", "mode",
+    "batch_size",
+}  # fmt: skip
 
 
 def reproduction(result: RunResult) -> str:
@@ -67,8 +60,12 @@ def _arguments(spec: RunSpec) -> list[str]:
     if spec.isolated:
         given["processes"] = spec.processes
     given |= {"threads_per_call": spec.threads_per_call, "seed": spec.seed}
-    seldom = {name: getattr(spec, name) for name in _SELDOM}
-    given |= {name: one for name, one in seldom.items() if one != getattr(RunOptions(), name)}
+    for row in OPTIONS:
+        if row.told and row.name not in _ALWAYS:
+            asked = spec.more.get(row.name, getattr(spec, row.name, row.default))
+            given |= {} if asked == row.default else {row.name: asked}
+    if spec.transfers:
+        given["transfers"] = True
     if spec.devices:
         given["device"] = [*spec.devices] if len(spec.devices) > 1 else spec.devices[0]
         given |= {"streams": spec.streams, "completion": spec.completion}

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from inferload.plan.table import OPTIONS
 from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.stats.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 
@@ -18,29 +19,18 @@ if TYPE_CHECKING:
 
 # Flags, and the arguments of Python that mean the same: alone, and with a value.
 _ARGUMENTS = {
+    row.flag: (row.name, f'{row.name}="{{}}"' if row.kind is str else f"{row.name}={{}}")
+    for row in OPTIONS
+    if row.flag is not None and row.kind is not bool and row.name != "mode"  # torch.compile's own
+} | {
     "batch-sizes": ("batch_sizes", "batch_sizes={}"),
     "callers": ("callers in load", "callers={} in load"),
-    "calls": ("calls", "calls={}"),
-    "completion": ("completion", 'completion="{}"'),
     "cores": ("cores", "cores={}"),
     "device": ("device", 'device="{}"'),
-    "duration": ("duration_s", "duration_s={}"),
-    "executor": ("executor", 'executor="{}"'),
-    "form": ("form", 'form="{}"'),
     "forms": ("forms", "forms={}"),
     "inputs": ("inputs", "inputs={}"),
-    "on-error": ("on_error", 'on_error="{}"'),
-    "pin": ("pin", 'pin="{}"'),
-    "precision": ("precision", "precision={}"),
-    "processes": ("processes", "processes={}"),
-    "quantile": ("quantile", 'quantile="{}"'),
     "rate": ("an il.OpenLoop", "load=il.OpenLoop.poisson(rate_per_s={})"),
     "resolution": ("resolution", "resolution={}"),
-    "seed": ("seed", "seed={}"),
-    "streams": ("streams", 'streams="{}"'),
-    "threads-per-call": ("threads_per_call", "threads_per_call={}"),
-    "time-limit": ("time_limit_s", "time_limit_s={}"),
-    "timeout": ("timeout_s", "timeout_s={}"),
     "warmup": ("warmup_calls", "warmup_calls={}"),
 }
 _SWITCHES = {
@@ -54,7 +44,7 @@ _GRAD = {
     "no": "torch.no_grad()",
     "on": "torch.enable_grad()",
 }
-_IN_SECONDS = {"duration", "time-limit", "timeout"}
+_IN_SECONDS = {row.flag for row in OPTIONS if row.unit == "time"}
 _VERBS = {"sweep": "il.sweep", "search": "il.find_max_rate", "tune": "il.tune"}
 # A value is a number, a word of capitals that stands for one, or one of the words of a flag.
 _FLAG = re.compile(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.plan.options import RunOptions
+from inferload.plan.table import OPTIONS
 from inferload.runs.run import names_of_devices
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
 
 # What a study sets itself.
-_NOT_ASKED = {
-    "load", "lanes", "decide", "devices", "trace", "rank", "ranks", "local_rank", "local_ranks",
-    "calls_of_all", "form", "mode", "batch_size",
-}  # fmt: skip
+_ITS_OWN = {"trace", "form", "mode", "batch_size"}
 
 
 def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptions:
@@ -33,7 +30,7 @@ def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptio
     Raises:
         PlanError: there is no such option.
     """
-    known = {one.name for one in fields(RunOptions)} - _NOT_ASKED | {"device"}
+    known = {row.name for row in OPTIONS} - _ITS_OWN | {"device"}
     for name in options:
         if name not in known:
             raise PlanError(f"there is no option {name!r}: choose of {', '.join(sorted(known))}")
