@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inferload.cli.studies import Silent
+from inferload.cli.silent import Silent
 from inferload.machine.hardware import usable_cores
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource

@@ -112,7 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def inferload_bench(request: pytest.FixtureRequest) -> Bench:
+def inferload_bench(request: pytest.FixtureRequest) -> BenchFixture:
     """Measure a model: ``inferload_bench(model, inputs, callers=2)``, as ``inferload.run`` does.
 
     Each run counts under the test's name; a test with several gives each a ``name``. The result is
@@ -126,7 +126,7 @@ def inferload_bench(request: pytest.FixtureRequest) -> Bench:
         )
     suite, test = request.config.stash[_KEY], _name_of(request.node)
     suite.forget(test)  # a plugin may run a test again
-    return Bench(suite, test)
+    return BenchFixture(suite, test)
 
 
 def _name_of(item: Any) -> str:
@@ -148,7 +148,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         suite.forget(_name_of(item))
 
 
-class Bench:
+class BenchFixture:
     """What ``inferload_bench`` gives a test."""
 
     def __init__(self, suite: _Suite, test: str) -> None:

@@ -16,7 +16,7 @@ from inferload.records.distribution import Estimate
 from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.compare import ComparePlan, run_pairs
 from inferload.studies.differences import gate_from_text, judged_gate, of_estimates
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.comparison import Difference
 from inferload.studies.records.files import load_study, save_study
 
@@ -299,13 +299,13 @@ def test_a_comparison_that_was_interrupted_goes_on(result, tmp_path):
     path = tmp_path / "c.json"
     a, b = Bench(result, 1.0, lambda _: 1.0), Bench(result, 1.0, lambda _: 1.0)
     a.fails = lambda: KeyboardInterrupt() if a.made == 5 else None
-    keeper = Keeper(path, il.Comparison, {"a": 1})
+    keeper = StudyKeeper(path, il.Comparison, {"a": 1})
     with pytest.raises(il.StudyInterrupted, match="after 11 of 20 runs"):
         run_pairs(
             plan(), {"a": a, "b": b}, Quiet(), outputs=lambda: (True, "the same"), keep=keeper.keep
         )
     assert "no figures to compare yet" in drawn(load_study(path))
-    keeper = Keeper(path, il.Comparison, {"a": 1})
+    keeper = StudyKeeper(path, il.Comparison, {"a": 1})
     a.fails = lambda: None
     found = run_pairs(
         plan(), {"a": a, "b": b}, Quiet(), outputs=lambda: 1 / 0, done=keeper.done, keep=keeper.keep

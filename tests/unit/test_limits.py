@@ -8,7 +8,7 @@ from queueing import log_of, simulated_queue
 
 import inferload as il
 from inferload.log.failures import CallFailure
-from inferload.stats.judging import judged_limits, says_enough, together
+from inferload.stats.judging import judged_limits, says_enough, verdict_of_all
 from inferload.stats.limits import Limit, limits_from_texts
 from inferload.stats.overload import backlog_grows
 
@@ -77,7 +77,7 @@ def test_looking_again_and_again_errs_as_rarely_as_looking_once():
                 found.append(seed)
                 break
             count = count * 11 // 10
-    # 2 % is expected of both together; 10 of 200 would be far off
+    # 2 % is expected of both verdict_of_all; 10 of 200 would be far off
     assert len(found) < 10
 
 
@@ -153,9 +153,9 @@ def test_throughput_is_compared_as_it_is():
 def test_all_limits_together_are_kept_if_each_is():
     log = calls(exponential(20_000))
     both = judged_limits(log, limits_from_texts(["p50<=2ms,p99<=5.5ms"]))
-    assert together(both) == "kept"
-    assert together([*both, judged("p99<=4.6ms", log)]) == "open"
-    assert together([*both, judged("p99<=4.6ms", log), judged("p99<=4ms", log)]) == "broken"
+    assert verdict_of_all(both) == "kept"
+    assert verdict_of_all([*both, judged("p99<=4.6ms", log)]) == "open"
+    assert verdict_of_all([*both, judged("p99<=4.6ms", log), judged("p99<=4ms", log)]) == "broken"
 
 
 @pytest.mark.parametrize(("load", "grows"), [(0.5, 0), (0.9, 0), (0.98, 0), (1.1, 20), (2.0, 20)])

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import inferload as il
 from inferload.report.text.studies.sweeps import study_report
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import measured_any, save_study
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -69,7 +69,7 @@ def test_a_study_in_which_nothing_was_measured_replaces_none_that_is_whole(tmp_p
     assert not measured_any(nothing)
     save_study(whole, path)
     before = path.read_bytes()
-    keeper = Keeper(path, type(whole), dict(whole.asked))
+    keeper = StudyKeeper(path, type(whole), dict(whole.asked))
     keeper.keep(nothing)
     assert path.read_bytes() == before
     assert "nothing was measured, and" in keeper.trouble
@@ -78,6 +78,6 @@ def test_a_study_in_which_nothing_was_measured_replaces_none_that_is_whole(tmp_p
     assert keeper.trouble is None
     assert path.read_bytes() != before
     # where nothing would be lost, an interrupted study is written from its beginning
-    first = Keeper(tmp_path / "new.json", type(whole), dict(whole.asked))
+    first = StudyKeeper(tmp_path / "new.json", type(whole), dict(whole.asked))
     first.keep(nothing)
     assert first.kept

@@ -12,7 +12,7 @@ import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.text.studies.sweeps import study_report
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import load_study, save_study
 from inferload.studies.records.settings import Settings
 from inferload.studies.sweep import SweepPlan, middle, run_sweep
@@ -159,7 +159,7 @@ def test_a_law_of_open_loops_is_not_fitted(result):
 def test_a_file_that_cannot_be_written_loses_no_study(result, tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
-    keeper = Keeper(folder / "s.json", il.Sweep, ASKED)
+    keeper = StudyKeeper(folder / "s.json", il.Sweep, ASKED)
     folder.rmdir()
     study = run_sweep(plan(), Bench(result, lambda *_: 1.0), Heard(), keep=keeper.keep)
     assert study.status == "complete"
@@ -219,20 +219,20 @@ def test_a_sweep_that_was_interrupted_goes_on_where_it_ended(result, tmp_path):
         return KeyboardInterrupt() if len(bench.made) == 5 else None
 
     bench = Bench(result, lambda s, _: 100.0 * s.callers, fails)
-    keeper = Keeper(path, il.Sweep, ASKED)
+    keeper = StudyKeeper(path, il.Sweep, ASKED)
     with pytest.raises(il.StudyInterrupted, match="after 4 of 9 runs") as caught:
         run_sweep(made, bench, Heard(), done=keeper.done, keep=keeper.keep)
     assert len(caught.value.study.runs) == 4
     assert "interrupted after 4 runs" in drawn(il.load_study(path))
 
-    keeper = Keeper(path, il.Sweep, ASKED)
+    keeper = StudyKeeper(path, il.Sweep, ASKED)
     rest = Bench(result, lambda s, _: 100.0 * s.callers)
     study = run_sweep(made, rest, Heard(), done=keeper.done, keep=keeper.keep)
     assert rest.made == [settings for _, settings in made.order[4:]]
     assert [one.runs for one in study.points] == [3, 3, 3]
     assert il.load_study(path).status == "complete"
     # one that is complete is made anew
-    assert Keeper(path, il.Sweep, ASKED).done is None
+    assert StudyKeeper(path, il.Sweep, ASKED).done is None
 
 
 def test_an_interrupted_study_of_something_else_is_not_written_over(result, tmp_path):
@@ -241,9 +241,9 @@ def test_an_interrupted_study_of_something_else_is_not_written_over(result, tmp_
     save_study(replace(study, status="interrupted"), path)
     for asked in ({"model": "other.py"}, {"model": "m.py", "callers": 3}):
         with pytest.raises(il.PlanError, match="interrupted study of something else"):
-            Keeper(path, il.Sweep, asked)
+            StudyKeeper(path, il.Sweep, asked)
     with pytest.raises(il.PlanError, match="a study of another kind"):
-        Keeper(path, il.MaxRate, ASKED)
+        StudyKeeper(path, il.MaxRate, ASKED)
 
 
 def drawn(study) -> str:

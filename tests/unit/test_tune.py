@@ -18,7 +18,7 @@ from inferload.plan.options import RunOptions
 from inferload.records.distribution import Estimate
 from inferload.report.text.studies.sweeps import study_report
 from inferload.stats.limits import Limit
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import load_study, save_study
 from inferload.studies.records.settings import Settings
 from inferload.studies.tune.candidates import candidates, forms_of
@@ -293,7 +293,7 @@ def test_what_fails_as_it_is_confirmed_is_not_the_answer(tmp_path):
     assert "failed: 2 callers, 1 thread a call, form aoti: B, 2 callers" in drawn(found)
     # an interruption later knows that
     save_study(replace(found, status="interrupted"), tmp_path / "t.json")
-    done = Keeper(tmp_path / "t.json", il.Tuning, ASKED).done
+    done = StudyKeeper(tmp_path / "t.json", il.Tuning, ASKED).done
     again = tuned(plan(), Bench(rate), done=done)
     assert (again.best, len(again.trials)) == (found.best, len(found.trials))
 
@@ -351,13 +351,13 @@ def test_one_that_was_interrupted_goes_on_where_it_was(tmp_path):
         bench.fails = lambda _, bench=bench, at=at: (
             KeyboardInterrupt() if len(bench.made) == at else None
         )
-        keeper = Keeper(path, il.Tuning, ASKED)
+        keeper = StudyKeeper(path, il.Tuning, ASKED)
         with pytest.raises(il.StudyInterrupted) as raised:
             tuned(plan(), bench, keep=keeper.keep)
         assert raised.value.study.status == "interrupted"
         drawn(raised.value.study)
         again = Bench(rate)
-        keeper = Keeper(path, il.Tuning, ASKED)
+        keeper = StudyKeeper(path, il.Tuning, ASKED)
         found = tuned(plan(), again, done=keeper.done, keep=keeper.keep)
         assert len(again.made) + len(bench.made) - 1 == len(whole.trials) + 20
         assert f"after {len(bench.made) - 1} runs" in str(raised.value)

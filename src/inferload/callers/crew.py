@@ -105,6 +105,11 @@ class Part:
     place: LogPlace
     inputs: int
 
+    @property
+    def open_loop(self) -> bool:
+        """Whether its calls are due at times fixed beforehand."""
+        return self.schedule is not None
+
 
 def places_of(spec: RunSpec, process: int) -> list[LogPlace]:
     """Where the lanes of one process stand, in a run of processes that are all like ``spec``'s."""
@@ -122,7 +127,7 @@ def merged_parts(parts: Sequence[Part], logs: Sequence[CallLog]) -> CallLog:
     return merged(
         [(log, part.place) for log, part in zip(logs, parts, strict=True)],
         [part.place.callers for part in parts if part.process == parts[0].process],
-        open_loop=parts[0].schedule is not None,
+        open_loop=parts[0].open_loop,
         inputs=max(part.place.first_input + part.inputs for part in parts),
     )
 

@@ -76,6 +76,11 @@ class Job:
         """How many callers run."""
         return len(self.inputs)
 
+    @property
+    def open_loop(self) -> bool:
+        """Whether calls are due at times fixed beforehand."""
+        return self.schedule is not None
+
 
 class Running(Protocol):
     """Callers that have been started."""

@@ -10,7 +10,8 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.interrupts import EXIT_INTERRUPTED
-from inferload.cli.running import Silent, crew_for, measured, reported
+from inferload.cli.running import crew_for, measured, reported
+from inferload.cli.silent import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inferload.studies.records.files import Study
 
     #: What a report can be of.
-    Shown = RunResult | Study | dict[str, RunResult]
+    Found = RunResult | Study | dict[str, RunResult]
 
 EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
 
@@ -54,13 +54,13 @@ class Reports:
                 check_writable(path)
 
 
-def deliver(found: Shown, reports: Reports) -> bool:
+def deliver(found: Found, reports: Reports) -> bool:
     """Write the reports that were asked for and print one; false if one of them came to nothing."""
     written = write_reports(found, reports)
     return print_any(found) and written
 
 
-def write_reports(found: Shown, reports: Reports) -> bool:
+def write_reports(found: Found, reports: Reports) -> bool:
     """Write the reports that were asked for; false if one could not be written."""
     well, nothing = True, not measured_any(found)
     for path, write in ((reports.html, _write_html), (reports.markdown, _write_markdown)):
@@ -77,19 +77,19 @@ def write_reports(found: Shown, reports: Reports) -> bool:
     return well
 
 
-def _write_html(found: Shown, path: Path) -> None:
+def _write_html(found: Found, path: Path) -> None:
     from inferload.report.html.document import write_html
 
     write_html(found, path)
 
 
-def _write_markdown(found: Shown, path: Path) -> None:
+def _write_markdown(found: Found, path: Path) -> None:
     from inferload.report.markdown import write_markdown
 
     write_markdown(found, path)
 
 
-def measured_any(found: Shown) -> bool:
+def measured_any(found: Found) -> bool:
     """Whether there is anything in it that was measured."""
     from inferload.records.result import RunResult
     from inferload.studies.records.files import measured_any as measured_any_run
@@ -111,7 +111,7 @@ def print_report(result: RunResult) -> None:
         out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
 
 
-def print_any(found: Shown) -> bool:
+def print_any(found: Found) -> bool:
     """Draw the report of a run, of a study, or of several runs side by side; false if it was lost.
 
     Who has stopped reading has what was wanted.

@@ -12,6 +12,7 @@ import typer
 from inferload.cli import output, terminal
 from inferload.cli.interrupts import EXIT_INTERRUPTED, AtOnce, kept
 from inferload.cli.request.made_by import made_by
+from inferload.cli.silent import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,13 +180,3 @@ def _in_this_process(
             LocalCrew(loaded.target, loaded.given, options, load_s=loaded.load_s) as crew,
         ):
             yield crew
-
-
-class Silent:
-    """An observer who says nothing."""
-
-    def stage(self, text: str) -> None:
-        """Nothing."""
-
-    def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        """Nothing."""

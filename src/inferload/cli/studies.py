@@ -14,6 +14,7 @@ from inferload.cli import output
 from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.made_by import made_by
+from inferload.cli.silent import Silent
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.plan import table
 from inferload.plan.model import spec_parts
@@ -38,7 +39,7 @@ def asked_of(context: typer.Context, own: set[str], model: str | None = None) ->
     return Asked.from_context(context, own=own, model=model, isolate=False)
 
 
-def words_of(asked: Asked, **more: Any) -> dict[str, Any]:
+def identity_of(asked: Asked, **more: Any) -> dict[str, Any]:
     """What makes two studies the same, as it is written into a file."""
     found = {
         key: asked[key]
@@ -73,11 +74,11 @@ def study(
     """
     from inferload.cli.progress import StudyProgress
     from inferload.records.endings import CallError, TargetCrashed
-    from inferload.studies.keeping import Keeper
+    from inferload.studies.keeping import StudyKeeper
     from inferload.studies.records.endings import StudyInterrupted
 
     asked.check_reports()
-    keeper = Keeper(asked.json, kind, words)
+    keeper = StudyKeeper(asked.json, kind, words)
     command = made_by()
 
     def keep(study: S) -> None:
@@ -116,19 +117,3 @@ def study(
     if not delivered:
         raise typer.Exit(output.EXIT_FAILED)
     return found
-
-
-class Silent:
-    """An observer of a study who says nothing."""
-
-    def stage(self, text: str) -> None:
-        """Nothing."""
-
-    def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        """Nothing."""
-
-    def begins(self, text: str) -> None:
-        """Nothing."""
-
-    def found(self, text: str) -> None:
-        """Nothing."""

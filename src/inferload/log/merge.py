@@ -7,7 +7,7 @@ need not be in memory together.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inferload.log.failures import CallFailure
 
     Columns = dict[str, NDArray[Any]]
+    Number = TypeVar("Number", int, NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,14 @@ class LogPlace:
     callers: int
     first_caller: int = 0
     first_input: int = 0
+
+    def numbered(self, caller: Number, of_input: Number) -> tuple[Number, Number]:
+        """The numbers that a caller and an input of this log have among all; of arrays, too."""
+        return caller + self.first_caller, of_input + self.first_input
+
+    def since(self, first: LogPlace) -> LogPlace:
+        """The place among those from another one on, as of a process in it all."""
+        return replace(self, first_caller=self.first_caller - first.first_caller)
 
 
 class Merge:
@@ -88,9 +97,10 @@ class Merge:
         self._one_in = one_in
 
     def _placed(self, rows: Columns, errors: Sequence[CallFailure], place: LogPlace) -> Columns:
+        caller, of_input = place.numbered(rows["caller"], rows["input"])
         return rows | {
-            "caller": rows["caller"] + np.int32(place.first_caller),
-            "input": rows["input"] + np.int32(place.first_input),
+            "caller": caller,
+            "input": of_input,
             "error": self._errors.numbered(rows["error"], errors),
         }
 

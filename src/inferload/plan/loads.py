@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class ClosedLoop:
         PlanError: ``callers`` is not a whole number of 1 or more.
     """
 
+    #: Whether calls are due at times fixed beforehand.
+    open_loop: ClassVar[bool] = False
+    drain_s: ClassVar[None] = None
+
     callers: int = 1
 
     def __post_init__(self) -> None:
@@ -47,6 +51,14 @@ class ClosedLoop:
 
     def __str__(self) -> str:
         return "closed loop"
+
+    def schedule(self, calls: int | None, duration_s: float | None) -> None:  # noqa: ARG002
+        """Nothing: calls are due when callers are free."""
+        return
+
+    def at_rate(self, rate_per_s: float, seed: int) -> OpenLoop:
+        """An open loop with as many callers."""
+        return OpenLoop.poisson(rate_per_s, callers=self.callers, seed=seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,6 +72,9 @@ class OpenLoop:
     ``drain_s``: how long after the last call was due the run goes on; calls that are queued or
     still running then are given up, and counted as unfinished.
     """
+
+    #: Whether calls are due at times fixed beforehand.
+    open_loop: ClassVar[bool] = True
 
     arrivals: str
     rate_per_s: float | None
@@ -79,6 +94,10 @@ class OpenLoop:
             check_positive("drain_s", self.drain_s, at_most=1e9)
         if self.arrivals not in ARRIVALS:
             raise PlanError(f"arrivals {self.arrivals!r} are unknown: choose {', '.join(ARRIVALS)}")
+
+    def at_rate(self, rate_per_s: float, seed: int) -> OpenLoop:  # noqa: ARG002
+        """The same arrivals at another rate; ``seed`` is for loads that draw none."""
+        return replace(self, rate_per_s=rate_per_s)
 
     @classmethod
     def constant(cls, rate_per_s: float, *, callers: int = 1, drain_s: float = 30.0) -> OpenLoop:

@@ -117,7 +117,7 @@ class RunOptions(Options):
                 f"{calls:,} calls are fewer than {ranks * self.crew_size:,} processes on {ranks} "
                 "ranks: ask for more calls"
             )
-        if calls is not None and isinstance(self.load, ClosedLoop):
+        if calls is not None and not self.load.open_loop:
             calls = calls // ranks + (rank < calls % ranks)
         return replace(
             self,
@@ -287,7 +287,7 @@ class RunOptions(Options):
     @property
     def drain_s(self) -> float | None:
         """Open loop: how long after the last call was due the run goes on."""
-        return None if isinstance(self.load, ClosedLoop) else self.load.drain_s
+        return self.load.drain_s
 
     def schedule(self) -> Schedule | None:
         """When each call is due; ``None`` in a closed loop.
@@ -295,10 +295,8 @@ class RunOptions(Options):
         Raises:
             PlanError: no call is due in time, or more calls were asked for than a replay has.
         """
-        if isinstance(self.load, ClosedLoop):
-            return None
         found = self.load.schedule(self.calls, self.limit_s)
-        if self.calls is not None and found.calls < self.calls:
+        if found is not None and self.calls is not None and found.calls < self.calls:
             raise PlanError(
                 f"{self.calls:,} calls were asked for, and the replay has {found.calls:,}: "
                 "ask for no more than that"

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: Between the names of executors, and of forms, where models of a mix have several.
+AND = " + "
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShare:
     """One model of a mix: its share of the calls, and which inputs are its own.
@@ -100,6 +104,16 @@ class RunSpec:
     def open_loop(self) -> bool:
         """Whether calls were due at times fixed beforehand; of results of all schemas."""
         return self.drain_s is not None
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """The names of its executors, each once."""
+        return tuple(self.executor.split(AND))
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms of its models, each once."""
+        return tuple(self.form.split(AND))
 
     @property
     def callers_per_process(self) -> int:

@@ -177,9 +177,6 @@ def _memory(found: MemoryUse | None, reports: Sequence[PartReport]) -> MemoryUse
 
 def _hung(parts: Sequence[Part], number: int, call: CallInFlight) -> HungCall:
     part = parts[number]
-    first = min(one.place.first_caller for one in parts if one.process == part.process)
-    return HungCall(
-        process=part.process,
-        caller=part.place.first_caller - first + call.caller,
-        input=part.place.first_input + call.input,
-    )
+    first = next(one.place for one in parts if one.process == part.process)
+    caller, of_input = part.place.since(first).numbered(call.caller, call.input)
+    return HungCall(process=part.process, caller=caller, input=of_input)

@@ -55,8 +55,9 @@ class LogReader:
         if until <= self._folded:
             return
         if self._tally is None:
-            open_loop = self.part.schedule is not None
-            self._tally = Tally(self.part.place.callers, self.part.inputs, open_loop=open_loop)
+            self._tally = Tally(
+                self.part.place.callers, self.part.inputs, open_loop=self.part.open_loop
+            )
         while self._folded < until:
             begin = self._folded
             end = min(begin + CHUNK_ROWS, until, (begin // log.room + 1) * log.room)
@@ -77,9 +78,9 @@ class LogReader:
         columns: dict[str, Any] = {name: column[finished] for name, column in rows.items()}
         for name in _TIMES:
             columns[name] -= start_ns
-        if self.part.schedule is None:  # a block's column is filled in at its end
+        if not self.part.open_loop:  # a block's column is filled in at its end
             columns["scheduled_ns"] = columns["started_ns"]
-        return CallLog.of(columns, open_loop=self.part.schedule is not None)
+        return CallLog.of(columns, open_loop=self.part.open_loop)
 
     def collected(
         self,
@@ -95,7 +96,7 @@ class LogReader:
             self._folded,
             self._within_room(claimed),
             errors,
-            open_loop=self.part.schedule is not None,
+            open_loop=self.part.open_loop,
         )
         if hung:
             rest = _with_hung(rest, hung, start_ns, given_up_ns)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from inferload.callers.local.crew import LocalCrew
+from inferload.callers.native.build import COMPILING
 from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed, handed_by_spec
 from inferload.callers.python.thread_state import ThreadState
@@ -53,7 +54,7 @@ class Logging:
     def stage(self, text: str) -> None:
         """Log it."""
         # A build takes half a minute: it is said even where nobody set logging up.
-        level = logging.WARNING if "compiling" in text else logging.INFO
+        level = logging.WARNING if text == COMPILING else logging.INFO
         logging.getLogger("inferload").log(level, text)
 
     def progress(self, finished_calls: int, elapsed_s: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -197,11 +198,23 @@ def _content(path: Path) -> dict[str, Any]:
     version = content.get("schema_version")
     if version in {1, 2, 3, 4, 5}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
+        _read_load(content.get("spec"))
     if version != SCHEMA_VERSION:
         raise ResultFormatError(
             f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
         )
     return content
+
+
+def _read_load(spec: Any) -> None:
+    """What the words of an open loop say, in a result that is older than the fields for it."""
+    if not isinstance(spec, dict) or spec.get("drain_s") is None or spec.get("arrivals"):
+        return
+    words = str(spec.get("load", "")).removeprefix("open loop, ")
+    spec["arrivals"] = words.partition(" ")[0]
+    burstiness = re.search(r"\(burstiness ([\d.e+-]+)\)", words)
+    if burstiness is not None:
+        spec["burstiness"] = float(burstiness[1])
 
 
 def finite(text: str) -> float:

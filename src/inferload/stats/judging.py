@@ -175,7 +175,7 @@ def _of_errors(limit: Limit, failed: int, calls: int, risk: float) -> Judgement:
     )
 
 
-def together(judgements: Sequence[Judgement]) -> Verdict:
+def verdict_of_all(judgements: Sequence[Judgement]) -> Verdict:
     """Whether all limits are kept: broken if one is, open if one is and none is broken."""
     verdicts = {one.verdict for one in judgements}
     return "broken" if "broken" in verdicts else "open" if "open" in verdicts else "kept"
@@ -188,7 +188,7 @@ def says_enough(log: CallLog, limits: Sequence[Limit], from_s: float = 0.0) -> b
     of ten times the longest duration that they allow: a queue that grows breaks its limit only
     later.
     """
-    verdict = together(judged_limits(log, limits, from_s, risk=RISK_OF_A_LOOK))
+    verdict = verdict_of_all(judged_limits(log, limits, from_s, risk=RISK_OF_A_LOOK))
     if verdict == "broken" or backlog_grows(log, from_s, DEVIATIONS_OF_A_LOOK):
         return True
     return verdict == "kept" and lasts_long_enough(log, limits, from_s)

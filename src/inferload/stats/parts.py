@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ORDERED_CALLS = 1_000_000
 
 
-class Part(Protocol):
+class MeasuredPart(Protocol):
     """The calls of a log that finished after a time."""
 
     open_loop: bool
@@ -62,7 +62,7 @@ class Part(Protocol):
         """How long a call of the whole log took as time went by; ``None`` of too few calls."""
 
 
-def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> Part:
+def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> MeasuredPart:
     """The calls of a log that finished after ``from_s``."""
     from_ns = round(from_s * NS_PER_S)
     if log.tally is not None:

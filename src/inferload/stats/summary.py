@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from inferload.records.figures import SteadyState, Verification
     from inferload.records.spec import ModelShare
     from inferload.stats.durations import Durations
-    from inferload.stats.parts import Part
+    from inferload.stats.parts import MeasuredPart
 
 # Batches of looks, for the interval of the mean number of calls in flight.
 LOOK_BATCHES = 10
@@ -91,7 +91,7 @@ def summarize(
     )
 
 
-def stage_figures(part: Part) -> StageFigures | None:
+def stage_figures(part: MeasuredPart) -> StageFigures | None:
     """Where the service time of calls on a device went; ``None`` of calls on the CPU."""
     found = {name: distribution_ms(part.stage(f"{name}_ns")) for name in STAGE_NAMES}
     issue, wait = found.pop("issue"), found.pop("wait")

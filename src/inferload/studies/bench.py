@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from inferload.errors import PlanError
-from inferload.plan.loads import OpenLoop
 from inferload.plan.model import FORMS
 from inferload.plan.numbers import check_count
 
@@ -54,14 +53,10 @@ def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
         PlanError: naming the option that cannot be run, and its value.
     """
     load = options.load
-    callers = load.callers if settings.callers is None else settings.callers
-    rate = settings.rate_per_s
-    if rate is None:
-        load = replace(load, callers=callers)
-    elif isinstance(load, OpenLoop):
-        load = replace(load, callers=callers, rate_per_s=rate)
-    else:
-        load = OpenLoop.poisson(rate, callers=callers, seed=options.seed)
+    if settings.callers is not None:
+        load = replace(load, callers=settings.callers)
+    if settings.rate_per_s is not None:
+        load = load.at_rate(settings.rate_per_s, options.seed)
     return replace(
         options,
         load=load,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from inferload.studies.probes import (
     _too_slow_alone,
     crossing,
-    is_within,
     judged_probe,
+    keeps_limits,
     says_something,
 )
 
@@ -135,7 +135,7 @@ class RateSearch:
             )
             return False
         probe = self._probed(floor)
-        if not is_within(probe):
+        if not keeps_limits(probe):
             found.next_rate_per_s, found.next_verdict = floor, probe.verdict
             found.reason = _floor_text(floor)
             return False
@@ -158,7 +158,7 @@ class RateSearch:
                 found.reason = "time"
                 return
             probe = self._probed(rate)
-            if is_within(probe):
+            if keeps_limits(probe):
                 found.rate_per_s = rate
             elif rate <= IDLE_SHARE * peak and (why := _too_slow_alone(probe)):
                 found.next_rate_per_s, found.next_verdict = rate, probe.verdict
@@ -246,7 +246,7 @@ class RateSearch:
             # half of what is left, so that there is time for another
             duration_s = max(self.left_s / 2, least_s, FEWEST_DUE / rate)
             probe = self._judged(rate, duration_s, decide=False)
-            if is_within(probe):
+            if keeps_limits(probe):
                 found.confirmed = says_something(probe)
                 return
             found.next_rate_per_s, found.next_verdict = rate, probe.verdict

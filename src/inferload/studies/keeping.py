@@ -33,7 +33,7 @@ def check_kind(path: Path, kind: type[T]) -> T:
     return found
 
 
-class Keeper(Generic[T]):
+class StudyKeeper(Generic[T]):
     """Keeps a study in a file; ``done`` is what lies there of the same study, interrupted.
 
     Raises:

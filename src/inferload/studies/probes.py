@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.stats.judging import judged_limits, lasts_long_enough, together
+from inferload.stats.judging import judged_limits, lasts_long_enough, verdict_of_all
 from inferload.stats.overload import backlog_grows
 from inferload.studies.records.max_rate import Probe
 from inferload.studies.records.settings import Settings, StudyRun
@@ -49,8 +49,10 @@ def crossing(probes: Sequence[Probe], limit: Limit, near: float) -> float | None
     spread = np.average((np.array(places) - middle) ** 2, weights=weights)
     if spread <= 0:
         return None
-    together = np.average((np.array(places) - middle) * (np.array(odds) - level), weights=weights)
-    slope = together / spread
+    verdict_of_all = np.average(
+        (np.array(places) - middle) * (np.array(odds) - level), weights=weights
+    )
+    slope = verdict_of_all / spread
     if slope < LEAST_SLOPE:
         return None
     wanted = math.log((1 - limit.quantile) / limit.quantile)
@@ -68,7 +70,7 @@ def judged_probe(
     """What a run at a rate says of limits; ``floor``: so many calls must return per second."""
     summary = result.summary
     judgements = judged_limits(result.log, limits, summary.from_s, summary.unfinished_calls)
-    verdict: str = together(judgements)
+    verdict: str = verdict_of_all(judgements)
     if verdict == "kept" and not lasts_long_enough(result.log, limits, summary.from_s):
         verdict = "open"
     if summary.unfinished_calls or backlog_grows(result.log, summary.from_s):
@@ -106,7 +108,7 @@ def says_something(probe: Probe) -> bool:
     )
 
 
-def is_within(probe: Probe) -> bool:
+def keeps_limits(probe: Probe) -> bool:
     """Whether limits are kept, or all figures lie within them and calls are too few to be sure."""
     if probe.verdict != "open":
         return probe.verdict == "kept"

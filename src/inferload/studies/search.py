@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
-from inferload.plan.loads import ClosedLoop, OpenLoop
+from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_positive
 from inferload.plan.table import LONGEST_S
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.bisection import RateSearch
-from inferload.studies.probes import is_within, says_something
+from inferload.studies.probes import keeps_limits, says_something
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.settings import Settings
@@ -65,12 +65,10 @@ class SearchPlan:
         return self._for(duration_s, load=ClosedLoop(callers=callers), warmup="auto")
 
     def _at(self, rate_per_s: float, duration_s: float, seed: int) -> RunOptions:
-        load = self.options.load
-        if isinstance(load, OpenLoop):
-            load = replace(load, rate_per_s=rate_per_s, seed=seed)
-        else:
-            load = OpenLoop.poisson(rate_per_s, callers=load.callers, seed=seed)
-        return self._for(duration_s, load=replace(load, drain_s=self._drain_s), warmup="auto")
+        load = replace(
+            self.options.load.at_rate(rate_per_s, seed), seed=seed, drain_s=self._drain_s
+        )
+        return self._for(duration_s, load=load, warmup="auto")
 
     def probe(self, rate_per_s: float, duration_s: float, seed: int, *, decide: bool) -> RunOptions:
         """Options of a run at a rate."""
@@ -211,7 +209,7 @@ def probe_text(probe: Probe) -> str:
     calls = 0 if probe.run.summary is None else probe.run.summary.completed_calls
     kind = ""
     if probe.confirms:
-        well = is_within(probe) and says_something(probe)
+        well = keeps_limits(probe) and says_something(probe)
         kind = "confirmed at " if well else "not confirmed at "
     return (
         f"{kind}{rate_text(probe.rate_per_s)}/s: {', '.join(words)} in {calls:,} calls: "

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import InferloadError, PlanError
-from inferload.plan.loads import ClosedLoop
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
 from inferload.studies.bench import check_settings
@@ -265,7 +264,7 @@ def _usl(plan: SweepPlan, runs: Sequence[StudyRun]) -> tuple[Any, str | None]:
     varied = [name for name, values in plan.axes.items() if len(values) > 1]
     if varied not in (["callers"], ["processes"]):
         return None, None
-    if "rate_per_s" in plan.axes or not isinstance(plan.options.load, ClosedLoop):
+    if "rate_per_s" in plan.axes or plan.options.load.open_loop:
         return None, None  # how much is made is then set by what is due
     known = [
         (one.spec.callers, one.summary.throughput_calls_per_s.value)

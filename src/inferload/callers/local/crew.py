@@ -36,7 +36,7 @@ from inferload.machine.disturbances import PythonWatch
 from inferload.machine.process_use import peak_rss_bytes
 from inferload.plan.cores import Place
 from inferload.records.figures import Verification
-from inferload.records.spec import RunSpec
+from inferload.records.spec import AND, RunSpec
 from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.inputs.call_input import described, item_count
 from inferload.targets.kinds.known_types import with_inputs
@@ -231,7 +231,7 @@ class LocalCrew:
             options.told(),
             target=target.name,
             form=target.form,
-            executor=" + ".join(dict.fromkeys(lane.executor.name for lane in self._lanes)),
+            executor=AND.join(dict.fromkeys(lane.executor.name for lane in self._lanes)),
             load=str(load),
             callers=load.callers,
             rate_per_s=getattr(load, "rate_per_s", None),

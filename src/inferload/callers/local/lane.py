@@ -63,11 +63,8 @@ class LocalLane:
         found, place = self.running.outcome(), self.place
         failure = found.first_failure
         if failure is not None:
-            failure = replace(
-                failure,
-                caller=failure.caller + place.first_caller,
-                input=failure.input + place.first_input,
-            )
+            caller, of_input = place.numbered(failure.caller, failure.input)
+            failure = replace(failure, caller=caller, input=of_input)
         return replace(found, first_failure=failure)
 
     def verification(
@@ -105,6 +102,5 @@ class LocalLane:
             )
         if found.input is None or found.caller is None:
             return found
-        return replace(
-            found, input=found.input + first, caller=found.caller + self.place.first_caller
-        )
+        caller, of_input = self.place.numbered(found.caller, found.input)
+        return replace(found, caller=caller, input=of_input)

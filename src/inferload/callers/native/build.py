@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+#: Said before the one step that takes half a minute.
+COMPILING = "compiling the native callers, once per torch version (about 30 s)"
 SOURCE = Path(__file__).with_name("native_callers.cpp")
 NAME = "inferload_native_callers"
 FLAGS = ("-O3",)
@@ -117,7 +119,7 @@ def _build(path: Path, announce: Callable[[str], None]) -> None:
         for left_behind in path.parent.glob("build-*"):
             shutil.rmtree(left_behind, ignore_errors=True)
         sound = _sound_compiler()
-        announce("compiling the native callers, once per torch version (about 30 s)")
+        announce(COMPILING)
         with tempfile.TemporaryDirectory(prefix="build-", dir=path.parent) as folder:
             _compile(Path(folder), sound).replace(path)
 

@@ -298,10 +298,7 @@ class ProcessCrew:
         own = self._parts_of(process)
         claimed = [part.running.claimed_rows() for part in own]
         in_flight = [
-            (
-                part.place.first_caller - own[0].place.first_caller + call.caller,
-                part.place.first_input + call.input,
-            )
+            part.place.since(own[0].place).numbered(call.caller, call.input)
             for part, rows in zip(own, claimed, strict=True)
             for call in part.log.calls_in_flight(max(rows - part.log.room, 0), rows)
         ]

@@ -76,7 +76,7 @@ class PythonCaller:
             run.at_line.release()
             while run.limit_ns[0] and not run.released.wait(STOP_POLL_S):
                 pass
-            while run.job.schedule is None and self._now() < run.start_ns:
+            while not run.job.open_loop and self._now() < run.start_ns:
                 time.sleep(0)  # others of this process get the GIL meanwhile
             if self._on is not None:
                 self._on.time_one_in(run.timed_one_in)
@@ -92,7 +92,7 @@ class PythonCaller:
         job = self._run.job
         if job.fresh_inputs:
             self._calls = self._fresh = FreshCalls(job, self.number, self._wrapped)
-            if job.schedule is not None:
+            if job.open_loop:
                 for number in range(len(self._fresh)):
                     self._fresh.restock(number)
             return

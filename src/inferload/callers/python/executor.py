@@ -70,7 +70,7 @@ class RunningThreads:
         run, job = self._run, self._run.job
         if job.device_work is not None:
             run.timed_one_in = timed_one_in([caller.first_calls_ns for caller in self._callers])
-        lead_ns = LEAD_NS if job.schedule is not None else 0
+        lead_ns = LEAD_NS if job.open_loop else 0
         run.start_ns = start = run.clock.now_ns() + lead_ns if at_ns is None else at_ns
         if job.duration_ns is not None:
             run.set_limit(start + job.duration_ns)

@@ -102,7 +102,7 @@ class Run:
         left = min(log.rows, self.end_row) - begin
         if left <= 0 or not self.limit_ns[0]:
             return None
-        shared = self.job.calls is not None and self.job.schedule is None
+        shared = self.job.calls is not None and not self.job.open_loop
         fair = left // (4 * self.job.callers) if shared and budget is None else in_a_while
         wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
         end = min(begin + wanted, self.folded_rows + log.room)

@@ -11,7 +11,7 @@ import typer
 from inferload.cli import output
 from inferload.cli.request import flags, values
 from inferload.cli.request.made_by import made_by
-from inferload.cli.studies import asked_of, content_of, study, words_of
+from inferload.cli.studies import asked_of, content_of, identity_of, study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +160,7 @@ def _pairs(
     with ExitStack() as stack:
         sides = _sides(asked, b, forms, revisions, stack)
         names = [side.name for side in sides]
-        words = words_of(asked, b=names[1], a=names[0], pairs=pairs, gates=list(map(str, gates)))
+        words = identity_of(asked, b=names[1], a=names[0], pairs=pairs, gates=list(map(str, gates)))
         words["content"] = [side.content for side in sides]
         plan = ComparePlan(
             a=names[0], b=names[1], asked=words, options=asked.options(), pairs=pairs, gates=gates

@@ -38,7 +38,7 @@ def report_command(
     if len(file) > 1 and any(studies):
         name = file[studies.index(True)]
         raise PlanError(f"{name} is no single run and is drawn alone; several files are of runs")
-    found: output.Shown
+    found: output.Found
     if len(file) > 1:
         found = side_by_side([load_result(one) for one in file])
     else:
@@ -53,7 +53,7 @@ def report_command(
         raise typer.Exit(output.EXIT_FAILED)
 
 
-def _of_several_runs(path: Path, content: Any) -> output.Shown:
+def _of_several_runs(path: Path, content: Any) -> output.Found:
     from inferload.studies.records.files import load_study
     from inferload.studies.records.suite import is_suite, load_suite
 

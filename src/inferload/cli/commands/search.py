@@ -8,7 +8,7 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.request import flags
-from inferload.cli.studies import asked_of, study, words_of
+from inferload.cli.studies import asked_of, identity_of, study
 
 OWN = {"limit", "resolution", "time_limit"}
 
@@ -53,7 +53,7 @@ def search_command(
     asked = asked_of(context, OWN)
     if asked["arrivals"] is not None:
         asked = asked.but(rate=1.0)  # each probe has its own
-    words = words_of(asked, limits=[str(one) for one in limits], resolution=resolution)
+    words = identity_of(asked, limits=[str(one) for one in limits], resolution=resolution)
     plan = SearchPlan(
         target=asked.model,
         asked=words,

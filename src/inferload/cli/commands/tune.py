@@ -8,7 +8,7 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.request import flags, values
-from inferload.cli.studies import asked_of, study, words_of
+from inferload.cli.studies import asked_of, identity_of, study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def tune_command(
         "batch_size": ("batch-sizes", batch_sizes, values.counts),
     }
     axes = {name: of(flag, text) for name, (flag, text, of) in given.items() if text is not None}
-    words = words_of(
+    words = identity_of(
         asked.but(duration=duration),
         axes={name: list(own) for name, own in axes.items()},
         limits=list(map(str, limits)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from inferload.plan.table import OPTIONS
@@ -54,7 +53,7 @@ def _arguments(spec: RunSpec) -> list[str]:
     if spec.precision is not None:
         given |= {"quantile": spec.quantile, "time_limit_s": spec.time_limit_s}
     given |= {"warmup": spec.warmup, "warmup_calls": spec.warmup_calls}
-    inner = set(spec.executor.split(" + "))
+    inner = set(spec.executors)
     if inner < _EXECUTORS:
         given["executor"] = spec.executor
     if spec.isolated:
@@ -81,9 +80,9 @@ def _load(spec: RunSpec) -> list[str]:
         callers = ""  # the mix has them
     else:
         callers = f"callers={spec.callers_per_process}"
-    if spec.drain_s is None:
+    if not spec.open_loop:
         return [f"load=il.ClosedLoop({callers}),"]
-    kind, drain = spec.arrivals or _kind_in_words(spec), f"drain_s={spec.drain_s!r}"
+    kind, drain = spec.arrivals, f"drain_s={spec.drain_s!r}"
     if kind == "replay":
         given = ", ".join(one for one in ("arrivals_s", callers, drain) if one)
         return [
@@ -92,22 +91,12 @@ def _load(spec: RunSpec) -> list[str]:
         ]
     shape = None
     if kind == "gamma":
-        shape = f"burstiness={spec.burstiness or _burstiness_in_words(spec)!r}"
+        shape = f"burstiness={spec.burstiness!r}"
     seed = None
     if kind != "constant":
         seed = f"seed={spec.seed if spec.load_seed is None else spec.load_seed}"
     parts = [f"rate_per_s={spec.rate_per_s!r}", shape, callers, seed, drain]
     return [f"load=il.OpenLoop.{kind}({', '.join(one for one in parts if one)}),"]
-
-
-def _kind_in_words(spec: RunSpec) -> str:
-    """Of a result that is older than the field that has it."""
-    return spec.load.removeprefix("open loop, ").split()[0]
-
-
-def _burstiness_in_words(spec: RunSpec) -> float:
-    found = re.search(r"\(burstiness ([\d.e+-]+)\)", spec.load)
-    return 1.0 if found is None else float(found[1])
 
 
 def _states(spec: RunSpec) -> list[str]:

@@ -110,7 +110,7 @@ def without_gil(spec: RunSpec) -> str | None:
     program already, becomes an AOTInductor package. That others can is not known before it is
     tried, so it is a guess.
     """
-    if "threads" not in spec.executor.split(" + "):
+    if "threads" not in spec.executors:
         return None
     if spec.models:
         own = [one for one in spec.models if "aoti" in one.may_become]

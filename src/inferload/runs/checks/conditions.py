@@ -36,7 +36,7 @@ def harness(found: Findings) -> Iterator[Texts]:
         )
     late = summary.lateness_ms
     if late is not None and late.quantile(0.99) > 0.01 * median_ms:
-        python = "threads" in spec.executor.split(" + ")
+        python = "threads" in spec.executors
         late_share = "1 %" if late.p99 is not None else "~1 %"  # of too few calls to quote it
         yield (
             "late",
@@ -51,7 +51,7 @@ def harness(found: Findings) -> Iterator[Texts]:
             else "leave a core free: fewer callers or intra-op threads, or a quieter machine",
         )
     gil_ms = found.disturbances.gil_wait_ms
-    if GIL_FORMS & set(spec.form.split(" + ")) and gil_ms is not None and gil_ms > 1:
+    if GIL_FORMS & set(spec.forms) and gil_ms is not None and gil_ms > 1:
         yield (
             "gil",
             f"a Python thread that asked for the GIL waited {milliseconds_text(gil_ms)} for it",

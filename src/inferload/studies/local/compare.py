@@ -13,9 +13,9 @@ from inferload.runs.saved import load_result
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.compare import ComparePlan, compared_results, run_pairs
 from inferload.studies.differences import gate_from_text
-from inferload.studies.keeping import Keeper, check_kind
+from inferload.studies.keeping import StudyKeeper, check_kind
 from inferload.studies.local.bench import LocalBench
-from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.outputs import told_apart
 from inferload.studies.records.comparison import Comparison, Gate
 from inferload.studies.records.files import save_study
@@ -103,7 +103,7 @@ def compare(
         "pairs": pairs,
         "gates": list(map(str, read)),
         "load": str(load or ClosedLoop()),
-        "options": words_of(options),
+        "options": as_written(options),
     }
     plan = ComparePlan(
         a=names["a"],
@@ -114,7 +114,7 @@ def compare(
         gates=read,
         settings=settings,
     )
-    keeper = Keeper(None if save is None else Path(save), Comparison, asked)
+    keeper = StudyKeeper(None if save is None else Path(save), Comparison, asked)
     benches = {
         side: LocalBench.of_model(
             model if isinstance(model, str) else known[side][0], known[side][1]

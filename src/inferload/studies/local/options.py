@@ -58,7 +58,7 @@ def fingerprint(target: Target, given: Sequence[CallInput]) -> list[str]:
     return [weights.hexdigest()[:16], content.hexdigest()[:16]]
 
 
-def words_of(options: dict[str, Any]) -> dict[str, Any]:
+def as_written(options: dict[str, Any]) -> dict[str, Any]:
     """Options as they are written into a file."""
     return {
         name: value if isinstance(value, int | float | str | bool | None) else str(value)

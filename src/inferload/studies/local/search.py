@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
 from inferload.stats.limits import Limit, limits_from_texts
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
-from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.search import SearchPlan, run_search
 from inferload.targets.loading import target_and_inputs
@@ -69,7 +69,7 @@ def find_max_rate(
         "callers": base.load.callers,
         "arrivals": getattr(base.load, "arrivals", "poisson"),
         "resolution": resolution,
-        "options": words_of(options),
+        "options": as_written(options),
     }
     plan = SearchPlan(
         target=target.name,
@@ -79,7 +79,7 @@ def find_max_rate(
         resolution=resolution,
         time_limit_s=time_limit_s,
     )
-    keeper = Keeper(None if save is None else Path(save), MaxRate, asked)
+    keeper = StudyKeeper(None if save is None else Path(save), MaxRate, asked)
     return run_search(
         plan,
         LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_count
 from inferload.runs.run import Logging
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
-from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.search import DEFAULT_POINT_S, varied
 from inferload.studies.records.sweep import Sweep
 from inferload.studies.sweep import SweepPlan, run_sweep
@@ -81,10 +81,10 @@ def sweep(
         "model": [target.name, *fingerprint(target, own_inputs)],
         "axes": axes,
         "blocks": blocks,
-        "options": words_of(options),
+        "options": as_written(options),
     }
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
-    keeper = Keeper(None if save is None else Path(save), Sweep, asked)
+    keeper = StudyKeeper(None if save is None else Path(save), Sweep, asked)
     return run_sweep(
         plan,
         LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),

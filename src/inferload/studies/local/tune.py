@@ -10,9 +10,9 @@ from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import memory_nodes
 from inferload.plan.loads import ClosedLoop
 from inferload.runs.run import Logging
-from inferload.studies.keeping import Keeper
+from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
-from inferload.studies.local.options import fingerprint, options_of, words_of
+from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.search import limits_read, varied
 from inferload.studies.records.tuning import Tuning
 from inferload.studies.tune.candidates import candidates, forms_of
@@ -96,7 +96,7 @@ def tune(
         "limits": list(map(str, limits)),
         "cores": cores,
         "duration_s": duration_s,
-        "options": words_of(options),
+        "options": as_written(options),
     }
     named = isinstance(model, str)
     plan = TunePlan(
@@ -113,7 +113,7 @@ def tune(
         full_s=duration_s,
         words=(f'"{model}"' if named else "model", *["inputs"] * (inputs is not None)),
     )
-    keeper = Keeper(None if save is None else Path(save), Tuning, asked)
+    keeper = StudyKeeper(None if save is None else Path(save), Tuning, asked)
     return run_tune(
         plan,
         LocalBench.of_model(model if named else target, own_inputs),

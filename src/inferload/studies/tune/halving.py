@@ -67,6 +67,6 @@ def rank_of(items_per_s: float, judgements: Sequence[Judgement]) -> tuple[float,
     return (beyond, -items_per_s)
 
 
-def is_within(judgements: Sequence[Judgement]) -> bool:
+def judged_within(judgements: Sequence[Judgement]) -> bool:
     """Whether no figure is beyond its limit, as far as it was measured."""
     return rank_of(0.0, judgements)[0] <= 0

@@ -23,7 +23,7 @@ from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.records.tuning import Confirmation, Trial, Tuning
 from inferload.studies.tune.code import code_of, command_of
-from inferload.studies.tune.halving import ETA, blocks_of, is_within, rank_of, rounds_of
+from inferload.studies.tune.halving import ETA, blocks_of, judged_within, rank_of, rounds_of
 from inferload.units import duration_text
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class _Tuner:
                 return
             if len(made) == MOST_CONFIRMATIONS:
                 break
-            if not following or not is_within(following[0].judgements):
+            if not following or not judged_within(following[0].judgements):
                 break
             settings = following[0].run.settings
             if settings == self._plan.default or self._is_default_again(following[0]):
@@ -257,7 +257,8 @@ class _Tuner:
         for place in range(len(self._rounds)):
             latest |= {one.run.settings: one for one in self._ranked(place)}
         return sorted(
-            latest.values(), key=lambda one: (not is_within(one.judgements), -one.round, _rank(one))
+            latest.values(),
+            key=lambda one: (not judged_within(one.judgements), -one.round, _rank(one)),
         )
 
     def _pairs(self, settings: Settings) -> None:
@@ -310,7 +311,7 @@ class _Tuner:
     def _why_none(self) -> str:
         order = self._order()
         limits = " and ".join(map(str, self._plan.limits))
-        if not order or is_within(order[0].judgements):
+        if not order or judged_within(order[0].judgements):
             return f"what seemed to keep {limits} did not when it was run again"
         nearest = order[0]
         figures = ", ".join(

@@ -11,7 +11,7 @@ import numpy as np
 
 from inferload.errors import PlanError
 from inferload.plan.schedule import models_drawn
-from inferload.records.spec import ModelShare
+from inferload.records.spec import AND, ModelShare
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import input_order
 
@@ -47,8 +47,8 @@ class MixedTarget(Target):
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
-        super().__init__(" + ".join(member.name for member in members))
-        self.form = " + ".join(dict.fromkeys(member.target.form for member in members))
+        super().__init__(AND.join(member.name for member in members))
+        self.form = AND.join(dict.fromkeys(member.target.form for member in members))
         self.members = tuple(members)
         ends = list(accumulate(len(member.given) for member in members))
         self._firsts = [0, *ends[:-1]]

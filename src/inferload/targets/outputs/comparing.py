@@ -164,33 +164,35 @@ def _within(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Difference:
+class OutputDifference:
     """How two outputs differ: by how much at most, infinite where that is no number."""
 
     size: float
     how: str
 
 
-def difference(expected: Sequence[Any], actual: Sequence[Any]) -> Difference | None:
+def difference(expected: Sequence[Any], actual: Sequence[Any]) -> OutputDifference | None:
     """The largest difference of leaves that are not close, or ``None`` if all are.
 
     Tensors and numbers are compared with ``torch.testing``'s tolerances for their dtype, NaN equal
     to NaN. Parts that cannot be compared are the same if their types are.
     """
     if len(expected) != len(actual):
-        return Difference(math.inf, "in the number of values")
+        return OutputDifference(math.inf, "in the number of values")
     found = [_difference(one, other) for one, other in zip(expected, actual, strict=True)]
     return max((one for one in found if one), key=lambda one: one.size, default=None)
 
 
-def _difference(one: Any, other: Any) -> Difference | None:
+def _difference(one: Any, other: Any) -> OutputDifference | None:
     if type(one) is not type(other):
-        return Difference(math.inf, f"in type: {type(other).__name__}, not {type(one).__name__}")
+        return OutputDifference(
+            math.inf, f"in type: {type(other).__name__}, not {type(one).__name__}"
+        )
     if isinstance(one, Opaque):
         return None
     if isinstance(one, Structure | str | bytes):
         what = "structure" if isinstance(one, Structure) else "text"
-        return None if one == other else Difference(math.inf, f"in {what}")
+        return None if one == other else OutputDifference(math.inf, f"in {what}")
     if one is None or _close(one, other):
         return None
     if isinstance(one, torch.Tensor):
@@ -198,11 +200,11 @@ def _difference(one: Any, other: Any) -> Difference | None:
     return _by(float(abs(one - other)))
 
 
-def _tensor_difference(one: torch.Tensor, other: torch.Tensor) -> Difference:
+def _tensor_difference(one: torch.Tensor, other: torch.Tensor) -> OutputDifference:
     if one.shape != other.shape:
-        return Difference(math.inf, f"in shape: {tuple(other.shape)}, not {tuple(one.shape)}")
+        return OutputDifference(math.inf, f"in shape: {tuple(other.shape)}, not {tuple(one.shape)}")
     if one.dtype != other.dtype or one.numel() == 0:
-        return Difference(math.inf, f"in type: {other.dtype}, not {one.dtype}")
+        return OutputDifference(math.inf, f"in type: {other.dtype}, not {one.dtype}")
     gap = (widest(one) - widest(other)).abs()
     return _by(float(gap.nan_to_num(nan=math.inf).max()))
 
@@ -212,10 +214,10 @@ def widest(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
-def _by(size: float) -> Difference:
+def _by(size: float) -> OutputDifference:
     if math.isfinite(size):
-        return Difference(size, f"by up to {size:.3g}")
-    return Difference(math.inf, "in a NaN or an infinity")
+        return OutputDifference(size, f"by up to {size:.3g}")
+    return OutputDifference(math.inf, "in a NaN or an infinity")
 
 
 def _close(one: Any, other: Any) -> bool:

@@ -11,8 +11,8 @@ from inferload.records.figures import Verification
 from inferload.targets.argument_changes import as_it_was, used_up, written_argument
 from inferload.targets.inputs.call_input import owned
 from inferload.targets.outputs.comparing import (
-    Difference,
     Opaque,
+    OutputDifference,
     Structure,
     difference,
     leaves,
@@ -117,7 +117,7 @@ def verified(
     if references.reason is not None:
         return Verification(compared=0, differing=0, reason=references.reason)
     compared, differing = 0, 0
-    worst: tuple[Difference, int, int] | None = None
+    worst: tuple[OutputDifference, int, int] | None = None
     unknown: dict[str, None] = {}
     for caller, pairs in enumerate(kept):
         for number, output in pairs:

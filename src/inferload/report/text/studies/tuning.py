@@ -19,7 +19,7 @@ from inferload.report.text.parts import (
     study_warnings,
     wanting_note,
 )
-from inferload.studies.tune.halving import is_within
+from inferload.studies.tune.halving import judged_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _limits(found: Tuning, runs: int) -> list[Text]:
     lines = []
     for which, limit in enumerate(found.limits):
         values = sorted(one[which].value or 0.0 for one in own if one[which].value is not None)
-        within = sum(is_within([one[which]]) for one in own)
+        within = sum(judged_within([one[which]]) for one in own)
         text = f"{limit}: within it in {within} of {runs} runs"
         if values:
             quoted = all(one[which].low is not None for one in own)
@@ -161,7 +161,7 @@ def _table(found: Tuning) -> Table:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
     latest = [one for one in map(found.latest, _tried(found)) if one is not None]
     good = [one for one in latest if one.run.failure is None]
-    good.sort(key=lambda one: (-one.round, not is_within(one.judgements), -_rate(one)))
+    good.sort(key=lambda one: (-one.round, not judged_within(one.judgements), -_rate(one)))
     most = max(map(_rate, good), default=0.0)
     for one in good[:MOST_LINES]:
         own = one.run.settings
@@ -178,7 +178,7 @@ def _table(found: Tuning) -> Table:
             if judgement.limit in judged and judgement.limit.figure != "p50":
                 text = _judged(judgement.value, judgement.limit)
                 cells.append(("" if judgement.low is not None else "~") + text)
-        beyond = not is_within(one.judgements)
+        beyond = not judged_within(one.judgements)
         table.add_row(*cells, style="bold" if own == found.best else "dim" if beyond else None)
     notes = []
     if len(good) > MOST_LINES:
