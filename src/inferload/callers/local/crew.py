@@ -14,7 +14,7 @@ import torch
 
 from inferload.callers.budget import Budget
 from inferload.callers.crew import Part, PartReport, Preparation
-from inferload.callers.local.changed_inputs import changed_inputs, shared_inputs
+from inferload.callers.local.changed_inputs import shared_inputs
 from inferload.callers.local.devices import forget_peaks, info_of, memory_of, settle
 from inferload.callers.local.environment import environment
 from inferload.callers.local.floor import Floor, largest_floor
@@ -26,24 +26,19 @@ from inferload.callers.local.preparing import (
     prepared,
     with_extension,
 )
+from inferload.callers.local.reporting import report_of
+from inferload.callers.local.spec import spec_of, with_devices
 from inferload.callers.local.warnings_before import warnings_before
 from inferload.callers.native.build import native_extension
-from inferload.callers.python.thread_state import ThreadState
 from inferload.callers.trace import check_traceable, tracing
-from inferload.errors import PlanError
 from inferload.log.merge import LogPlace
 from inferload.machine.disturbances import PythonWatch
 from inferload.machine.process_use import peak_rss_bytes
 from inferload.plan.cores import Place
-from inferload.records.figures import Verification
-from inferload.records.spec import AND, RunSpec
-from inferload.targets.fingerprint import fingerprint_of, shares_of
-from inferload.targets.inputs.call_input import described, item_count
-from inferload.targets.kinds.known_types import with_inputs
 from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.kinds.python import compiled_graphs
 from inferload.targets.outputs.verification import reference_outputs
-from inferload.units import NS_PER_MS, NS_PER_S
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,9 +46,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.callers.crew import Observer
-    from inferload.callers.outcome import Outcome
     from inferload.plan.options import RunOptions
     from inferload.records.figures import RunWarning
+    from inferload.records.spec import RunSpec
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.outputs.verification import References
@@ -118,57 +113,62 @@ class LocalCrew:
         threads = options.threads_per_call or self._place.threads_per_call
         self._whole.enter_context(intra_op_threads(threads))
         self._threads_per_call = torch.get_num_threads()
-        warnings = self._lay_out(announce)
+        warnings = [*self._lay_out(announce), *self._make_jobs(announce)]
+        if not options.share_inputs:
+            warnings += shared_inputs(target, self._given)
+        self._agree_on_budget()
+        spec = spec_of(target, self._given, options, self._lanes, self._threads_per_call)
+        if options.verify:
+            self._references = reference_outputs(target, self._given)
+        self._devices = self._devices_of_lanes()
+        spec = with_devices(spec, self._lanes, self._devices, options)
+        floor = Floor()
+        if isinstance(options.executor, str):  # another may not know how to do nothing
+            floor = largest_floor([(lane.executor, lane.job) for lane in self._lanes])
+        warnings += self._warnings(spec)
+        return [self._preparation(spec, warnings, floor, time.perf_counter() - began)]
+
+    def _make_jobs(self, announce: Callable[[str], None]) -> list[RunWarning]:
+        """Give each lane its job, with inputs copied and a log set aside."""
+        warnings: list[RunWarning] = []
         for number, lane in enumerate(self._lanes):
             lane.job = prepared(
-                lane.target, lane.given, options, self._share, number, self._threads_per_call
+                lane.target, lane.given, self._options, self._share, number, self._threads_per_call
             )
             self._whole.callback(lane.job.log.close)
             lane.job, found = with_extension(lane.job, lane.executor, announce)
             warnings += found
-        if not options.share_inputs:
-            warnings += shared_inputs(target, self._given)
-        self._agree_on_budget()
-        spec = self._spec()
-        if options.verify:
-            self._references = reference_outputs(target, self._given)
-        self._devices = devices = self._devices_of_lanes()
-        if not devices and (options.streams != "per-caller" or options.completion != "sync"):
-            raise PlanError(
-                f"streams and completion are those of calls on a device, and {target.name} and its "
-                "inputs are on the CPU: give a device, or leave them out"
-            )
-        spec = self._on_devices(spec)
-        floor = Floor()
-        if isinstance(options.executor, str):  # another may not know how to do nothing
-            floor = largest_floor([(lane.executor, lane.job) for lane in self._lanes])
-        warnings += warnings_before(
-            replace(
-                spec,
-                callers=spec.callers * self._share.processes,
-                processes=self._share.processes,
-            ),
-            target.modules(),
+        return warnings
+
+    def _warnings(self, spec: RunSpec) -> list[RunWarning]:
+        """What is doubtful about the callers of all processes on this machine."""
+        processes = self._share.processes
+        return warnings_before(
+            replace(spec, callers=spec.callers * processes, processes=processes),
+            self._target.modules(),
             usable_cores=self._share.usable_cores,
             on_device=self.on_device,
-            ranks_here=options.local_ranks,
+            ranks_here=self._options.local_ranks,
         )
-        return [
-            Preparation(
-                pid=os.getpid(),
-                spec=spec,
-                environment=environment(set(devices)) | {"usable_cores": self._share.usable_cores},
-                devices=tuple(map(info_of, devices)),
-                warnings=tuple(warnings),
-                prepare_s=time.perf_counter() - began + self._load_s + target.conversion_s,
-                load_s=self._load_s,
-                convert_s=target.conversion_s,
-                floor_ms=floor.ms,
-                floor_by_hand_ms=floor.by_hand_ms,
-                stages=tuple(lane.job.log.stages for lane in self._lanes),
-                log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
-            )
-        ]
+
+    def _preparation(
+        self, spec: RunSpec, warnings: Sequence[RunWarning], floor: Floor, took_s: float
+    ) -> Preparation:
+        devices, converted_s = self._devices, self._target.conversion_s
+        return Preparation(
+            pid=os.getpid(),
+            spec=spec,
+            environment=environment(set(devices)) | {"usable_cores": self._share.usable_cores},
+            devices=tuple(map(info_of, devices)),
+            warnings=tuple(warnings),
+            prepare_s=took_s + self._load_s + converted_s,
+            load_s=self._load_s,
+            convert_s=converted_s,
+            floor_ms=floor.ms,
+            floor_by_hand_ms=floor.by_hand_ms,
+            stages=tuple(lane.job.log.stages for lane in self._lanes),
+            log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
+        )
 
     def _lay_out(self, announce: Callable[[str], None]) -> list[RunWarning]:
         """Make the lanes: one for each model with callers of its own, else one for all."""
@@ -203,54 +203,12 @@ class LocalCrew:
         devices = {device for work in found if work is not None for device in work.devices}
         return tuple(sorted(devices, key=str))
 
-    def _on_devices(self, spec: RunSpec) -> RunSpec:
-        """With what there is to say of devices."""
-        works = [lane.job.device_work for lane in self._lanes]
-        work = next((one for one in works if one is not None), None)
-        if work is None:
-            return spec
-        return replace(
-            spec,
-            devices=tuple(map(str, self._devices)),
-            streams=self._options.streams,
-            completion="event" if work.by_event else "sync",
-            transfers=work.transfers,
-        )
-
     def _agree_on_budget(self) -> None:
         """Have Python callers take calls in the way of native ones, where there are both."""
         if self._share.budget is not None and {"native"} < {
             lane.executor.name for lane in self._lanes
         }:
             self._share.budget.take_atomically = native_extension().take_calls
-
-    def _spec(self) -> RunSpec:
-        target, options, state = self._target, self._options, ThreadState.of_this_thread()
-        load = options.load
-        return RunSpec.telling(
-            options.told(),
-            target=target.name,
-            form=target.form,
-            executor=AND.join(dict.fromkeys(lane.executor.name for lane in self._lanes)),
-            load=str(load),
-            callers=load.callers,
-            rate_per_s=getattr(load, "rate_per_s", None),
-            drain_s=options.drain_s,
-            warmup=options.warmup or "fixed",
-            threads_per_call=self._threads_per_call,
-            inputs=tuple(described(one) for one in self._given),
-            items_per_input=tuple(map(item_count, self._given)),
-            drawn=tuple(dict.fromkeys(one.drawn for one in self._given if one.drawn)),
-            grad_mode=state.grad_mode,
-            autocast=state.autocast_mode,
-            models=shares_of(target),
-            may_become=with_inputs(target.may_become, self._given),
-            asked_form=options.form,
-            arrivals=getattr(load, "arrivals", None),
-            burstiness=getattr(load, "burstiness", None),
-            load_seed=getattr(load, "seed", None),
-            fingerprint=fingerprint_of(target),
-        )
 
     def start(self) -> None:
         """Start the callers of all lanes."""
@@ -344,7 +302,11 @@ class LocalCrew:
                 settle(device)
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
-        reports = [self._report(lane, abandoned=abandoned) for lane in self._lanes]
+        whole = len(self._lanes) == 1
+        reports = [
+            report_of(lane, self._target, self._references, whole=whole, abandoned=abandoned)
+            for lane in self._lanes
+        ]
         reports[0] = replace(
             reports[0],
             recompiled_graphs=graphs,
@@ -355,36 +317,6 @@ class LocalCrew:
             device_memory=tuple(map(memory_of, self._devices)),
         )
         return reports
-
-    def _report(self, lane: LocalLane, *, abandoned: bool) -> PartReport:
-        outcome = lane.outcome()
-        # callers that were given up may be writing still
-        changes = [] if abandoned or not lane.job.given else changed_inputs(lane.job)
-        verification, by_model = None, []
-        if self._references is not None:
-            verification = lane.verification(self._references, alone=not abandoned)
-            for share in self._target.shares():
-                own = range(share.first_input, share.first_input + share.inputs)
-                mine = len(self._lanes) == 1 or share.first_input == lane.place.first_input
-                by_model.append(
-                    lane.verification(self._references, own, alone=not abandoned)
-                    if mine
-                    else Verification(compared=0, differing=0)
-                )
-        return PartReport(
-            outcome=outcome,
-            first_call_ms=self._first_call_ms(lane, outcome),
-            warnings=(*lane.target.run_warnings(lane.job.callers), *changes),
-            verification=verification,
-            verification_by_model=tuple(by_model),
-        )
-
-    def _first_call_ms(self, lane: LocalLane, outcome: Outcome) -> float | None:
-        """The target's very first call, where it was made apart or as a warm-up call."""
-        if lane.target.first_call_ms is not None:
-            return lane.target.first_call_ms
-        firsts = [first[0] for first in outcome.first_calls_ns if first]
-        return max(firsts) / NS_PER_MS if firsts else None
 
 
 def _whole(options: RunOptions, place: Place) -> Share:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.plan.numbers import check_positive
+from inferload.stats.judging import judged_limits
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
+    from inferload.records.result import RunResult
+    from inferload.stats.judging import Judgement
     from inferload.stats.limits import Limit
 
 FULL_S = 30.0
@@ -62,3 +65,14 @@ class TunePlan:
     def tried(self) -> tuple[Settings, ...]:
         """The default, and every candidate."""
         return (self.default, *(one for one in self.candidates if one != self.default))
+
+    def judged(self, result: RunResult) -> tuple[Judgement, ...]:
+        """What the calls of a run say of the limits."""
+        summary = result.summary
+        return judged_limits(
+            result.log,
+            self.limits,
+            summary.from_s,
+            summary.unfinished_calls,
+            duration_s=summary.duration_s,
+        )

@@ -1,0 +1,56 @@
+"""What the callers of a lane left behind: outcome, outputs against references, changed inputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferload.callers.crew import PartReport
+from inferload.callers.local.changed_inputs import changed_inputs
+from inferload.records.figures import Verification
+from inferload.units import NS_PER_MS
+
+if TYPE_CHECKING:
+    from inferload.callers.local.lane import LocalLane
+    from inferload.callers.outcome import Outcome
+    from inferload.targets.base import Target
+    from inferload.targets.outputs.verification import References
+
+
+def report_of(
+    lane: LocalLane,
+    target: Target,
+    references: References | None,
+    *,
+    whole: bool,
+    abandoned: bool,
+) -> PartReport:
+    """The report of one lane; ``whole``: it is the only one of ``target``, of all its models."""
+    outcome = lane.outcome()
+    # callers that were given up may be writing still
+    changes = [] if abandoned or not lane.job.given else changed_inputs(lane.job)
+    verification, by_model = None, []
+    if references is not None:
+        verification = lane.verification(references, alone=not abandoned)
+        for share in target.shares():
+            own = range(share.first_input, share.first_input + share.inputs)
+            mine = whole or share.first_input == lane.place.first_input
+            by_model.append(
+                lane.verification(references, own, alone=not abandoned)
+                if mine
+                else Verification(compared=0, differing=0)
+            )
+    return PartReport(
+        outcome=outcome,
+        first_call_ms=_first_call_ms(lane, outcome),
+        warnings=(*lane.target.run_warnings(lane.job.callers), *changes),
+        verification=verification,
+        verification_by_model=tuple(by_model),
+    )
+
+
+def _first_call_ms(lane: LocalLane, outcome: Outcome) -> float | None:
+    """The target's very first call, where it was made apart or as a warm-up call."""
+    if lane.target.first_call_ms is not None:
+        return lane.target.first_call_ms
+    firsts = [first[0] for first in outcome.first_calls_ns if first]
+    return max(firsts) / NS_PER_MS if firsts else None
