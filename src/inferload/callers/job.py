@@ -1,4 +1,4 @@
-"""What an executor is given, what it gives back, and how a run is driven through it."""
+"""What an executor is given, and what it gives back: a frozen job, and its running callers."""
 
 from __future__ import annotations
 

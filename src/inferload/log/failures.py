@@ -1,4 +1,4 @@
-"""What accelerators say when something goes wrong, in one sentence, and whether they recover."""
+"""What is told of a call that failed: its exception in words, where it raised, whether it was fatal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A finished log as a file: a header, one column after another, and the tally of a long run.
 
 The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian arrays, in the
-order of ``call_log.COLUMNS``, then those of stages that the header names. Of a tally only the cells
+order of ``calls.COLUMNS``, then those of stages that the header names. Of a tally only the cells
 that hold calls are written: how far each is from the one before, and its count, both as the
 smallest unsigned integers that hold them
 (version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the

@@ -1,6 +1,6 @@
 """Results as files: versioned JSON, and the call log beside it.
 
-``run.json`` holds everything but the log, ``run.calls`` the log in the format of ``saved_log``.
+``run.json`` holds everything but the log, ``run.calls`` the log in the format of ``log.saved``.
 Nothing is pickled.
 """
 

@@ -1,4 +1,4 @@
-"""The measured part of a log as statistics see it: every call in the order of time, or counts."""
+"""Durations of calls in the order of time: every single one, or counted by window."""
 
 from __future__ import annotations
 

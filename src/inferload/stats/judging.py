@@ -1,4 +1,4 @@
-"""What a service promises ("p99<=20ms"), and whether the calls of a run say that it is kept."""
+"""Whether the calls of a run say that what a service promises ("p99<=20ms") is kept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pure data: what studies of many runs leave behind (sweeps, searches and comparisons).
-
-Each has ``made_by``, the command line that made it; ``None`` in Python.
-"""
+"""What a study varies, and what it keeps of each of its runs."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SweepPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UslFit:
-    """The Universal Scalability Law fitted to a sweep over callers (``capacity.fitted_usl``).
+    """The Universal Scalability Law fitted to a sweep over callers (``usl.fitted_usl``).
 
     X(N) = rate_of_one N / (1 + contention (N - 1) + coherency N (N - 1)). Intervals are 95 %, by
     bootstrap. ``peak_callers`` is sqrt((1 - contention) / coherency), and ``None`` with the reason

@@ -1,4 +1,4 @@
-"""What callers pass to the target: inputs, their seeded order, spec strings and files."""
+"""What callers pass to the target: its order, its copies, its items, and how it is told."""
 
 from __future__ import annotations
 
