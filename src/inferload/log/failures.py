@@ -1,4 +1,4 @@
-"""What is told of a call that failed: its exception in words, where it raised, whether it was fatal."""
+"""What is told of a call that failed: its exception in words, where it raised, if it was fatal."""
 
 from __future__ import annotations
 
