@@ -191,7 +191,7 @@ class RunningThreads:
         )
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
-        """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""
+        """The next range of rows for a caller, as ``Claims::claim`` in claims.h."""
         while True:
             with self._lock:
                 claimed = self._claimed(in_a_while)
