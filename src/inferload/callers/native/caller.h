@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <memory>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "clock.h"
 #include "run.h"
@@ -104,17 +106,23 @@ class Caller {
     for (auto [row, end] = run_.claims.claim(1); row != end;
          std::tie(row, end) = run_.claims.claim(in_a_while)) {
       const int64_t first = row % run_.job.room, after = first + (end - row);
-      int64_t drawn = row % order_length;
+      int64_t drawn = row % order_length, began = 0, ended = 0;
       for (int64_t place = first; place != after; ++place) {
         const int32_t input = run_.order[drawn];
         if (++drawn == order_length) {
           drawn = 0;
         }
-        if (make_call<kOnDevice>(input, place, kNever) > run_.ending.limit_ns()) {
+        const auto [started, finished] = make_call<kOnDevice>(input, place, kNever);
+        if (place == first) {
+          began = started;
+        }
+        ended = finished;
+        if (finished > run_.ending.limit_ns()) {
           return;
         }
       }
-      const bool fast = log_.finished_ns[after - 1] - log_.started_ns[first] < kBlockNs;
+      // not from the log: whoever reads it may have cleared the rows already
+      const bool fast = ended - began < kBlockNs;
       in_a_while = std::clamp<int64_t>(fast ? 2 * in_a_while : in_a_while / 2, 1, kBlockRows);
     }
   }
@@ -149,9 +157,9 @@ class Caller {
     log_.input[place] = input;
   }
 
-  // One call: its row, its stamps, its error. Returns when it finished.
+  // One call: its row, its stamps, its error. Returns when it started and finished.
   template <bool kOnDevice>
-  inline int64_t make_call(int32_t input, int64_t place, int64_t due) {
+  inline std::pair<int64_t, int64_t> make_call(int32_t input, int64_t place, int64_t due) {
     int32_t error = -1;
     int64_t finished, issued = 0;
     if (due == kNever) {
@@ -159,7 +167,7 @@ class Caller {
     }
     const int64_t started = now_ns();
     log_.scheduled_ns[place] = due == kNever ? started : due;
-    log_.started_ns[place] = started;
+    log_.start(place, started);
     try {
       if constexpr (kOnDevice) {
         on_->issue(target_, input);
@@ -191,7 +199,7 @@ class Caller {
       keeper_.look(target_, input);
     }
     target_.release();
-    return finished;
+    return {started, finished};
   }
 
   Run& run_;

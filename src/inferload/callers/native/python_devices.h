@@ -59,7 +59,9 @@ class PythonDevices {
       go_to(place);
       py::object output;
       int64_t finished;
-      columns_.scheduled_ns[place] = columns_.started_ns[place] = now_ns();
+      const int64_t started = now_ns();
+      columns_.scheduled_ns[place] = started;
+      columns_.start(place, started);
       try {
         output = call(input, functions[input]);
         finished = now_ns();
