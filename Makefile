@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint docs bench scaling accuracy clean
+.PHONY: demo test lint docs strict tsan bench scaling accuracy clean
+
+CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/*.cpp tests/native/*.cpp)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,8 +21,15 @@ test: $(READY)  ## every test
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+strict: $(READY)  ## the native callers compiled with every warning as an error
+	$(BIN)/python tests/native/strict_build.py
+
+tsan: $(READY)  ## the native callers under the thread sanitizer; needs g++ or clang++ with it
+	$(BIN)/python tests/native/races.py
 
 docs: $(READY)  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
