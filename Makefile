@@ -4,10 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help fix check demo test wheel-test lint docs hooks bench scaling accuracy clean
+.PHONY: help fix check demo test wheel-test lint docs hooks strict tsan bench scaling accuracy clean
 
 help:  ## what can be made
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/*.cpp tests/native/*.cpp)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -40,6 +42,7 @@ wheel-test: $(READY)  ## what is shipped: tests of the built wheel, installed
 lint: $(READY)  ## style, types, layers, the workflow and the citation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
@@ -48,6 +51,12 @@ lint: $(READY)  ## style, types, layers, the workflow and the citation
 
 hooks: $(READY)  ## mend and check at each commit
 	$(BIN)/pre-commit install
+
+strict: $(READY)  ## the native callers compiled with every warning as an error
+	$(BIN)/python tests/native/strict_build.py
+
+tsan: $(READY)  ## the native callers under the thread sanitizer; needs g++ or clang++ with it
+	$(BIN)/python tests/native/races.py
 
 docs: $(READY)  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -25,9 +25,8 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <pybind11/pybind11.h>
-#include <torch/library.h>
-
 #include <time.h>
+#include <torch/library.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -81,8 +80,8 @@ void sleep_until(int64_t ns) {
 }
 
 DeviceIndex checked(DeviceIndex index) {
-  TORCH_CHECK(
-      0 <= index && index < kDevices, "SIM error: there is no device ", static_cast<int>(index));
+  TORCH_CHECK(0 <= index && index < kDevices, "SIM error: there is no device ",
+              static_cast<int>(index));
   return index;
 }
 
@@ -120,9 +119,7 @@ Stream as_stream(DeviceIndex device, StreamId id) {
   return Stream(Stream::UNSAFE, Device(kSim, device), id);
 }
 
-Stream stream_in_use(DeviceIndex device) {
-  return as_stream(device, current_stream[device]);
-}
+Stream stream_in_use(DeviceIndex device) { return as_stream(device, current_stream[device]); }
 
 int64_t& busy_until(const Stream& stream) {
   return simulation().devices[checked(stream.device_index())].busy_until.at(stream.id());
@@ -174,9 +171,7 @@ void synchronize_until(DeviceIndex device, int64_t time) {
   look_for_failure(device);
 }
 
-void synchronize(const Stream& stream) {
-  synchronize_until(stream.device_index(), end_of(stream));
-}
+void synchronize(const Stream& stream) { synchronize_until(stream.device_index(), end_of(stream)); }
 
 void synchronize_device(DeviceIndex device) {
   int64_t end = 0;
@@ -244,12 +239,11 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     delete static_cast<SimEvent*>(event);
   }
 
-  void record(void** event, const Stream& stream, const DeviceIndex index, const c10::EventFlag)
-      const override {
-    TORCH_CHECK(
-        index == -1 || index == stream.device_index(),
-        "Event device ", static_cast<int>(index), " does not match the stream's device ",
-        static_cast<int>(stream.device_index()));
+  void record(void** event, const Stream& stream, const DeviceIndex index,
+              const c10::EventFlag) const override {
+    TORCH_CHECK(index == -1 || index == stream.device_index(), "Event device ",
+                static_cast<int>(index), " does not match the stream's device ",
+                static_cast<int>(stream.device_index()));
     std::lock_guard lock(simulation().mutex);
     const SimEvent recorded{std::max(now_ns(), busy_until(stream)), stream.device_index()};
     if (*event == nullptr) {
@@ -333,11 +327,10 @@ struct DeviceMemory final : c10::DeviceAllocator {
     const auto in_use = current(stats);
     if (capacity_ != 0 && (in_use > capacity_ || bytes > capacity_ - in_use)) {
       ++stats.num_ooms;
-      TORCH_CHECK_WITH(
-          OutOfMemoryError, false,
-          "sim out of memory. Tried to allocate ", in_words(bytes), ". GPU ",
-          static_cast<int>(device), " has a total capacity of ", in_words(capacity_),
-          " of which ", in_words(capacity_ - std::min(in_use, capacity_)), " is free.");
+      TORCH_CHECK_WITH(OutOfMemoryError, false, "sim out of memory. Tried to allocate ",
+                       in_words(bytes), ". GPU ", static_cast<int>(device),
+                       " has a total capacity of ", in_words(capacity_), " of which ",
+                       in_words(capacity_ - std::min(in_use, capacity_)), " is free.");
     }
     void* pointer = host_memory(bytes);
     blocks_[pointer] = {bytes, device};
@@ -372,8 +365,8 @@ struct DeviceMemory final : c10::DeviceAllocator {
 
   std::pair<size_t, size_t> getMemoryInfo(DeviceIndex device) override {
     std::lock_guard lock(mutex_);
-    const auto host = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) *
-        static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const auto host =
+        static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
     const auto total = capacity_ != 0 ? capacity_ : host;
     return {total - std::min(total, current(stats_[checked(device)])), total};
   }
@@ -525,38 +518,28 @@ struct Hooks final : at::PrivateUse1HooksInterface {
   }
 };
 
-at::Tensor empty(
-    c10::IntArrayRef size,
-    std::optional<c10::ScalarType> dtype,
-    std::optional<c10::Layout>,
-    std::optional<Device> device,
-    std::optional<bool> pin_memory,
-    std::optional<c10::MemoryFormat> memory_format) {
+at::Tensor empty(c10::IntArrayRef size, std::optional<c10::ScalarType> dtype,
+                 std::optional<c10::Layout>, std::optional<Device> device,
+                 std::optional<bool> pin_memory, std::optional<c10::MemoryFormat> memory_format) {
   TORCH_CHECK(!pin_memory.value_or(false), "only memory of the host can be pinned");
   const c10::DeviceGuard guard(device.value_or(Device(kSim)));
-  return at::detail::empty_generic(
-      size, &DeviceMemory::instance(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
-      c10::dtype_or_default(dtype), memory_format);
+  return at::detail::empty_generic(size, &DeviceMemory::instance(),
+                                   c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                   c10::dtype_or_default(dtype), memory_format);
 }
 
-at::Tensor empty_strided(
-    c10::IntArrayRef size,
-    c10::IntArrayRef stride,
-    std::optional<c10::ScalarType> dtype,
-    std::optional<c10::Layout>,
-    std::optional<Device> device,
-    std::optional<bool> pin_memory) {
+at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride,
+                         std::optional<c10::ScalarType> dtype, std::optional<c10::Layout>,
+                         std::optional<Device> device, std::optional<bool> pin_memory) {
   TORCH_CHECK(!pin_memory.value_or(false), "only memory of the host can be pinned");
   const c10::DeviceGuard guard(device.value_or(Device(kSim)));
-  return at::detail::empty_strided_generic(
-      size, stride, &DeviceMemory::instance(), c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
-      c10::dtype_or_default(dtype));
+  return at::detail::empty_strided_generic(size, stride, &DeviceMemory::instance(),
+                                           c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+                                           c10::dtype_or_default(dtype));
 }
 
-const at::Tensor& resize(
-    const at::Tensor& self,
-    c10::IntArrayRef size,
-    std::optional<c10::MemoryFormat> memory_format) {
+const at::Tensor& resize(const at::Tensor& self, c10::IntArrayRef size,
+                         std::optional<c10::MemoryFormat> memory_format) {
   const c10::DeviceGuard guard(self.device());
   return at::native::resize_(self, size, memory_format);
 }
@@ -565,20 +548,16 @@ at::Tensor& set_storage(at::Tensor& self, c10::Storage source) {
   return at::native::set_(self, std::move(source));
 }
 
-at::Tensor& set_storage_at(
-    at::Tensor& self,
-    c10::Storage source,
-    int64_t offset,
-    c10::IntArrayRef size,
-    c10::IntArrayRef stride) {
+at::Tensor& set_storage_at(at::Tensor& self, c10::Storage source, int64_t offset,
+                           c10::IntArrayRef size, c10::IntArrayRef stride) {
   const c10::DeviceGuard guard(self.device());
   return at::native::set_storage_cpu_(self, std::move(source), offset, size, stride);
 }
 
 at::Tensor& set_empty(at::Tensor& self) {
   const c10::DeviceGuard guard(self.device());
-  const c10::Storage nothing(
-      c10::Storage::use_byte_size_t(), 0, &DeviceMemory::instance(), /*resizable=*/true);
+  const c10::Storage nothing(c10::Storage::use_byte_size_t(), 0, &DeviceMemory::instance(),
+                             /*resizable=*/true);
   return at::native::set_storage_cpu_(self, nothing, 0, {0}, {});
 }
 
@@ -586,9 +565,8 @@ at::Tensor as_host_tensor(const at::Tensor& tensor) {
   if (!tensor.is_privateuseone()) {
     return tensor;
   }
-  auto host = at::from_blob(
-      tensor.mutable_data_ptr(), tensor.sizes(), tensor.strides(),
-      tensor.options().device(c10::DeviceType::CPU));
+  auto host = at::from_blob(tensor.mutable_data_ptr(), tensor.sizes(), tensor.strides(),
+                            tensor.options().device(c10::DeviceType::CPU));
   host._set_conj(tensor.is_conj());
   host._set_neg(tensor.is_neg());
   return host;
@@ -607,7 +585,8 @@ at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_bloc
     return to;
   }
   const double rate = simulation().copy_rate;
-  const auto ns = rate > 0 ? static_cast<int64_t>(static_cast<double>(to.nbytes()) * 1e9 / rate) : 0;
+  const auto ns =
+      rate > 0 ? static_cast<int64_t>(static_cast<double>(to.nbytes()) * 1e9 / rate) : 0;
   if (!from.is_cpu() && !to.is_cpu()) {
     const auto source = stream_in_use(from.device().index());
     const auto target = stream_in_use(to.device().index());
@@ -660,10 +639,9 @@ std::optional<Device> common_device(const torch::jit::Stack& stack, size_t argum
       found = tensor.device();
     }
   }
-  TORCH_CHECK(
-      !other,
-      "Expected all tensors to be on the same device, but found at least two devices, ",
-      found.value_or(Device(kSim)), " and ", other.value_or(Device(kSim)), "!");
+  TORCH_CHECK(!other,
+              "Expected all tensors to be on the same device, but found at least two devices, ",
+              found.value_or(Device(kSim)), " and ", other.value_or(Device(kSim)), "!");
   return found;
 }
 
@@ -742,9 +720,7 @@ TORCH_LIBRARY_IMPL(aten, Negative, m) {
 }
 
 // Autocast may be switched on for the device, and casts nothing there.
-TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) {
-  m.fallback(torch::CppFunction::makeFallthrough());
-}
+TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&run_on_host>());

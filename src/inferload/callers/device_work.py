@@ -1,7 +1,7 @@
 """Calls whose work is on a device: how callers use it, and what each Python caller has of it.
 
 Generic over what torch calls accelerators. Python callers have the compiled extension do all there
-is to do around a call (``PythonDevices`` in native_callers.cpp); where it cannot be had, or by a
+is to do around a call (``PythonDevices`` in python_devices.h); where it cannot be had, or by a
 simulated clock, ``interpreted_devices`` does the same.
 """
 
@@ -66,6 +66,15 @@ class DeviceWork:
 
 class CallerDevices(Protocol):
     """What one Python caller has of the devices."""
+
+    @property
+    def rows(self) -> Callable[..., bool] | None:
+        """Makes the calls of a range of rows of a closed loop, without Python around them.
+
+        ``None`` where the caller makes them itself. It is given the range, the caller's number, the
+        order of inputs, the functions, the limit, what records a failure, and the keeper; it says
+        whether the caller should go on after them.
+        """
 
     def calling(self, number: int, function: Callable[[], Any]) -> Callable[[], Any]:
         """What makes a call with an input and returns when its work on the devices is finished.

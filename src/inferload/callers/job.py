@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # How many warm-up calls of each caller are timed.
 FIRST_CALLS = 10
+# A range of rows is claimed for about so long.
+BLOCK_NS = 1_000_000
+# How soon a caller that waits sees that the run was stopped.
+STOP_POLL_NS = 50_000_000
 # An open loop starts this much after the line is opened, so that its first calls find the callers
 # awake.
 LEAD_NS = 2_000_000

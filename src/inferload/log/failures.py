@@ -13,10 +13,18 @@ from inferload.log.reasons import reason_in, with_type
 from inferload.units import printable
 
 # A CUDA context does not recover from these (driver_types.h: "the process must be terminated").
-_FATAL = re.compile(
-    "device-side assert|illegal memory access|illegal address|illegal instruction"
-    "|misaligned address|unspecified launch failure|hardware stack error|invalid program counter"
-    "|invalid address space|uncorrectable ECC|context is destroyed"
+FATAL_WORDS = (
+    "device-side assert",
+    "illegal memory access",
+    "illegal address",
+    "illegal instruction",
+    "misaligned address",
+    "unspecified launch failure",
+    "hardware stack error",
+    "invalid program counter",
+    "invalid address space",
+    "uncorrectable ECC",
+    "context is destroyed",
 )
 # What TorchScript and torch.compile write around an error.
 _BY_COMPILERS = re.compile(r"TorchScript|TORCH(DYNAMO|_LOGS)|[dD]ynamo\b|[iI]nductor\b")
@@ -35,7 +43,7 @@ def is_fatal(text: str) -> bool:
     >>> is_fatal("CUDA error: device-side assert triggered"), is_fatal("CUDA out of memory. Tried")
     (True, False)
     """
-    return _FATAL.search(text) is not None
+    return any(words in text for words in FATAL_WORDS)
 
 
 def in_short(text: str) -> str:

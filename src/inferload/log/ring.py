@@ -34,7 +34,7 @@ HEADER_BYTES = 4096
 # Rooms are whole blocks, so that every column starts on a page.
 BLOCK_ROWS = 1024
 
-# callers/native has the same, in the same order.
+# log_columns.h has the same, in the same order; it is compared when the library is loaded.
 ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
 # Columns of stages have places in every file, and disk space where they are used.
 _ALL = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}

@@ -21,13 +21,20 @@ import sysconfig
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from inferload.errors import NativeBuildError
 from inferload.machine.caches import cache_folders, may_write
 from inferload.targets.kinds.package_check import links_statically
+from inferload.caches import cache_folders, may_write
+from inferload.call_log import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES
+from inferload.device_errors import FATAL_WORDS
+from inferload.errors import NativeBuildError
+from inferload.executors.base import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
+from inferload.log_file import BLOCK_ROWS, HEADER_BYTES
+from inferload.targets.package_check import links_statically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,9 +42,10 @@ if TYPE_CHECKING:
 
 #: Said before the one step that takes half a minute.
 COMPILING = "compiling the native callers, once per torch version (about 30 s)"
-SOURCE = Path(__file__).with_name("native_callers.cpp")
+SOURCE = Path(__file__).with_name("module.cpp")
 NAME = "inferload_native_callers"
-FLAGS = ("-O3",)
+# hidden: nothing of it is for other libraries, and calls within it need no detour
+FLAGS = ("-O3", "-fvisibility=hidden")
 OTHER_COMPILERS = ("/usr/bin/g++", "/usr/bin/c++", "/usr/bin/clang++")
 
 
@@ -46,7 +54,7 @@ def library_path() -> Path:
 
     Where it was built, or else where it can be.
     """
-    key = hashlib.sha256(SOURCE.read_bytes() + repr(FLAGS).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((FLAGS, _source_texts())).encode()).hexdigest()[:16]
     abi = f"{sys.implementation.cache_tag}-{sysconfig.get_config_var('SOABI') or ''}"
     build = hashlib.sha256(f"{torch.__config__.show()}{abi}".encode()).hexdigest()[:8]
     folders = cache_folders()
@@ -54,6 +62,28 @@ def library_path() -> Path:
     built = [path for path in own if path.is_file()]
     able = [path for path in own if may_write(path.parent)]
     return (built or able or own)[0]
+
+
+def _source_texts() -> list[tuple[str, bytes]]:
+    """The source and all headers beside it, which are one translation unit."""
+    return [(one.name, one.read_bytes()) for one in [SOURCE, *sorted(SOURCE.parent.glob("*.h"))]]
+
+
+def layout() -> dict[str, Any]:
+    """What Python and the compiled callers must have alike, as ``layout`` in layout.h has it."""
+    columns = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+    return {
+        "columns": tuple((name, dtype.str) for name, dtype in columns.items()),
+        "stages": len(STAGES),
+        "header_bytes": HEADER_BYTES,
+        "block_rows": BLOCK_ROWS,
+        "block_ns": BLOCK_NS,
+        "no_stage": NO_STAGE,
+        "stop_poll_ns": STOP_POLL_NS,
+        "first_calls": FIRST_CALLS,
+        "distinct_errors": DISTINCT_ERRORS,
+        "fatal_words": FATAL_WORDS,
+    }
 
 
 def compiler() -> str | None:
@@ -66,7 +96,8 @@ def native_extension(announce: Callable[[str], None] = lambda _: None) -> Module
     """The compiled extension; builds it where the cache has none, and says so to ``announce``.
 
     Raises:
-        NativeBuildError: there is no compiler, or the build or the import failed.
+        NativeBuildError: there is no compiler, the build or the import failed, or what was
+            imported does not fit.
     """
     path = library_path()
     if not path.is_file():
@@ -77,7 +108,9 @@ def native_extension(announce: Callable[[str], None] = lambda _: None) -> Module
                 f"the native callers could not be built in {path.parent} ({error.strerror}); "
                 "set INFERLOAD_CACHE_DIR to a folder with room"
             ) from error
-    return _imported(path)
+    extension = _imported(path)
+    _check_layout(extension, path)
+    return extension
 
 
 @lru_cache(maxsize=1)
@@ -96,6 +129,18 @@ def _imported(path: Path) -> ModuleType:
             "build them again"
         ) from error
     return extension
+
+
+def _check_layout(extension: ModuleType, path: Path) -> None:
+    """A column that only one side knows would make every log wrong, and nobody would see it."""
+    own, its = layout(), extension.layout() if hasattr(extension, "layout") else {}
+    for name in {**own, **its}:
+        if own.get(name) != its.get(name):
+            raise NativeBuildError(
+                f"the compiled native callers {path} do not fit this inferload: {name!r} is "
+                f"{its.get(name)!r} there and {own.get(name)!r} here; install inferload again, or "
+                f"make {SOURCE.parent} and the Python code alike"
+            )
 
 
 def _build(path: Path, announce: Callable[[str], None]) -> None:

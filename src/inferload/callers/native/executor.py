@@ -63,16 +63,16 @@ class RunningNative:
             times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
         work = job.device_work
         self._events = [] if work is None else [sleeping_events(work) for _ in range(job.callers)]
-        plan = _plan(extension, job)
+        given = _given(extension, job)
         if work is not None:
-            plan.devices = [str(device) for device in work.devices]
-            plan.own_streams, plan.wait_by_event = work.own_streams, work.by_event
-            plan.timed, plan.whole_devices = work.timed, work.whole_devices
-            plan.stages = len(work.stages)
-            plan.events = [[event.cuda_event for event in own] for own in self._events if own]
+            given.devices = [str(device) for device in work.devices]
+            given.own_streams, given.wait_by_event = work.own_streams, work.by_event
+            given.timed, given.whole_devices = work.timed, work.whole_devices
+            given.stages = len(work.stages)
+            given.events = [[event.cuda_event for event in own] for own in self._events if own]
         self._callers = callers(
             model,
-            plan,
+            given,
             job.log.buffer,
             times,
             job.order.tolist(),
@@ -129,25 +129,25 @@ class RunningNative:
         raise AssertionError("raise_failure raises")
 
 
-def _plan(extension: ModuleType, job: Job) -> Any:
-    plan = extension.Plan()
-    plan.callers = job.callers
-    plan.rows = job.log.rows
-    plan.room = job.log.room
-    plan.open_ended = job.calls is None or job.budget is not None
-    plan.callers_in_all = max(job.callers_in_all, job.callers)
-    plan.warmup_order = list(job.warmup_order or range(len(job.inputs[0])))
-    plan.cpus = [list(own) for own in job.cpus]
-    plan.duration_ns = job.duration_ns or 0
-    plan.warmup_calls = job.warmup_calls
-    plan.threads_per_call = job.threads_per_call
-    plan.stop_on_error = job.stop_on_error
-    plan.log_fd = job.log.fileno
-    plan.reserved_rows = job.log.reserved_rows
-    plan.growth_rows = GROWTH_ROWS
-    plan.kept_outputs = job.kept_outputs
+def _given(extension: ModuleType, job: Job) -> Any:
+    given = extension.Job()
+    given.callers = job.callers
+    given.rows = job.log.rows
+    given.room = job.log.room
+    given.open_ended = job.calls is None or job.budget is not None
+    given.callers_in_all = max(job.callers_in_all, job.callers)
+    given.warmup_order = list(job.warmup_order or range(len(job.inputs[0])))
+    given.cpus = [list(own) for own in job.cpus]
+    given.duration_ns = job.duration_ns or 0
+    given.warmup_calls = job.warmup_calls
+    given.threads_per_call = job.threads_per_call
+    given.stop_on_error = job.stop_on_error
+    given.log_fd = job.log.fileno
+    given.reserved_rows = job.log.reserved_rows
+    given.growth_rows = GROWTH_ROWS
+    given.kept_outputs = job.kept_outputs
     if job.schedule is not None:
-        plan.period_ns = job.schedule.period_ns
-        plan.drain_ns = job.drain_ns
-        plan.watchers = job.watchers
-    return plan
+        given.period_ns = job.schedule.period_ns
+        given.drain_ns = job.drain_ns
+        given.watchers = job.watchers
+    return given

@@ -17,6 +17,13 @@ from inferload.errors import PlanError
 from inferload.log.ring import BLOCK_ROWS
 from inferload.targets.outputs.comparing import Leaves, leaves
 from inferload.targets.outputs.unfinished import check_returned
+from inferload.executors.base import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
+from inferload.executors.device_work import caller_devices
+from inferload.executors.fresh_calls import FreshCalls
+from inferload.log_file import BLOCK_ROWS
+from inferload.outputs import Leaves, leaves
+from inferload.unfinished import check_returned
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,10 +34,7 @@ if TYPE_CHECKING:
     from inferload.callers.python.run import Run
     from inferload.plan.schedule import Schedule
 
-# As kBlockNs and kStopPollNs in native_callers.cpp.
-BLOCK_NS = 1_000_000
-STOP_POLL_S = 0.05
-_STOP_POLL_NS = 50_000_000
+_STOP_POLL_S = STOP_POLL_NS / NS_PER_S
 
 
 class PythonCaller:
@@ -61,7 +65,7 @@ class PythonCaller:
         self._hold_to_cpus()
         torch.set_num_threads(run.job.threads_per_call)
         self.threads_set = self.threads = torch.get_num_threads()
-        while self.number and run.limit_ns[0] and not run.first_made.wait(STOP_POLL_S):
+        while self.number and run.limit_ns[0] and not run.first_made.wait(_STOP_POLL_S):
             pass
         with run.state.taken_over(), run.clock.caller():
             if run.job.device_work is not None:
@@ -74,7 +78,7 @@ class PythonCaller:
                 run.first_made.set()
             self.threads = torch.get_num_threads()  # a model may set its own
             run.at_line.release()
-            while run.limit_ns[0] and not run.released.wait(STOP_POLL_S):
+            while run.limit_ns[0] and not run.released.wait(_STOP_POLL_S):
                 pass
             while not run.job.open_loop and self._now() < run.start_ns:
                 time.sleep(0)  # others of this process get the GIL meanwhile
@@ -98,7 +102,7 @@ class PythonCaller:
             return
         calls = job.target.calls_of(self.number, job.inputs[self.number])
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
-        rows = getattr(self._on, "rows", None)
+        rows = None if self._on is None else self._on.rows
         if rows is not None and job.warmup_calls:  # their results have been looked at
             functions, limit_ns = list(calls), self._run.limit_ns
             self._rows = lambda begin, end: rows(
@@ -282,7 +286,7 @@ class PythonCaller:
                 return False
             sleep_ns = left - clock.spin_ns
             # in the last stretch other callers get the GIL between two looks at the clock
-            clock.sleep(min(sleep_ns, _STOP_POLL_NS) if sleep_ns > 0 else 0)
+            clock.sleep(min(sleep_ns, STOP_POLL_NS) if sleep_ns > 0 else 0)
         return bool(run.limit_ns[0])
 
     def _failed(self, error: BaseException, number: int) -> int:
@@ -297,7 +301,7 @@ class PythonCaller:
 
 
 class Keeper:
-    """Copies some outputs of one caller, as ``Keeper`` in native_callers.cpp.
+    """Copies some outputs of one caller, as ``Keeper`` in kept_outputs.h.
 
     Every call's at first; when there is no more room every second one is dropped, and only every
     second call is copied from then on.

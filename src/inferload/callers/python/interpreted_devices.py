@@ -52,7 +52,10 @@ class OnDevice:
 
 
 class InterpretedDevices:
-    """As ``PythonDevices`` in native_callers.cpp; the GIL changes hands more often."""
+    """As ``PythonDevices`` in python_devices.h; the GIL changes hands more often."""
+
+    #: Callers make their calls themselves.
+    rows = None
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ class Run:
         self.set_limit(self.clock.now_ns() + self.job.drain_ns)
 
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
-        """The next range of rows for a caller, as ``Run::claim`` in native_callers.cpp."""
+        """The next range of rows for a caller, as ``Claims::claim`` in claims.h."""
         while True:
             with self._lock:
                 claimed = self._claimed(in_a_while)
