@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TESTS = $(BIN)/python -m pytest $(ARGS)
 
-.PHONY: demo test lint docs bench scaling accuracy clean
+.PHONY: demo test busy lint docs bench scaling accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -13,8 +14,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## one real model in three forms: what each really sustains
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, or those that ARGS names
+	$(TESTS)
+
+busy: $(READY)  ## the same beside a load of twice the cores
+	$(BIN)/python tests/support/busy.py $(TESTS)
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
