@@ -215,11 +215,9 @@ def _unfinished(found: Findings) -> Iterator[_Texts]:
                 f"not within {spec.precision:.2%}: {_widths_text(widths)}"
             )
             if found.widths_when_ended:
-                last = "calls that were still due" if spec.open_loop else "last calls of its callers"
-                message += (
-                    f"; it was ended because they were ({_widths_text(found.widths_when_ended)}), "
-                    f"and the {last} made them wider"
-                )
+                then = _widths_text(found.widths_when_ended)
+                last = "calls still due" if spec.open_loop else "last calls of its callers"
+                message += f"; it was ended because they were ({then}), and the {last} widened them"
             yield ("not-precise", message, _more_precise(found))
 
 

@@ -142,8 +142,8 @@ def test_a_run_that_ended_before_its_figures_were_precise_says_what_helps():
 @pytest.mark.parametrize(
     ("log", "last"),
     [
-        (log_of(NOISE, late_ms=1e-5), "the calls that were still due made them wider"),
-        (log_of(NOISE), "the last calls of its callers made them wider"),
+        (log_of(NOISE, late_ms=1e-5), "the calls still due widened them"),
+        (log_of(NOISE), "the last calls of its callers widened them"),
     ],
     ids=["open", "closed"],
 )
