@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -32,6 +33,24 @@ class WritesIntoItsInput(torch.nn.Module):
             raise RuntimeError("somebody else wrote into this input")
         x.sub_(1)
         return x
+
+
+def asking(ask: Callable[[torch.Tensor], object]) -> torch.nn.Module:
+    """A model whose calls are one of this Python function, also in TorchScript and natively.
+
+    So a test says with locks and events when a call returns, whatever the machine does meanwhile.
+    """
+
+    class Asks(torch.nn.Module):
+        @torch.jit.ignore
+        def asked(self, x):
+            ask(x)
+            return x
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.asked(x)
+
+    return Asks().eval()
 
 
 class RaisesOnNegative(torch.nn.Module):
