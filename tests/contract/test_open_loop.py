@@ -8,11 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from gates import PATIENCE_S, Interrupts, Tally
 from virtual_time import replayed, simulated
 
 import inferload as il
@@ -110,24 +110,6 @@ def test_no_caller_is_idle_while_a_call_is_due_and_none_begins_before_its_turn(e
         assert log.queue_ns.max() > 0.08e9  # the next was due 2.5 ms after a call of 100 ms
 
 
-class Tally:
-    """How many calls were made, to be waited for."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._changed = threading.Condition()
-
-    def add(self) -> None:
-        with self._changed:
-            self.count += 1
-            self._changed.notify_all()
-
-    def reaches(self, count: int) -> bool:
-        """Whether so many are made, before whoever waits for them would wait for ever."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.count >= count, 60)
-
-
 @pytest.mark.parametrize("executor", BOTH)
 def test_no_caller_of_many_sleeps_through_a_burst(executor):
     # as many calls due at once as there are callers, and only one caller a core watches the clock:
@@ -137,7 +119,7 @@ def test_no_caller_of_many_sleeps_through_a_burst(executor):
     bursts = np.repeat(np.arange(10) * 0.1, callers)
     together = threading.Barrier(callers)
     result = il.run(
-        for_executor(models.asking(lambda _: together.wait(60)), executor),
+        for_executor(models.asking(lambda _: together.wait(PATIENCE_S)), executor),
         [X],
         load=il.OpenLoop.replay(bursts, callers=callers),
         executor=executor,
@@ -211,7 +193,7 @@ def test_a_call_that_outlasts_the_drain_limit_is_given_up(executor):
     before = int(np.flatnonzero(input_order(21, 21, seed=6)[np.arange(21)] == 20)[0])
     assert 0 < before < 20
     over = threading.Event()
-    model = models.asking(lambda x: float(x) and over.wait(60))
+    model = models.asking(lambda x: float(x) and over.wait(PATIENCE_S))
     try:
         result = il.run(
             for_executor(model, executor),
@@ -234,22 +216,6 @@ def test_a_call_that_outlasts_the_drain_limit_is_given_up(executor):
     assert summary.duration_s >= 1.2
 
 
-class Stops:
-    """An observer that sends Ctrl-C once, where handlers run: in the main thread."""
-
-    def __init__(self, when: Callable[[int, float], bool], then: Callable[[], None]) -> None:
-        self._when, self._then, self._sent = when, then, False
-
-    def stage(self, text: str) -> None:
-        pass
-
-    def progress(self, finished_calls: int, elapsed_s: float) -> None:
-        if not self._sent and self._when(finished_calls, elapsed_s):
-            self._sent = True
-            signal.raise_signal(signal.SIGINT)
-            self._then()
-
-
 def due_until(summary: il.Summary) -> int:
     """Of 100 calls a second from 0 on, how many were due until the run was stopped."""
     return 1 + int(summary.duration_s * 100)
@@ -261,10 +227,10 @@ def test_calls_that_wait_when_a_signal_comes_are_unfinished():
 
     def stalls(x):
         if next(made) == 10:
-            hang.wait(60)
+            hang.wait(PATIENCE_S)
 
     # the signal comes when calls wait behind the one that hangs, which then returns
-    stops = Stops(lambda finished, elapsed_s: finished == 10 and elapsed_s > 0.6, hang.set)
+    stops = Interrupts(lambda finished, elapsed_s: finished == 10 and elapsed_s > 0.6, hang.set)
     load = il.OpenLoop.constant(100)
     with pytest.raises(il.RunInterrupted) as stop:
         il.run(stalls, [X], load=load, calls=1000, warmup_calls=0, observer=stops)
@@ -301,7 +267,7 @@ def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
     running.stop()
     running.end_at(1000)
     assert running.limit_ns == [0]
-    assert running.wait_done(60.0)
+    assert running.wait_done(PATIENCE_S)
     job.log.close()
 
 
@@ -357,7 +323,7 @@ def test_the_first_exception_ends_an_open_loop_and_queued_calls_are_unfinished(e
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_a_stop_reaches_a_caller_that_waits_for_a_distant_call(executor):
-    stops = Stops(lambda finished, _: finished == 1, lambda: None)
+    stops = Interrupts(lambda finished, _: finished == 1)
     load = il.OpenLoop.replay([0.0, 3600.0], callers=3)
     with pytest.raises(il.RunInterrupted) as caught:
         il.run(
