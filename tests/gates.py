@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 
@@ -28,6 +29,13 @@ def until(happened: Callable[[], object]) -> None:
 def end_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """Options of a run that goes on, as by duration, until so many calls have finished."""
     monkeypatch.setattr(StopByPrecision, "enough", lambda self, log, finished: finished >= calls)
+    return dict(ENDLESS)
+
+
+def end_after_looks(looks: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Options of a run that goes on until its starter has looked at it so often."""
+    looked = count(1)
+    monkeypatch.setattr(StopByPrecision, "enough", lambda self, log, finished: next(looked) > looks)
     return dict(ENDLESS)
 
 

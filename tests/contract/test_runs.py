@@ -83,9 +83,7 @@ def test_all_callers_call_at_once(executor):
     together = threading.Barrier(3)
     model = for_executor(models.asking(lambda _: together.wait(PATIENCE_S)), executor)
     load = il.ClosedLoop(callers=3)
-    log = il.run(
-        model, [torch.zeros(1)], load=load, calls=3, warmup_calls=0, executor=executor
-    ).log
+    log = il.run(model, [torch.zeros(1)], load=load, calls=3, warmup_calls=0, executor=executor).log
     assert sorted(log.caller) == [0, 1, 2]
     assert log.started_ns.max() <= log.finished_ns.min()
 
