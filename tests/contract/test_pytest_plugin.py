@@ -13,8 +13,8 @@ import pytest
 import inferload as il
 from inferload.studies.suite import load_suite
 
-# Each call takes as long as DELAY says of a simulated clock, so that a run is slower than another by
-# just that, whatever the machine does.
+# Each call takes as long of a simulated clock as DELAY says, so that a run is slower than another
+# by just that, whatever the machine does.
 TEST = """
 import os
 import torch
@@ -151,7 +151,9 @@ def test_wrong_use_is_said_in_a_sentence_before_any_test_runs(tmp_path, flags, s
 
 
 def test_two_runs_of_one_test_need_names(tmp_path):
-    twice = TEST + "    inferload_bench(Waits().eval(), [torch.zeros(1)], calls=10{}, **options())\n"
+    twice = (
+        TEST + "    inferload_bench(Waits().eval(), [torch.zeros(1)], calls=10{}, **options())\n"
+    )
     done = session(tmp_path, test=twice.format(""))
     assert "give each run of a test a name of its own" in done.stdout
     done = session(tmp_path, "--inferload-json", "b.json", test=twice.format(', name="short"'))
