@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TESTS = $(BIN)/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help fix check demo test wheel-test lint docs hooks strict tsan bench scaling accuracy clean
+.PHONY: help fix check demo test busy wheel-test lint docs hooks strict tsan bench scaling accuracy clean
 
 help:  ## what can be made
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +26,11 @@ check: lint docs wheel-test test  ## all that must pass before a change lands, a
 demo: $(READY)  ## one real model in three forms: what each really sustains
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## every test, or those that ARGS names
+	$(TESTS)
+
+busy: $(READY)  ## the same beside a load of twice the cores
+	$(BIN)/python tests/support/busy.py $(TESTS)
 
 # The archives' own environment has nothing but the wheel; what that needs is read from .venv, whose
 # editable install a path file does not follow.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -32,6 +33,24 @@ class WritesIntoItsInput(torch.nn.Module):
             raise RuntimeError("somebody else wrote into this input")
         x.sub_(1)
         return x
+
+
+def asking(ask: Callable[[torch.Tensor], object]) -> torch.nn.Module:
+    """A model whose calls are one of this Python function, also in TorchScript and natively.
+
+    So a test says with locks and events when a call returns, whatever the machine does meanwhile.
+    """
+
+    class Asks(torch.nn.Module):
+        @torch.jit.ignore
+        def asked(self, x):
+            ask(x)
+            return x
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.asked(x)
+
+    return Asks().eval()
 
 
 class RaisesOnNegative(torch.nn.Module):
@@ -136,15 +155,74 @@ def mlp() -> torch.nn.Module:
     ).eval()
 
 
-class SharesABuffer(torch.nn.Module):
-    """Not safe to call from several threads: an intermediate result lives in a buffer."""
+class Meeting:
+    """Where calls of several threads wait for each other, for a while."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("scratch", torch.zeros(200_000))
+    def __init__(self, callers: int) -> None:
+        self._callers = callers
+        self._came = 0
+        self._changed = threading.Condition()
+
+    def meet(self) -> None:
+        """Wait until another caller has come after this one; the last of all waits in vain."""
+        if self._callers == 1 or threading.current_thread() is threading.main_thread():
+            return
+        with self._changed:
+            self._came += 1
+            mine = self._came
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._came > mine, timeout=1.0)
+
+
+def sharing_a_buffer(callers: int) -> torch.nn.Module:
+    """Not safe to call from several threads: an intermediate result lives in a buffer.
+
+    A call by one of several callers goes on when another one has written there.
+    """
+    meeting = Meeting(callers)
+
+    class SharesABuffer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scratch", torch.zeros(2000))
+
+        @torch.jit.ignore
+        def met(self, x):
+            meeting.meet()
+            return x
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.scratch.copy_(x)
+            self.met(x)
+            return self.scratch + 0.0
+
+    return SharesABuffer().eval()
+
+
+# Released by each call of Released in this process.
+_others = threading.Semaphore(0)
+
+
+class Released(torch.nn.Module):
+    """Lets a ``Held`` of the same process know of each of its calls."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.scratch.copy_(x)
-        for _ in range(3):
-            self.scratch.mul_(1.0)
-        return self.scratch + 0.0
+        _others.release()
+        return x
+
+
+class Held(torch.nn.Module):
+    """The first call returns when so many of ``Released`` were made since it began."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while self.calls and _others.acquire(blocking=False):
+            pass  # those of before
+        while self.calls:
+            if not _others.acquire(timeout=120):
+                raise RuntimeError("nobody else was called meanwhile")
+            self.calls -= 1
+        return x

@@ -37,7 +37,8 @@ _extension: types.ModuleType | None = None
 def load(build_directory: Path | str | None = None) -> types.ModuleType:
     """Make the device "sim" known to torch; returns what governs the simulation.
 
-    These are ``set_exclusive(bool)``, ``set_capacity(bytes)``, ``set_copy_rate(bytes_per_s)`` and
+    These are ``set_exclusive(bool)``, ``set_capacity(bytes)``, ``set_copy_rate(bytes_per_s)``,
+    ``hold_clock(bool)`` (its time passes only where the host waits for a device) and
     ``clear_error()`` for all devices, and ``allocated(device)``, ``peak(device)`` and
     ``reset_peak(device)``, where no device means the current one. ``torch.ops.sim.work(x, ns)`` and
     ``torch.ops.sim.fail(x)`` give a device something to do.

@@ -8,11 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from gates import PATIENCE_S, until
 
 import inferload as il
 
@@ -29,14 +30,21 @@ pytestmark = [
 ]
 
 MODEL = """
+import os
+import pathlib
 import time
 
 import torch
 
 
 class Waits(torch.nn.Module):
+    calls = 0
+
     def forward(self, x):
         time.sleep(0.002)
+        self.calls += 1
+        if self.calls == 20:
+            pathlib.Path(f"{__file__}.calls." + os.environ["RANK"]).touch()
         return x
 
 
@@ -152,32 +160,34 @@ def test_hosts_whose_clocks_differ_start_together(rendezvous, hosts, model, tmp_
     assert {first, second} == {"host-0", "host-1"}
     assert [one.host for one in result.ranks] == [first, first, second, second]
     assert [one.late_ms for one in result.ranks] == [0.0] * 4
-    # a clock that is not known within 10 ms would be told of; one's own is known exactly
+    # one's own clock is known exactly; one that is not known within 10 ms is told of
     errors = [one.clock_error_ms for one in result.ranks]
     assert errors[:2] == [0.0, 0.0]
-    assert 0 < errors[2] == errors[3] < 10
-    # 1,000 s apart, and their first calls begin as near as two cores let four ranks
-    assert max(one.start_late_ms for one in result.ranks) < 500
-    assert min(one.start_late_ms for one in result.ranks) >= 0
-    assert result.log.finished_ns.max() < 4e9
-    assert all(one.completed_calls > 100 for one in result.ranks)
+    assert 0 < errors[2] == errors[3]
+    assert ("clock-unsure" in [one.code for one in result.warnings]) == (errors[2] > 10)
+    # clocks are 1,000 s apart; all ranks begin at the line and end two seconds later
+    error_ns = errors[2] * 1e6
+    assert min(one.start_late_ms for one in result.ranks) >= -errors[2]
+    for rank in range(4):
+        own = result.log.process == rank
+        assert result.log.finished_ns[own].max() >= 2e9 - error_ns
+        assert np.count_nonzero(result.log.started_ns[own] > 2e9 + error_ns) <= 1
 
 
 def test_a_host_that_is_cut_off_is_lost_and_the_other_one_goes_on(hosts, model, tmp_path):
     path = tmp_path / "r.json"
     both = started(hosts, model, "--duration", "5s", "--json", path)
-    for line in both[0].stderr:
-        if "warming up" in line:
-            break
-    time.sleep(2.0)
+    called = [Path(f"{model.removesuffix(':model')}.calls.{rank}") for rank in range(4)]
+    until(lambda: all(one.exists() for one in called))
     ip("-n", hosts[1].namespace, "link", "set", hosts[1].link, "down")
-    _, said = both[0].communicate(timeout=60)
+    _, said = both[0].communicate(timeout=PATIENCE_S)
     assert "rank 2 (host-1) was not heard of for 10 s, and 1 more were lost" in said
     result = il.load_result(path)
     assert result.status == "rank lost"
     assert [one.lost is None for one in result.ranks] == [True, True, False, False]
     # nobody has stopped the first host's ranks: theirs is a whole run
     assert result.summary.duration_s > 4.5
-    assert all(one.completed_calls > 300 for one in result.ranks[:2])
+    for rank in range(2):
+        assert result.log.finished_ns[result.log.process == rank].max() >= 5e9
     hosts[1].kill_all()
-    both[1].communicate(timeout=30)
+    both[1].communicate(timeout=PATIENCE_S)

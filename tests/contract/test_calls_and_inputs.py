@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from virtual_time import VirtualClock
 
 import inferload as il
+from inferload.callers.python.executor import ThreadsExecutor
 from inferload.errors import PlanError
 from inferload.records.endings import CallError
 from inferload.report.text.reproduce import reproduction
@@ -154,26 +156,34 @@ def test_with_fresh_inputs_every_call_finds_its_input_as_it_was_given(load):
 
 
 class Slow(torch.Tensor):
-    """Takes a while to be copied."""
+    """A caller takes 20 ms of a simulated clock to copy it."""
 
-    copies = 0
+    clock, copies = None, 0
 
     def detach(self):
         Slow.copies += 1
-        threading.Event().wait(0.02)
+        if threading.current_thread().name.startswith("caller-"):
+            Slow.clock.sleep(20_000_000)
         return super().detach()
 
 
 @pytest.mark.parametrize("warmup_calls", [0, 2])
 def test_the_copy_is_made_outside_of_the_stamps_of_a_call(warmup_calls):
     x = torch.zeros(2).as_subclass(Slow)
-    Slow.copies = 0
-    result = il.run(lambda x: None, [x], calls=10, fresh_inputs=True, warmup_calls=warmup_calls)
+    Slow.clock, Slow.copies = VirtualClock(), 0
+    result = il.run(
+        lambda x: Slow.clock.sleep(1_000_000),
+        [x],
+        calls=10,
+        fresh_inputs=True,
+        warmup_calls=warmup_calls,
+        executor=ThreadsExecutor(Slow.clock),
+    )
     assert Slow.copies >= 10
-    assert max(result.set_up.first_ten_ms, default=0) < 20
-    # all calls together took less than one copy
-    assert int(result.log.service_ns.sum()) < 20_000_000
-    assert result.summary.duration_s > 0.15
+    assert set(result.set_up.first_ten_ms) <= {1.0}
+    assert set(result.log.service_ns) == {1_000_000}
+    # the copies were made meanwhile
+    assert result.summary.duration_s >= 10 * 0.001 + 9 * 0.02
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,24 @@ import time
 from pathlib import Path
 
 import pytest
+from gates import PATIENCE_S, until
 
 import inferload as il
 
 MODEL = """
-import time, torch
+import pathlib, time, torch
 class Model(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if bool(x.sum() < 0):
             raise ValueError("negative input")
         return x * 2
 class Slow(torch.nn.Module):
+    made = 0
     def forward(self, x):
         time.sleep(0.01)
+        self.made += 1
+        if self.made == 20:
+            pathlib.Path(__file__ + ".called").touch()
         return x
 model = Model
 slow = Slow
@@ -284,9 +289,9 @@ def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_pat
     ) as process:
         while "warming up" not in process.stderr.readline():
             pass
-        time.sleep(1.0)
+        until((model.parent / "mine.py.called").exists)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "interrupted" in out
     assert "SIGINT ended the run" in err
@@ -303,7 +308,7 @@ def test_ctrl_c_before_anything_was_measured_exits_with_130(tmp_path: Path):
     ) as process:
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "Traceback" not in err
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import sys
 import threading
 import time
@@ -12,18 +11,22 @@ import time
 import numpy as np
 import pytest
 import torch
-from virtual_time import replayed
+from gates import PATIENCE_S, Interrupts, Tally
+from virtual_time import replayed, simulated
 
 import inferload as il
 import models
 from inferload.callers.local.preparing import Share, prepared
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
+from inferload.stats import stopping
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.call_input import input_order
 from inferload.targets.inputs.given import as_call_inputs
 
 X = torch.zeros(1)
+# With it the shuffled order of 100 inputs has the last of them 86 calls or more apart.
+SPREAD = 96
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 
 
@@ -76,52 +79,56 @@ def test_every_due_call_is_made_once_at_or_after_its_time(executor, callers):
 
 @pytest.mark.parametrize("executor", BOTH)
 @pytest.mark.parametrize("callers", [1, 2, 4])
-def test_a_queue_is_served_as_the_exact_replay_says(executor, callers):
-    # one call in 200 takes some 100 ms: those behind it wait, unless another caller is free
-    inputs = [torch.tensor([5.0])] * 199 + [torch.tensor([8000.0])]
+def test_no_caller_is_idle_while_a_call_is_due_and_none_begins_before_its_turn(executor, callers):
+    # one call in 100 is held until all but the last held ones before the next were made, by callers
+    # that must be free for them; a lone caller holds up the calls behind it. The exact queue is in
+    # tests/statistical, on a simulated clock.
+    made, held = Tally(), []
+
+    def call(x: torch.Tensor) -> None:
+        if float(x) and callers > 1:
+            held.append(made.reaches(made.count + 60))
+        elif float(x):
+            time.sleep(0.1)
+        made.add()
+
+    inputs = [torch.zeros(1)] * 99 + [torch.ones(1)]
     load = il.OpenLoop.constant(400, callers=callers)
-    with torch.inference_mode():
-        result = il.run(
-            for_executor(Works(), executor),
-            inputs,
-            load=load,
-            calls=400,
-            executor=executor,
-            threads_per_call=1,
-            seed=3,
-        )
+    model = for_executor(models.asking(call), executor)
+    result = il.run(
+        model, inputs, load=load, calls=400, executor=executor, warmup_calls=0, seed=SPREAD
+    )
     log = result.log
-    exact = replayed(log.scheduled_ns, log.service_ns, callers)
-    late = log.started_ns - exact
-    # what the harness adds piles up only while calls queue; a caller that stands idle while a call
-    # is due would be late by the 100 ms of the slow call
-    slow = log.service_ns.max()
-    assert slow > 20e6
-    assert np.quantile(late, 0.9) < 0.25 * slow
+    assert result.summary.completed_calls == 400
+    assert held == ([] if callers == 1 else [True] * 4)
+    # no queue can serve these calls sooner
+    assert (log.started_ns >= replayed(log.scheduled_ns, log.service_ns, callers)).all()
     if callers == 1:
-        assert log.queue_ns.max() > 0.8 * slow
-    else:
-        assert np.median(log.queue_ns) < 0.1 * slow
-    assert result.summary.lateness_ms.quantile(0.5) < 0.25 * slow / 1e6
+        first = int(np.flatnonzero(log.input == 99)[0])
+        behind = np.arange(400) > first
+        assert (log.started_ns[behind] >= log.finished_ns[first]).all()
+        assert log.queue_ns.max() > 0.08e9  # the next was due 2.5 ms after a call of 100 ms
 
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_no_caller_of_many_sleeps_through_a_burst(executor):
     # as many calls due at once as there are callers, and only one caller a core watches the clock:
-    # the others have to be woken while the first are still in their calls
+    # the others have to be woken while the first are still in their calls. None returns before
+    # all of them are.
     callers = 2 * os.cpu_count()
-    bursts = np.repeat(np.arange(10) * 0.3, callers)
-    with torch.inference_mode():
-        result = il.run(
-            for_executor(Works(), executor),
-            [torch.tensor([4000.0])],
-            load=il.OpenLoop.replay(bursts, callers=callers),
-            executor=executor,
-            threads_per_call=1,
-        )
+    bursts = np.repeat(np.arange(10) * 0.1, callers)
+    together = threading.Barrier(callers)
+    result = il.run(
+        for_executor(models.asking(lambda _: together.wait(PATIENCE_S)), executor),
+        [X],
+        load=il.OpenLoop.replay(bursts, callers=callers),
+        executor=executor,
+        warmup_calls=0,
+    )
     assert result.summary.completed_calls == len(bursts)
-    late, service = result.summary.lateness_ms, result.summary.service_ms
-    assert late.quantile(0.9) < 0.25 * service.quantile(0.5)
+    for burst in range(10):
+        own = slice(burst * callers, (burst + 1) * callers)
+        assert set(result.log.caller[own]) == set(range(callers))
 
 
 @pytest.mark.parametrize("executor", BOTH)
@@ -156,45 +163,62 @@ def test_calls_beyond_the_drain_limit_are_counted_as_unfinished(executor):
         )
     summary = result.summary
     assert summary.unfinished_calls > 0
+    # on a machine that gives callers no core in this time no call was made
     assert summary.completed_calls + summary.unfinished_calls == 1000
-    assert result.log.started_ns.max() <= 0.25e9 + 5e6
+    # a caller that has looked at the clock may lose the core before it starts its call
+    assert np.count_nonzero(result.log.started_ns > 0.25e9) <= 2
     assert "unfinished" in [one.code for one in result.warnings]
     assert f"{summary.unfinished_calls:,} unfinished" in str(result)
 
 
-@pytest.mark.parametrize("executor", BOTH)
-def test_without_a_drain_time_calls_that_begin_when_due_are_all_made(executor):
-    load = il.OpenLoop.constant(20, drain_s=0)
-    result = il.run(
-        for_executor(models.NoOp(), executor), [X], load=load, calls=5, executor=executor
-    )
+def test_without_a_drain_time_calls_that_begin_when_due_are_all_made():
+    result = simulated(1_000_000, il.OpenLoop.constant(20, drain_s=0), calls=5)
     assert (result.summary.completed_calls, result.summary.unfinished_calls) == (5, 0)
 
 
 @pytest.mark.parametrize("executor", BOTH)
+def test_without_a_drain_time_the_last_call_has_the_time_to_the_one_after_it(executor):
+    # a second of it: natively there is no other clock than the machine's
+    load = il.OpenLoop.constant(1, drain_s=0)
+    result = il.run(
+        for_executor(models.NoOp(), executor), [X], load=load, calls=2, executor=executor
+    )
+    assert (result.summary.completed_calls, result.summary.unfinished_calls) == (2, 0)
+
+
+@pytest.mark.parametrize("executor", BOTH)
 def test_a_call_that_outlasts_the_drain_limit_is_given_up(executor):
-    # the calls behind the slow one queue, and none of them is ever begun
-    inputs = [torch.tensor([1.0])] * 20 + [torch.tensor([150_000.0])]
-    with torch.inference_mode():
+    # the calls behind the one that hangs queue, and none of them is ever begun
+    inputs = [torch.zeros(1)] * 20 + [torch.ones(1)]
+    before = int(np.flatnonzero(input_order(21, 21, seed=6)[np.arange(21)] == 20)[0])
+    assert 0 < before < 20
+    over = threading.Event()
+    model = models.asking(lambda x: float(x) and over.wait(PATIENCE_S))
+    try:
         result = il.run(
-            for_executor(Works(), executor),
+            for_executor(model, executor),
             inputs,
-            load=il.OpenLoop.constant(100, drain_s=0.2),
+            load=il.OpenLoop.constant(100, drain_s=1.0),
             calls=21,
             warmup_calls=0,
             executor=executor,
-            threads_per_call=1,
             share_inputs=True,
             seed=6,
         )
+    finally:
+        over.set()
     summary = result.summary
     assert result.status == "complete"
-    assert 0 < summary.completed_calls < 21
-    assert summary.completed_calls + summary.unfinished_calls == 21
+    assert summary.completed_calls == len(result.log) == before
+    assert summary.unfinished_calls == 21 - before
     assert {"calls-given-up", "unfinished"} <= {one.code for one in result.warnings}
-    # 21 calls are due within 0.2 s, and nothing after 0.4 s is waited for
-    assert summary.duration_s >= 0.4
-    assert summary.response_ms.p50 is None or summary.response_ms.max < 1000
+    # 21 calls are due within 0.2 s, and nothing after 1.2 s is waited for
+    assert summary.duration_s >= 1.2
+
+
+def due_until(summary: il.Summary) -> int:
+    """Of 100 calls a second from 0 on, how many were due until the run was stopped."""
+    return 1 + int(summary.duration_s * 100)
 
 
 def test_calls_that_wait_when_a_signal_comes_are_unfinished():
@@ -203,24 +227,19 @@ def test_calls_that_wait_when_a_signal_comes_are_unfinished():
 
     def stalls(x):
         if next(made) == 10:
-            hang.wait(60)
+            hang.wait(PATIENCE_S)
 
-    def interrupt():
-        time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
-        hang.set()
-
-    threading.Thread(target=interrupt).start()
+    # the signal comes when calls wait behind the one that hangs, which then returns
+    stops = Interrupts(lambda finished, elapsed_s: finished == 10 and elapsed_s > 0.6, hang.set)
+    load = il.OpenLoop.constant(100)
     with pytest.raises(il.RunInterrupted) as stop:
-        il.run(stalls, [X], load=il.OpenLoop.constant(100), calls=1000, warmup_calls=0)
+        il.run(stalls, [X], load=load, calls=1000, warmup_calls=0, observer=stops)
     summary = stop.value.result.summary
-    # the signal comes when about 90 calls wait behind the one that hangs
     assert summary.completed_calls == 11
-    assert 40 < summary.unfinished_calls < 300
+    assert summary.duration_s > 0.6
+    assert abs(summary.unfinished_calls - (due_until(summary) - 11)) <= 1
     assert summary.response_ms.count == summary.completed_calls + summary.unfinished_calls
     assert summary.response_ms.p90 is None
-    assert summary.duration_s > 0.5
 
 
 def test_calls_that_wait_when_the_target_fails_are_unfinished():
@@ -235,7 +254,9 @@ def test_calls_that_wait_when_the_target_fails_are_unfinished():
         il.run(fails, [X], load=il.OpenLoop.constant(100), calls=1000, warmup_calls=0)
     summary = caught.value.result.summary
     assert summary.completed_calls == 10
-    assert 40 < summary.unfinished_calls < 300
+    # the call that failed began when 10 others had been due, and took 0.6 s
+    assert summary.duration_s > 0.7
+    assert abs(summary.unfinished_calls - (due_until(summary) - 11)) <= 1
 
 
 def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
@@ -246,35 +267,39 @@ def test_a_stop_is_not_undone_by_an_end_that_comes_after_it():
     running.stop()
     running.end_at(1000)
     assert running._run.limit_ns == [0]
-    assert running.wait_done(5.0)
+    assert running.wait_done(PATIENCE_S)
     job.log.close()
 
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_an_idle_caller_begins_a_call_when_it_is_due(executor):
     model = for_executor(models.NoOp(), executor)
-    result = il.run(model, [X], load=il.OpenLoop.constant(100), calls=60, executor=executor)
-    # one that slept a few ms too long would be late by that every time
-    assert result.summary.lateness_ms.quantile(0.25) < 2
+    result = il.run(model, [X], load=il.OpenLoop.constant(100), calls=100, executor=executor)
+    # one that slept a few ms too long would be late by that every time, and a caller that has to
+    # wait for a core is on time as soon as one is free
+    assert result.summary.lateness_ms.min < 2
 
 
 @pytest.mark.parametrize("executor", BOTH)
-def test_a_run_by_precision_ends_early_and_drains_what_is_due(executor):
-    load = il.OpenLoop.poisson(3000, callers=2)
+def test_a_run_by_precision_ends_early_and_drains_what_is_due(executor, monkeypatch):
+    # precise by its own account, at any width: which calls are still due then is the machine's
+    monkeypatch.setattr(stopping, "SHARE", 1e9)
     result = il.run(
         for_executor(models.NoOp(), executor),
-        [torch.zeros(1)],
-        load=load,
-        precision=0.5,
+        [X],
+        load=il.OpenLoop.poisson(3000, callers=2),
+        precision=1e-6,
         quantile="p50",
-        time_limit_s=20.0,
+        time_limit_s=60.0,
         executor=executor,
     )
-    assert len(result.log) < 60_000
+    assert len(result.log) < 180_000
     assert result.summary.unfinished_calls == 0
-    p50 = result.summary.response_ms.p50
-    assert (p50.high - p50.low) / 2 <= 0.5 * p50.value
-    assert "not-precise" not in [one.code for one in result.warnings]
+    assert (result.log.finished_ns > 0).all()
+    # no real call is so even: the last calls, and what they did, are told with both widths
+    (told,) = [one for one in result.warnings if one.code == "not-precise"]
+    assert "it was ended because they were (p50 +/- " in told.message
+    assert "and the calls still due widened them" in told.message
 
 
 @pytest.mark.parametrize("executor", BOTH)
@@ -296,30 +321,16 @@ def test_the_first_exception_ends_an_open_loop_and_queued_calls_are_unfinished(e
     assert recorded.summary.failed_calls == 100
 
 
-def test_a_stop_reaches_a_caller_that_waits_for_a_distant_call():
-    class Stops:
-        def __init__(self):
-            self.began = None
-
-        def stage(self, text):
-            pass
-
-        def progress(self, finished_calls, elapsed_s):
-            if self.began is None:
-                self.began = time.monotonic()
-                threading.main_thread()
-                import signal
-
-                signal.raise_signal(signal.SIGINT)
-
-    for executor in ("threads", "native"):
-        model = for_executor(models.NoOp(), executor)
-        stops = Stops()
-        load = il.OpenLoop.replay([0.0, 3600.0], callers=3)
-        with pytest.raises(il.RunInterrupted) as caught:
-            il.run(model, [torch.zeros(1)], load=load, executor=executor, observer=stops)
-        assert time.monotonic() - stops.began < 30
-        assert len(caught.value.result.log) == 1
+@pytest.mark.parametrize("executor", BOTH)
+def test_a_stop_reaches_a_caller_that_waits_for_a_distant_call(executor):
+    stops = Interrupts(lambda finished, _: finished == 1)
+    load = il.OpenLoop.replay([0.0, 3600.0], callers=3)
+    with pytest.raises(il.RunInterrupted) as caught:
+        il.run(
+            for_executor(models.NoOp(), executor), [X], load=load, executor=executor, observer=stops
+        )
+    assert not caught.value.abandoned  # it ended by itself
+    assert len(caught.value.result.log) == 1
 
 
 def test_more_calls_than_a_replay_has_are_refused():

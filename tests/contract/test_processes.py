@@ -8,14 +8,17 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gates import end_after_looks
 
 import inferload as il
 import models
 from inferload.callers.processes.handing import handed, received
 from inferload.callers.processes.weights import adopt, weights_of
 from inferload.callers.python.thread_state import ThreadState
+from inferload.stats import stopping
 from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
@@ -90,15 +93,21 @@ def test_an_open_loop_is_dealt_and_keeps_the_times_that_were_asked_for(tmp_path:
     assert "2 processes x 1 caller (threads)" in str(result)
 
 
-def test_by_precision_and_by_duration_all_processes_end_together():
-    by_time = il.run(models.NoOp(), [SIZED[0]], processes=2, duration_s=0.4)
-    ends = [by_time.log.finished_ns[by_time.log.process == number].max() for number in range(2)]
-    assert min(ends) > 0.3e9
-    assert max(ends) < 0.6e9
-    precise = il.run(models.Sleeps(0.001), [SIZED[0]], processes=2, precision=0.3, quantile="p50")
+def test_by_precision_and_by_duration_all_processes_end_together(monkeypatch):
+    by_time = il.run(models.NoOp(), [SIZED[0]], processes=2, duration_s=1.0)
+    log = by_time.log
+    ends = [log.finished_ns[log.process == number].max() for number in range(2)]
+    # none before, and no call begins later: a caller may lose its core after a look at the clock
+    assert min(ends) >= 1.0e9
+    assert np.count_nonzero(log.started_ns > 1.0e9) <= 2
+    monkeypatch.setattr(stopping, "SHARE", 1e9)  # precise by its own account, at any width
+    precise = il.run(
+        models.Sleeps(0.001), [SIZED[0]], processes=2, precision=0.3, quantile="p50",
+        time_limit_s=600.0,
+    )  # fmt: skip
     assert precise.status == "complete"
     assert set(precise.log.process) == {0, 1}
-    assert precise.summary.duration_s < 30
+    assert precise.log.finished_ns.max() < 500e9
 
 
 def test_settings_of_the_calling_thread_hold_in_every_process():
@@ -122,7 +131,7 @@ def test_an_exception_in_one_process_ends_the_run_of_all():
     assert type(error.__cause__) is RuntimeError
     assert error.place.startswith(models.__file__)
     assert error.result.status == "failed"
-    assert error.result.summary.duration_s < 10
+    assert error.result.summary.duration_s < 50  # of 60
 
 
 def test_exceptions_are_recorded_over_all_processes():
@@ -386,8 +395,10 @@ def test_the_peak_is_that_of_the_whole_life_of_a_process(processes):
     assert memory.peak_rss_bytes > max(memory.rss_bytes) + 150 * 2**20
 
 
-def test_memory_is_reported_for_every_process_and_leaks_are_warned_of():
-    result = il.run(models.Leaks(), [torch.zeros(2000)], processes=2, duration_s=2.5)
+def test_memory_is_reported_for_every_process_and_leaks_are_warned_of(monkeypatch):
+    with monkeypatch.context() as patch:
+        until_looked = end_after_looks(25, patch)
+        result = il.run(models.Leaks(), [torch.zeros(2000)], processes=2, **until_looked)
     assert "memory-grows" in [one.code for one in result.warnings]
     for one in result.processes:
         # each call keeps 8,000 bytes, and what holds them

@@ -215,7 +215,7 @@ def test_the_shell_completes_commands_flags_and_values(tmp_path: Path):
             env=os.environ
             | {"_INFERLOAD_COMPLETE": "complete_bash", "COMP_WORDS": line}
             | {"COMP_CWORD": str(len(words))},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return done.stdout.split()
 

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from gates import PATIENCE_S, until
 
 import inferload as il
 import models
@@ -23,12 +23,18 @@ X = torch.zeros(1)
 
 MODEL = """
 import ctypes, os, sys, time, torch
+TOLD = []
+def tell(calls):  # in a file of this process
+    if not TOLD:
+        TOLD.append(os.open(f"{__file__}.{os.getpid()}", os.O_CREAT | os.O_WRONLY))
+    os.pwrite(TOLD[0], b"%9d" % calls, 0)
 class Model(torch.nn.Module):
     def __init__(self, how):
         super().__init__()
         self.how, self.calls = how, 0
     def forward(self, x):
         self.calls += 1
+        tell(self.calls)
         if self.calls > 200 and x.shape[0] == 2:
             if self.how == "segfault":
                 ctypes.string_at(0)
@@ -125,38 +131,54 @@ def callers_processes(of: int) -> list[psutil.Process]:
     return sorted(found, key=lambda child: child.pid)
 
 
+def calls_begun(model: Path, pid: int) -> int:
+    """How many calls a process has begun, as the model in it says, those to warm up included."""
+    told = Path(f"{model}.{pid}")
+    return int(told.read_bytes() or 0) if told.exists() else 0
+
+
+def until_calling(started: subprocess.Popen[str], model: Path, processes: int) -> list[int]:
+    """Wait until each process has made 100 calls; their numbers."""
+    for line in started.stderr:
+        if "warming up" in line:
+            break
+    found: list[int] = []
+
+    def all_call() -> bool:
+        found[:] = [one.pid for one in callers_processes(started.pid)]
+        return len(found) == processes and min(calls_begun(model, pid) for pid in found) > 100
+
+    until(all_call)
+    return found
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("on_error", ["stop", "record"])
 def test_a_process_that_is_killed_leaves_every_finished_call(processes, on_error, model, tmp_path):
     path = tmp_path / "r.json"
-    words = ["--processes", processes, "--duration", "3s", "--warmup", 5, "--on-error", on_error]
-    words += ["--json", path]
+    duration_s = 60 if on_error == "stop" else 6
+    words = ["--processes", processes, "--duration", f"{duration_s}s", "--warmup", 5]
+    words += ["--on-error", on_error, "--json", path]
     with subprocess.Popen(
         [sys.executable, "-m", "inferload", "run", f"{model}:steady", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as started:
-        for line in started.stderr:
-            if "warming up" in line:
-                break
-        time.sleep(1.2)
-        callers_processes(started.pid)[-1].kill()
-        _, said = started.communicate(timeout=60)
+        victim = until_calling(started, model, processes)[-1]
+        os.kill(victim, signal.SIGKILL)
+        _, said = started.communicate(timeout=PATIENCE_S)
         assert started.returncode == 3
     assert "was killed by SIGKILL" in said
     result = il.load_result(path)
     assert result.summary.completed_calls == len(result.log)  # nothing is cut as warm-up
     killed = result.log.process == processes - 1
-    ended_s = result.processes[-1].ending.after_s
-    assert 0.5 < ended_s < 2
-    # calls of about 0.6 ms, one after another until the kill, and none is missing
-    finished = np.sort(result.log.finished_ns[killed])
-    assert finished[-1] / 1e9 > ended_s - 0.1
-    assert np.diff(finished).max() < 0.2e9
+    # none is missing: of those it had begun five were to warm up, and one was perhaps in flight
+    assert calls_begun(model, victim) - 5 - int(killed.sum()) in {0, 1}
+    assert result.log.finished_ns[killed].max() / 1e9 <= result.processes[-1].ending.after_s
     if processes == 2:
         others_s = result.log.finished_ns[~killed].max() / 1e9
-        assert (others_s > 2.5) == (on_error == "record")
+        assert (others_s >= duration_s) == (on_error == "record")
         assert result.processes[0].ending is None
         assert "process 1" in said
 
@@ -164,19 +186,17 @@ def test_a_process_that_is_killed_leaves_every_finished_call(processes, on_error
 @pytest.mark.parametrize("isolate", ["--isolate", "--no-isolate"])
 def test_a_call_that_hangs_is_recorded_and_ends_the_run(isolate, model, tmp_path):
     path = tmp_path / "r.json"
-    began = time.monotonic()
     code, shown, said = run(
-        f"{model}:hang", "--duration", "60s", "--timeout", "400ms", "--json", path, isolate
+        f"{model}:hang", "--duration", "1h", "--timeout", "2s", "--json", path, isolate
     )
-    assert time.monotonic() - began < 40
     assert code == 1
-    assert "had not returned to caller 0 from input 2 after 0.4 s" in said
+    assert "had not returned to caller 0 from input 2 after 2 s" in said
     result = il.load_result(path)
     assert result.status == "timed out"
     assert result.summary.failed_calls == 1
     assert result.log.errors[0].type == "TimedOut"
     failed = int(np.flatnonzero(result.log.error >= 0)[0])
-    assert result.log.service_ns[failed] > 0.4e9
+    assert result.log.service_ns[failed] > 2e9
     assert result.log.input[failed] == 2
     assert 190 <= result.summary.completed_calls < 195
     assert "TimedOut: had not returned" in shown
@@ -185,12 +205,12 @@ def test_a_call_that_hangs_is_recorded_and_ends_the_run(isolate, model, tmp_path
 def test_a_call_that_hangs_in_one_process_ends_the_run_of_all():
     model, slow = models.Sleeps(0.001), models.SleepsOn(size=3, seconds=600)
     with pytest.raises(il.CallError, match="had not returned") as caught:
-        il.run(slow, [X] * 5 + [torch.zeros(3)], processes=2, duration_s=60, timeout_s=0.3)
+        il.run(slow, [X] * 5 + [torch.zeros(3)], processes=2, duration_s=60, timeout_s=2.0)
     assert caught.value.input == 5
     result = caught.value.result
     assert result.summary.failed_calls >= 1
     assert result.summary.littles_law is None
-    fine = il.run(model, [X], processes=2, calls=100, timeout_s=0.3)
+    fine = il.run(model, [X], processes=2, calls=100, timeout_s=60.0)
     assert fine.status == "complete"
 
 
@@ -210,13 +230,10 @@ def test_an_interrupt_reaches_every_process_and_keeps_the_calls(model, tmp_path)
         text=True,
         start_new_session=True,
     ) as started:
-        for line in started.stderr:
-            if "warming up" in line:
-                break
-        time.sleep(1)
+        until_calling(started, model, 2)
         children = callers_processes(started.pid)
         os.killpg(started.pid, signal.SIGINT)  # as a terminal sends it: to all of them
-        _, said = started.communicate(timeout=60)
+        _, said = started.communicate(timeout=PATIENCE_S)
         assert started.returncode == 130
     assert "Traceback" not in said
     result = il.load_result(path)
@@ -235,10 +252,10 @@ def test_no_process_outlives_its_starter(model):
         for line in started.stderr:
             if "warming up" in line:
                 break
+        until(lambda: len(callers_processes(started.pid)) == 2)
         children = callers_processes(started.pid)
-        assert len(children) == 2
         started.kill()
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    gone, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert not alive
     assert len(gone) == 2
 

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from gates import PATIENCE_S, until
 
 pytestmark = pytest.mark.multiprocess
 
@@ -151,9 +151,9 @@ def test_what_a_model_has_started_ends_with_a_run_that_is_interrupted(model):
         child = psutil.Process(int(started.stdout.readline()))
         family = [*psutil.Process(started.pid).children(recursive=True), child]
         started.send_signal(signal.SIGTERM)
-        started.communicate(timeout=60)
+        started.communicate(timeout=PATIENCE_S)
         assert started.returncode == 130
-    _, alive = psutil.wait_procs(set(family), timeout=20)
+    _, alive = psutil.wait_procs(set(family), timeout=PATIENCE_S)
     assert not alive
 
 
@@ -185,16 +185,9 @@ def test_ctrl_z_suspends_the_callers_too(model, tmp_path):
         started.send_signal(signal.SIGCONT)
         until(lambda: all(one.status() != psutil.STATUS_STOPPED for one in [own, *callers]))
         started.send_signal(signal.SIGINT)
-        started.communicate(timeout=60)
+        started.communicate(timeout=PATIENCE_S)
         assert started.returncode == 130
     assert json.loads((tmp_path / "r.json").read_text())["status"] == "interrupted"
-
-
-def until(happened) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_what_a_model_prints_and_does_at_its_exit_is_seen(tmp_path):

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from gates import until
 
 import inferload as il
 import models
@@ -132,7 +132,7 @@ def test_a_killed_build_leaves_nothing_that_a_later_one_waits_for(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert "compiling the native callers" in process.stdout.readline()
-        time.sleep(1.0)  # well into the compiler's work
+        until(lambda: [*no_extension.rglob("build-*/*")])  # it is at work
         os.killpg(process.pid, signal.SIGKILL)
     (left,) = [path for path in no_extension.rglob("build-*") if path.is_dir()]
     assert left.exists()

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from gates import PATIENCE_S
 
 import inferload as il
-import models
 from inferload.signals import ENDING, PutOff, StopSignals
 
 MODEL = """
@@ -24,17 +24,17 @@ def say():  # in one piece: several processes say so to one pipe, and may be unb
     sys.stdout.write("hanging\\n")
     sys.stdout.flush()
 class Hangs(torch.nn.Module):
-    def __init__(self, at):
+    def __init__(self, at, seconds=10_000):
         super().__init__()
-        self.at, self.made = at, 0
+        self.at, self.seconds, self.made = at, seconds, 0
     def forward(self, x):
         self.made += 1
         if self.made == self.at:
             say()
-            time.sleep(10_000)
+            time.sleep(self.seconds)
         time.sleep(0.002)
         return x
-hangs, early, steady = Hangs(50), Hangs(3), Hangs(0)
+hangs, early, steady, told = Hangs(50), Hangs(3), Hangs(0), Hangs(50, 0)
 def slow():
     say()
     time.sleep(10_000)
@@ -70,7 +70,7 @@ def ended_by(process: subprocess.Popen[str], number: int) -> tuple[int, str, str
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     shown, said = process.communicate(timeout=120)
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not alive
     return process.returncode, shown, said
 
@@ -142,12 +142,9 @@ def test_a_hangup_that_is_ignored_stays_ignored(model):
 @pytest.mark.multiprocess
 def test_a_signal_that_every_process_gets_is_no_crash(model, tmp_path):
     path = tmp_path / "r.json"
-    words = ["run", f"{model}:steady", "--duration", "1h", "--json", path]
+    words = ["run", f"{model}:told", "--duration", "1h", "--json", path]
     with started(*words) as process:
-        for line in process.stderr:
-            if "warming up" in line:
-                break
-        time.sleep(1)
+        assert process.stdout.readline() == "hanging\n"  # its 50th call does, for a moment
         for one in psutil.Process(process.pid).children(recursive=True):
             if "spawn_main" in " ".join(one.cmdline()):  # as systemd and batch systems send it
                 one.send_signal(signal.SIGTERM)
@@ -210,20 +207,28 @@ def test_slow_warm_up_is_told_and_bounded_unless_a_number_was_asked_for(monkeypa
     monkeypatch.setattr("inferload.runs.warming.FIRST_LOOK_S", 0.0)
     monkeypatch.setattr("inferload.runs.warming.LOOK_S", 0.0)
     said: list[str] = []
+    told, made = threading.Event(), iter(range(100))
 
     class Says:
         def stage(self, text):
             said.append(text)
+            if text.startswith("warming up 1 caller: 1 of 10 calls, "):
+                told.set()
 
         def progress(self, finished_calls, elapsed_s):
             pass
 
     options = {"duration_s": 0.05, "observer": Says()}
-    slow = models.Sleeps(0.15)
+
+    def slow(x):
+        if next(made) == 1:  # the second call is made when it was said that there was one
+            assert told.wait(PATIENCE_S)
+        time.sleep(0.1)
+
     result = il.run(slow, [torch.ones(1)], **options)
     (warning,) = [one for one in result.warnings if one.code == "warm-up-cut-short"]
     assert "2 of 10 warm-up calls" in warning.message
-    assert any(text.startswith("warming up 1 caller: 1 of 10 calls, ") for text in said)
+    assert told.is_set()
     whole = il.run(slow, [torch.ones(1)], warmup="fixed", **options)
     assert "warm-up-cut-short" not in [one.code for one in whole.warnings]
     assert len(whole.set_up.first_ten_ms) == 10

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils import cpp_extension
 
-from inferload.executors.native_build import SOURCE, compiler
+from inferload.callers.native.build import SOURCE, compiler
 
 HERE = Path(__file__).parent
 LIBRARIES = Path(torch.__file__).parent / "lib"

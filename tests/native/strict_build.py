@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from inferload.callers.native import build as native_build
 from inferload.errors import NativeBuildError
-from inferload.executors import native_build
 
 STRICT = ("-Wall", "-Wextra", "-Werror")
 

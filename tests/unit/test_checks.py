@@ -35,7 +35,8 @@ def log_of(response_ms: np.ndarray, gap_ms: float = 10.0, late_ms: float = 0.0) 
 
 
 QUIET = 5.0 + np.arange(2000) % 7 / 100
-NOISY = log_of(np.random.default_rng(0).normal(5, 0.5, 4000), late_ms=1e-5)
+NOISE = np.random.default_rng(0).normal(5, 0.5, 4000)
+NOISY = log_of(NOISE, late_ms=1e-5)
 
 
 def found(
@@ -128,17 +129,33 @@ def hint_of(code: str, **given: object) -> str:
     return next(one.hint for one in warnings_of(**given) if one.code == code)
 
 
+def said_of(code: str, **given: object) -> str:
+    return next(one.message for one in warnings_of(**given) if one.code == code)
+
+
+def test_a_run_that_ended_before_its_figures_were_precise_says_what_helps():
+    given = {"spec": {"precision": 1e-5, "time_limit_s": 60.0}}
+    assert hint_of("not-precise", log=NOISY, **given).startswith("a longer --time-limit")
+    assert "it was ended because" not in said_of("not-precise", log=NOISY, **given)
+    unknown = said_of("not-precise", log=log_of(QUIET[:30], late_ms=1e-5), **given)
+    assert "p99 not known, throughput not known" in unknown
+
+
 @pytest.mark.parametrize(
-    ("limit_s", "hint"),
-    [(60.0, "its last calls widened them"), (40.0, "a longer --time-limit"), (None, "a longer")],
+    ("log", "last"),
+    [
+        (log_of(NOISE, late_ms=1e-5), "the calls still due widened them"),
+        (log_of(NOISE), "the last calls of its callers widened them"),
+    ],
+    ids=["open", "closed"],
 )
-def test_a_run_that_ended_before_its_figures_were_precise_says_what_helps(limit_s, hint):
-    # the run lasts 40 s: with a limit of 60 s it was ended by figures that were precise enough then
-    spec = {"precision": 1e-5, "time_limit_s": limit_s}
-    assert hint in hint_of("not-precise", log=NOISY, spec=spec)
-    unknown = warnings_of(log=log_of(QUIET[:30], late_ms=1e-5), spec=spec)
-    message = next(one.message for one in unknown if one.code == "not-precise")
-    assert "p99 not known, throughput not known" in message
+def test_figures_that_the_last_calls_made_wider_than_asked_are_told_with_both_widths(log, last):
+    spec = {"precision": 0.01, "time_limit_s": 60.0}
+    given = {"log": log, "spec": spec, "widths_when_ended": {"p99": 0.0085, "throughput": 0.0011}}
+    said = said_of("not-precise", **given)
+    assert re.search(r"not within 1\.00%: p99 \+/- [1-9]\d*\.\d%, throughput \+/- ", said)
+    assert f"it was ended because they were (p99 +/- 0.9%, throughput +/- 0.1%), and {last}" in said
+    assert hint_of("not-precise", **given).startswith("a smaller --precision leaves room")
 
 
 @pytest.mark.parametrize(

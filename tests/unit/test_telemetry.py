@@ -22,7 +22,7 @@ from inferload.machine.gpu_watch import GpuWatch
 from inferload.records.devices import DeviceInfo, GpuSamples
 
 UUID = "GPU-8f6d0e5c-0000-1111-2222-333344445555"
-NEVER_S = 60.0
+NEVER_S = 3600.0
 
 
 def samples(times_s, **columns) -> GpuSamples:
@@ -208,7 +208,7 @@ def test_a_run_shorter_than_the_period_has_a_sample_at_both_ends():
     with GpuWatch([gpu()], period_s=NEVER_S, library=Library()) as watch:
         entered = time.perf_counter()
         time.sleep(0.01)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 60  # and not the period
     first, last = watch.samples[0].times_s
     assert last - first >= 0.01
     assert first <= entered - watch.start_ns / 1e9
@@ -219,7 +219,7 @@ def test_a_run_shorter_than_the_period_has_a_sample_at_both_ends():
 def test_between_the_ends_a_thread_samples_that_nothing_waits_for():
     library = Library()
     with GpuWatch([gpu()], period_s=0.001, library=library) as watch:
-        assert library.enough.wait(5)
+        assert library.enough.wait(60)
     thread = library.threads[1]
     assert thread is not threading.current_thread()
     assert thread.daemon
@@ -343,18 +343,18 @@ def test_a_thread_that_nvml_does_not_let_go_holds_nobody_up(monkeypatch):
 
         def hang(handle):
             within.set()
-            lost.wait(5)
+            lost.wait(60)
             return 1
 
         monkeypatch.setattr(library, "nvmlDeviceGetPowerUsage", hang)
-        assert within.wait(5)
+        assert within.wait(60)
         began = time.perf_counter()
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 50  # of the 60 that it hangs
     assert "did not answer within 0.02 s" in watch.trouble
     assert "shutdown" not in library.asked
     assert watch.samples[0].times_s
     lost.set()
-    library.threads[-1].join(5)
+    library.threads[-1].join(60)
 
 
 def test_the_counter_of_energy_is_slow_and_asked_only_at_the_ends_of_a_short_run():
@@ -375,7 +375,7 @@ def test_samples_are_bounded_however_long_the_run(monkeypatch):
     library = Library([UUID, "GPU-b"])
     library.enough_asked = 2 * 40
     with GpuWatch([gpu(), gpu("GPU-b")], period_s=0.0001, library=library) as watch:
-        assert library.enough.wait(5)
+        assert library.enough.wait(60)
     for found in watch.samples:
         assert len(found.times_s) <= 8
         assert list(found.times_s) == sorted(found.times_s)

@@ -123,6 +123,7 @@ def execute(
         nursery_pss_bytes=crew.nursery_pss_bytes,
         disturbances=together(watch, [report.disturbances for report in reports]),
         telemetry={0: telemetry.found},
+        widths={} if rule is None else rule.widths,
     )
 
 

@@ -70,7 +70,7 @@ class Execution:
     that took longer than the timeout; ``never_ready``: a warm-up call did. ``looks``: for each
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
     names of the signals that ended it. ``ranks``: those of a cluster. ``telemetry``: what devices
-    and processors did, for each rank.
+    and processors did, for each rank. ``widths``: those at which a ``StopRule`` ended it.
     """
 
     processes: Sequence[ProcessRecord]
@@ -89,3 +89,4 @@ class Execution:
     signals: Sequence[str] = ()
     ranks: Sequence[RankRecord] = ()
     telemetry: Mapping[int, Telemetry] = field(default_factory=dict)
+    widths: Mapping[str, float] = field(default_factory=dict)

@@ -81,6 +81,7 @@ def result_of(done: Execution) -> RunResult:
         run_delay_s=sum(report.outcome.run_delay_ns for report in reports) / NS_PER_S,
         recompiled_graphs=sum(report.recompiled_graphs for report in reports),
         cut_short=status != "complete",
+        widths_when_ended=done.widths,
         disk_full=any(report.outcome.disk_full for report in reports),
         log_was_full=any(report.outcome.log_was_full for report in reports),
         on_device=any(one.devices for one in ready),

@@ -12,7 +12,7 @@ from inferload.stats.parts import part_of
 from inferload.stats.summary import cut_of, judged, quantile_ms, rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from inferload.log.calls import CallLog
     from inferload.stats.durations import Durations
@@ -35,6 +35,9 @@ class StopRule(Protocol):
 
     #: Not worth asking before so many calls.
     next_calls: int
+    #: When the calls sufficed: half of the interval of each figure that was asked for, as a
+    #: fraction of it. The calls that come in after that are in no such figure.
+    widths: Mapping[str, float]
 
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
@@ -51,6 +54,7 @@ class StopByLimits:
         self._cut = cut
         #: Not worth asking before so many calls.
         self.next_calls = FEWEST_CALLS
+        self.widths: Mapping[str, float] = {}
 
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
@@ -69,10 +73,12 @@ class StopByPrecision:
 
     def __init__(self, precision: float, quantile: str, *, cut: bool) -> None:
         self._precision = precision
+        self._name = quantile
         self._q = QUOTED_QUANTILES[quantile]
         self._cut = cut
         #: Not worth asking before so many calls.
         self.next_calls = more_calls_to_quote(0, self._q, 1.0)
+        self.widths: Mapping[str, float] = {}
 
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
@@ -89,8 +95,17 @@ class StopByPrecision:
         calls_per_s = rate(count, part.duration_s, part.returned_by_window)
         if quantile is None or not self._surely_quoted(durations, quantile.value):
             return False
-        widths = (half_width_fraction(quantile), half_width_fraction(calls_per_s))
-        return all(width is not None and width <= SHARE * self._precision for width in widths)
+        found = {self._name: quantile, "throughput": calls_per_s}
+        widths = {name: half_width_fraction(one) for name, one in found.items()}
+        enough = {
+            name: width
+            for name, width in widths.items()
+            if width is not None and width <= SHARE * self._precision
+        }
+        if enough.keys() != widths.keys():
+            return False
+        self.widths = enough
+        return True
 
     def _surely_quoted(self, durations: Durations, value_ms: float) -> bool:
         """Whether the quantile will still be quoted when the last calls have come in."""

@@ -25,16 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
 from inferload.errors import NativeBuildError
+from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES
+from inferload.log.failures import FATAL_WORDS
+from inferload.log.ring import BLOCK_ROWS, HEADER_BYTES
 from inferload.machine.caches import cache_folders, may_write
 from inferload.targets.kinds.package_check import links_statically
-from inferload.caches import cache_folders, may_write
-from inferload.call_log import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES
-from inferload.device_errors import FATAL_WORDS
-from inferload.errors import NativeBuildError
-from inferload.executors.base import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
-from inferload.log_file import BLOCK_ROWS, HEADER_BYTES
-from inferload.targets.package_check import links_statically
 
 if TYPE_CHECKING:
     from collections.abc import Callable

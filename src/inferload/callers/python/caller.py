@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.callers.job import FIRST_CALLS
+from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
 from inferload.callers.python.devices import caller_devices
 from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.errors import PlanError
 from inferload.log.ring import BLOCK_ROWS
 from inferload.targets.outputs.comparing import Leaves, leaves
 from inferload.targets.outputs.unfinished import check_returned
-from inferload.executors.base import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
-from inferload.executors.device_work import caller_devices
-from inferload.executors.fresh_calls import FreshCalls
-from inferload.log_file import BLOCK_ROWS
-from inferload.outputs import Leaves, leaves
-from inferload.unfinished import check_returned
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ class Findings:
     ``made_calls`` and ``failed_calls`` are of the whole run, also of what was cut off; ``errors``
     are the distinct exceptions. ``floor_ms``: what the harness takes of a call. ``run_delay_s``:
     how long all callers together stood in run queues. ``cut_short``: the run ended before its end.
+    ``widths_when_ended``: half of the intervals that ended a run by precision, as fractions.
     ``machines``: the environment of the callers, by the name of their machine.
     """
 
@@ -44,6 +45,7 @@ class Findings:
     run_delay_s: float = 0.0
     recompiled_graphs: int = 0
     cut_short: bool = False
+    widths_when_ended: Mapping[str, float] = field(default_factory=dict)
     disk_full: bool = False
     log_was_full: bool = False
     on_device: bool = False

@@ -13,7 +13,7 @@ from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from inferload.records.figures import Ending, Verification
     from inferload.records.spec import RunSpec
@@ -162,32 +162,32 @@ def _unfinished(found: Findings) -> Iterator[Texts]:
             "throughput": half_width_fraction(summary.throughput_calls_per_s),
         }
         if any(width is None or width > spec.precision for width in widths.values()):
-            shown = [
-                f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")
-                for name, width in widths.items()
-            ]
-            yield (
-                "not-precise",
-                (
-                    f"the run ended at {summary.from_s + summary.duration_s:.3g} s and its figures "
-                    f"are not within {spec.precision:.2%}: {', '.join(shown)}"
-                ),
-                _more_precise(found),
+            message = (
+                f"the run ended at {summary.from_s + summary.duration_s:.3g} s and its figures are "
+                f"not within {spec.precision:.2%}: {_widths_text(widths)}"
             )
+            if found.widths_when_ended:
+                then = _widths_text(found.widths_when_ended)
+                last = "calls still due" if spec.open_loop else "last calls of its callers"
+                message += f"; it was ended because they were ({then}), and the {last} widened them"
+            yield ("not-precise", message, _more_precise(found))
+
+
+def _widths_text(widths: Mapping[str, float | None]) -> str:
+    """Halves of intervals as shares of their figures."""
+    return ", ".join(
+        f"{name} " + ("not known" if width is None else f"+/- {width:.1%}")
+        for name, width in widths.items()
+    )
 
 
 def _more_precise(found: Findings) -> str:
     """How to get figures as precise as they were to be."""
-    spec, summary = found.spec, found.summary
-    if summary.overload is not None:
+    if found.summary.overload is not None:
         return "a queue that grows never becomes precise: do as [overloaded] says"
-    ran_s, limit_s = summary.from_s + summary.duration_s, spec.time_limit_s
-    if limit_s is None or found.cut_short or ran_s > 0.95 * limit_s:
-        return "a longer --time-limit, or a wider --precision"
-    return (
-        "they were when the run ended, and its last calls widened them: a smaller --precision "
-        "leaves room for that"
-    )
+    if found.widths_when_ended:
+        return "a smaller --precision leaves room for the last calls, which are always waited for"
+    return "a longer --time-limit, or a wider --precision"
 
 
 def _figures(found: Findings) -> Iterator[Texts]:
