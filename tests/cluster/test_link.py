@@ -13,10 +13,9 @@ import pytest
 from torch.distributed import PrefixStore, TCPStore
 
 from inferload import errors
-from inferload.cluster import members as module
 from inferload.cluster.clock import answer_time, ask_offset, clock_name
 from inferload.cluster.launch import Launch, launch_of
-from inferload.cluster.link import CHUNK_BYTES, Link, StoreLostError
+from inferload.cluster.link import CHUNK_BYTES, Link, StoreLostError, Waits
 from inferload.cluster.members import Member, Members, error_of
 from inferload.cluster.rank_crew import FirstRank
 
@@ -32,12 +31,15 @@ TORCHRUN = {
 }
 
 
+USUAL = Waits()
+
+
 @pytest.fixture
 def server() -> TCPStore:
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-def link_to(server: TCPStore, rank: int, ranks: int = 2) -> Link:
+def link_to(server: TCPStore, rank: int, ranks: int = 2, waits: Waits = USUAL) -> Link:
     def connect() -> PrefixStore:
         store = TCPStore(
             "127.0.0.1",
@@ -48,7 +50,7 @@ def link_to(server: TCPStore, rank: int, ranks: int = 2) -> Link:
         )
         return PrefixStore("test", store)
 
-    return Link(rank, ranks, connect)
+    return Link(rank, ranks, connect, waits)
 
 
 def member(rank: int, clock: str = "a clock") -> Member:
@@ -160,12 +162,8 @@ def test_a_rank_that_does_not_answer_has_no_clock(server, monkeypatch):
     assert ask_offset(link_to(server, 0), 1, time.perf_counter_ns) is None
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """A tenth of a second is long."""
-    monkeypatch.setattr(module, "LOST_S", 0.3)
-    monkeypatch.setattr(module, "JOIN_S", 0.9)
-    monkeypatch.setattr(module, "LOOK_AT_BEATS_S", 0.05)
+# A tenth of a second is long.
+QUICK = Waits(lost_s=0.3, join_s=0.9, look_s=0.05)
 
 
 def looked_for(members: Members, seconds: float) -> None:
@@ -175,8 +173,8 @@ def looked_for(members: Members, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def test_a_rank_is_lost_when_it_was_not_heard_of_for_too_long(server, quick):
-    first, second = link_to(server, 0, 4), link_to(server, 1, 4)
+def test_a_rank_is_lost_when_it_was_not_heard_of_for_too_long(server):
+    first, second = link_to(server, 0, 4, QUICK), link_to(server, 1, 4)
     second.say("hello/1", json.dumps({"rank": 1, "host": "b", "clock": "c", "pid": 1}).encode())
     second.count("beat/1", 1)
     second.count("beat/3", 1)
@@ -194,8 +192,8 @@ def test_a_rank_is_lost_when_it_was_not_heard_of_for_too_long(server, quick):
     assert list(members.others) == [3]
 
 
-def test_a_rank_that_is_heard_of_is_not_lost(server, quick):
-    first, second = link_to(server, 0), link_to(server, 1)
+def test_a_rank_that_is_heard_of_is_not_lost(server):
+    first, second = link_to(server, 0, waits=QUICK), link_to(server, 1)
     members = Members(first, member(0))
     for _ in range(10):
         second.count("beat/1", 1)
@@ -203,8 +201,8 @@ def test_a_rank_that_is_heard_of_is_not_lost(server, quick):
     assert members.lost == {}
 
 
-def test_all_are_ready_when_each_is_at_the_line_or_lost(server, quick):
-    first, second = link_to(server, 0, 3), link_to(server, 1, 3)
+def test_all_are_ready_when_each_is_at_the_line_or_lost(server):
+    first, second = link_to(server, 0, 3, QUICK), link_to(server, 1, 3)
     members = Members(first, member(0))
     for link in (first, second):
         link.say(f"ready/{link.rank}")
@@ -247,10 +245,9 @@ def test_ranks_with_other_options_or_inputs_are_refused_by_name(server):
         members.check_alike({"inputs": ["1:float32"], "callers": 2})
 
 
-def test_the_first_rank_is_lost_when_its_beats_end(server, monkeypatch):
-    monkeypatch.setattr("inferload.cluster.rank_crew.LOST_S", 0.3)
-    monkeypatch.setattr("inferload.cluster.rank_crew.BEAT_S", 0.01)
-    first, second = link_to(server, 0), link_to(server, 1)
+def test_the_first_rank_is_lost_when_its_beats_end(server):
+    waits = Waits(lost_s=0.3, beat_s=0.01)
+    first, second = link_to(server, 0), link_to(server, 1, waits=waits)
     seen = FirstRank(second)
     for _ in range(5):
         first.count("beat/0", 1)
