@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import inferload as il
+from support.program import PROGRAM, inferload, inferload_here
 
 MODEL = """
 import time, torch
@@ -35,17 +36,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(MODEL)
     return path
-
-
-def inferload(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-    )
 
 
 def test_a_run_prints_a_report_and_saves_what_report_draws_again(model: Path, tmp_path: Path):
@@ -102,7 +92,7 @@ def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
     ],
 )
 def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, sentence):
-    done = inferload("run", model, "--quiet", *words)
+    done = inferload_here("run", model, "--quiet", *words)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -158,7 +148,7 @@ def test_an_open_loop_by_words_is_drawn_again_from_its_file(model: Path, tmp_pat
     assert "open loop, replay 400/s, 2 callers" in done.stdout
     assert "lateness" in done.stdout
     assert "verified    yes:" in done.stdout
-    assert inferload("report", path).stdout == done.stdout
+    assert inferload_here("report", path).stdout == done.stdout
     assert len(il.load_result(path).log) == 100
 
 
@@ -208,7 +198,7 @@ def test_a_call_that_never_returns_ends_with_the_drain_limit_of_an_open_loop(tmp
     ("how", "stage"), [("--isolate", "starting a process"), ("--no-isolate", "importing torch")]
 )
 def test_an_interrupt_while_torch_is_imported_is_said(how, stage, model: Path):
-    words = [sys.executable, "-m", "inferload", "run", str(model), how]
+    words = [*PROGRAM, "run", str(model), how]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == f"{stage}\n"
         time.sleep(0.3)
@@ -235,7 +225,7 @@ def test_a_run_by_precision_says_what_it_is_after(model: Path):
 )
 def test_a_model_that_cannot_be_read_is_wrong_use(model: Path, spec: str, sentence: str):
     (model.parent / "junk.pt").write_bytes(b"junk")
-    done = inferload("run", spec.format(model=model, folder=model.parent))
+    done = inferload_here("run", spec.format(model=model, folder=model.parent))
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -250,7 +240,7 @@ def test_an_unknown_flag_is_wrong_use(model: Path):
 def test_a_result_that_cannot_be_read_is_wrong_use(tmp_path: Path):
     path = tmp_path / "r.json"
     path.write_text("{")
-    done = inferload("report", path)
+    done = inferload_here("report", path)
     assert done.returncode == 2
     assert "truncated" in done.stderr
 
@@ -278,7 +268,7 @@ def test_a_model_that_raises_ends_with_its_words_its_place_and_exit_code_1(
 
 def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_path: Path):
     path = tmp_path / "r.json"
-    words = [sys.executable, "-m", "inferload", "run", f"{model}:slow", "--duration", "60s"]
+    words = [*PROGRAM, "run", f"{model}:slow", "--duration", "60s"]
     with subprocess.Popen(
         [*words, "--json", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -297,7 +287,7 @@ def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_pat
 def test_ctrl_c_before_anything_was_measured_exits_with_130(tmp_path: Path):
     path = tmp_path / "mine.py"
     path.write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    words = [sys.executable, "-m", "inferload", "run", str(path)]
+    words = [*PROGRAM, "run", str(path)]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import inferload as il
 from inferload import plan
 from inferload.errors import NativeBuildError
 from inferload.executors import floor, threads
+from support.program import inferload
 
 pytestmark = pytest.mark.native
 
@@ -602,18 +600,6 @@ def test_a_mix_is_put_on_the_device_that_is_asked_for(sim):
     with torch.no_grad():
         result = il.run(mix, calls=20, device="sim:1")
     assert result.spec.devices == ("sim:1",)
-
-
-def inferload(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "100"},
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.multiprocess

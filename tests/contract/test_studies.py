@@ -19,6 +19,7 @@ import inferload as il
 import models
 from inferload.executors.threads import ThreadsExecutor
 from inferload.placement import memory_nodes
+from support.program import PROGRAM, inferload, inferload_here
 
 FILE = """
 import os, time
@@ -142,18 +143,6 @@ def test_a_search_ends_with_what_failed(tmp_path):
     assert il.load_study(path).reason == found.reason
 
 
-def inferload(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"} | variables,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "m.py").write_text(FILE)
@@ -173,7 +162,7 @@ def test_the_command_line_sweeps_and_draws_it_again(folder: Path):
     assert [one.runs for one in study.points] == [2, 2]
     assert study.runs[0].spec.grad_mode == "inference"
     assert study.asked["axes"] == {"callers": [1, 2]}
-    again = inferload("report", "s.json", cwd=folder)
+    again = inferload_here("report", "s.json", cwd=folder)
     assert again.stdout == done.stdout
 
 
@@ -189,7 +178,7 @@ def test_the_command_line_searches(folder: Path):
     assert found.confirmation is not None
     assert found.probes[0].rate_per_s == 20
     assert found.rate_per_s < found.closed_loop_per_s * 1.1
-    assert inferload("report", "m.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "m.json", cwd=folder).stdout == done.stdout
 
 
 def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
@@ -212,7 +201,7 @@ def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
     assert len(found.candidates) == 8 - (memory_nodes() == 1)
     assert {one.run.settings for one in found.trials} == {found.default, *found.candidates}
     best = found.latest(found.best).run.spec
-    assert inferload("report", "t.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "t.json", cwd=folder).stdout == done.stdout
     (folder / "snippet.py").write_text(
         found.code.replace("duration_s=10", "calls=40").replace(
             "print(result)", "result.save('code.json')"
@@ -286,7 +275,7 @@ def test_a_model_by_its_words_brings_its_inputs(folder: Path):
     ],
 )
 def test_what_cannot_be_studied_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
-    done = inferload(*arguments, cwd=folder)
+    done = inferload_here(*arguments, cwd=folder)
     assert done.returncode == 2, done.stdout
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -365,7 +354,7 @@ def killed():
     return Killed()
 """)
     more = () if "search" in arguments else ("--calls", "100")
-    done = inferload(*arguments, *more, "--json", "x.json", cwd=folder)
+    done = inferload_here(*arguments, *more, "--json", "x.json", cwd=folder)
     assert done.returncode == code, done.stderr
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -373,7 +362,7 @@ def killed():
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder: Path):
     words = [
-        sys.executable, "-m", "inferload", "sweep", "m.py:sleeps", "--callers", "1..3",
+        *PROGRAM, "sweep", "m.py:sleeps", "--callers", "1..3",
         "--duration", "1s", "--blocks", "1", "--json", "s.json",
     ]  # fmt: skip
     with subprocess.Popen(
@@ -459,9 +448,9 @@ def test_two_results_on_the_command_line(folder: Path):
     )
     assert done.returncode == 0, done.stderr
     assert "gate throughput -99%: held" in done.stdout
-    assert inferload("report", "c.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "c.json", cwd=folder).stdout == done.stdout
     study = il.load_study(folder / "c.json")
-    one_way = inferload(
+    one_way = inferload_here(
         "compare", "a.json", "b.json", "--gate", "p50 +0.001%", "--gate", "throughput -0.001%",
         cwd=folder,
     )  # fmt: skip
@@ -471,9 +460,9 @@ def test_two_results_on_the_command_line(folder: Path):
         (("--pairs", 20), "--pairs is of runs to be made"),
         (("--json", "no/c.json"), "folder no does not exist"),
     ):
-        refused = inferload("compare", "a.json", "b.json", *more, cwd=folder)
+        refused = inferload_here("compare", "a.json", "b.json", *more, cwd=folder)
         assert (refused.returncode, says in " ".join(refused.stderr.split())) == (2, True)
-    same = inferload("compare", "a.json", "a.json", cwd=folder)
+    same = inferload_here("compare", "a.json", "a.json", cwd=folder)
     assert "are one and the same run" in same.stderr
     # whichever was slower by more than its noise
     by_figure = {one.figure: one for one in study.differences}
@@ -506,7 +495,7 @@ def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Pa
         with pytest.raises(il.PlanError, match="which is the same at any revision"):
             tree.check()
     assert commit_of(".") == "."
-    done = inferload("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
+    done = inferload_here("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
     assert done.returncode == 2
     assert "are the same revision" in " ".join(done.stderr.split())
 
@@ -565,7 +554,7 @@ def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
     ],
 )
 def test_what_cannot_be_compared_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
-    done = inferload("compare", *arguments, cwd=folder)
+    done = inferload_here("compare", *arguments, cwd=folder)
     assert done.returncode == 2, done.stdout
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
