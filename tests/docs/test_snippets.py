@@ -18,7 +18,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
@@ -223,24 +222,12 @@ def snippets(page: Path, folder: Path) -> list[Ran]:
     return ran
 
 
-@pytest.fixture(scope="module")
-def transcripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """All pages, two at a time: what takes long is starting, and there is nothing to measure."""
-    pool = ThreadPoolExecutor(2)
-    asked = [
-        (item.callspec.params["page"], item.originalname)
-        for item in request.session.items
-        if "transcripts" in getattr(item, "fixturenames", ())
-    ]
-    found = {}
-    # the longest first
-    longest = ["docs/tutorial.md", "README.md", "docs/studies.md"]
-    for page, name in sorted(asked, key=lambda one: str(one[0]) not in longest):
-        folder = tmp_path_factory.mktemp("page") / "work"
-        workspace(folder, page)
-        found[page, name] = pool.submit(snippets if "python" in name else transcript, page, folder)
-    yield found
-    pool.shutdown(cancel_futures=True)
+@pytest.fixture
+def folder(page: Path, tmp_path: Path) -> Path:
+    """A folder like that of the user of a page."""
+    found = tmp_path / "work"
+    workspace(found, page)
+    return found
 
 
 def wants_gpu(command: str) -> bool:
@@ -251,10 +238,8 @@ def wants_gpu(command: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=str)
-def test_every_command_of_a_page_does_what_it_should(
-    page: Path, transcripts: dict[tuple[Path, str], Future[list[Ran]]]
-):
-    for one in transcripts[page, "test_every_command_of_a_page_does_what_it_should"].result():
+def test_every_command_of_a_page_does_what_it_should(page: Path, folder: Path):
+    for one in transcript(page, folder):
         print(f"{one.took_s:6.1f} s  {one.written}")
         told = f"{one.written}\nrun as: {shlex.join(one.run)}\nexit {one.code}\n{one.output}"
         assert "Traceback" not in one.output, told
@@ -274,11 +259,10 @@ def test_every_command_of_a_page_does_what_it_should(
         assert not re.search(r"^(error|Usage):", one.output, re.MULTILINE), told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if scripts(page)], ids=str)
-def test_every_python_snippet_of_a_page_runs(
-    page: Path, transcripts: dict[tuple[Path, str], Future[list[Ran]]]
-):
-    for one in transcripts[page, "test_every_python_snippet_of_a_page_runs"].result():
+def test_every_python_snippet_of_a_page_runs(page: Path, folder: Path):
+    for one in snippets(page, folder):
         assert one.code == 0, f"{one.written}\n{one.output}"
 
 
