@@ -1,9 +1,12 @@
 # One entry for every habit. Each makes its own environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
+# each worker is given one test after another, in the order of tests/conftest.py
+TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 READY := .venv/.ready
 
-.PHONY: demo test lint docs bench scaling accuracy clean
+.PHONY: demo test test-fast lint docs bench scaling accuracy clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,7 +17,10 @@ demo: $(READY)  ## one real model in three forms: what each really sustains
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+	$(TESTS)
+
+test-fast: $(READY)  ## what takes no time: tests/unit without those that are slow or start processes
+	$(TESTS) -q tests/unit -m "not slow and not multiprocess and not native"
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
