@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from scipy import special
-
 from inferload.certificates import certificate_of
 from inferload.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.errors import PlanError
@@ -244,6 +242,8 @@ def _of_quantile(
 
 def _is_broken(late: int, calls: int, tau: float, q: float, risk: float) -> bool:
     """Whether so many over the limit would have a chance below the risk if it were kept."""
+    from scipy import special
+
     if late / calls <= 1 - q:
         return False
     late, calls = math.floor(late / tau), math.floor(calls / tau)
@@ -252,6 +252,8 @@ def _is_broken(late: int, calls: int, tau: float, q: float, risk: float) -> bool
 
 
 def _of_errors(limit: Limit, failed: int, calls: int, risk: float) -> Judgement:
+    from scipy import special
+
     if not calls:
         return Judgement(limit=limit, verdict="open", value=None)
     share = failed / calls
