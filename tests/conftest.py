@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing.util
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 import torch
@@ -12,6 +15,10 @@ import inferload as il
 import models
 from inferload.inputs import as_call_inputs
 from inferload.targets.forms import as_form
+from support.forks import Forks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Doctests are looked for in every file: to import this one gives the process an accelerator.
 collect_ignore = ["simulated_models.py"]
@@ -32,9 +39,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long tests first and those on the simulated device last.
 
     From then on a process has an accelerator. Workers are given tests in this order, so that each
-    of them comes to the simulated device when nothing else is left.
+    of them comes to the simulated device when nothing else is left. Those that share a fixture of
+    their module go to one worker, which makes it once.
     """
     items.sort(key=_turn)
+    for item in items:
+        made = item._fixtureinfo.name2fixturedefs
+        if any(found[-1].scope == "module" for found in made.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _turn(item: pytest.Item) -> int:
@@ -42,6 +54,15 @@ def _turn(item: pytest.Item) -> int:
         return len(LONGEST_FIRST) + 1
     marks = {mark.name for mark in item.iter_markers()}
     return next((n for n, name in enumerate(LONGEST_FIRST) if name in marks), len(LONGEST_FIRST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[Forks]:
+    """Have processes that are spawned find torch imported; see support/forks.py."""
+    found = Forks()
+    with mock.patch.object(multiprocessing.util, "spawnv_passfds", found):
+        yield found
+    found.end()
 
 
 @pytest.fixture(scope="session")
