@@ -37,7 +37,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert inferload("run", "m.py", *words, "--json", "b.json", cwd=folder).returncode == 0
+    assert inferload_here("run", "m.py", *words, "--json", "b.json", cwd=folder).returncode == 0
     return folder
 
 
@@ -78,7 +78,7 @@ def test_the_command_that_is_told_makes_the_same_run(saved: Path, tmp_path: Path
     )  # fmt: skip
     specs = []
     for number in range(2):
-        done = inferload(*words, "--json", f"{number}.json", "--quiet", cwd=tmp_path)
+        done = inferload_here(*words, "--json", f"{number}.json", "--quiet", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         result = il.load_result(tmp_path / f"{number}-batch2.json")
         specs.append(result.spec)
@@ -90,7 +90,7 @@ def test_the_command_that_is_told_makes_the_same_run(saved: Path, tmp_path: Path
 
 def test_every_batch_size_has_reports_of_its_own(saved: Path, tmp_path: Path):
     shutil.copy(saved / "m.py", tmp_path)
-    done = inferload(
+    done = inferload_here(
         "run", "m.py", "--batch-sizes", "1,2", "--calls", 50, "--html", "r.html", "--markdown",
         "r.md", "--json", "r.json", cwd=tmp_path,
     )  # fmt: skip

@@ -167,7 +167,7 @@ def test_the_command_line_sweeps_and_draws_it_again(folder: Path):
 
 
 def test_the_command_line_searches(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "search", "m.py:sleeps", "--limit", "p90<=50ms", "--limit", "throughput>=20",
         "--time-limit", "6s", "--json", "m.json", cwd=folder,
     )  # fmt: skip
@@ -182,7 +182,7 @@ def test_the_command_line_searches(folder: Path):
 
 
 def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "search", "m.py:sleeps", "--limit", "p90<=1ms", "--time-limit", "20s", cwd=folder
     )
     assert done.returncode == 1
@@ -209,7 +209,7 @@ def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
     )
     subprocess.run([sys.executable, "snippet.py"], cwd=folder, check=True, timeout=200)
     words = found.command.split()[1:-2]
-    again = inferload(*words, "--calls", 40, "--json", "command.json", cwd=folder)
+    again = inferload_here(*words, "--calls", 40, "--json", "command.json", cwd=folder)
     assert again.returncode == 0, again.stderr
     for name in ("code.json", "command.json"):
         spec = il.load_result(folder / name).spec
@@ -282,7 +282,7 @@ def test_what_cannot_be_studied_is_wrong_use_in_one_sentence(folder: Path, argum
 
 
 def test_a_point_that_kills_its_process_leaves_the_others(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "sweep", "m.py:dies", "--callers", "1,12", "--calls", 100, "--blocks", 2, "--json",
         "s.json", cwd=folder,
     )  # fmt: skip
@@ -294,7 +294,7 @@ def test_a_point_that_kills_its_process_leaves_the_others(folder: Path):
 
 @pytest.mark.multiprocess
 def test_processes_load_a_model_of_a_file_by_themselves(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "sweep", "m.py:sleeps", "--processes", "1,2", "--calls", 40, "--blocks", 1, "--json",
         "s.json", cwd=folder,
     )  # fmt: skip
@@ -305,18 +305,18 @@ def test_processes_load_a_model_of_a_file_by_themselves(folder: Path):
 
 def test_a_model_that_changed_is_not_gone_on_with(folder: Path):
     words = ("sweep", "m.py:sleeps", "--callers", "1..2", "--calls", 40, "--json", "s.json")
-    assert inferload(*words, cwd=folder).returncode == 0
+    assert inferload_here(*words, cwd=folder).returncode == 0
     text = (folder / "s.json").read_text()
     (folder / "s.json").write_text(
         text.replace('"status": "complete"', '"status": "interrupted"', 1)
     )
-    assert "going on with s.json" in inferload(*words, cwd=folder).stderr
+    assert "going on with s.json" in inferload_here(*words, cwd=folder).stderr
     text = (folder / "s.json").read_text()
     (folder / "s.json").write_text(
         text.replace('"status": "complete"', '"status": "interrupted"', 1)
     )
     (folder / "m.py").write_text(FILE.replace("0.002", "0.02"))
-    done = inferload(*words, cwd=folder)
+    done = inferload_here(*words, cwd=folder)
     assert done.returncode == 2
     assert "holds an interrupted study of something else" in " ".join(done.stderr.split())
 
@@ -441,9 +441,9 @@ def test_two_forms_of_one_model_are_compared():
 
 def test_two_results_on_the_command_line(folder: Path):
     for name in ("a", "b"):
-        done = inferload("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
+        done = inferload_here("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
         assert done.returncode == 0
-    done = inferload(
+    done = inferload_here(
         "compare", "a.json", "b.json", "--gate", "throughput -99%", "--json", "c.json", cwd=folder
     )
     assert done.returncode == 0, done.stderr

@@ -7,13 +7,13 @@ only its words and its exit code are looked at, two thirds of the time would go 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from unittest import mock
 
 from inferload import signals
@@ -46,42 +46,56 @@ def inferload(
 def inferload_here(
     *words: object, cwd: Path | None = None, **variables: str
 ) -> CompletedProcess[str]:
-    """Run ``inferload`` with these words in this process; processes that it starts are real."""
+    """Run ``inferload`` with these words in this process.
+
+    What processes write that it starts is kept as well.
+    """
     given = ["inferload", *map(str, words)]
-    stdout, stderr = _Text(), _Text()
+    code: object = None
     with (
-        _working_in(cwd),
+        tempfile.TemporaryFile() as shown,
+        tempfile.TemporaryFile() as said,
+        working_in(cwd),
         mock.patch.dict(os.environ, _WIDTH | variables),
         mock.patch.object(sys, "argv", given),
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
     ):
-        code: object = None
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            for number in signals.ENDING:  # a program that has ended hears none any more
-                signals.unhear(number)
-    return CompletedProcess(given, code, stdout.text, stderr.text)
-
-
-class _Text(io.TextIOWrapper):
-    """A stream that keeps what is written to it."""
-
-    def __init__(self) -> None:
-        self._bytes = io.BytesIO()
-        super().__init__(self._bytes, encoding="utf-8", write_through=True)
-
-    @property
-    def text(self) -> str:
-        self.flush()
-        return self._bytes.getvalue().decode()
+        with _written_to("stdout", shown), _written_to("stderr", said):
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+            finally:
+                for number in signals.ENDING:  # a program that has ended hears none any more
+                    signals.unhear(number)
+        return CompletedProcess(given, code, _text(shown), _text(said))
 
 
 @contextlib.contextmanager
-def _working_in(folder: Path | None) -> Iterator[None]:
+def _written_to(name: str, file: IO[bytes]) -> Iterator[None]:
+    """Have what is written to a standard stream go to a file, also by other processes."""
+    number = {"stdout": 1, "stderr": 2}[name]
+    getattr(sys, name).flush()
+    before = os.dup(number)
+    os.dup2(file.fileno(), number)
+    try:
+        with (
+            open(number, "w", encoding="utf-8", buffering=1, closefd=False) as stream,
+            mock.patch.object(sys, name, stream),
+        ):
+            yield
+    finally:
+        os.dup2(before, number)
+        os.close(before)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+@contextlib.contextmanager
+def working_in(folder: Path | None) -> Iterator[None]:
+    """Have this process work in a folder for a while."""
     before = os.getcwd()  # noqa: PTH109 - a string, as chdir takes it
     os.chdir(folder or before)
     try:

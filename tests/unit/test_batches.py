@@ -9,7 +9,7 @@ import torch
 import inferload as il
 from inferload.batches import stacked
 from inferload.cli.batches import beside_of
-from support.program import inferload, inferload_here
+from support.program import inferload_here
 
 
 def test_items_are_taken_in_order_and_again_if_they_are_too_few():
@@ -106,8 +106,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.multiprocess
 def test_a_size_that_fails_keeps_the_others(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "run", "m.py", "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json", "--trace",
         "t.json", cwd=folder,
     )  # fmt: skip
