@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from multiprocessing import util
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -46,6 +47,7 @@ class Forks:
         self.spawned = util.spawnv_passfds
         self._server: subprocess.Popen[bytes] | None = None
         self._began = self._state()
+        self._one_at_a_time = threading.Lock()
 
     @staticmethod
     def _state() -> tuple[object, ...]:
@@ -72,8 +74,6 @@ class Forks:
 
     def _forked(self, code: str, argv: list[str], files: dict[int, int]) -> int:
         """Fork a process that runs code with these files under these numbers; its number."""
-        if self._server is None:
-            self._start()
         ignored = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
         request = {
             "code": code,
@@ -85,16 +85,19 @@ class Forks:
             "ignored": sorted(ignored),
             "numbers": list(files),
         }
-        _become_reaper(yes=True)  # a process whose parent ends becomes this one's child
-        try:
-            rights = array.array("i", files.values())
-            self._here.sendmsg(
-                [json.dumps(request, default=int).encode()],
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
-            )
-            return int(self._here.recv(64))
-        finally:
-            _become_reaper(yes=False)
+        with self._one_at_a_time:
+            if self._server is None:
+                self._start()
+            _become_reaper(yes=True)  # a process whose parent ends becomes this one's child
+            try:
+                rights = array.array("i", files.values())
+                self._here.sendmsg(
+                    [json.dumps(request, default=int).encode()],
+                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
+                )
+                return int(self._here.recv(64))
+            finally:
+                _become_reaper(yes=False)
 
     def _start(self) -> None:
         self._here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
