@@ -1,11 +1,13 @@
 # One entry for every habit. Each makes its own environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
+# each worker is given one test after another, in the order of tests/conftest.py
+TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 READY := .venv/.ready
-TESTS = $(BIN)/python -m pytest $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help fix check demo test busy wheel-test lint docs hooks strict tsan bench scaling accuracy clean
+.PHONY: help fix check demo test test-fast busy wheel-test lint docs hooks strict tsan bench scaling accuracy clean
 
 help:  ## what can be made
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ demo: $(READY)  ## one real model in three forms: what each really sustains
 
 test: $(READY)  ## every test, or those that ARGS names
 	$(TESTS)
+
+test-fast: $(READY)  ## what takes no time: tests/unit without those that are slow or start processes
+	$(TESTS) -q tests/unit -m "not slow and not multiprocess and not native"
 
 busy: $(READY)  ## the same beside a load of twice the cores
 	$(BIN)/python tests/support/busy.py $(TESTS)

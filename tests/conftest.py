@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import fcntl
+import multiprocessing.util
+import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +15,10 @@ import inferload as il
 import models
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
+from support.forks import Forks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Doctests are looked for in every file: to import this one gives the process an accelerator.
 collect_ignore = ["simulated_models.py"]
@@ -21,19 +30,58 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # so does nohup with hang
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
 
+# What takes long by these marks comes first: two workers then end at about the same time.
+LONGEST_FIRST = ("slow", "cluster", "multiprocess")
+GIVE_AN_ACCELERATOR = {"test_simulated_device.py", "test_devices.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests on the simulated device last: from then on this process has an accelerator."""
-    items.sort(key=lambda item: item.path.name in {"test_simulated_device.py", "test_devices.py"})
+    """Put long tests first and those on the simulated device last.
+
+    From then on a process has an accelerator. Workers are given tests in this order, so that each
+    of them comes to the simulated device when nothing else is left. Those that share a fixture of
+    their module go to one worker, which makes it once.
+    """
+    items.sort(key=_turn)
+    for item in items:
+        made = item._fixtureinfo.name2fixturedefs
+        if any(found[-1].scope == "module" for found in made.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.path.name in GIVE_AN_ACCELERATOR:
+        return len(LONGEST_FIRST) + 1
+    marks = {mark.name for mark in item.iter_markers()}
+    return next((n for n, name in enumerate(LONGEST_FIRST) if name in marks), len(LONGEST_FIRST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[Forks]:
+    """Have processes that are spawned find torch imported; see support/forks.py."""
+    found = Forks()
+    with mock.patch.object(multiprocessing.util, "spawnv_passfds", found):
+        yield found
+    found.end()
 
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An AOTInductor package of the small model, batch dimension dynamic; takes half a minute."""
-    path = tmp_path_factory.mktemp("aoti") / "mlp.pt2"
-    program = torch.export.export(
-        models.mlp(), (SIZED[1],), dynamic_shapes=({0: torch.export.Dim.AUTO},)
-    )
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # that of all workers: who comes second waits for the first one
+    path = folder / "mlp.pt2"
+    with (folder / "mlp.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            program = torch.export.export(
+                models.mlp(), (SIZED[1],), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+            )
+            made = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(folder / "made.pt2")
+            )
+            Path(made).rename(path)
     return path
 
 

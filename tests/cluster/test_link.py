@@ -21,7 +21,7 @@ from inferload.runs.cluster import members as module
 from inferload.runs.cluster.clock import answer_time, ask_offset, clock_name
 from inferload.runs.cluster.crew import FirstRank
 from inferload.runs.cluster.launch import Launch, launch_of
-from inferload.runs.cluster.link import CHUNK_BYTES, Link, StoreLostError
+from inferload.runs.cluster.link import CHUNK_BYTES, Link, StoreLostError, Waits
 from inferload.runs.cluster.members import Member, Members, error_of
 
 TORCHRUN = {
@@ -36,12 +36,15 @@ TORCHRUN = {
 }
 
 
+USUAL = Waits()
+
+
 @pytest.fixture
 def server() -> TCPStore:
     return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-def link_to(server: TCPStore, rank: int, ranks: int = 2) -> Link:
+def link_to(server: TCPStore, rank: int, ranks: int = 2, waits: Waits = USUAL) -> Link:
     def connect() -> PrefixStore:
         store = TCPStore(
             "127.0.0.1",
@@ -52,7 +55,7 @@ def link_to(server: TCPStore, rank: int, ranks: int = 2) -> Link:
         )
         return PrefixStore("test", store)
 
-    return Link(rank, ranks, connect)
+    return Link(rank, ranks, connect, waits)
 
 
 def member(rank: int, clock: str = "a clock") -> Member:

@@ -17,6 +17,7 @@ import pytest
 from gates import PATIENCE_S, until
 
 import inferload as il
+from support.program import IMPATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,11 +92,16 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def torchrun(*words: object, ranks: int = 4, **variables: object) -> subprocess.Popen[str]:
+def torchrun(
+    *words: object,
+    ranks: int = 4,
+    program: tuple[str, ...] = ("-m", "inferload"),
+    **variables: object,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
-            *("-m", "inferload", "run", *map(str, words)),
+            *(*program, "run", *map(str, words)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -208,12 +214,13 @@ def test_a_rank_that_is_killed_is_said_to_be_lost_and_the_others_are_kept(model,
 
 def test_a_lost_first_rank_hangs_nobody_and_the_others_keep_their_calls(model, tmp_path):
     path = tmp_path / "r.json"
-    started = torchrun(f"{model}:waits", "--duration", "60s", "--json", path, ranks=2)
+    words = ("--duration", "60s", "--json", path)
+    started = torchrun(f"{model}:waits", *words, ranks=2, program=(IMPATIENT,))
     until_calling(model, 2)
     rank_process(started, 0).kill()
     code, _, said = ended(started)
     assert code != 0
-    assert "rank 1: rank 0 was not heard of for 10 s" in said
+    assert "rank 1: rank 0 was not heard of for " in said
     kept = il.load_result(tmp_path / "r.rank1.json")
     assert kept.summary.completed_calls > 50
     assert not path.exists()
@@ -331,7 +338,7 @@ def by_hand(
     own = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     own["COLUMNS"] = "200"  # sentences stay on their line
     return subprocess.Popen(
-        [sys.executable, "-m", "inferload", "run", *map(str, words)],
+        [sys.executable, IMPATIENT, "run", *map(str, words)],
         env=os.environ | own | {"MASTER_PORT": str(port)} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -410,7 +417,7 @@ def test_a_first_rank_that_is_lost_before_the_start_is_not_waited_for(keeper, mo
     started[0].kill()
     _, said = started[1].communicate(timeout=PATIENCE_S)
     assert started[1].returncode == 3
-    assert "rank 1: rank 0 was not heard of for 1" in said
+    assert "rank 1: rank 0 was not heard of for " in said
     assert "the run had not begun" in said
     assert not list(tmp_path.glob("*.json"))
     started[0].communicate()

@@ -12,6 +12,7 @@ import pytest
 from gates import PATIENCE_S, until
 
 import inferload as il
+from support.program import PROGRAM, inferload, inferload_here
 
 MODEL = """
 import pathlib, time, torch
@@ -42,17 +43,6 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def inferload(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=120,
-    )
-
-
 def test_a_run_prints_a_report_and_saves_what_report_draws_again(model: Path, tmp_path: Path):
     path = tmp_path / "r.json"
     done = inferload("run", model, "--callers", 2, "--calls", 400, "--json", path)
@@ -76,7 +66,9 @@ def test_quiet_shows_the_report_and_no_progress(model: Path):
 
 @pytest.mark.native
 def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
-    done = inferload("run", model, "--form", "script", "--inputs", "8x3:float32", "--calls", 50)
+    done = inferload_here(
+        "run", model, "--form", "script", "--inputs", "8x3:float32", "--calls", 50
+    )
     assert "Model (script)" in done.stdout
     assert "native" in done.stdout
     assert "items/s" in done.stdout
@@ -107,7 +99,7 @@ def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
     ],
 )
 def test_wrong_use_ends_with_one_sentence_and_exit_code_2(model: Path, words, sentence):
-    done = inferload("run", model, "--quiet", *words)
+    done = inferload_here("run", model, "--quiet", *words)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -143,7 +135,7 @@ def test_an_export_that_fails_says_so_in_one_sentence_and_prints_no_graph(
     path.write_text(BRANCHES)
     if debug:
         monkeypatch.setenv("INFERLOAD_DEBUG", "1")
-    done = inferload("run", path, "--quiet", "--form", "export")
+    done = inferload_here("run", path, "--quiet", "--form", "export")
     assert done.returncode != 0
     assert "the model's own" in done.stderr
     assert "it does depends on values of its inputs" in done.stderr
@@ -158,12 +150,12 @@ def test_an_open_loop_by_words_is_drawn_again_from_its_file(model: Path, tmp_pat
     times.write_text("at\n" + "\n".join(str(n / 200) for n in range(100)))
     path = tmp_path / "r.json"
     words = ("--callers", 2, "--arrivals", f"replay:{times}:2x", "--verify", "--json", path)
-    done = inferload("run", model, "--quiet", *words)
+    done = inferload_here("run", model, "--quiet", *words)
     assert done.returncode == 0, done.stderr
     assert "open loop, replay 400/s, 2 callers" in done.stdout
     assert "lateness" in done.stdout
     assert "verified    yes:" in done.stdout
-    assert inferload("report", path).stdout == done.stdout
+    assert inferload_here("report", path).stdout == done.stdout
     assert len(il.load_result(path).log) == 100
 
 
@@ -178,7 +170,7 @@ def test_outputs_that_differ_under_load_end_with_exit_code_1(tmp_path: Path):
         "model = Counts\n"
     )
     words = ("--inputs", "4:float32", "--calls", 100, "--verify", "--quiet")
-    done = inferload("run", tmp_path / "counts.py", *words)
+    done = inferload_here("run", tmp_path / "counts.py", *words)
     assert done.returncode == 1
     assert "differ from those computed alone" in done.stdout
     assert "Traceback" not in done.stderr
@@ -187,7 +179,7 @@ def test_outputs_that_differ_under_load_end_with_exit_code_1(tmp_path: Path):
 def test_a_model_that_cannot_be_verified_is_no_success(tmp_path: Path):
     (tmp_path / "dice.py").write_text("import torch\nmodel = lambda: lambda x: x + torch.rand(4)\n")
     words = ("--inputs", "4:float32", "--calls", 50, "--verify", "--quiet")
-    done = inferload("run", tmp_path / "dice.py", *words)
+    done = inferload_here("run", tmp_path / "dice.py", *words)
     assert done.returncode == 1
     assert "computed twice alone its outputs differ" in done.stdout
 
@@ -213,7 +205,7 @@ def test_a_call_that_never_returns_ends_with_the_drain_limit_of_an_open_loop(tmp
     ("how", "stage"), [("--isolate", "starting a process"), ("--no-isolate", "importing torch")]
 )
 def test_an_interrupt_while_torch_is_imported_is_said(how, stage, model: Path):
-    words = [sys.executable, "-m", "inferload", "run", str(model), how]
+    words = [*PROGRAM, "run", str(model), how]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == f"{stage}\n"
         time.sleep(0.3)
@@ -225,7 +217,7 @@ def test_an_interrupt_while_torch_is_imported_is_said(how, stage, model: Path):
 
 def test_a_run_by_precision_says_what_it_is_after(model: Path):
     words = ("--precision", "40%", "--quantile", "p90", "--time-limit", "20s", "--rate", 800)
-    done = inferload("run", model, "--quiet", *words)
+    done = inferload_here("run", model, "--quiet", *words)
     assert done.returncode == 0, done.stderr
     assert "until p90 is within 40% (at most 20 s)" in " ".join(done.stdout.split())
 
@@ -240,7 +232,7 @@ def test_a_run_by_precision_says_what_it_is_after(model: Path):
 )
 def test_a_model_that_cannot_be_read_is_wrong_use(model: Path, spec: str, sentence: str):
     (model.parent / "junk.pt").write_bytes(b"junk")
-    done = inferload("run", spec.format(model=model, folder=model.parent))
+    done = inferload_here("run", spec.format(model=model, folder=model.parent))
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -255,7 +247,7 @@ def test_an_unknown_flag_is_wrong_use(model: Path):
 def test_a_result_that_cannot_be_read_is_wrong_use(tmp_path: Path):
     path = tmp_path / "r.json"
     path.write_text("{")
-    done = inferload("report", path)
+    done = inferload_here("report", path)
     assert done.returncode == 2
     assert "truncated" in done.stderr
 
@@ -276,14 +268,14 @@ def test_a_model_that_raises_ends_with_its_words_its_place_and_exit_code_1(
     assert "on input 20" in done.stderr
     assert "Traceback" not in done.stderr
     assert il.load_result(path).status == "failed"
-    recorded = inferload(*words, "--on-error", "record", "--calls", 42)
+    recorded = inferload_here(*words, "--on-error", "record", "--calls", 42)
     assert recorded.returncode == 1
     assert il.load_result(path).summary.failed_calls == 2
 
 
 def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_path: Path):
     path = tmp_path / "r.json"
-    words = [sys.executable, "-m", "inferload", "run", f"{model}:slow", "--duration", "60s"]
+    words = [*PROGRAM, "run", f"{model}:slow", "--duration", "60s"]
     with subprocess.Popen(
         [*words, "--json", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -302,7 +294,7 @@ def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_pat
 def test_ctrl_c_before_anything_was_measured_exits_with_130(tmp_path: Path):
     path = tmp_path / "mine.py"
     path.write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
-    words = [sys.executable, "-m", "inferload", "run", str(path)]
+    words = [*PROGRAM, "run", str(path)]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -319,7 +311,7 @@ def test_a_result_that_cannot_be_saved_is_kept_elsewhere(model: Path, tmp_path: 
     folder.mkdir()
     code = model.read_text() + f"\nimport os\nos.makedirs({str(folder / 'r.calls' / 'x')!r})\n"
     model.write_text(code)
-    done = inferload("run", model, "--calls", 10, "--json", folder / "r.json")
+    done = inferload_here("run", model, "--calls", 10, "--json", folder / "r.json")
     assert done.returncode == 1
     assert "could not be written" in done.stderr
     assert "calls/s" in done.stdout
@@ -374,9 +366,9 @@ def test_a_model_that_fails_before_a_call_is_measured_is_told_in_one_sentence(tm
         "def model(): return M()\n"
         "def inputs(): return [torch.ones(2, 4)]\n"
     )
-    failed = inferload("run", path, "--calls", 5)
+    failed = inferload_here("run", path, "--calls", 5)
     assert (failed.returncode, failed.stdout) == (1, "")
     said = " ".join(failed.stderr.split())
     assert "is called with --grad on" in said
     assert said.endswith(f"({path}:5)")
-    assert inferload("run", path, "--calls", 5, "--grad", "on").returncode == 0
+    assert inferload_here("run", path, "--calls", 5, "--grad", "on").returncode == 0

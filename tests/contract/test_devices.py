@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from inferload.callers.local import preparing as plan
 from inferload.callers.python import executor as threads
 from inferload.errors import NativeBuildError
 from inferload.log.calls import CallLog
+from support.program import inferload
 
 pytestmark = pytest.mark.native
 
@@ -621,18 +619,6 @@ def test_a_mix_is_put_on_the_device_that_is_asked_for(sim):
     with torch.no_grad():
         result = il.run(mix, calls=20, device="sim:1")
     assert result.spec.devices == ("sim:1",)
-
-
-def inferload(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "100"},
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.multiprocess

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import models
 from inferload.callers.native import build as native_build
 from inferload.targets.forms import as_form
 from inferload.targets.kinds.python import _compiler_config
+from support.program import inferload, inferload_here
 
 MODEL = """
 import torch
@@ -22,20 +21,14 @@ def inputs(): return [torch.zeros(1, 2)]
 """
 
 
-def inferload(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "m.py").write_text(MODEL)
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=240,
-        check=False,
-    )
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "m.py").write_text(MODEL)
+    return tmp_path
 
 
-def test_graphs_of_a_model_on_the_cpu_are_refused(tmp_path: Path):
-    done = inferload(tmp_path, "run", "m.py", "--form", "cudagraph", "--calls", "10")
+def test_graphs_of_a_model_on_the_cpu_are_refused(folder: Path):
+    done = inferload_here("run", "m.py", "--form", "cudagraph", "--calls", "10", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1] == (
         "error: input 0 (1x2:float32) is on cpu, and CUDA graphs need a model and inputs on a CUDA "
@@ -50,17 +43,17 @@ def test_graphs_of_a_model_on_the_cpu_are_refused(tmp_path: Path):
         (("--form", "compile", "--mode", "fast"), "torch.compile has no mode 'fast': choose "),
     ],
 )
-def test_a_mode_that_is_none_is_refused(tmp_path: Path, flags: tuple[str, ...], says: str):
-    done = inferload(tmp_path, "run", "m.py", *flags)
+def test_a_mode_that_is_none_is_refused(folder: Path, flags: tuple[str, ...], says: str):
+    done = inferload_here("run", "m.py", *flags, cwd=folder)
     assert done.returncode == 2
     assert says in done.stderr
 
 
 @pytest.mark.slow
-def test_on_the_cpu_reduce_overhead_replays_no_graphs_and_runs(tmp_path: Path):
+def test_on_the_cpu_reduce_overhead_replays_no_graphs_and_runs(folder: Path):
     done = inferload(
-        tmp_path, "run", "m.py", "--form", "compile", "--mode", "reduce-overhead", "--calls", "40",
-        "--callers", "2",
+        "run", "m.py", "--form", "compile", "--mode", "reduce-overhead", "--calls", "40",
+        "--callers", "2", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -95,16 +88,16 @@ def test_a_package_of_another_device_is_not_moved(package: Path):
         il.run(str(package), [torch.zeros(2, 8)], calls=1, device="cuda")
 
 
-def test_doctor_says_of_a_package_whether_it_can_be_loaded(package: Path, tmp_path: Path):
-    done = inferload(tmp_path, "doctor", str(package))
+def test_doctor_says_of_a_package_whether_it_can_be_loaded(package: Path, folder: Path):
+    done = inferload_here("doctor", str(package), cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "links libstdc++ as torch does" in done.stdout
     assert "torch:" not in done.stdout
-    missing = inferload(tmp_path, "doctor", "no.pt2")
+    missing = inferload_here("doctor", "no.pt2", cwd=folder)
     assert missing.returncode == 1
     assert "no.pt2: is not there" in missing.stdout
-    (tmp_path / "garbage.pt2").write_bytes(b"PK and no more")
-    garbage = inferload(tmp_path, "doctor", "garbage.pt2", str(package), ".")
+    (folder / "garbage.pt2").write_bytes(b"PK and no more")
+    garbage = inferload("doctor", "garbage.pt2", str(package), ".", cwd=folder)
     assert garbage.returncode == 1
     assert "garbage.pt2: cannot be read as a package" in garbage.stdout
     assert ".: is a folder" in garbage.stdout

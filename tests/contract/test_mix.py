@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 import inferload as il
 import models
 from inferload.log.calls import CallLog
+from support.program import inferload, inferload_here
 
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
@@ -123,13 +122,7 @@ def test_an_input_that_does_not_fit_names_its_model():
 
 
 def run(*words: object) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "inferload", "run", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = inferload_here("run", *words)
     return done.returncode, done.stdout, " ".join(done.stderr.split())
 
 
@@ -168,8 +161,8 @@ def test_a_run_file_of_one_model_is_that_model(folder: Path):
         f'model = "mine.py:linear"\ninputs = ["4x8"]\ncalls = 50\njson = "{saved}"\n'
         "isolate = false\n"
     )
-    code, _, said = run(file)
-    assert code == 0, said
+    done = inferload("run", file)
+    assert done.returncode == 0, done.stderr
     result = il.load_result(saved)
     assert (result.spec.target, result.spec.isolated) == ("Linear", False)
     assert result.models == ()

@@ -22,6 +22,7 @@ from inferload.stats import stopping
 from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
+from support.program import inferload_here
 
 pytestmark = pytest.mark.multiprocess
 
@@ -147,14 +148,8 @@ def test_a_model_that_cannot_be_pickled_is_rebuilt_from_its_spec(tmp_path: Path)
     path.write_text(PY_FILE)
     result = il.run(f"{path}:model", [torch.zeros(1, 8)], processes=2, calls=50, verify=True)
     assert len(result.log) == 50
-    words = [sys.executable, "-m", "inferload", "run", f"{path}:model", "--processes", "2"]
-    done = subprocess.run(
-        [*words, "--inputs", "1x8", "--calls", "50", "--verify"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    words = ("--processes", 2, "--inputs", "1x8", "--calls", 50, "--verify")
+    done = inferload_here("run", f"{path}:model", *words)
     assert done.returncode == 0, done.stderr
     assert "yes: " in done.stdout
 
@@ -201,14 +196,8 @@ def inputs():
 def test_what_cannot_be_sent_comes_from_its_spec_in_each_process(name, shares, tmp_path: Path):
     path = tmp_path / "odd.py"
     path.write_text(ODD.replace("HOLDS", str(name == "holds")))
-    words = [sys.executable, "-m", "inferload", "run", f"{path}:{name}", "--processes", "2"]
-    done = subprocess.run(
-        [*words, "--calls", "50", "--json", str(tmp_path / "r.json")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    words = ("--processes", 2, "--calls", 50, "--json", tmp_path / "r.json")
+    done = inferload_here("run", f"{path}:{name}", *words)
     assert done.returncode == 0, done.stderr
     result = il.load_result(tmp_path / "r.json")
     assert result.summary.completed_calls == 50

@@ -14,6 +14,7 @@ import pytest
 
 import inferload as il
 from inferload.cli.request.made_by import made_by
+from support.program import inferload, inferload_here
 
 MODEL = """
 import torch
@@ -25,18 +26,6 @@ def inputs():
 """
 
 
-def inferload(folder: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(os.fsencode, map(str, words))],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "80"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, a run of it with its reports, and a second one."""
@@ -44,10 +33,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "m.py").write_text(MODEL)
     words = ("--callers", 2, "--calls", 400, "--quiet")
     done = inferload(
-        folder, "run", "m.py", *words, "--json", "a.json", "--html", "a.html", "--markdown", "a.md"
-    )
+        "run", "m.py", *words, "--json", "a.json", "--html", "a.html", "--markdown", "a.md",
+        cwd=folder,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert inferload(folder, "run", "m.py", *words, "--json", "b.json").returncode == 0
+    assert inferload_here("run", "m.py", *words, "--json", "b.json", cwd=folder).returncode == 0
     return folder
 
 
@@ -60,20 +50,21 @@ def test_a_run_writes_its_reports_and_what_made_it(saved: Path):
 
 
 def test_the_same_reports_are_drawn_again_from_the_file(saved: Path, tmp_path: Path):
-    done = inferload(
-        saved, "report", "a.json", "--html", tmp_path / "r.html", "--markdown", tmp_path / "r.md"
-    )
+    done = inferload_here(
+        "report", "a.json", "--html", tmp_path / "r.html", "--markdown", tmp_path / "r.md",
+        cwd=saved,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "r.md").read_text() == (saved / "a.md").read_text()
     assert (tmp_path / "r.html").read_text() == (saved / "a.html").read_text()
 
 
 def test_runs_side_by_side_are_drawn_and_a_study_stands_alone(saved: Path, tmp_path: Path):
-    done = inferload(saved, "report", "a.json", "b.json", "--html", tmp_path / "r.html")
+    done = inferload_here("report", "a.json", "b.json", "--html", tmp_path / "r.html", cwd=saved)
     assert done.returncode == 0, done.stderr
     assert "Linear (eager), 2x #2" in done.stdout
     golden = Path(__file__).parents[1] / "golden" / "sweep_v1.json"
-    done = inferload(saved, "report", "a.json", golden)
+    done = inferload_here("report", "a.json", golden, cwd=saved)
     assert done.returncode == 2
     assert "is drawn alone" in " ".join(done.stderr.split())
 
@@ -87,7 +78,7 @@ def test_the_command_that_is_told_makes_the_same_run(saved: Path, tmp_path: Path
     )  # fmt: skip
     specs = []
     for number in range(2):
-        done = inferload(tmp_path, *words, "--json", f"{number}.json", "--quiet")
+        done = inferload_here(*words, "--json", f"{number}.json", "--quiet", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         result = il.load_result(tmp_path / f"{number}-batch2.json")
         specs.append(result.spec)
@@ -99,9 +90,9 @@ def test_the_command_that_is_told_makes_the_same_run(saved: Path, tmp_path: Path
 
 def test_every_batch_size_has_reports_of_its_own(saved: Path, tmp_path: Path):
     shutil.copy(saved / "m.py", tmp_path)
-    done = inferload(
-        tmp_path, "run", "m.py", "--batch-sizes", "1,2", "--calls", 50, "--html", "r.html",
-        "--markdown", "r.md", "--json", "r.json",
+    done = inferload_here(
+        "run", "m.py", "--batch-sizes", "1,2", "--calls", 50, "--html", "r.html", "--markdown",
+        "r.md", "--json", "r.json", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for size in (1, 2):
@@ -133,7 +124,7 @@ def test_nothing_is_written_over_what_is_read_or_written(saved: Path, tmp_path: 
         if path.is_file():
             shutil.copy(path, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    done = inferload(tmp_path, *words)
+    done = inferload_here(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -142,9 +133,9 @@ def test_nothing_is_written_over_what_is_read_or_written(saved: Path, tmp_path: 
 
 def test_a_report_that_cannot_be_written_keeps_the_result_and_says_so(saved: Path, tmp_path: Path):
     name = "x" * 250 + ".html"  # as long as a name may be, and no temporary name may be longer
-    done = inferload(saved, "report", "a.json", "--html", tmp_path / name)
+    done = inferload_here("report", "a.json", "--html", tmp_path / name, cwd=saved)
     assert done.returncode == 0, done.stderr
-    done = inferload(saved, "report", "a.json", "--html", tmp_path / ("x" * 300))
+    done = inferload_here("report", "a.json", "--html", tmp_path / ("x" * 300), cwd=saved)
     assert done.returncode == 2
     assert "File name too long" in " ".join(done.stderr.split())
 
@@ -153,8 +144,8 @@ def test_a_name_that_is_no_text_keeps_no_result_from_being_saved(tmp_path: Path)
     path = os.fsencode(tmp_path) + b"/mod\xff.py"
     Path(os.fsdecode(path)).write_text(MODEL)
     done = inferload(
-        tmp_path, "run", os.fsdecode(b"mod\xff.py"), "--calls", 20, "--json", "r.json", "--html",
-        "r.html", "--markdown", "r.md",
+        "run", os.fsdecode(b"mod\xff.py"), "--calls", 20, "--json", "r.json", "--html", "r.html",
+        "--markdown", "r.md", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert il.load_result(tmp_path / "r.json").summary.completed_calls == 20
@@ -164,10 +155,10 @@ def test_a_name_that_is_no_text_keeps_no_result_from_being_saved(tmp_path: Path)
 
 def test_exports_of_the_command_line(saved: Path, tmp_path: Path):
     names = ("c.csv", "c.parquet", "c.hgrm", "c.prom", "c.pftrace")
-    done = inferload(saved, "export", "a.json", *(tmp_path / name for name in names))
+    done = inferload_here("export", "a.json", *(tmp_path / name for name in names), cwd=saved)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == set(names)
-    done = inferload(saved, "export", "a.json", tmp_path / "c.xlsx")
+    done = inferload_here("export", "a.json", tmp_path / "c.xlsx", cwd=saved)
     assert done.returncode == 2
     assert "its ending says what is written" in " ".join(done.stderr.split())
 
@@ -176,7 +167,7 @@ def test_an_interrupted_run_says_so_in_its_markdown(saved: Path, tmp_path: Path)
     content = json.loads((saved / "a.json").read_text()) | {"status": "interrupted"}
     (tmp_path / "a.json").write_text(json.dumps(content))
     shutil.copy(saved / "a.calls", tmp_path)
-    inferload(tmp_path, "report", "a.json", "--markdown", "a.md")
+    inferload_here("report", "a.json", "--markdown", "a.md", cwd=tmp_path)
     assert (tmp_path / "a.md").read_text().splitlines()[2].startswith("**interrupted")
 
 

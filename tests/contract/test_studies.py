@@ -18,6 +18,7 @@ import inferload as il
 import models
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.cores import memory_nodes
+from support.program import PROGRAM, inferload, inferload_here
 
 FILE = """
 import os, time
@@ -148,18 +149,6 @@ def test_a_search_ends_with_what_failed(tmp_path):
     assert il.load_study(path).reason == found.reason
 
 
-def inferload(*arguments: object, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"} | variables,
-        timeout=300,
-        check=False,
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "m.py").write_text(FILE)
@@ -179,12 +168,12 @@ def test_the_command_line_sweeps_and_draws_it_again(folder: Path):
     assert [one.runs for one in study.points] == [2, 2]
     assert study.runs[0].spec.grad_mode == "inference"
     assert study.asked["axes"] == {"callers": [1, 2]}
-    again = inferload("report", "s.json", cwd=folder)
+    again = inferload_here("report", "s.json", cwd=folder)
     assert again.stdout == done.stdout
 
 
 def test_the_command_line_searches(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "search", "m.py:sleeps", "--limit", "p90<=2s", "--limit", "throughput>=20",
         "--time-limit", "6s", "--json", "m.json", cwd=folder,
     )  # fmt: skip
@@ -195,11 +184,11 @@ def test_the_command_line_searches(folder: Path):
     assert found.confirmation is not None
     assert found.probes[0].rate_per_s == 20
     assert found.rate_per_s in {one.rate_per_s for one in found.probes}
-    assert inferload("report", "m.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "m.json", cwd=folder).stdout == done.stdout
 
 
 def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "search", "m.py:sleeps", "--limit", "p90<=1ms", "--time-limit", "20s", cwd=folder
     )
     assert done.returncode == 1
@@ -218,7 +207,7 @@ def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
     assert len(found.candidates) == 8 - (memory_nodes() == 1)
     assert {one.run.settings for one in found.trials} == {found.default, *found.candidates}
     best = found.latest(found.best).run.spec
-    assert inferload("report", "t.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "t.json", cwd=folder).stdout == done.stdout
     (folder / "snippet.py").write_text(
         found.code.replace("duration_s=10", "calls=40").replace(
             "print(result)", "result.save('code.json')"
@@ -226,7 +215,7 @@ def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
     )
     subprocess.run([sys.executable, "snippet.py"], cwd=folder, check=True, timeout=200)
     words = found.command.split()[1:-2]
-    again = inferload(*words, "--calls", 40, "--json", "command.json", cwd=folder)
+    again = inferload_here(*words, "--calls", 40, "--json", "command.json", cwd=folder)
     assert again.returncode == 0, again.stderr
     for name in ("code.json", "command.json"):
         spec = il.load_result(folder / name).spec
@@ -292,14 +281,14 @@ def test_a_model_by_its_words_brings_its_inputs(folder: Path):
     ],
 )
 def test_what_cannot_be_studied_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
-    done = inferload(*arguments, cwd=folder)
+    done = inferload_here(*arguments, cwd=folder)
     assert done.returncode == 2, done.stdout
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
 def test_a_point_that_kills_its_process_leaves_the_others(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "sweep", "m.py:dies", "--callers", "1,12", "--calls", 100, "--blocks", 2, "--json",
         "s.json", cwd=folder,
     )  # fmt: skip
@@ -311,7 +300,7 @@ def test_a_point_that_kills_its_process_leaves_the_others(folder: Path):
 
 @pytest.mark.multiprocess
 def test_processes_load_a_model_of_a_file_by_themselves(folder: Path):
-    done = inferload(
+    done = inferload_here(
         "sweep", "m.py:sleeps", "--processes", "1,2", "--calls", 40, "--blocks", 1, "--json",
         "s.json", cwd=folder,
     )  # fmt: skip
@@ -322,18 +311,18 @@ def test_processes_load_a_model_of_a_file_by_themselves(folder: Path):
 
 def test_a_model_that_changed_is_not_gone_on_with(folder: Path):
     words = ("sweep", "m.py:sleeps", "--callers", "1..2", "--calls", 40, "--json", "s.json")
-    assert inferload(*words, cwd=folder).returncode == 0
+    assert inferload_here(*words, cwd=folder).returncode == 0
     text = (folder / "s.json").read_text()
     (folder / "s.json").write_text(
         text.replace('"status": "complete"', '"status": "interrupted"', 1)
     )
-    assert "going on with s.json" in inferload(*words, cwd=folder).stderr
+    assert "going on with s.json" in inferload_here(*words, cwd=folder).stderr
     text = (folder / "s.json").read_text()
     (folder / "s.json").write_text(
         text.replace('"status": "complete"', '"status": "interrupted"', 1)
     )
     (folder / "m.py").write_text(FILE.replace("0.002", "0.02"))
-    done = inferload(*words, cwd=folder)
+    done = inferload_here(*words, cwd=folder)
     assert done.returncode == 2
     assert "holds an interrupted study of something else" in " ".join(done.stderr.split())
 
@@ -371,7 +360,7 @@ def killed():
     return Killed()
 """)
     more = () if "search" in arguments else ("--calls", "100")
-    done = inferload(*arguments, *more, "--json", "x.json", cwd=folder)
+    done = inferload_here(*arguments, *more, "--json", "x.json", cwd=folder)
     assert done.returncode == code, done.stderr
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
@@ -386,7 +375,7 @@ def waits():
         time.sleep(0.01)
 """)
     words = [
-        sys.executable, "-m", "inferload", "sweep", "m.py:sleeps", "--callers", "1..3",
+        *PROGRAM, "sweep", "m.py:sleeps", "--callers", "1..3",
         "--duration", "0.5s", "--warmup", "0", "--blocks", "1", "--json", "s.json",
     ]  # fmt: skip
     with subprocess.Popen(
@@ -465,16 +454,16 @@ def test_two_forms_of_one_model_are_compared():
 
 def test_two_results_on_the_command_line(folder: Path):
     for name in ("a", "b"):
-        done = inferload("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
+        done = inferload_here("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
         assert done.returncode == 0
-    done = inferload(
+    done = inferload_here(
         "compare", "a.json", "b.json", "--gate", "throughput -99%", "--json", "c.json", cwd=folder
     )
     assert done.returncode == 0, done.stderr
     assert "gate throughput -99%: held" in done.stdout
-    assert inferload("report", "c.json", cwd=folder).stdout == done.stdout
+    assert inferload_here("report", "c.json", cwd=folder).stdout == done.stdout
     study = il.load_study(folder / "c.json")
-    one_way = inferload(
+    one_way = inferload_here(
         "compare", "a.json", "b.json", "--gate", "p50 +0.001%", "--gate", "throughput -0.001%",
         cwd=folder,
     )  # fmt: skip
@@ -484,9 +473,9 @@ def test_two_results_on_the_command_line(folder: Path):
         (("--pairs", 20), "--pairs is of runs to be made"),
         (("--json", "no/c.json"), "folder no does not exist"),
     ):
-        refused = inferload("compare", "a.json", "b.json", *more, cwd=folder)
+        refused = inferload_here("compare", "a.json", "b.json", *more, cwd=folder)
         assert (refused.returncode, says in " ".join(refused.stderr.split())) == (2, True)
-    same = inferload("compare", "a.json", "a.json", cwd=folder)
+    same = inferload_here("compare", "a.json", "a.json", cwd=folder)
     assert "are one and the same run" in same.stderr
     # whichever was slower by more than its noise
     by_figure = {one.figure: one for one in study.differences}
@@ -519,7 +508,7 @@ def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Pa
         with pytest.raises(il.PlanError, match="which is the same at any revision"):
             tree.check()
     assert commit_of(".") == "."
-    done = inferload("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
+    done = inferload_here("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
     assert done.returncode == 2
     assert "are the same revision" in " ".join(done.stderr.split())
 
@@ -579,7 +568,7 @@ def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
     ],
 )
 def test_what_cannot_be_compared_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
-    done = inferload("compare", *arguments, cwd=folder)
+    done = inferload_here("compare", *arguments, cwd=folder)
     assert done.returncode == 2, done.stdout
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

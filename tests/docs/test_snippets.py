@@ -2,7 +2,7 @@
 
 Commands run as they are written, but for how long: durations are cut short, so that what is checked
 is that they work and say what they should, not what they measure. What makes twenty runs or more
-is interrupted after a while, as a user might, and says so. Those that want a GPU are refused
+is interrupted in its second run, as a user might, and says so. Those that want a GPU are refused
 in a sentence where there is none. A Python block or a run file that begins with a comment of its
 file's name is written there; other Python blocks of a page run one after the other as one script.
 """
@@ -16,17 +16,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 import inferload as il
+from support.program import inferload_here, working_in
+
+if TYPE_CHECKING:
+    from support.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -36,8 +41,9 @@ PAGES = sorted(
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REPORT = re.compile(r"<!-- report: (.*?) -->")
-# After so long comparisons and tunings are interrupted.
-PATIENCE_S = 5
+# Comparisons and tunings are interrupted when they have begun this.
+SECOND_RUN = re.compile(r"\brun 2 of ")
+PATIENCE_S = 300
 # What the Python of these pages takes for granted.
 _GIVEN = dict.fromkeys(
     ("README.md", "docs/running.md"),
@@ -178,22 +184,29 @@ def transcript(page: Path, folder: Path) -> list[Ran]:
 
 def ran_in(folder: Path, written: str, run: list[str]) -> Ran:
     """A command that was run in a folder, with this environment's tools."""
-    environment = os.environ | {
+    own = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "100",
-        "OMP_NUM_THREADS": "1",
     }
     began = time.perf_counter()
-    process = subprocess.Popen(
-        run, cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=PATIENCE_S if is_long(run) else 300)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    return Ran(written, run, process.returncode, output, time.perf_counter() - began)
+    # a shell is known by what has started the program, so flags of no verb have a process
+    if run[0] == "inferload" and not is_long(run) and not run[1].startswith("-"):
+        done = inferload_here(*run[1:], cwd=folder, **own)
+        output = done.stderr + done.stdout
+        return Ran(written, run, done.returncode, output, time.perf_counter() - began)
+    log = folder / "output.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            run, cwd=folder, env=os.environ | own, stdin=subprocess.DEVNULL, stdout=file,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    while is_long(run) and process.poll() is None:
+        if SECOND_RUN.search(log.read_text()):
+            process.send_signal(signal.SIGINT)
+            break
+        time.sleep(0.05)
+    code = process.wait(PATIENCE_S)
+    return Ran(written, run, code, log.read_text(), time.perf_counter() - began)
 
 
 def scripts(page: Path) -> list[str]:
@@ -213,34 +226,27 @@ def scripts(page: Path) -> list[str]:
     return found
 
 
-def snippets(page: Path, folder: Path) -> list[Ran]:
+def snippets(page: Path, folder: Path, forks: Forks) -> list[Ran]:
     """Every Python block of a page, run in its order."""
     ran = []
     for number, text in enumerate(scripts(page)):
         script = folder / f"snippet_{number}.py"
         script.write_text(text)
-        ran.append(ran_in(folder, text, [sys.executable, str(script)]))
+        with tempfile.TemporaryFile() as output, working_in(folder):
+            began = time.perf_counter()
+            code = forks.script(script, output)
+            took_s = time.perf_counter() - began
+            output.seek(0)
+            ran.append(Ran(text, [str(script)], code, output.read().decode(), took_s))
     return ran
 
 
-@pytest.fixture(scope="module")
-def transcripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """All pages, two at a time: what takes long is starting, and there is nothing to measure."""
-    pool = ThreadPoolExecutor(2)
-    asked = [
-        (item.callspec.params["page"], item.originalname)
-        for item in request.session.items
-        if "transcripts" in getattr(item, "fixturenames", ())
-    ]
-    found = {}
-    # the longest first
-    longest = ["docs/tutorial.md", "README.md", "docs/studies.md"]
-    for page, name in sorted(asked, key=lambda one: str(one[0]) not in longest):
-        folder = tmp_path_factory.mktemp("page") / "work"
-        workspace(folder, page)
-        found[page, name] = pool.submit(snippets if "python" in name else transcript, page, folder)
-    yield found
-    pool.shutdown(cancel_futures=True)
+@pytest.fixture
+def folder(page: Path, tmp_path: Path) -> Path:
+    """A folder like that of the user of a page."""
+    found = tmp_path / "work"
+    workspace(found, page)
+    return found
 
 
 def wants_gpu(command: str) -> bool:
@@ -251,10 +257,8 @@ def wants_gpu(command: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=str)
-def test_every_command_of_a_page_does_what_it_should(
-    page: Path, transcripts: dict[tuple[Path, str], Future[list[Ran]]]
-):
-    for one in transcripts[page, "test_every_command_of_a_page_does_what_it_should"].result():
+def test_every_command_of_a_page_does_what_it_should(page: Path, folder: Path):
+    for one in transcript(page, folder):
         print(f"{one.took_s:6.1f} s  {one.written}")
         told = f"{one.written}\nrun as: {shlex.join(one.run)}\nexit {one.code}\n{one.output}"
         assert "Traceback" not in one.output, told
@@ -274,11 +278,10 @@ def test_every_command_of_a_page_does_what_it_should(
         assert not re.search(r"^(error|Usage):", one.output, re.MULTILINE), told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if scripts(page)], ids=str)
-def test_every_python_snippet_of_a_page_runs(
-    page: Path, transcripts: dict[tuple[Path, str], Future[list[Ran]]]
-):
-    for one in transcripts[page, "test_every_python_snippet_of_a_page_runs"].result():
+def test_every_python_snippet_of_a_page_runs(page: Path, folder: Path, forks: Forks):
+    for one in snippets(page, folder, forks):
         assert one.code == 0, f"{one.written}\n{one.output}"
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import torch
 import inferload as il
 from inferload.cli.batches import beside_of
 from inferload.targets.inputs.stacking import stacked
+from support.program import inferload_here
 
 
 def test_items_are_taken_in_order_and_again_if_they_are_too_few():
@@ -101,22 +100,18 @@ def inputs(): return [torch.zeros(1, 2)]
 """
 
 
-def inferload(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "m.py").write_text(MODEL)
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", "run", "m.py", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "m.py").write_text(MODEL)
+    return tmp_path
 
 
-def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
-    done = inferload(
-        tmp_path, "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json", "--trace", "t.json"
-    )
+@pytest.mark.multiprocess
+def test_a_size_that_fails_keeps_the_others(folder: Path):
+    done = inferload_here(
+        "run", "m.py", "--batch-sizes", "8,2", "--calls", "40", "--json", "r.json", "--trace",
+        "t.json", cwd=folder,
+    )  # fmt: skip
     assert done.returncode == 1, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     (two,) = [line for line in lines if line and line[0] == "2"]
@@ -124,16 +119,16 @@ def test_a_size_that_fails_keeps_the_others(tmp_path: Path):
     assert float(two[1].replace(",", "")) == pytest.approx(
         2 * float(two[2].replace(",", "")), rel=0.01
     )
-    assert il.load_result(tmp_path / "r-batch2.json").summary.completed_calls == 40
-    assert (tmp_path / "t-batch2.json").is_file()
+    assert il.load_result(folder / "r-batch2.json").summary.completed_calls == 40
+    assert (folder / "t-batch2.json").is_file()
 
 
-def test_what_no_size_can_run_is_one_sentence(tmp_path: Path):
-    done = inferload(tmp_path, "--batch-sizes", "1,2", "--device", "nonsense")
+def test_what_no_size_can_run_is_one_sentence(folder: Path):
+    done = inferload_here("run", "m.py", "--batch-sizes", "1,2", "--device", "nonsense", cwd=folder)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("error: device 'nonsense' is unknown")
     assert done.stdout == ""
-    alone = inferload(tmp_path, "--batch-sizes", "1,2", "--no-isolate")
+    alone = inferload_here("run", "m.py", "--batch-sizes", "1,2", "--no-isolate", cwd=folder)
     assert alone.returncode == 2
     assert "leave --no-isolate out" in alone.stderr
 
@@ -147,7 +142,7 @@ def test_what_no_size_can_run_is_one_sentence(tmp_path: Path):
         ("0", "batch_size is 0: it must be a whole number from 1 to 1,000,000"),
     ],
 )
-def test_sizes_that_are_none_are_refused(tmp_path: Path, sizes: str, says: str):
-    done = inferload(tmp_path, "--batch-sizes", sizes)
+def test_sizes_that_are_none_are_refused(folder: Path, sizes: str, says: str):
+    done = inferload_here("run", "m.py", "--batch-sizes", sizes, cwd=folder)
     assert done.returncode == 2
     assert done.stderr.strip() == f"error: {says}"

@@ -12,7 +12,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +111,8 @@ def student_t(degrees: int) -> float:
     >>> round(student_t(39), 4)
     2.0227
     """
+    from scipy import special  # a process with callers needs none of it, and it takes 0.15 s
+
     return float(special.stdtrit(max(degrees, 1), (1 + CONFIDENCE) / 2))
 
 
@@ -127,6 +128,8 @@ def calls_to_certify(q: float, over: int, risk: float = CERTIFICATE_RISK) -> int
     >>> [calls_to_certify(q, 1) for q in (0.9, 0.99, 0.999)]
     [64, 662, 6636]
     """
+    from scipy import special
+
     low, high = 0, 1
     while special.betainc(high, over + 1, q) > risk:
         low, high = high, 2 * high

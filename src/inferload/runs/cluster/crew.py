@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from inferload.errors import InferloadError
 from inferload.runs.cluster.clock import answer_time, is_asked
-from inferload.runs.cluster.link import BEAT_S, StoreLostError, wait_a_look
-from inferload.runs.cluster.members import JOIN_S, LOST_S
+from inferload.runs.cluster.link import StoreLostError, wait_a_look
 from inferload.version import __version__
 
 if TYPE_CHECKING:
@@ -206,11 +205,12 @@ class FirstRank:
         now_s = time.monotonic()
         if now_s < self._next_s:
             return None
-        self._next_s = now_s + BEAT_S
+        self._next_s = now_s + self._link.waits.beat_s
         beats = self._link.count("beat/0")
         if beats != self._beats:
             self._beats, self._changed_s = beats, now_s
-        if now_s - self._changed_s > (LOST_S if beats else JOIN_S):
+        waits = self._link.waits
+        if now_s - self._changed_s > (waits.lost_s if beats else waits.join_s):
             return f"was not heard of for {now_s - self._changed_s:.0f} s"
         return None
 

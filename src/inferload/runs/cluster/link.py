@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -22,12 +23,29 @@ if TYPE_CHECKING:
 
     from inferload.runs.cluster.launch import Launch
 
-BEAT_S = 1.0
 # The store takes no more than 8 MiB at once.
 CHUNK_BYTES = 4 * 2**20
-JOIN_TIMEOUT_S, TRY_S = 300.0, 10.0
 # Waiting ranks look at the store so often, and less often the more of them there are.
 LOOK_S, LOOK_S_PER_RANK = 0.02, 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long the ranks of a run wait for each other.
+
+    ``beat_s``: how often each says that it is there, and ``look_s`` how often the first one looks
+    for that. Who was not heard of for ``lost_s`` is lost; who was never heard of, after ``join_s``.
+    ``try_s``: how long one try to reach the store takes; a Ctrl-C is heard between two.
+    """
+
+    beat_s: float = 1.0
+    look_s: float = 2.0
+    lost_s: float = 10.0
+    join_s: float = 300.0
+    try_s: float = 10.0
+
+
+_USUAL = Waits()
 
 
 class StoreLostError(InferloadError):
@@ -59,13 +77,16 @@ class Store(Protocol):
 class Link:
     """One rank's side of the conversation.
 
-    A thread says every second that this rank is there, and hears whether the run is to stop; it has
-    a connection of its own from ``connect``.
+    A thread says again and again that this rank is there, and hears whether the run is to stop; it
+    has a connection of its own from ``connect``.
     """
 
-    def __init__(self, rank: int, ranks: int, connect: Callable[[], Store]) -> None:
+    def __init__(
+        self, rank: int, ranks: int, connect: Callable[[], Store], waits: Waits = _USUAL
+    ) -> None:
         self.rank = rank
         self.ranks = ranks
+        self.waits = waits
         self.look_s = max(LOOK_S, LOOK_S_PER_RANK * ranks)
         #: Another rank, or this one, wants all ranks to stop.
         self.stop_asked = False
@@ -81,7 +102,7 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._beating.join(2 * BEAT_S)
+        self._beating.join(2 * self.waits.beat_s)
 
     def _beat(self) -> None:
         try:
@@ -91,7 +112,7 @@ class Link:
                 if self._want_stop:
                     store.set("stop", b"")
                 self.stop_asked = self.stop_asked or store.check(["stop"])
-                if self._over.wait(BEAT_S):
+                if self._over.wait(self.waits.beat_s):
                     return
         except RuntimeError:
             return  # who waits for something finds out
@@ -171,7 +192,7 @@ def import_store() -> None:
         del os.environ["TORCH_CPP_LOG_LEVEL"]
 
 
-def connected(launch: Launch, say: Callable[[str], None]) -> Link:
+def connected(launch: Launch, say: Callable[[str], None], waits: Waits = _USUAL) -> Link:
     """The link of one rank to the store that torchrun, or the first rank, keeps.
 
     Raises:
@@ -187,7 +208,7 @@ def connected(launch: Launch, say: Callable[[str], None]) -> Link:
             launch.address,
             launch.port,
             is_master=keeps_it,
-            timeout=timedelta(seconds=TRY_S),
+            timeout=timedelta(seconds=waits.try_s),
             wait_for_workers=False,
         )
         keeps_it = False
@@ -195,10 +216,10 @@ def connected(launch: Launch, say: Callable[[str], None]) -> Link:
         return cast("Store", PrefixStore(f"inferload/{launch.attempt}", store))
 
     where = f"{launch.address}:{launch.port}"
-    deadline = time.monotonic() + JOIN_TIMEOUT_S
+    deadline = time.monotonic() + waits.join_s
     while True:  # in short tries, between which a Ctrl-C is heard
         try:
-            return Link(launch.rank, launch.ranks, connect)
+            return Link(launch.rank, launch.ranks, connect, waits)
         except RuntimeError as error:  # noqa: PERF203
             if time.monotonic() > deadline or keeps_it:
                 reason = str(error).splitlines()[0]

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from inferload.callers.crew import Observer
     from inferload.runs.cluster.link import Link
 
-# A rank that was not heard of for so long is lost; one that was never heard of, after JOIN_S.
-LOST_S = 10.0
-JOIN_S = 300.0
-LOOK_AT_BEATS_S = 2.0
 # Ranks that are named while they are waited for.
 NAMED = 3
 # Of what differs, so many letters are shown.
@@ -81,8 +77,8 @@ class Members:
 
     def look(self) -> None:
         """See who was not heard of for too long; it takes no time if that was done just now."""
-        now = time.monotonic()
-        if now - self._looked_s < LOOK_AT_BEATS_S:
+        now, waits = time.monotonic(), self._link.waits
+        if now - self._looked_s < waits.look_s:
             return
         self._looked_s = now
         beats = self._link.beats()
@@ -93,7 +89,8 @@ class Members:
             if count != self._beats[rank]:
                 self._changed_s[rank] = now
             silent_s = now - self._changed_s[rank]
-            if rank in {0, *self.lost, *self.done} or silent_s < (LOST_S if count else JOIN_S):
+            patience_s = waits.lost_s if count else waits.join_s
+            if rank in {0, *self.lost, *self.done} or silent_s < patience_s:
                 continue
             if self._link.has_sent(f"result/{rank}"):
                 continue  # it has ended, and is to be heard yet

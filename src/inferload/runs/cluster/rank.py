@@ -18,7 +18,7 @@ from inferload.runs.cluster.crew import FirstRank, FleetEndedError, RankCrew
 from inferload.runs.cluster.fleet import Fleet
 from inferload.runs.cluster.handover import handed_over, packed, unpacked
 from inferload.runs.cluster.link import StoreLostError, wait_a_look
-from inferload.runs.cluster.members import LOST_S, Member, Members
+from inferload.runs.cluster.members import Member, Members
 from inferload.runs.driving import PATIENCE_S, execute
 from inferload.runs.result import result_of
 from inferload.runs.run_crew import raise_what_ended
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from inferload.runs.execution import Execution
     from inferload.signals import PutOff
 
-# After a signal other ranks have so long to hand over: first they give up their calls, and one that
-# says nothing is known to be lost before. torchrun kills 30 s after it has sent SIGTERM.
-GIVE_UP_S = PATIENCE_S + LOST_S
 # One Ctrl-C comes twice: from the terminal, and from torchrun.
 SIGNALS_APART_S = 2.0
 
@@ -126,6 +123,9 @@ class Rank:
     ) -> Execution:
         """Take what the other ranks hand over, one after another."""
         link, impatient_after = self._link, len(signals.received)
+        # After a signal other ranks have so long: first they give up their calls, and one that says
+        # nothing is known to be lost before. torchrun kills 30 s after it has sent SIGTERM.
+        give_up_s = PATIENCE_S + link.waits.lost_s
         try:
             for rank in range(1, link.ranks):
                 link.say("give", str(rank + _ahead(link.ranks)).encode())
@@ -133,7 +133,7 @@ class Rank:
                 while rank not in members.lost and not self._taken(rank, fleet, members):
                     if signals.received and members.member(rank) is None:
                         members.lost[rank] = "was never heard of"
-                    elif len(signals.received) > impatient_after or signals.waited_s() > GIVE_UP_S:
+                    elif len(signals.received) > impatient_after or signals.waited_s() > give_up_s:
                         members.lost[rank] = "had handed nothing over when the run was given up"
                     members.look()
                     if time.monotonic() > announce_at:

@@ -1,0 +1,13 @@
+"""The program as a rank that waits for others seconds, not as long as users have it wait."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from inferload.cli import main
+from inferload.runs.cluster import link
+
+if __name__ == "__main__":  # a process that callers run in imports this file as well
+    waits = link.Waits(beat_s=0.5, look_s=0.5, lost_s=4.0, try_s=1.0)
+    link.connected = partial(link.connected, waits=waits)
+    main()

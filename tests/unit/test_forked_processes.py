@@ -1,0 +1,103 @@
+"""Processes that tests fork where the program spawns them see what spawned ones see."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.util
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from support.forks import Forks
+
+pytestmark = pytest.mark.multiprocess
+
+LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+
+
+def tell(connection: Connection, code: int) -> None:
+    """What this process sees; it ends with an exit code."""
+    seen = {
+        "parent": os.getppid(),
+        "group": os.getpgrp(),
+        "session": os.getsid(0),
+        "folder": os.getcwd(),  # noqa: PTH109
+        # readline, which pytest imports, sets these two
+        "environment": {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}},
+        "cores": os.sched_getaffinity(0),
+        "limits": [resource.getrlimit(one) for one in LIMITS],
+        "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        "signals": [
+            signal.getsignal(one) in {signal.SIG_DFL, signal.default_int_handler}
+            for one in sorted(signal.valid_signals())
+        ],
+        "argv": sys.argv,
+        "path": sys.path,
+        "start method": multiprocessing.get_start_method(allow_none=True),
+        "files": [str(Path(f"/proc/self/fd/{number}").readlink()) for number in (0, 1, 2)],
+        "torch": "torch" in sys.modules,
+    }
+    connection.send((seen, len(os.listdir("/proc/self/fd"))))  # noqa: PTH208
+    sys.exit(code)
+
+
+def told(code: int = 0) -> tuple[dict[str, object], int]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=tell, args=(there, code))
+    process.start()
+    there.close()
+    seen, files = here.recv()
+    process.join()
+    assert process.exitcode == code
+    return seen, files
+
+
+@pytest.fixture
+def spawned(forks: Forks):
+    return mock.patch.object(multiprocessing.util, "spawnv_passfds", forks.spawned)
+
+
+def test_a_forked_process_sees_what_a_spawned_one_sees(spawned, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MADE", "up")
+    monkeypatch.setattr(sys, "argv", ["a", "b"])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    ignored = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        forked, its_files = told(7)
+        with spawned:
+            real, files = told(7)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGUSR1, ignored)
+        os.sched_setaffinity(0, cores)
+    assert (forked.pop("torch"), real.pop("torch")) == (True, False)
+    assert forked == real
+    assert its_files == files
+
+
+def test_a_forked_process_dies_of_a_signal_as_a_spawned_one():
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=time.sleep, args=(60,))
+    process.start()
+    process.kill()
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_what_is_read_when_a_program_begins_is_read(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert not told()[0]["torch"]
