@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from inferload.cli import main
+from inferload.cli.main import main
 from inferload.runs.cluster import link
 
 if __name__ == "__main__":  # a process that callers run in imports this file as well

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from unittest import mock
 
 from inferload import signals
-from inferload.cli import main
+from inferload.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
