@@ -15,7 +15,7 @@ from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import measured_any, save_study
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def holds(found: object, was: object) -> bool:

@@ -17,7 +17,7 @@ from inferload.log.calls import CallLog
 from inferload.report.text.run import plain_report
 from inferload.stats.summary import judged, summarize
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 def fixed_result() -> il.RunResult:

@@ -16,7 +16,7 @@ from inferload.files import check_writable, replacing
 from inferload.log.calls import COLUMNS
 from inferload.log.ring import HEADER_BYTES, ROW_BYTES
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture

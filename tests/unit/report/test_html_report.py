@@ -22,7 +22,7 @@ from inferload.report.html.page import MOST_ROWS, table_of
 from inferload.report.markdown import markdown_text
 from inferload.report.text.several import side_by_side
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 STUDIES = ("sweep", "search", "comparison", "tuning")
 with_browser = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,

@@ -16,7 +16,7 @@ import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.plan.table import DEFAULTS, FLAGS, OPTIONS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLE = Path("inferload", "plan", "table.py")
 ROW = """
     patience_s: float | None = option(
