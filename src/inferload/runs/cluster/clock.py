@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferload.runs.cluster import words
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,7 +44,7 @@ def clock_name() -> str:
 
 def invite(link: Link, rank: int) -> None:
     """Ask a rank the first question, so that it waits for the others when its turn comes."""
-    link.say(f"time/{rank}/asked/0")
+    link.say(words.asked(rank, 0))
 
 
 def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | None:
@@ -54,9 +56,9 @@ def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | Non
     best: Offset | None = None
     for number in range(ROUNDS):
         asked = now_ns()
-        link.say(f"time/{rank}/asked/{number}")
+        link.say(words.asked(rank, number))
         patience_s = max(ANSWER_S, ANSWER_LOOKS * link.look_s)
-        answer = _awaited(link, f"time/{rank}/answer/{number}", patience_s)
+        answer = _awaited(link, words.answer(rank, number), patience_s)
         heard = now_ns()
         if answer is None:
             return best
@@ -71,14 +73,14 @@ def ask_offset(link: Link, rank: int, now_ns: Callable[[], int]) -> Offset | Non
 def answer_time(link: Link, now_ns: Callable[[], int]) -> None:
     """Answer another rank that asks what time it is here."""
     for number in range(ROUNDS):
-        if _awaited(link, f"time/{link.rank}/asked/{number}", TURN_S, TURN_LOOK_S) is None:
+        if _awaited(link, words.asked(link.rank, number), TURN_S, TURN_LOOK_S) is None:
             return
-        link.say(f"time/{link.rank}/answer/{number}", str(now_ns()).encode())
+        link.say(words.answer(link.rank, number), str(now_ns()).encode())
 
 
 def is_asked(link: Link) -> bool:
     """Whether another rank has begun to ask what time it is here."""
-    return link.heard(f"time/{link.rank}/asked/0") is not None
+    return link.heard(words.asked(link.rank, 0)) is not None
 
 
 def _awaited(link: Link, key: str, patience_s: float, pause_s: float = 0.0) -> bytes | None:

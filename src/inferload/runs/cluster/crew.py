@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
 from inferload.errors import InferloadError
+from inferload.runs.cluster import words
 from inferload.runs.cluster.clock import answer_time, is_asked
 from inferload.runs.cluster.link import StoreLostError, wait_a_look
 from inferload.version import __version__
@@ -98,15 +99,15 @@ class RankCrew:
     def agreed_start(self, observer: Observer) -> int | None:
         """Wait until all ranks stand at the start line, and agree on a time."""
         link = self._link
-        link.say(f"ready/{link.rank}", json.dumps(self._plan).encode())
-        link.count("ready", 1)
+        link.say(words.ready(link.rank), json.dumps(self._plan).encode())
+        link.count(words.READY, 1)
         first = FirstRank(link)
         announced = time.monotonic()
         while not link.stop_asked and not self._crew.wait_done(0):
             if self._members is None:
-                if (said := link.heard("start")) is not None:
+                if (said := link.heard(words.START)) is not None:
                     return self._start_of(json.loads(said))
-                if link.heard("over") is not None:
+                if link.heard(words.OVER) is not None:
                     raise FleetEndedError
                 if is_asked(link):
                     answer_time(link, time.perf_counter_ns)
@@ -127,7 +128,7 @@ class RankCrew:
         lead_s = LEAD_S + LEAD_LOOKS * self._link.look_s
         start_ns = time.perf_counter_ns() + int(lead_s * 1e9)
         offsets = {clock: [one.ahead_ns, one.error_ns] for clock, one in members.offsets.items()}
-        self._link.say("start", json.dumps({"at_ns": start_ns, "clocks": offsets}).encode())
+        self._link.say(words.START, json.dumps({"at_ns": start_ns, "clocks": offsets}).encode())
         return start_ns
 
     def _start_of(self, said: dict[str, object]) -> int | None:
@@ -162,7 +163,7 @@ class RankCrew:
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + max(STOP_LOOK_S, self._link.look_s)
-        if self._link.heard("stop") is not None:
+        if self._link.heard(words.STOP) is not None:
             self._link.stop_asked = True
         if self._members is not None:
             self._members.look()
@@ -179,7 +180,7 @@ class RankCrew:
         if abandoned or (self._stop_on_error and any(map(_has_ended_early, reports))):
             self._link.ask_stop()
             with suppress(StoreLostError):  # at once: the others go on calling until they hear it
-                self._link.say("stop")
+                self._link.say(words.STOP)
         return reports
 
 
@@ -206,7 +207,7 @@ class FirstRank:
         if now_s < self._next_s:
             return None
         self._next_s = now_s + self._link.waits.beat_s
-        beats = self._link.count("beat/0")
+        beats = self._link.count(words.beat(0))
         if beats != self._beats:
             self._beats, self._changed_s = beats, now_s
         waits = self._link.waits

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
 from inferload.errors import InferloadError
+from inferload.runs.cluster import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,10 +109,10 @@ class Link:
         try:
             store = self._connect()
             while True:
-                store.add(f"beat/{self.rank}", 1)
+                store.add(words.beat(self.rank), 1)
                 if self._want_stop:
-                    store.set("stop", b"")
-                self.stop_asked = self.stop_asked or store.check(["stop"])
+                    store.set(words.STOP, b"")
+                self.stop_asked = self.stop_asked or store.check([words.STOP])
                 if self._over.wait(self.waits.beat_s):
                     return
         except RuntimeError:
@@ -139,13 +140,13 @@ class Link:
     def beats(self) -> list[int]:
         """How often each rank has said that it is there."""
         with _reached():
-            found = self._store.multi_get([f"beat/{rank}" for rank in range(self.ranks)])
+            found = self._store.multi_get([words.beat(rank) for rank in range(self.ranks)])
         return [int(one) for one in found]
 
     def expect_beats(self) -> None:
         """Before :meth:`beats`: see that there is a number for every rank."""
         for rank in range(self.ranks):
-            self.count(f"beat/{rank}")
+            self.count(words.beat(rank))
 
     def send(self, name: str, content: bytes) -> None:
         """Put down a large value, in pieces."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import TargetCrashed
+from inferload.runs.cluster import words
 from inferload.runs.cluster.clock import Offset, ask_offset, invite
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Members:
 
     def member(self, rank: int) -> Member | None:
         """What a rank has said of itself, if it has."""
-        if rank not in self._known and (said := self._link.heard(f"hello/{rank}")) is not None:
+        if rank not in self._known and (said := self._link.heard(words.hello(rank))) is not None:
             self._known[rank] = Member(**json.loads(said))
         return self._known.get(rank)
 
@@ -92,7 +93,7 @@ class Members:
             patience_s = waits.lost_s if count else waits.join_s
             if rank in {0, *self.lost, *self.done} or silent_s < patience_s:
                 continue
-            if self._link.has_sent(f"result/{rank}"):
+            if self._link.has_sent(words.result(rank)):
                 continue  # it has ended, and is to be heard yet
             self.lost[rank] = (
                 f"was not heard of for {silent_s:.0f} s" if count else "was never heard of"
@@ -105,10 +106,10 @@ class Members:
         Raises:
             InferloadError: of the class that it was there.
         """
-        if not self._link.count("errors"):
+        if not self._link.count(words.ERRORS):
             return
         for rank in self.others:
-            told = self._link.heard(f"error/{rank}")
+            told = self._link.heard(words.error(rank))
             if told is not None:
                 kind, text = json.loads(told)
                 raise error_of(kind, f"{self.name(rank)}: {text}")
@@ -117,7 +118,7 @@ class Members:
         """Whether every rank stands at the start line, or is lost."""
         self.raise_errors()
         self.look()
-        if self._link.count("ready") >= self._link.ranks:
+        if self._link.count(words.READY) >= self._link.ranks:
             return True
         return bool(self.lost) and not self.not_ready()
 
@@ -128,7 +129,7 @@ class Members:
             PlanError: naming a rank, and what it has that the first one has not.
         """
         for rank in self.others:
-            said = self._link.heard(f"ready/{rank}")
+            said = self._link.heard(words.ready(rank))
             its = own if said is None else json.loads(said)
             for name, value in own.items():
                 if its.get(name) != value:
@@ -140,7 +141,7 @@ class Members:
     def not_ready(self) -> list[int]:
         """The ranks that are not at the start line yet, and not lost."""
         for rank in self.others:
-            if rank not in self._ready and self._link.heard(f"ready/{rank}") is not None:
+            if rank not in self._ready and self._link.heard(words.ready(rank)) is not None:
                 self._ready.add(rank)
         return [rank for rank in self.others if rank not in self._ready]
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from inferload.errors import InferloadError, ResultFormatError
-from inferload.runs.cluster import handover
+from inferload.runs.cluster import handover, words
 from inferload.runs.cluster.clock import clock_name
 from inferload.runs.cluster.crew import FirstRank, FleetEndedError, RankCrew
 from inferload.runs.cluster.fleet import Fleet
@@ -54,7 +54,7 @@ class Rank:
         self._own = Member(
             rank=link.rank, host=platform.node(), clock=clock_name(), pid=os.getpid()
         )
-        link.say(f"hello/{link.rank}", json.dumps(asdict(self._own)).encode())
+        link.say(words.hello(link.rank), json.dumps(asdict(self._own)).encode())
         self._members = Members(link, self._own) if link.rank == 0 else None
 
     def refuse(self, error: InferloadError) -> None:
@@ -62,13 +62,13 @@ class Rank:
         link = self._link
         told = json.dumps([type(error).__name__, str(error)])
         with suppress(StoreLostError):
-            link.say(f"error/{link.rank}", told.encode())
-            link.count("errors", 1)
+            link.say(words.error(link.rank), told.encode())
+            link.count(words.ERRORS, 1)
 
     def end(self) -> None:
         """Tell the others that the first rank waits for them no more."""
         with suppress(StoreLostError):
-            self._link.say("over")
+            self._link.say(words.OVER)
             time.sleep(2 * self._link.look_s)  # it may be this process that keeps the store
 
     def run(
@@ -128,7 +128,7 @@ class Rank:
         give_up_s = PATIENCE_S + link.waits.lost_s
         try:
             for rank in range(1, link.ranks):
-                link.say("give", str(rank + _ahead(link.ranks)).encode())
+                link.say(words.GIVE, str(rank + _ahead(link.ranks)).encode())
                 announce_at = time.monotonic() + 1.0
                 while rank not in members.lost and not self._taken(rank, fleet, members):
                     if signals.received and members.member(rank) is None:
@@ -150,14 +150,14 @@ class Rank:
     def _taken(self, rank: int, fleet: Fleet, members: Members) -> bool:
         """Take what a rank hands over, if that is there; or note why it never will be."""
         link = self._link
-        content = link.received(f"result/{rank}")
+        content = link.received(words.result(rank))
         if content is None:
-            told = link.heard(f"error/{rank}")
+            told = link.heard(words.error(rank))
             if told is not None:
                 members.lost[rank] = f"failed: {json.loads(told)[1]}"
             return False
         members.done.add(rank)
-        link.say(f"taken/{rank}")
+        link.say(words.taken(rank))
         try:
             fleet.add(*unpacked(content, rank))
         except ResultFormatError as error:
@@ -170,13 +170,13 @@ class Rank:
         first, why = FirstRank(link), None
         try:
             while why is None:
-                if link.heard(f"taken/{link.rank}") is not None:
+                if link.heard(words.taken(link.rank)) is not None:
                     return
-                turn = None if sent else link.heard("give")
-                if link.heard("over") is not None:
+                turn = None if sent else link.heard(words.GIVE)
+                if link.heard(words.OVER) is not None:
                     why = "has ended without this one's calls"
                 elif turn is not None and link.rank < int(turn):
-                    link.send(f"result/{link.rank}", content())
+                    link.send(words.result(link.rank), content())
                     sent = True
                 else:
                     why = first.lost()
