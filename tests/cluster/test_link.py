@@ -195,13 +195,13 @@ def test_a_rank_is_lost_when_it_was_not_heard_of_for_too_long(server, passing):
     second.count("beat/3", 1)
     second.send("result/3", b"rank 3 has ended well")
     members = Members(first, member(0))
-    looked_for(members, passing, int(module.LOST_S) - 1)
+    looked_for(members, passing, int(first.waits.lost_s) - 1)
     assert members.lost == {}
-    looked_for(members, passing, 1 + int(module.LOOK_AT_BEATS_S))
+    looked_for(members, passing, 1 + int(first.waits.look_s))
     assert list(members.lost) == [1]
     assert members.name(1) == "rank 1 (b)"
     assert re.fullmatch(r"was not heard of for 1[0-2] s", members.lost[1])
-    looked_for(members, passing, int(module.JOIN_S))
+    looked_for(members, passing, int(first.waits.join_s))
     assert members.lost[2] == "was never heard of"
     assert 3 not in members.lost
     assert list(members.others) == [3]
@@ -266,7 +266,7 @@ def test_the_first_rank_is_lost_when_its_beats_end(server, passing):
     for _ in range(5):
         first.count("beat/0", 1)
         assert seen.lost() is None
-        passing.now_s += rank_crew.LOST_S - 1
+        passing.now_s += second.waits.lost_s - 1
     assert seen.lost() is None
     passing.now_s += 2
     assert seen.lost() == "was not heard of for 11 s"
