@@ -29,7 +29,8 @@ FLAGS = [
     "-Wall",
     "-Wextra",
     "-Werror",
-    "-Wno-error=tsan",  # fences in torch's headers
+    "-Wno-tsan",  # fences in torch's headers
+    "-Wno-unknown-warning-option",  # which of the two compilers knows the one before
     f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
 ]
 #: A race is the program's end with this code.

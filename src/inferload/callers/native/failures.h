@@ -71,6 +71,11 @@ class Failures {
     return found_;
   }
 
+  std::exception_ptr error(size_t number) const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return found_.at(number).error;
+  }
+
  private:
   mutable std::mutex mutex_;
   std::vector<Failure> found_;

@@ -102,9 +102,7 @@ class HeldCallers {
     return found;
   }
 
-  void raise_failure(size_t number) const {
-    std::rethrow_exception(run().failures.all().at(number).error);
-  }
+  void raise_failure(size_t number) const { std::rethrow_exception(run().failures.error(number)); }
 
  private:
   Run& run() const { return callers_.run(); }
