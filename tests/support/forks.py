@@ -59,8 +59,6 @@ class Forks:
         code = next((one for one in words if "spawn_main" in one), None)
         if code is None or self._state() != self._began:
             return self.spawned(path, args, passfds)
-        if self._server is None:
-            self._start()
         return self._forked(
             code, ["-c", "--multiprocessing-fork"], {n: n for n in (0, 1, 2, *passfds)}
         )
