@@ -199,8 +199,9 @@ def _aoti_compiler() -> Finding:
 
 def _devices() -> list[Finding]:
     """Each device that torch sees, and whether its clocks and power can be looked at."""
-    accelerator = torch.accelerator.current_accelerator()
-    count = torch.accelerator.device_count() if accelerator is not None else 0
+    available = torch.accelerator.is_available()  # torch 2.6 raises where it is asked for one
+    accelerator = torch.accelerator.current_accelerator() if available else None
+    count = torch.accelerator.device_count()
     if accelerator is None or not count:
         built = "" if torch.version.cuda else "; it is built without CUDA"
         return [Finding(name="devices", well=True, found=f"torch sees none{built}")]

@@ -164,7 +164,8 @@ def _converted(
         made = exported(module, inputs, target.name)
         if form == "aoti":
             return packaged(made.program, inputs, target.name, folder)
-    made.program.example_inputs = None  # would be saved with it; not all of it could be loaded
+    # would be saved with it, and not all of it could be loaded; torch 2.6's setter refuses None
+    made.program._example_inputs = None  # noqa: SLF001
     return made
 
 

@@ -151,7 +151,8 @@ def calling_state(autocast: str | None) -> Iterator[None]:
             if dtype not in {torch.bfloat16, torch.float16}:
                 raise PlanError(f"autocast to {autocast!r} is unknown: choose bfloat16 or float16")
             stack.enter_context(torch.autocast("cpu", dtype))
-            accelerator = torch.accelerator.current_accelerator()
+            available = torch.accelerator.is_available()
+            accelerator = torch.accelerator.current_accelerator() if available else None
             if accelerator is not None:
                 stack.enter_context(torch.autocast(accelerator.type, dtype))
         yield

@@ -89,7 +89,7 @@ def in_use(
     that of its output counts.
     """
     found = target.devices(given)
-    if found or target.form != "callable" or torch.accelerator.current_accelerator() is None:
+    if found or target.form != "callable" or not torch.accelerator.is_available():
         return tuple(sorted(found, key=str))
 
     def look() -> set[torch.device]:

@@ -14,8 +14,13 @@ namespace inferload {
 class CallingThread {
  public:
   CallingThread() : cache_enabled_(at::autocast::is_autocast_cache_enabled()) {
-    for (const auto device : at::autocast::_AUTOCAST_SUPPORTED_DEVICES) {
-      dtypes_.emplace_back(device, at::autocast::get_autocast_dtype(device));
+    // torch 2.6 has no list of them
+    const auto types = static_cast<int>(at::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES);
+    for (int number = 0; number < types; ++number) {
+      const auto device = static_cast<at::DeviceType>(number);
+      if (at::autocast::is_autocast_available(device)) {
+        dtypes_.emplace_back(device, at::autocast::get_autocast_dtype(device));
+      }
     }
   }
 

@@ -216,7 +216,7 @@ def flat_arguments(in_spec: pytree.TreeSpec, number: int, call_input: CallInput)
     Raises:
         PlanError: the structure differs; names the argument.
     """
-    want_args, want_kwargs = in_spec.children()
+    want_args, want_kwargs = _children(in_spec)
     names = list(want_kwargs.context)
     if len(call_input.args) != want_args.num_children or set(call_input.kwargs) != set(names):
         wanted = [f"{want_args.num_children} positional", *(f"{name}=" for name in names)]
@@ -225,12 +225,18 @@ def flat_arguments(in_spec: pytree.TreeSpec, number: int, call_input: CallInput)
             f"takes {', '.join(wanted)}{_unlike(names, call_input)}"
         )
     given = (tuple(call_input.args), reorder_kwargs(dict(call_input.kwargs), in_spec))
-    for place, (value, spec) in enumerate(zip(given[0], want_args.children(), strict=True)):
+    for place, (value, spec) in enumerate(zip(given[0], _children(want_args), strict=True)):
         _check_structure(number, f"argument {place}", value, spec)
-    for name, spec in zip(names, want_kwargs.children(), strict=True):
+    for name, spec in zip(names, _children(want_kwargs), strict=True):
         _check_structure(number, f"argument {name!r}", given[1][name], spec)
     leaves: list[Any] = pytree.tree_leaves(given)
     return leaves
+
+
+def _children(spec: pytree.TreeSpec) -> list[pytree.TreeSpec]:
+    if hasattr(spec, "children"):
+        return spec.children()
+    return list(spec.children_specs)  # torch 2.6
 
 
 def _unlike(names: list[str], call_input: CallInput) -> str:
