@@ -12,7 +12,7 @@ READY := .venv/.ready
 help:  ## what can be made
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/*.cpp tests/native/*.cpp)
+CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/support/*.cpp tests/native/*.cpp)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

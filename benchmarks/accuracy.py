@@ -22,11 +22,10 @@ import torch
 from measuring import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import rates
-from virtual_time import VirtualClock, replayed, simulated
-
 import inferload as il
 from inferload.units import NS_PER_S
+from support import rates
+from support.virtual_time import VirtualClock, replayed, simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,7 +30,7 @@ from inferload.runs.result import result_of
 from measuring import Row, alternated, print_rows
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from ranks import execution_of, simulated_log
+from support.ranks import execution_of, simulated_log
 
 OWN = Path("/proc/self")
 # So many ranks are simulated in full.

@@ -363,7 +363,7 @@ def main() -> None:
     models: tuple[Any, ...] = MODELS
     if chosen.device == "sim":
         sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-        import simulated_device
+        from support import simulated_device
 
         simulated_device.load()
         models = MODELS[:1]

@@ -56,7 +56,7 @@ def main() -> None:
         began = time.perf_counter()
         il.export(result, Path(folder) / "calls.pftrace")
         print(f"trace of the first million calls: {time.perf_counter() - began:.2f} s")
-        from browser import browser
+        from support.browser import browser
 
         paints = []
         with browser(Path(folder) / "profile") as chromium:

@@ -24,7 +24,7 @@ from inferload.studies.bisection import RateSearch
 from measuring import Row, print_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from queueing import SimulatedProber, highest_rate
+from support.queueing import SimulatedProber, highest_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import inferload as il
-import models
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
+from support import models
 from support.forks import Forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Doctests are looked for in every file: to import this one gives the process an accelerator.
-collect_ignore = ["simulated_models.py"]
+collect_ignore = ["support/simulated_models.py"]
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ranks import SPEC, execution_of, simulated_log
 
 import inferload as il
 from inferload.errors import ResultFormatError
@@ -21,6 +20,7 @@ from inferload.runs.cluster.handover import MOST_RAW_CALLS, handed_over, packed,
 from inferload.runs.execution import Execution
 from inferload.runs.result import result_of
 from inferload.stats.summary import summarize
+from support.ranks import SPEC, execution_of, simulated_log
 
 TIMES = ("scheduled_ns", "started_ns", "finished_ns")
 

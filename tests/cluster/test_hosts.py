@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from gates import PATIENCE_S, until
 
 import inferload as il
+from support.gates import PATIENCE_S, until
 from support.program import IMPATIENT
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from gates import until
 from torch.distributed import PrefixStore, TCPStore
 
 from inferload import errors
@@ -23,6 +22,7 @@ from inferload.runs.cluster.crew import FirstRank
 from inferload.runs.cluster.launch import Launch, launch_of
 from inferload.runs.cluster.link import CHUNK_BYTES, Link, StoreLostError, Waits
 from inferload.runs.cluster.members import Member, Members, error_of
+from support.gates import until
 
 TORCHRUN = {
     "RANK": "3",

@@ -14,7 +14,7 @@ from torch.utils.throughput_benchmark import ThroughputBenchmark as Reference
 from torch.utils.throughput_benchmark import format_time as reference_format_time
 
 import inferload as il
-import models
+from support import models
 
 X = torch.ones(2)
 PAIR = {"shift": torch.ones(2)}

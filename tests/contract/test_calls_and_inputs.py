@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from virtual_time import VirtualClock
 
 import inferload as il
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.errors import PlanError
 from inferload.records.endings import CallError
 from inferload.report.text.reproduce import reproduction
+from support.virtual_time import VirtualClock
 
 MODELS = """
 import asyncio, threading, time, torch

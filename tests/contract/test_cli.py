@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from gates import PATIENCE_S, until
 
 import inferload as il
+from support.gates import PATIENCE_S, until
 from support.program import PROGRAM, inferload, inferload_here
 
 MODEL = """

@@ -20,8 +20,8 @@ from support.program import inferload
 
 pytestmark = pytest.mark.native
 
-HERE = Path(__file__).parents[1]
-MODEL = HERE / "simulated_models.py"
+SUPPORT = Path(__file__).parents[1] / "support"
+MODEL = SUPPORT / "simulated_models.py"
 EXECUTORS = ("threads", "native")
 # So many calls look whether a model works on streams of its own, before any caller starts.
 PROBES = 2
@@ -29,7 +29,7 @@ PROBES = 2
 
 @pytest.fixture
 def sim():
-    import simulated_models
+    from support import simulated_models
 
     found = simulated_models.SIM
     yield found
@@ -42,7 +42,7 @@ def sim():
 
 
 def busy(executor: str) -> torch.nn.Module:
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.Busy().eval()
     return torch.jit.script(model) if executor == "native" else model
@@ -81,7 +81,7 @@ def test_a_caller_makes_no_call_after_the_one_that_ends_after_the_run(sim, execu
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_nothing_is_left_on_the_device_when_a_run_returns(sim, executor: str):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.Busy(300_000_000).eval()
     model = torch.jit.script(model) if executor == "native" else model
@@ -94,7 +94,7 @@ def test_nothing_is_left_on_the_device_when_a_run_returns(sim, executor: str):
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_call_that_works_on_streams_of_its_own_is_finished_when_they_are(sim, executor: str):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.Aside(8_000_000)
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_stages_say_where_the_service_time_went(sim, executor: str, load: str):
 
 def quick(calls: int, **options) -> il.RunResult:
     """Calls that keep the device for 0.1 ms, by Python callers; eight inputs."""
-    import simulated_models
+    from support import simulated_models
 
     asked = {"load": il.ClosedLoop(), "executor": "threads", "device": "sim:0"} | options
     given = [torch.full((1,), float(number)) for number in range(8)]
@@ -287,7 +287,7 @@ def test_the_harness_is_measured_on_the_device_by_as_many_callers(
 def test_what_a_device_says_when_it_fails_is_what_torch_raises_in_python(
     sim, devices_of_callers: str
 ):
-    import simulated_models
+    from support import simulated_models
 
     with torch.no_grad(), pytest.raises(il.CallError) as raised:
         il.run(
@@ -322,7 +322,7 @@ def test_transfers_copy_inputs_and_outputs_in_each_call(sim, executor: str):
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_with_transfers_each_call_gets_its_input_as_it_was(sim, executor: str):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.WritesIntoItsInput().eval()
     model = torch.jit.script(model) if executor == "native" else model
@@ -347,7 +347,7 @@ def test_with_transfers_each_call_gets_its_input_as_it_was(sim, executor: str):
     "load", [il.ClosedLoop(callers=3), il.OpenLoop.constant(rate_per_s=200, callers=3)]
 )
 def test_fresh_inputs_are_copied_on_the_device_and_in_no_time_of_a_call(sim, load):
-    import simulated_models
+    from support import simulated_models
 
     given = [torch.ones(2, 4), torch.full((2, 4), 5.0)]
     with torch.no_grad():
@@ -393,7 +393,7 @@ def test_the_inputs_of_a_model_on_a_device_may_come_from_the_host(sim):
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_call_that_raises_has_no_stages_and_the_others_have(sim, executor: str):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.Hog().eval()
     model = torch.jit.script(model) if executor == "native" else model
@@ -421,7 +421,7 @@ def test_a_call_that_raises_has_no_stages_and_the_others_have(sim, executor: str
 def test_a_device_that_fails_ends_the_run_and_names_the_calls_it_may_have_been(
     sim, executor: str, on_error: str
 ):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.FailsOnNegative().eval()
     model = torch.jit.script(model) if executor == "native" else model
@@ -462,7 +462,7 @@ def test_a_device_that_is_not_there_is_refused(sim, device: str, says: str):
 
 
 def test_inputs_on_another_device_than_the_model_are_refused_unless_it_moves_them(sim):
-    import simulated_models
+    from support import simulated_models
 
     with torch.no_grad():
         with pytest.raises(
@@ -499,7 +499,7 @@ def test_a_device_may_be_given_as_an_object(sim):
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_work_on_two_devices_is_waited_for_on_both(sim, executor: str):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.OnTwo().eval()
     model = torch.jit.script(model) if executor == "native" else model
@@ -512,7 +512,7 @@ def test_work_on_two_devices_is_waited_for_on_both(sim, executor: str):
 
 
 def test_peaks_of_memory_are_the_run_s_own_and_those_of_each_device(sim):
-    import simulated_models
+    from support import simulated_models
 
     before = torch.zeros(64 << 20, dtype=torch.uint8, device="sim:0")
     del before
@@ -527,7 +527,7 @@ def test_peaks_of_memory_are_the_run_s_own_and_those_of_each_device(sim):
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("warmup_calls", [0, 2])
 def test_what_a_call_that_raised_has_left_is_no_other_call_s_time(sim, executor, warmup_calls):
-    import simulated_models
+    from support import simulated_models
 
     model = simulated_models.RaisesOnNegative().eval()
     model = torch.jit.script(model) if executor == "native" else model

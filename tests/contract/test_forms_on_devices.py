@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import inferload as il
-import models
 from inferload.callers.native import build as native_build
 from inferload.targets.forms import as_form
 from inferload.targets.kinds.python import _compiler_config
+from support import models
 from support.program import inferload, inferload_here
 
 MODEL = """

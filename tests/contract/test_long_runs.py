@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gates import end_after
 
 import inferload as il
-import models
+from support import models
+from support.gates import end_after
 
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import inferload as il
-import models
 from inferload.log.calls import CallLog
+from support import models
 from support.program import inferload, inferload_here
 
 SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]

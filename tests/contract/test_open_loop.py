@@ -11,11 +11,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from gates import PATIENCE_S, Interrupts, Tally
-from virtual_time import replayed, simulated
 
 import inferload as il
-import models
 from inferload.callers.local.preparing import Share, prepared
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.options import RunOptions
@@ -23,6 +20,9 @@ from inferload.stats import stopping
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.call_input import input_order
 from inferload.targets.inputs.given import as_call_inputs
+from support import models
+from support.gates import PATIENCE_S, Interrupts, Tally
+from support.virtual_time import replayed, simulated
 
 X = torch.zeros(1)
 # With it the shuffled order of 100 inputs has the last of them 86 calls or more apart.

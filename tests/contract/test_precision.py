@@ -9,15 +9,15 @@ import time
 import numpy as np
 import pytest
 import torch
-from virtual_time import simulated
 
 import inferload as il
-import models
 from inferload.log.calls import CallLog
 from inferload.records.distribution import half_width_fraction
 from inferload.runs.watcher import Watcher
 from inferload.stats import stopping
 from inferload.stats.stopping import StopByPrecision
+from support import models
+from support.virtual_time import simulated
 
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 

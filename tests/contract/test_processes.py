@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gates import end_after_looks
 
 import inferload as il
-import models
 from inferload.callers.processes.handing import handed, received
 from inferload.callers.processes.weights import adopt, weights_of
 from inferload.callers.python.thread_state import ThreadState
@@ -22,6 +20,8 @@ from inferload.stats import stopping
 from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
+from support import models
+from support.gates import end_after_looks
 from support.program import inferload_here
 
 pytestmark = pytest.mark.multiprocess
@@ -241,7 +241,7 @@ def test_a_class_that_another_process_does_not_find_is_refused_with_what_to_do(m
             return x
 
     monkeypatch.setattr(models, "Passing", Model, raising=False)
-    Model.__module__, Model.__qualname__ = "models", "Passing"
+    Model.__module__, Model.__qualname__ = "support.models", "Passing"
     with pytest.raises(il.PlanError, match="cannot be unpickled in another process"):
         il.run(Model(), [SIZED[0]], processes=1, calls=10)
 

@@ -19,7 +19,7 @@ TEST = """
 import os
 import torch
 from inferload.callers.python.executor import ThreadsExecutor
-from virtual_time import VirtualClock
+from support.virtual_time import VirtualClock
 
 CLOCK = VirtualClock()
 

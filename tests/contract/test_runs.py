@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SIZED
-from gates import PATIENCE_S, end_after
 
 import inferload as il
-import models
 from inferload.targets.inputs.call_input import input_order
+from support import models
+from support.gates import PATIENCE_S, end_after
 
 EVERY = [
     pytest.param(executor, form, marks=[pytest.mark.native] * (executor == "native"))

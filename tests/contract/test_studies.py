@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from virtual_time import VirtualClock
 
 import inferload as il
-import models
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.cores import memory_nodes
+from support import models
 from support.program import PROGRAM, inferload, inferload_here
+from support.virtual_time import VirtualClock
 
 FILE = """
 import os, time
@@ -247,7 +247,7 @@ def test_a_model_by_its_words_brings_its_inputs(folder: Path):
     assert (result.spec.form, result.spec.inputs) == ("script", ("2x4:float32", "3x4:float32"))
     assert il.run(spec, ["5x4:float32"], calls=20).spec.inputs == ("5x4:float32",)
     with pytest.raises(il.PlanError, match="there are no inputs for"):
-        il.run("models:mlp", calls=20)
+        il.run("support.models:mlp", calls=20)
     study = il.sweep(spec, callers=(1, 2), calls=20, blocks=1)
     assert study.status == "complete"
 

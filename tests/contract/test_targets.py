@@ -9,10 +9,10 @@ import torch
 from conftest import SIZED
 
 import inferload as il
-import models
 from inferload.targets.as_target import as_target, model_from_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
+from support import models
 
 X = torch.ones(2)
 PAIR = {"shift": torch.ones(2)}
@@ -120,7 +120,7 @@ def test_a_spec_names_a_module_or_a_function_in_a_file(model_file: Path):
 
 
 def test_a_spec_names_a_module_that_is_installed():
-    model, inputs = model_from_spec("models:mlp")
+    model, inputs = model_from_spec("support.models:mlp")
     assert isinstance(model, torch.nn.Sequential)
     assert inputs is None
 

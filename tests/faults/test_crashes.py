@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from gates import PATIENCE_S, until
 
 import inferload as il
-import models
+from support import models
+from support.gates import PATIENCE_S, until
 from support.program import inferload, inferload_here
 
 pytestmark = pytest.mark.multiprocess

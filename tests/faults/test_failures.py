@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from gates import PATIENCE_S, Interrupts
 
 import inferload as il
-import models
+from support import models
+from support.gates import PATIENCE_S, Interrupts
 
 X = torch.ones(2)
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from gates import PATIENCE_S, until
+
+from support.gates import PATIENCE_S, until
 
 pytestmark = pytest.mark.multiprocess
 

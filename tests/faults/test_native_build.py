@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gates import until
 
 import inferload as il
-import models
 from inferload.callers.native import build as native_build
+from support import models
+from support.gates import until
 
 X = torch.ones(2)
 

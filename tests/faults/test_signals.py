@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from gates import PATIENCE_S
 
 import inferload as il
 from inferload.signals import ENDING, PutOff, StopSignals
+from support.gates import PATIENCE_S
 
 MODEL = """
 import sys, time, torch

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from queueing import result_of, simulated_queue
 
 from inferload.stats.pairs import paired_ratio
 from inferload.studies.differences import of_pairs, of_summaries
+from support.queueing import result_of, simulated_queue
 
 
 def summary(seed, factor: float = 1.0, calls: int = 20_000):

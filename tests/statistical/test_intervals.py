@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import rates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from inferload.stats.durations import RawDurations
 from inferload.stats.intervals import calls_to_certify, interval_ranks, mean_interval
 from inferload.stats.pairs import paired_ratio
 from inferload.stats.steady_state import kendall_p, steady_state, theil_sen_slope
+from support import rates
 
 
 def test_the_p99_interval_of_a_queue_at_80_percent_load_covers_the_truth():

@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from virtual_time import replayed, simulated
 
 import inferload as il
 from inferload.log.merge import LogPlace, counted, merged
 from inferload.stats.summary import summarize
+from support.virtual_time import replayed, simulated
 
 MS = 1_000_000
 CALLS = 3_000_000

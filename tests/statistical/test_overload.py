@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from queueing import log_of, simulated_queue
-from virtual_time import simulated
 
 import inferload as il
 from inferload.log.merge import LogPlace, counted, merged
@@ -15,6 +13,8 @@ from inferload.stats.judging import judged_limits
 from inferload.stats.limits import Limit
 from inferload.stats.overload import overload_of
 from inferload.stats.summary import model_figures, summarize
+from support.queueing import log_of, simulated_queue
+from support.virtual_time import simulated
 
 MS = 1_000_000
 

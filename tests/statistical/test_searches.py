@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from queueing import (
+
+from inferload.stats.limits import Limit
+from inferload.studies.bisection import RateSearch
+from inferload.studies.probes import judged_probe
+from support.queueing import (
     SimulatedProber,
     highest_rate,
     mmc_response_over,
     result_of,
     simulated_queue,
 )
-
-from inferload.stats.limits import Limit
-from inferload.studies.bisection import RateSearch
-from inferload.studies.probes import judged_probe
 
 P99, P90 = Limit.from_text("p99<=100ms"), Limit.from_text("p90<=50ms")
 

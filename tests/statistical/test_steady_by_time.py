@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from queueing import log_of, simulated_queue
-from virtual_time import simulated
 
 import inferload as il
 from inferload.log.merge import counted
 from inferload.stats.summary import cut_of, judged, summarize
+from support.queueing import log_of, simulated_queue
+from support.virtual_time import simulated
 
 MS = 1_000_000
 

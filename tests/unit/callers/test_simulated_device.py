@@ -6,8 +6,9 @@ import copy
 import threading
 
 import pytest
-import simulated_device
 import torch
+
+from support import simulated_device
 
 pytestmark = pytest.mark.native
 

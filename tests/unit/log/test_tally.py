@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from virtual_time import replayed
 
 from inferload.log import tally as module
 from inferload.log.calls import COLUMNS, CallLog
@@ -12,6 +11,7 @@ from inferload.log.tally import Tally, free_since, in_sample
 from inferload.log.window_counter import MOST_WINDOWS
 from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.stats.summary import judged, summarize
+from support.virtual_time import replayed
 
 
 def rows_of(calls: int, *, open_loop: bool) -> dict[str, np.ndarray]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, DRIVER, browser
 from test_exports import queued_result
 from test_report import fixed_result, narrow_result
 
@@ -21,6 +20,7 @@ from inferload.report.html.document import html_text, write_html
 from inferload.report.html.page import MOST_ROWS, table_of
 from inferload.report.markdown import markdown_text
 from inferload.report.text.several import side_by_side
+from support.browser import CHROMIUM, DRIVER, browser
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 STUDIES = ("sweep", "search", "comparison", "tuning")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from conftest import result_of
 from rich.console import Console
-from virtual_time import replayed, simulated
 
 import inferload as il
 from inferload.cli.progress import Progress
 from inferload.log.calls import CallLog
 from inferload.report.text.run import plain_report
 from inferload.stats.summary import judged, summarize
+from support.virtual_time import replayed, simulated
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from queueing import log_of, simulated_queue
 
 import inferload as il
 from inferload.stats.certificates import certificate_of
@@ -17,6 +16,7 @@ from inferload.stats.durations import RawDurations
 from inferload.stats.judging import judged_limits
 from inferload.stats.limits import Limit
 from inferload.stats.summary import summarize
+from support.queueing import log_of, simulated_queue
 
 CALLS_WITHOUT_ONE_OVER = [("p90", 44), ("p99", 459), ("p999", 4603)]
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import result_of
-from ranks import SPEC, execution_of, simulated_log
 
 from inferload.log.calls import CallLog
 from inferload.log.merge import counted
@@ -25,6 +24,7 @@ from inferload.runs.result import result_of as result_of_execution
 from inferload.stats.durations import RawDurations
 from inferload.stats.process_calls import CallsOfLog, CountedCalls, part_figures
 from inferload.stats.summary import distribution_ms, model_figures, summarize
+from support.ranks import SPEC, execution_of, simulated_log
 
 
 def alike_in_time(calls: int, *, stretches: int = 8) -> CallLog:

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from queueing import log_of, result_of
 from rich.console import Console
 
 import inferload as il
@@ -25,6 +24,7 @@ from inferload.studies.tune.candidates import candidates, forms_of
 from inferload.studies.tune.halving import rounds_of
 from inferload.studies.tune.plan import TunePlan
 from inferload.studies.tune.tuner import run_tune
+from support.queueing import log_of, result_of
 
 FORMS = (None, "script", "aoti")
 ASKED = {"model": "m.py"}

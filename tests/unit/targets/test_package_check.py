@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import models
 from inferload.targets.kinds.package_check import (
     _holds_libstdcxx,
     libraries_needed,
@@ -18,6 +17,7 @@ from inferload.targets.kinds.package_check import (
     static_compiler,
     statically_linked_objects,
 )
+from support import models
 
 FOLDER = "model/data/aotinductor/model"
 OBJECT = f"{FOLDER}/abc.wrapper.so"

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import inferload as il
-import models
 from inferload.targets.outputs.comparing import difference, leaves
+from support import models
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # when it is loaded as path/file.py:name
-import simulated_device
+sys.path.insert(0, str(Path(__file__).parents[1]))  # when it is loaded as path/file.py:name
+from support import simulated_device
 
 SIM = simulated_device.load()
 WORK_NS = 5_000_000
