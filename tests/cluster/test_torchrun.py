@@ -332,13 +332,18 @@ def test_an_interrupt_before_the_start_leaves_no_report(model, tmp_path):
 
 
 def by_hand(
-    rank: int, ranks: int, port: int, *words: object, **variables: str
+    rank: int,
+    ranks: int,
+    port: int,
+    *words: object,
+    program: tuple[str, ...] = ("-m", "inferload"),
+    **variables: str,
 ) -> subprocess.Popen[str]:
     """A rank as some operators start them: without torchrun."""
     own = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     own["COLUMNS"] = "200"  # sentences stay on their line
     return subprocess.Popen(
-        [sys.executable, IMPATIENT, "run", *map(str, words)],
+        [sys.executable, *program, "run", *map(str, words)],
         env=os.environ | own | {"MASTER_PORT": str(port)} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -410,7 +415,8 @@ def test_a_first_rank_that_is_lost_before_the_start_is_not_waited_for(keeper, mo
     _, port = keeper
     words = (f"{model}:waits", "--duration", "5s", "--json", tmp_path / "r.json")
     # the first rank is late, and killed while the other one stands at the line
-    started = [by_hand(rank, 2, port, *words, LATE="0", **AGENT) for rank in range(2)]
+    late = AGENT | {"LATE": "0"}
+    started = [by_hand(rank, 2, port, *words, program=(IMPATIENT,), **late) for rank in range(2)]
     for line in started[0].stderr:
         if "loading" in line:
             break
@@ -427,7 +433,8 @@ def test_a_first_rank_that_is_lost_before_the_start_is_not_waited_for(keeper, mo
 def test_a_rank_left_alone_says_whom_it_waits_for_and_can_be_interrupted(rank, waits_for, model):
     # RANK and WORLD_SIZE may also have been left over in a shell
     agent = AGENT if rank else {}
-    with by_hand(rank, 2, free_port(), f"{model}:waits", **agent) as started:
+    words = (rank, 2, free_port(), f"{model}:waits")
+    with by_hand(*words, program=(IMPATIENT,), **agent) as started:
         try:
             line = next(line for line in started.stderr if f"waiting for {waits_for}" in line)
             assert "unset RANK and WORLD_SIZE" in line

@@ -189,8 +189,10 @@ def ran_in(folder: Path, written: str, run: list[str]) -> Ran:
         "COLUMNS": "100",
     }
     began = time.perf_counter()
-    # a shell is known by what has started the program, so flags of no verb have a process
-    if run[0] == "inferload" and not is_long(run) and not run[1].startswith("-"):
+    if run[:2] == ["inferload", "--show-completion"]:
+        # a shell is known by what has started the program
+        run = ["bash", "-c", f"{shlex.join(run)}; exit $?"]
+    if run[0] == "inferload" and not is_long(run):
         done = inferload_here(*run[1:], cwd=folder, **own)
         output = done.stderr + done.stdout
         return Ran(written, run, done.returncode, output, time.perf_counter() - began)
