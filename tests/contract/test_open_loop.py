@@ -163,7 +163,6 @@ def test_calls_beyond_the_drain_limit_are_counted_as_unfinished(executor):
         )
     summary = result.summary
     assert summary.unfinished_calls > 0
-    # on a machine that gives callers no core in this time no call was made
     assert summary.completed_calls + summary.unfinished_calls == 1000
     # a caller that has looked at the clock may lose the core before it starts its call
     assert np.count_nonzero(result.log.started_ns > 0.25e9) <= 2
@@ -288,8 +287,7 @@ def test_an_idle_caller_begins_a_call_when_it_is_due():
 def test_an_idle_native_caller_begins_a_call_when_it_is_due():
     model = torch.jit.script(models.NoOp())
     log = il.run(model, [X], load=il.OpenLoop.constant(200), calls=400, executor="native").log
-    # natively there is no other clock than the machine's. One that slept a few ms too long would be
-    # late by that every time that it sleeps; one that has to wait for a core is not in all of 400
+    # one that slept a few ms too long would be late by that whenever it sleeps, not now and then
     slept = 1 + np.flatnonzero(log.scheduled_ns[1:] - log.finished_ns[:-1] > 2_000_000)
     assert min(log.started_ns[slept] - log.scheduled_ns[slept], default=0) < 2_000_000
 
