@@ -16,7 +16,7 @@ from inferload.cli.request.asked import Asked
 from inferload.cli.request.made_by import made_by
 from inferload.cli.silent import Silent
 from inferload.machine.hardware import cpu_model, usable_cores
-from inferload.plan import table
+from inferload.plan import option_table as table
 from inferload.plan.model import spec_parts
 
 if TYPE_CHECKING:

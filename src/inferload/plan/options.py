@@ -10,8 +10,8 @@ from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import Place, places, usable_cpus
 from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
 from inferload.plan.numbers import check_count
+from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, OPTIONS, Options
 from inferload.plan.schedule import Schedule, models_drawn
-from inferload.plan.table import DEFAULT_WARMUP_CALLS, OPTIONS, Options
 
 if TYPE_CHECKING:
     from inferload.stats.limits import Limit

@@ -19,8 +19,8 @@ from inferload.errors import PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
+from inferload.plan.option_table import OPTIONS
 from inferload.plan.options import RunOptions
-from inferload.plan.table import OPTIONS
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs.checks.advice import in_words_of_python
 from inferload.runs.run_crew import run_crew

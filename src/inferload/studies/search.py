@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import InferloadError, PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_positive
-from inferload.plan.table import LONGEST_S
+from inferload.plan.option_table import LONGEST_S
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.bisection import RateSearch
 from inferload.studies.probes import keeps_limits, says_something

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import inferload as il
+from inferload.plan.option_table import DEFAULTS, FLAGS, OPTIONS
 from inferload.plan.options import RunOptions
-from inferload.plan.table import DEFAULTS, FLAGS, OPTIONS
 
 ROOT = Path(__file__).parents[3]
-TABLE = Path("inferload", "plan", "table.py")
+TABLE = Path("inferload", "plan", "option_table.py")
 ROW = """
     patience_s: float | None = option(
         None, "errors", flag="patience", unit="time", told=True, metavar="TIME",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.plan import table
+from inferload.plan import option_table as table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

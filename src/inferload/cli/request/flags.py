@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from inferload.plan import table
+from inferload.plan import option_table as table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferload.plan.row import Row
+    from inferload.plan.option_row import Row
 
 Model = Annotated[
     str,

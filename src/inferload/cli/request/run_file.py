@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from inferload.errors import PlanError
-from inferload.plan import table
+from inferload.plan import option_table as table
 from inferload.plan.model import MODEL_FILES, spec_parts
 
 if TYPE_CHECKING:
-    from inferload.plan.row import Row
+    from inferload.plan.option_row import Row
 
 if sys.version_info >= (3, 11):
     import tomllib

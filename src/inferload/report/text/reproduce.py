@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.plan.table import OPTIONS
+from inferload.plan.option_table import OPTIONS
 from inferload.units import printable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferload.plan.table import OPTIONS
+from inferload.plan.option_table import OPTIONS
 from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.stats.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 

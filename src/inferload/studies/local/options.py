@@ -9,8 +9,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
+from inferload.plan.option_table import OPTIONS
 from inferload.plan.options import RunOptions
-from inferload.plan.table import OPTIONS
 from inferload.runs.run import names_of_devices
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path  # noqa: TC003 - the kind of an option
 from inferload.errors import PlanError
 from inferload.plan.model import FORMS, GRAD_MODES
 from inferload.plan.numbers import check_count, check_positive
-from inferload.plan.row import VERBS, Row, option, ordered, rows_of
+from inferload.plan.option_row import VERBS, Row, option, ordered, rows_of
 from inferload.records.distribution import QUOTED_QUANTILES
 
 EXECUTORS = ("auto", "threads", "native", "processes")
