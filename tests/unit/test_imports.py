@@ -29,7 +29,7 @@ def imported_by(code: str) -> set[str]:
 
 def imported_by_help(*words: str) -> set[str]:
     return imported_by(
-        f"sys.argv = ['inferload', *{words!r}, '--help']\nfrom inferload.cli import main\nmain()"
+        f"sys.argv = ['inferload', *{words!r}, '--help']\nfrom inferload.cli.main import main\nmain()"
     )
 
 

@@ -238,13 +238,13 @@ def test_torch_still_cannot_load_what_is_flagged(
     wrapper = script(tmp_path / "wrapper", f'exec g++ {" ".join(STATIC)} "$@"')
     path = tmp_path / "model.pt2"
     program = torch.export.export(models.mlp(), (torch.randn(2, 8),))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(wrapper)))
-    own = torch._inductor.config.aot_inductor
+    settings: dict[str, object] = {"cpp.cxx": (None, str(wrapper))}
     # g++ tries to link a header that comes with a library; not every torch precompiles one
-    if hasattr(own, "precompile_headers"):
-        monkeypatch.setattr(own, "precompile_headers", False)
+    if hasattr(torch._inductor.config.aot_inductor, "precompile_headers"):
+        settings["aot_inductor.precompile_headers"] = False
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+    with torch._inductor.config.patch(settings):
+        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     assert package_trouble(path) is not None
 
     code = f"import torch; torch._inductor.aoti_load_package({str(path)!r}); print('loaded')"
