@@ -29,7 +29,9 @@ def imported_by(code: str) -> set[str]:
 
 def imported_by_help(*words: str) -> set[str]:
     return imported_by(
-        f"sys.argv = ['inferload', *{words!r}, '--help']\nfrom inferload.cli.main import main\nmain()"
+        f"sys.argv = ['inferload', *{words!r}, '--help']\n"
+        "from inferload.cli.main import main\n"
+        "main()"
     )
 
 

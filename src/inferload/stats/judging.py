@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy import special
 
-from inferload.records.distribution import quantile_rank
+from inferload.records.quantiles import quantile_rank
 from inferload.stats.certificates import certificate_of
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.stats.limits import Limit  # noqa: TC001 - pydantic reads these records

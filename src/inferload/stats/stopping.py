@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import scipy.special  # noqa: F401 - functions of intervals import it: not in the middle of a run
 
-from inferload.records.distribution import QUOTED_QUANTILES, half_width_fraction
+from inferload.records.distribution import half_width_fraction
+from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.stats.judging import says_enough
 from inferload.stats.overload import backlog_grows

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.records.devices import STAGE_NAMES, StageFigures
-from inferload.records.distribution import QUOTED_QUANTILES, Distribution, Estimate, quantile_rank
+from inferload.records.distribution import Distribution, Estimate
 from inferload.records.figures import ModelFigures, Summary
+from inferload.records.quantiles import QUOTED_QUANTILES, quantile_rank
 from inferload.stats import intervals
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.stats.overload import overload_of
