@@ -43,7 +43,7 @@ def asking(ask: Callable[[torch.Tensor], object]) -> torch.nn.Module:
 
     class Asks(torch.nn.Module):
         @torch.jit.ignore
-        def asked(self, x):
+        def asked(self, x: torch.Tensor) -> torch.Tensor:
             ask(x)
             return x
 
@@ -187,7 +187,7 @@ def sharing_a_buffer(callers: int) -> torch.nn.Module:
             self.register_buffer("scratch", torch.zeros(2000))
 
         @torch.jit.ignore
-        def met(self, x):
+        def met(self, x: torch.Tensor) -> torch.Tensor:
             meeting.meet()
             return x
 
