@@ -43,7 +43,7 @@ def asking(ask: Callable[[torch.Tensor], object]) -> torch.nn.Module:
 
     class Asks(torch.nn.Module):
         @torch.jit.ignore
-        def asked(self, x: torch.Tensor) -> torch.Tensor:
+        def asked(self, x):
             ask(x)
             return x
 
@@ -187,13 +187,13 @@ def sharing_a_buffer(callers: int) -> torch.nn.Module:
             self.register_buffer("scratch", torch.zeros(2000))
 
         @torch.jit.ignore
-        def met(self, x: torch.Tensor) -> torch.Tensor:
+        def met(self, x):  # TorchScript reads no annotation that is a text
             meeting.meet()
             return x
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.scratch.copy_(x)
-            self.met(x)
+            x = self.met(x)  # unused, it would return None there
             return self.scratch + 0.0
 
     return SharesABuffer().eval()
