@@ -15,7 +15,7 @@ import inferload as il
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
 from support import models
-from support.forks import Forks
+from support.forks import Forked, Forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _turn(item: pytest.Item) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def forks() -> Iterator[Forks]:
     """Have processes that are spawned find torch imported; see support/forks.py."""
-    found = Forks()
+    found = Forked.forks = Forks()
     with mock.patch.object(multiprocessing.util, "spawnv_passfds", found):
         yield found
     found.end()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import inferload as il
+from support.forks import Forked
 from support.gates import PATIENCE_S, until
 from support.program import PROGRAM, inferload, inferload_here
 
@@ -276,7 +277,7 @@ def test_a_model_that_raises_ends_with_its_words_its_place_and_exit_code_1(
 def test_ctrl_c_saves_the_partial_result_and_exits_with_130(model: Path, tmp_path: Path):
     path = tmp_path / "r.json"
     words = [*PROGRAM, "run", f"{model}:slow", "--duration", "60s"]
-    with subprocess.Popen(
+    with Forked(
         [*words, "--json", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         while "warming up" not in process.stderr.readline():
@@ -295,9 +296,7 @@ def test_ctrl_c_before_anything_was_measured_exits_with_130(tmp_path: Path):
     path = tmp_path / "mine.py"
     path.write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
     words = [*PROGRAM, "run", str(path)]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Forked(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "loading\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE_S)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 import inferload as il
 from inferload.studies.records.suite import load_suite
+from support.program import run
 
 # Each call takes as long of a simulated clock as DELAY says, so that a run is slower than another
 # by just that, whatever the machine does.
@@ -39,16 +39,12 @@ HELPERS = Path(__file__).parents[1]
 
 def session(folder: Path, *flags: str, delay: float = 0.002, test: str = TEST):
     (folder / "test_model.py").write_text(test)
-    return subprocess.run(
+    return run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *flags],
         cwd=folder,
         env=os.environ
         | {"DELAY": str(delay), "COLUMNS": "100"}
         | {"PYTHONPATH": os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
     )
 
 
@@ -172,7 +168,8 @@ def test_a_suite_is_no_result_and_a_result_no_suite(tmp_path, baseline):
         load_suite(tmp_path / "r.json")
 
 
-def test_a_session_without_benchmarks_does_not_import_torch(tmp_path):
+def test_a_session_without_benchmarks_does_not_import_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # so it is started and not forked
     check = "import sys\ndef test_it():\n    assert 'torch' not in sys.modules\n"
     done = session(tmp_path, test=check)
     assert done.returncode == 0, done.stdout

@@ -17,6 +17,7 @@ import inferload as il
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.plan.cores import memory_nodes
 from support import models
+from support.forks import Forked
 from support.program import PROGRAM, inferload, inferload_here
 from support.virtual_time import VirtualClock
 
@@ -378,7 +379,7 @@ def waits():
         *PROGRAM, "sweep", "m.py:sleeps", "--callers", "1..3",
         "--duration", "0.5s", "--warmup", "0", "--blocks", "1", "--json", "s.json",
     ]  # fmt: skip
-    with subprocess.Popen(
+    with Forked(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as started:
         next(line for line in started.stderr if line.startswith("run 2 of 3"))

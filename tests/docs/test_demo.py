@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.program import run
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
@@ -15,13 +16,9 @@ DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 @pytest.mark.slow
 @pytest.mark.native
 def test_the_demo_draws_its_table_within_80_columns():
-    done = subprocess.run(
+    done = run(
         [sys.executable, str(DEMO), "--callers", "1,2", "--rounds", "1", "--seconds", "0.3"],
         env=os.environ | {"COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     cells = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]

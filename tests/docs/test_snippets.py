@@ -28,7 +28,8 @@ import pytest
 import torch
 
 import inferload as il
-from support.program import inferload_here, working_in
+from support.forks import Forked
+from support.program import PROGRAM, inferload_here, working_in
 
 if TYPE_CHECKING:
     from support.forks import Forks
@@ -198,8 +199,9 @@ def ran_in(folder: Path, written: str, run: list[str]) -> Ran:
         return Ran(written, run, done.returncode, output, time.perf_counter() - began)
     log = folder / "output.txt"
     with log.open("w") as file:
-        process = subprocess.Popen(
-            run, cwd=folder, env=os.environ | own, stdin=subprocess.DEVNULL, stdout=file,
+        own_words = [*PROGRAM, *run[1:]] if run[0] == "inferload" else run
+        process = Forked(
+            own_words, cwd=folder, env=os.environ | own, stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
     while is_long(run) and process.poll() is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import array
 import ctypes
 import gc
+import inspect
 import json
 import os
 import resource
@@ -22,13 +23,16 @@ import sys
 import threading
 import warnings
 from multiprocessing import util
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
 _PR_SET_CHILD_SUBREAPER = 36
+# What ends a program, and not what its processes are forked from.
+_TO_A_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 # What is read once, when the interpreter or a library is loaded.
 _READ_AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH_", "LD_", "CUDA")
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
@@ -36,28 +40,34 @@ _MOST_BYTES = 2**20
 _ABOVE_ALL = 1000  # no file of ours has a number that is higher
 
 
-def _read_at_start() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(_READ_AT_START)}
+def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of an environment is read once; a path is not, as it is handed on."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_READ_AT_START) and name != "PYTHONPATH"
+    }
 
 
 class Forks:
-    """Stands for ``multiprocessing.util.spawnv_passfds``."""
+    """Stands for ``multiprocessing.util.spawnv_passfds``; ``server``: where one is already."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: socket.socket | None = None) -> None:
         self.spawned = util.spawnv_passfds
         self._server: subprocess.Popen[bytes] | None = None
-        self._began = self._state()
+        self._here = server
+        self._began = self._state(os.environ)
         self._one_at_a_time = threading.Lock()
 
     @staticmethod
-    def _state() -> tuple[object, ...]:
-        return _read_at_start(), [resource.getrlimit(one) for one in _LIMITS]
+    def _state(environment: Mapping[str, str]) -> tuple[object, ...]:
+        return _read_at_start(environment), [resource.getrlimit(one) for one in _LIMITS]
 
     def __call__(self, path: Any, args: Sequence[Any], passfds: Sequence[int]) -> int:
         """Start a process; its number."""
         words = [os.fsdecode(one) for one in args]
         code = next((one for one in words if "spawn_main" in one), None)
-        if code is None or self._state() != self._began:
+        if code is None or self._state(os.environ) != self._began:
             return self.spawned(path, args, passfds)
         return self._forked(
             code, ["-c", "--multiprocessing-fork"], {n: n for n in (0, 1, 2, *passfds)}
@@ -70,7 +80,41 @@ class Forks:
         _, status = os.waitpid(self._forked(code, [str(path)], files), 0)
         return os.waitstatus_to_exitcode(status)
 
-    def _forked(self, code: str, argv: list[str], files: dict[int, int]) -> int:
+    def program(
+        self,
+        words: Sequence[str],
+        files: dict[int, int],
+        *,
+        environment: Mapping[str, str],
+        folder: str,
+        new_session: bool,
+    ) -> int | None:
+        """Start ``python -m MODULE`` or ``python FILE.py``; ``None`` where that cannot be forked.
+
+        The processes that it spawns are forked, too, from one that is forked as it begins.
+        """
+        if list(words[:1]) != [sys.executable] or self._state(environment) != self._began:
+            return None
+        unbuffered = list(words[1:2]) == ["-u"]
+        rest = list(words[2:] if unbuffered else words[1:])
+        if rest[:1] == ["-m"]:
+            first, argv = folder, rest[1:]
+            code = f"runpy.run_module({rest[1]!r}, run_name='__main__', alter_sys=True)"
+        elif rest and rest[0].endswith(".py"):
+            first, argv = str(Path(folder, rest[0]).parent), rest
+            code = "runpy.run_path(sys.argv[0], run_name='__main__')"
+        else:
+            return None
+        return self._forked(
+            f"import runpy, sys; {code}",
+            argv,
+            files,
+            environment=dict(environment),
+            folder=folder,
+            program={"first": first, "session": new_session, "unbuffered": unbuffered},
+        )
+
+    def _forked(self, code: str, argv: list[str], files: dict[int, int], **more: object) -> int:
         """Fork a process that runs code with these files under these numbers; its number."""
         ignored = [n for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
         request = {
@@ -82,22 +126,22 @@ class Forks:
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "ignored": sorted(ignored),
             "numbers": list(files),
+            **more,
         }
         with self._one_at_a_time:
-            if self._server is None:
-                self._start()
+            here = self._here or self._start()
             _become_reaper(yes=True)  # a process whose parent ends becomes this one's child
             try:
                 rights = array.array("i", files.values())
-                self._here.sendmsg(
+                here.sendmsg(
                     [json.dumps(request, default=int).encode()],
                     [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
                 )
-                return int(self._here.recv(64))
+                return int(here.recv(64))
             finally:
                 _become_reaper(yes=False)
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         self._here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
             [sys.executable, __file__, str(there.fileno())],
@@ -105,12 +149,39 @@ class Forks:
             stdin=subprocess.DEVNULL,
         )
         there.close()
+        return self._here
 
     def end(self) -> None:
         """End the process that others are forked from."""
-        if self._server is not None:
+        if self._server is not None and self._here is not None:
             self._here.close()
             self._server.wait()
+
+
+class Forked(subprocess.Popen):
+    """A program of Python that is forked where it can be, and started where not."""
+
+    forks: ClassVar[Forks | None] = None
+
+    def _execute_child(self, *given: Any) -> None:
+        start = subprocess.Popen._execute_child
+        known = inspect.signature(start).bind(self, *given).arguments
+        pipes = [known[name] for name in ("p2cread", "c2pwrite", "errwrite")]
+        files = {n: n if pipe == -1 else pipe for n, pipe in enumerate(pipes)}
+        pid = None
+        if self.forks is not None and not known["shell"] and not known["preexec_fn"]:
+            pid = self.forks.program(
+                [os.fsdecode(one) for one in known["args"]],
+                files,
+                environment=os.environ if known["env"] is None else known["env"],
+                folder=os.path.abspath(known["cwd"] or os.getcwd()),  # noqa: PTH100, PTH109
+                new_session=bool(known["start_new_session"]),
+            )
+        if pid is None:
+            start(self, *given)
+            return
+        self.pid, self._child_created = pid, True
+        self._close_pipe_fds(*(known[name] for name in _PIPES))
 
 
 def _become_reaper(*, yes: bool) -> None:
@@ -162,12 +233,48 @@ def _be(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.sched_setaffinity(0, request["cores"])
+    for number in _TO_A_GROUP:
+        by_itself = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, by_itself)
     for number in request["ignored"]:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
     sys.argv = request["argv"]
+    if "program" in request:
+        _be_program(**request["program"])
     exec(request["code"], {"__name__": "__main__"})  # noqa: S102 - ours, or multiprocessing's
     sys.exit()
+
+
+def _be_program(*, first: str, session: bool, unbuffered: bool) -> None:
+    """Be a program that was just started, in whose place processes are forked that it spawns."""
+    if session:
+        os.setsid()
+    own = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    sys.path[:] = [first, *(one for one in own if one not in sys.path[1:]), *sys.path[1:]]
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if _fork() == 0:
+        here.close()
+        for number in _TO_A_GROUP:
+            signal.signal(number, signal.SIG_IGN)
+        nothing, own_end = os.open(os.devnull, os.O_RDWR), there.detach()
+        _take({0: nothing, 1: nothing, 2: nothing, own_end: own_end})
+        serve(socket.socket(fileno=own_end))
+        os._exit(0)
+    there.close()
+    util.spawnv_passfds = Forks(here)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        stream = open(  # noqa: SIM115 - it lasts as long as the process
+            number,
+            "w" if number else "r",
+            buffering=1 if number == 2 or unbuffered or os.isatty(number) else -1,
+            encoding=before.encoding,
+            errors=before.errors,
+            closefd=False,
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _take(wanted: dict[int, int]) -> None:

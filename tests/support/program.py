@@ -18,9 +18,10 @@ from unittest import mock
 
 from inferload import signals
 from inferload.cli.main import main
+from support.forks import Forked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 # As wide as where there is no terminal, whatever the tests are run in.
 _WIDTH = {"COLUMNS": "80"}
@@ -32,15 +33,31 @@ def inferload(
     *words: object, cwd: Path | None = None, timeout_s: float = 300, **variables: str
 ) -> CompletedProcess[str]:
     """Run ``inferload`` with these words in a process of its own."""
-    return subprocess.run(
+    return run(
         [*PROGRAM, *(os.fsencode(str(word)) for word in words)],
         cwd=cwd,
         env=os.environ | _WIDTH | variables,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
+        timeout_s=timeout_s,
     )
+
+
+def run(
+    words: Sequence[str | bytes],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout_s: float = 300,
+) -> CompletedProcess[str]:
+    """Run a program of Python in a process of its own, forked where it can be."""
+    with Forked(
+        words, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            shown, said = process.communicate(timeout=timeout_s)
+        except BaseException:
+            process.kill()
+            raise
+    return CompletedProcess(words, process.returncode, shown, said)
 
 
 def inferload_here(
