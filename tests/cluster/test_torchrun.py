@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import inferload as il
+from support.forks import Forked
 from support.gates import PATIENCE_S, until
 from support.program import IMPATIENT
 
@@ -98,7 +99,7 @@ def torchrun(
     program: tuple[str, ...] = ("-m", "inferload"),
     **variables: object,
 ) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return Forked(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
             *(*program, "run", *map(str, words)),
@@ -342,7 +343,7 @@ def by_hand(
     """A rank as some operators start them: without torchrun."""
     own = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     own["COLUMNS"] = "200"  # sentences stay on their line
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, *program, "run", *map(str, words)],
         env=os.environ | own | {"MASTER_PORT": str(port)} | variables,
         stdout=subprocess.PIPE,
