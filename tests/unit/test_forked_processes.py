@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import multiprocessing.util
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+
+from support.forks import Forked
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -101,3 +105,47 @@ def test_a_forked_process_dies_of_a_signal_as_a_spawned_one():
 def test_what_is_read_when_a_program_begins_is_read(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert not told()[0]["torch"]
+
+
+SEES = """
+import json, os, signal, sys
+print(json.dumps({
+    "argv": sys.argv, "first": sys.path[0], "name": __name__, "folder": os.getcwd(),
+    "made": os.environ.get("MADE"), "session": os.getsid(0) == os.getpid(),
+    "parent": os.getppid(), "read": sys.stdin.read(),
+    "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+    "main": os.path.abspath(sys.modules["__main__"].__file__),
+}))
+print("said", file=sys.stderr)
+sys.exit(5)
+"""
+
+
+@pytest.mark.parametrize("words", [("-m", "sees", "a"), ("sees.py", "a", "b")])
+@pytest.mark.parametrize("new_session", [False, True])
+def test_a_forked_program_sees_what_a_started_one_sees(words, new_session, tmp_path):
+    (tmp_path / "sees.py").write_text(SEES)
+
+    def told(start: type[subprocess.Popen]) -> tuple[object, ...]:
+        with start(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=os.environ | {"MADE": "up"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=new_session,
+        ) as process:
+            shown, said = process.communicate("what is read")
+        return json.loads(shown), said, process.returncode
+
+    assert told(Forked) == told(subprocess.Popen)
+
+
+def test_a_program_in_another_environment_of_libraries_is_started(tmp_path):
+    (tmp_path / "has.py").write_text("import sys\nsys.exit('torch' in sys.modules)\n")
+    words = [sys.executable, "has.py"]
+    for more, forked in (({}, True), ({"OMP_NUM_THREADS": "3"}, False)):
+        with Forked(words, cwd=tmp_path, env=os.environ | more) as process:
+            assert process.wait() == forked
