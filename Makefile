@@ -1,10 +1,13 @@
 # One entry for every habit. Each makes its own environment in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+# for two cores: a third of their time tests wait
+WORKERS ?= 3
 # each worker is given one test after another, in the order of tests/conftest.py
 TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 READY := .venv/.ready
+# where this forbids it, each of hundreds of processes would compile all of the package
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help fix check demo test test-fast busy wheel-test lint docs hooks strict tsan bench scaling accuracy clean

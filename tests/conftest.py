@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import multiprocessing.util
 import os
 import signal
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         made = item._fixtureinfo.name2fixturedefs
         if any(found[-1].scope == "module" for found in made.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """Spare each full collection of garbage the walk over all tests."""
+    import hypothesis  # noqa: F401 - when imported, it looks for what is not found once frozen
+
+    gc.collect()
+    gc.freeze()
 
 
 def _turn(item: pytest.Item) -> int:

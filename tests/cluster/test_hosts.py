@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import inferload as il
+from support.forks import Forked, Forks
 from support.gates import PATIENCE_S, until
 from support.program import IMPATIENT
 
@@ -70,6 +71,7 @@ class Host:
         self.address = f"10.99.0.{number + 1}"
         self.number = number
         self.ahead_s = ahead_s
+        self.forks = Forks(within=self.command())
 
     def command(self, *words: str) -> list[str]:
         """A command on this host."""
@@ -82,8 +84,16 @@ class Host:
             *("unshare", *own, "sh", "-c", set_name, "sh", *words),
         ]
 
+    def start(self, *words: str, really: bool) -> subprocess.Popen[str]:
+        """Start a program of Python on this host, or fork it where one has imported torch."""
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        if really:
+            return subprocess.Popen(self.command(sys.executable, *words), **streams)
+        return Forked([sys.executable, *words], forks=self.forks, **streams)
+
     def kill_all(self) -> None:
         """End everything on this host."""
+        self.forks.end()
         found = ip("netns", "pids", self.namespace, check=False).split()
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -121,22 +131,17 @@ def hosts() -> Iterator[list[Host]]:
 
 
 def started(
-    hosts: list[Host], *words: object, rendezvous: str = "static"
+    hosts: list[Host], *words: object, rendezvous: str = "static", really: bool = False
 ) -> list[subprocess.Popen[str]]:
     """Two ranks on each host, which find each other in one of the two ways of docs/cluster.md."""
     meet = ["--master-addr", hosts[0].address, "--master-port", "29500"]
     if rendezvous == "c10d":
         meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0].address}:29500"]
     return [
-        subprocess.Popen(
-            host.command(
-                *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "2"),
-                *("--nproc-per-node", "2", "--node-rank", str(host.number), *meet),
-                *(IMPATIENT, "run", *map(str, words)),
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        host.start(
+            *("-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2"),
+            *("--node-rank", str(host.number), *meet, IMPATIENT, "run", *map(str, words)),
+            really=really,
         )
         for host in hosts
     ]
@@ -153,7 +158,7 @@ def model(tmp_path: Path) -> str:
 def test_hosts_whose_clocks_differ_start_together(rendezvous, hosts, model, tmp_path):
     path = tmp_path / "r.json"
     words = (model, "--duration", "2s", "--json", path)
-    both = started(hosts, *words, rendezvous=rendezvous)
+    both = started(hosts, *words, rendezvous=rendezvous, really=rendezvous == "c10d")
     said = [one.communicate(timeout=120)[1] for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     result = il.load_result(path)

@@ -61,7 +61,7 @@ class Waits(torch.nn.Module):
         time.sleep(self.seconds)
         self.calls += 1
         if self.calls == 70:
-            Path(f"{__file__}.calls.{RANK}").touch()
+            Path(f"{__file__}.calls.{RANK}").write_text(str(os.getpid()))
         if RANK == os.environ.get("HANGS") and bool(x.sum() > 0):
             time.sleep(1000)
         if RANK == os.environ.get("FAILS"):
@@ -121,16 +121,16 @@ def ended(started: subprocess.Popen[str]) -> tuple[int, str, str]:
     return started.returncode, " ".join(shown.split()), " ".join(said.split())
 
 
-def rank_process(of: subprocess.Popen[str], rank: int) -> psutil.Process:
-    for child in psutil.Process(of.pid).children():
-        if child.environ().get("RANK") == str(rank):
-            return child
-    raise AssertionError(f"there is no rank {rank}")
+def until_calling(model: Path, ranks: int) -> list[psutil.Process]:
+    """Who calls in each rank, when each has made 70 calls, no more than ten of them to warm up."""
+    told = [Path(f"{model}.calls.{rank}") for rank in range(ranks)]
+    until(lambda: all(one.exists() and one.read_text() for one in told))
+    return [psutil.Process(int(one.read_text())) for one in told]
 
 
-def until_calling(model: Path, ranks: int) -> None:
-    """Wait until each rank has made 70 calls, of which no more than ten were to warm up."""
-    until(lambda: all(Path(f"{model}.calls.{rank}").exists() for rank in range(ranks)))
+def rank_process(of: subprocess.Popen[str], caller: psutil.Process) -> psutil.Process:
+    """The process that torchrun started in which something calls, or above that."""
+    return next(one for one in (caller, *caller.parents()) if one.ppid() == of.pid)
 
 
 def until_said(started: subprocess.Popen[str], words: str) -> None:
@@ -140,9 +140,8 @@ def until_said(started: subprocess.Popen[str], words: str) -> None:
 
 def test_ranks_make_all_calls_together_and_the_first_reports_them(model, tmp_path):
     path = tmp_path / "r.json"
-    started = torchrun(
-        f"{model}:counts", "--calls", 1003, "--warmup", 7, "--json", path, TOLD=tmp_path
-    )
+    words = ("--calls", 1003, "--warmup", 7, "--json", path)
+    started = torchrun(f"{model}:counts", *words, TOLD=tmp_path)
     code, shown, said = ended(started)
     assert code == 0, said
     assert "Traceback" not in said
@@ -198,8 +197,7 @@ def test_a_rank_that_is_late_is_waited_for_and_one_that_is_slow_is_named(model, 
 def test_a_rank_that_is_killed_is_said_to_be_lost_and_the_others_are_kept(model, tmp_path):
     path = tmp_path / "r.json"
     started = torchrun(f"{model}:waits", "--duration", "60s", "--json", path)
-    until_calling(model, 4)
-    rank_process(started, 2).kill()
+    rank_process(started, until_calling(model, 4)[2]).kill()
     code, shown, said = ended(started)
     assert code != 0
     assert "was not heard of for 10 s" in said
@@ -217,8 +215,7 @@ def test_a_lost_first_rank_hangs_nobody_and_the_others_keep_their_calls(model, t
     path = tmp_path / "r.json"
     words = ("--duration", "60s", "--json", path)
     started = torchrun(f"{model}:waits", *words, ranks=2, program=(IMPATIENT,))
-    until_calling(model, 2)
-    rank_process(started, 0).kill()
+    rank_process(started, until_calling(model, 2)[0]).kill()
     code, _, said = ended(started)
     assert code != 0
     assert "rank 1: rank 0 was not heard of for " in said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +21,7 @@ from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
 from support import models
 from support.gates import end_after_looks
-from support.program import inferload_here
+from support.program import inferload_here, run
 
 pytestmark = pytest.mark.multiprocess
 
@@ -252,8 +251,7 @@ def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path):
         "import sys, torch, inferload as il\n"
         "il.run(torch.nn.Linear(2, 2), [torch.zeros(1, 2)], processes=2, calls=10)\n"
     )
-    words = [sys.executable, str(script)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = run([sys.executable, str(script)])
     assert "under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
 
 

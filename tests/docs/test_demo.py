@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from support.forks import OF_MINILM
 from support.program import run
+
+if TYPE_CHECKING:
+    from support.forks import Forks
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
 @pytest.mark.slow
 @pytest.mark.native
-def test_the_demo_draws_its_table_within_80_columns():
+def test_the_demo_draws_its_table_within_80_columns(forks: Forks):
+    forks.import_before(*OF_MINILM)
     done = run(
         [sys.executable, str(DEMO), "--callers", "1,2", "--rounds", "1", "--seconds", "0.3"],
         env=os.environ | {"COLUMNS": "80"},

@@ -28,8 +28,8 @@ import pytest
 import torch
 
 import inferload as il
-from support.forks import Forked
-from support.program import PROGRAM, inferload_here, working_in
+from support.forks import OF_MINILM, Forked
+from support.program import inferload_here, working_in
 
 if TYPE_CHECKING:
     from support.forks import Forks
@@ -105,7 +105,7 @@ def shortened(words: list[str]) -> list[str]:
         found = [sys.executable, "-m", "torch.distributed.run", *found[1:]]
     lasts = {"sweep": "0.1s", "tune": "0.6s", "compare": "0.05s"}
     command = next((one for one in found if one in {*lasts, "search", "run"}), "")
-    more = {"sweep": ["--blocks", "1"], "search": ["--time-limit", "4s"]}.get(command, [])
+    more = {"sweep": ["--blocks", "1"], "search": ["--time-limit", "2s"]}.get(command, [])
     pattern = re.compile(r"\d+(\.\d+)?s")
     for place, word in enumerate(found):
         if word.startswith("--duration="):
@@ -121,6 +121,11 @@ def shortened(words: list[str]) -> list[str]:
     if "--precision" in found:
         more += ["--time-limit", "1s"]
     return [*found, *more]
+
+
+def shortened_content(content: str) -> str:
+    """A script or run file with its durations cut short."""
+    return re.sub(r"(duration_s=|duration = \")\d+(\.\d+)?", r"\g<1>0.3", content)
 
 
 def is_long(words: list[str]) -> bool:
@@ -163,7 +168,7 @@ def workspace(folder: Path, page: Path) -> None:
     for language, content in blocks(page):
         name = re.match(r"# (\w+\.(?:py|toml))", content)
         if language in {"python", "toml"} and name:
-            (folder / name[1]).write_text(content)
+            (folder / name[1]).write_text(shortened_content(content))
 
 
 def transcript(page: Path, folder: Path) -> list[Ran]:
@@ -199,8 +204,11 @@ def ran_in(folder: Path, written: str, run: list[str]) -> Ran:
         return Ran(written, run, done.returncode, output, time.perf_counter() - began)
     log = folder / "output.txt"
     with log.open("w") as file:
-        own_words = [*PROGRAM, *run[1:]] if run[0] == "inferload" else run
-        process = Forked(
+        modules = {one: [sys.executable, "-m", one] for one in ("inferload", "pytest")}
+        own_words = [*modules.get(run[0], run[:1]), *run[1:]]
+        # torchrun is started, not forked as in other tests
+        start = subprocess.Popen if "torch.distributed.run" in run else Forked
+        process = start(
             own_words, cwd=folder, env=os.environ | own, stdin=subprocess.DEVNULL, stdout=file,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -235,7 +243,7 @@ def snippets(page: Path, folder: Path, forks: Forks) -> list[Ran]:
     ran = []
     for number, text in enumerate(scripts(page)):
         script = folder / f"snippet_{number}.py"
-        script.write_text(text)
+        script.write_text(shortened_content(text))
         with tempfile.TemporaryFile() as output, working_in(folder):
             began = time.perf_counter()
             code = forks.script(script, output)
@@ -246,10 +254,12 @@ def snippets(page: Path, folder: Path, forks: Forks) -> list[Ran]:
 
 
 @pytest.fixture
-def folder(page: Path, tmp_path: Path) -> Path:
+def folder(page: Path, tmp_path: Path, forks: Forks) -> Path:
     """A folder like that of the user of a page."""
     found = tmp_path / "work"
     workspace(found, page)
+    if str(page) in _WITH_MINILM:
+        forks.import_before(*OF_MINILM)
     return found
 
 

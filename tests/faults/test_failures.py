@@ -14,7 +14,9 @@ import torch
 
 import inferload as il
 from support import models
+from support.forks import Forked
 from support.gates import PATIENCE_S, Interrupts
+from support.program import run
 
 X = torch.ones(2)
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
@@ -135,8 +137,8 @@ def test_a_signal_ends_a_run_soon_and_keeps_the_partial_result(executor, number,
     path = tmp_path / "r.json"
     script = tmp_path / "script.py"  # TorchScript wants to read its source
     script.write_text(SCRIPT)
-    words = [sys.executable, "-W", "ignore", str(script), executor, str(path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, str(script), executor, str(path)]
+    with Forked(words, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "calling\n"
         process.send_signal(number)
         rest = process.stdout.read()
@@ -267,8 +269,7 @@ def test_more_callers_than_the_machine_starts_are_refused(executor, tmp_path: Pa
         "           executor=sys.argv[1])\n"
         "except il.PlanError as error:\n    print(error, flush=True)\n"
     )
-    words = [sys.executable, "-W", "ignore", str(script), executor]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
+    done = run([sys.executable, str(script), executor], timeout_s=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("500 callers could not be started")
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import inferload as il
+from support.forks import Forked
+from support.program import run
 
 MODEL = """
 import torch
@@ -96,7 +98,7 @@ def test_a_terminal_that_is_no_utf_8_draws_what_it_can(setting, folder):
 
 def test_a_terminal_has_a_live_line_and_then_the_report(folder):
     ours, theirs = pty.openpty()
-    with subprocess.Popen(words(folder), stdout=theirs, stderr=theirs, cwd=folder) as process:
+    with Forked(words(folder), stdout=theirs, stderr=theirs, cwd=folder) as process:
         os.close(theirs)
         shown = b""
         while True:
@@ -116,25 +118,23 @@ def test_a_terminal_has_a_live_line_and_then_the_report(folder):
 
 
 def test_a_run_of_no_call_leaves_good_files_as_they_are(folder):
-    assert subprocess.run(words(folder), check=False, cwd=folder).returncode == 0
+    assert run(words(folder), cwd=folder).returncode == 0
     before = {name: (folder / name).read_bytes() for name in FILES}
-    failed = subprocess.run(
-        words(folder, "fails"), check=False, cwd=folder, capture_output=True, text=True
-    )
+    failed = run(words(folder, "fails"), cwd=folder)
     assert failed.returncode == 1
     for name in ("r.json", "r.html", "r.md"):
         assert f"{name} is left as it was: nothing was measured" in failed.stderr
     assert {name: (folder / name).read_bytes() for name in FILES} == before
     assert il.load_result(folder / "r.failed.json").status == "failed"
     # what has calls is what was asked for, whole or not
-    partial = subprocess.run(words(folder, "late"), check=False, cwd=folder, capture_output=True)
+    partial = run(words(folder, "late"), cwd=folder)
     assert partial.returncode == 1
     assert il.load_result(folder / "r.json").summary.completed_calls == 3
 
 
 def test_a_run_of_no_call_is_written_where_nothing_is_lost(folder):
     for _ in range(2):
-        failed = subprocess.run(words(folder, "fails"), check=False, cwd=folder)
+        failed = run(words(folder, "fails"), cwd=folder)
         assert failed.returncode == 1
         assert il.load_result(folder / "r.json").status == "failed"
     assert not (folder / "r.failed.json").exists()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.program import run
 
 SCRIPT = """
 import sys, time, torch
@@ -48,13 +49,7 @@ print("done", tallied, result.summary.failed_calls > 0 or result.summary.from_s 
 def test_a_stuck_call_never_hangs_a_run_whose_log_is_full(executor, what, tmp_path: Path):
     script = tmp_path / "full.py"
     script.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, str(script), executor, what],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run([sys.executable, str(script), executor, what])
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("done ")
     if what == "counted":

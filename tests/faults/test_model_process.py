@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.forks import Forked
 from support.gates import PATIENCE_S, until
+from support.program import IMPATIENT, inferload
 
 pytestmark = pytest.mark.multiprocess
 
@@ -82,7 +84,7 @@ def inputs():
     return [torch.ones(1)]
 """
 
-PROGRAM = """
+OWN_PROGRAM = """
 import multiprocessing as mp, sys, torch, inferload as il, mine
 if __name__ == "__main__":
     for processes in (None, 1, 2):
@@ -100,36 +102,25 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "inferload", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        restore_signals=True,
-    )
-
-
 WAYS = ["--isolate", "--no-isolate", "--processes=2"]
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_children_pools_and_loaders_of_a_model_work_as_without_us(way, model):
-    done = run("run", f"{model}:serves", "--calls", 2, "--warmup", 1, way)
+    done = inferload("run", f"{model}:serves", "--calls", 2, "--warmup", 1, way)
     assert done.returncode == 0, done.stderr
 
 
 def test_they_work_in_the_process_of_a_study(model):
     words = ["--callers", "1,2", "--blocks", 1, "--calls", 2, "--warmup", 1]
-    done = run("sweep", f"{model}:serves", *words)
+    done = inferload("sweep", f"{model}:serves", *words)
     assert done.returncode == 0, done.stderr
 
 
 def test_they_work_in_a_program_of_the_user_and_its_start_method_stays_its_own(model, tmp_path):
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    words = [sys.executable, str(program)]
+    program.write_text(OWN_PROGRAM)
+    words = [sys.executable, str(program)]  # started, not forked as those of other tests
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines() == ["complete 2"] * 3, done.stderr
 
@@ -137,14 +128,14 @@ def test_they_work_in_a_program_of_the_user_and_its_start_method_stays_its_own(m
 @pytest.mark.parametrize("way", WAYS[1:])
 @pytest.mark.parametrize("name", ["spawns", "imports"])
 def test_what_lies_beside_a_model_is_found_in_calls_and_in_processes_it_spawns(name, way, model):
-    done = run("run", f"{model}:{name}", "--calls", 2, "--warmup", 0, way)
+    done = inferload("run", f"{model}:{name}", "--calls", 2, "--warmup", 0, way)
     assert done.returncode == 0, done.stderr
 
 
 def test_what_a_model_has_started_ends_with_a_run_that_is_interrupted(model):
     words = ["run", f"{model}:starts", "--warmup", "0", "--calls", "5"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "inferload", *words],
+    with Forked(
+        [sys.executable, IMPATIENT, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -201,8 +192,8 @@ def test_what_a_model_prints_and_does_at_its_exit_is_seen(tmp_path):
         "def broken():\n    raise ValueError('no weights')\n"
         "def inputs():\n    return [torch.ones(1)]\n"
     )
-    done = run("run", path, "--calls", 5)
+    done = inferload("run", path, "--calls", 5)
     assert {"loaded", "left"} <= set(done.stdout.split())
-    refused = run("run", f"{path}:broken", "--calls", 5)
+    refused = inferload("run", f"{path}:broken", "--calls", 5)
     assert refused.returncode == 2
     assert {"loaded", "left"} <= set(refused.stdout.split())

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -16,7 +17,12 @@ import torch
 
 import inferload as il
 from inferload.signals import ENDING, PutOff, StopSignals
+from support.forks import Forked
 from support.gates import PATIENCE_S
+from support.program import IMPATIENT, PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MODEL = """
 import sys, time, torch
@@ -50,9 +56,11 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def started(*words: object, **options: object) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inferload", *map(str, words)],
+def started(
+    *words: object, program: Sequence[str] = (sys.executable, IMPATIENT), **options: object
+) -> subprocess.Popen[str]:
+    process = Forked(
+        [*program, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -88,7 +96,9 @@ def ended_by(process: subprocess.Popen[str], number: int) -> tuple[int, str, str
 def test_one_signal_gives_up_a_call_that_hangs_and_saves_the_rest(number, way, model, tmp_path):
     path = tmp_path / "r.json"
     words = ["run", f"{model}:hangs", "--duration", "1h", "--warmup", 5, "--json", path, way]
-    with started(*words) as process:
+    # one of them with the patience that users have
+    more = {"program": PROGRAM} if number == signal.SIGTERM else {}
+    with started(*words, **more) as process:
         assert process.stdout.readline() == "hanging\n"
         code, shown, said = ended_by(process, number)
     assert code == 130
@@ -236,8 +246,8 @@ def test_slow_warm_up_is_told_and_bounded_unless_a_number_was_asked_for(monkeypa
 
 @pytest.mark.multiprocess
 def test_warm_up_in_other_processes_is_told_as_well(model):
-    words = ["run", f"{model}:steady", "--warmup", 3000, "--calls", 10]
+    words = ["run", f"{model}:steady", "--warmup", 1000, "--calls", 10]
     done = started(*words)
     _, said = done.communicate(timeout=120)
     assert done.returncode == 0
-    assert " of 3,000 calls, " in said
+    assert " of 1,000 calls, " in said

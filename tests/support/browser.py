@@ -37,13 +37,9 @@ class Browser:
 
     def open(self, page: Path) -> Opened:
         """Open a file, and wait until its charts are drawn."""
-        from selenium.webdriver.support.ui import WebDriverWait
-
         self._messages()
         self.driver.get(page.as_uri())
-        WebDriverWait(self.driver, 60).until(
-            lambda one: one.execute_script("return document.documentElement.dataset.drawn")
-        )
+        self.until("return document.documentElement.dataset.drawn")
         requested = [
             one["params"]["request"]["url"]
             for one in self._messages()
@@ -59,6 +55,19 @@ class Browser:
             first_paint_ms=paint[0] if paint else float("nan"),
         )
 
+    def be_wide(self, width: int) -> None:
+        """Have what is shown be so wide, as a window, which has a least width, cannot be."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
+
+    def until(self, script: str) -> None:
+        """Wait until a script returns what is true."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.driver, 60).until(lambda one: one.execute_script(script))
+
     def ask(self, script: str) -> Any:
         """What a script returns in the page."""
         return self.driver.execute_script(script)
@@ -68,22 +77,17 @@ class Browser:
 
 
 @contextmanager
-def browser(folder: Path, width: int = 1100, height: int = 900) -> Iterator[Browser]:
+def browser(folder: Path) -> Iterator[Browser]:
     """Headless Chromium with a new, empty profile."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in (*_FLAGS, f"--window-size={width},{height}", f"--user-data-dir={folder}"):
+    for flag in (*_FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
-        # a window has a least width; what is shown in it has not
-        driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
-        )
         yield Browser(driver)
     finally:
         driver.quit()

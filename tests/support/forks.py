@@ -12,6 +12,7 @@ from __future__ import annotations
 import array
 import ctypes
 import gc
+import importlib
 import inspect
 import json
 import os
@@ -33,27 +34,44 @@ _PR_SET_CHILD_SUBREAPER = 36
 # What ends a program, and not what its processes are forked from.
 _TO_A_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-# What is read once, when the interpreter or a library is loaded.
+# What is read once, when the interpreter or a library is loaded, and what of that can be set later:
+# paths are handed on, torch is told of its threads, and no test has NCCL.
 _READ_AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH_", "LD_", "CUDA")
+_SET_LATER = ("PYTHONPATH", "OMP_NUM_THREADS", "TORCH_NCCL_ASYNC_ERROR_HANDLING")
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 _MOST_BYTES = 2**20
 _ABOVE_ALL = 1000  # no file of ours has a number that is higher
+_WHAT_THEY_IMPORT = (
+    "inferload.callers.processes.worker",
+    "inferload.studies.child.serving",
+    "inferload.cli.main",
+    "torch.distributed.run",
+)
+# What examples/minilm.py and the export of a model come to; to import all that takes seconds.
+OF_MINILM = (
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "torch._inductor.compile_fx",
+)
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    """What of an environment is read once; a path is not, as it is handed on."""
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(_READ_AT_START) and name != "PYTHONPATH"
+        if name.startswith(_READ_AT_START) and name not in _SET_LATER
     }
 
 
 class Forks:
-    """Stands for ``multiprocessing.util.spawnv_passfds``; ``server``: where one is already."""
+    """Stands for ``multiprocessing.util.spawnv_passfds``.
 
-    def __init__(self, server: socket.socket | None = None) -> None:
+    ``server`` is where one is already; ``within``, a command that starts another one elsewhere.
+    """
+
+    def __init__(self, server: socket.socket | None = None, *, within: Sequence[str] = ()) -> None:
         self.spawned = util.spawnv_passfds
+        self._within = within
         self._server: subprocess.Popen[bytes] | None = None
         self._here = server
         self._began = self._state(os.environ)
@@ -72,6 +90,13 @@ class Forks:
         return self._forked(
             code, ["-c", "--multiprocessing-fork"], {n: n for n in (0, 1, 2, *passfds)}
         )
+
+    def import_before(self, *names: str) -> None:
+        """Have processes that are forked from now on find these modules imported as well."""
+        with self._one_at_a_time:
+            here = self._here or self._start()
+            here.send(json.dumps({"imports": names}).encode())
+            here.recv(64)
 
     def script(self, path: Path, output: IO[bytes]) -> int:
         """Run a script of Python with what it writes going to a file; its exit code."""
@@ -144,7 +169,7 @@ class Forks:
     def _start(self) -> socket.socket:
         self._here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server = subprocess.Popen(
-            [sys.executable, __file__, str(there.fileno())],
+            [*self._within, sys.executable, __file__, str(there.fileno())],
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -163,14 +188,18 @@ class Forked(subprocess.Popen):
 
     forks: ClassVar[Forks | None] = None
 
+    def __init__(self, *given: Any, forks: Forks | None = None, **named: Any) -> None:
+        self._forks = forks or self.forks
+        super().__init__(*given, **named)
+
     def _execute_child(self, *given: Any) -> None:
         start = subprocess.Popen._execute_child
         known = inspect.signature(start).bind(self, *given).arguments
         pipes = [known[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         files = {n: n if pipe == -1 else pipe for n, pipe in enumerate(pipes)}
         pid = None
-        if self.forks is not None and not known["shell"] and not known["preexec_fn"]:
-            pid = self.forks.program(
+        if self._forks is not None and not known["shell"] and not known["preexec_fn"]:
+            pid = self._forks.program(
                 [os.fsdecode(one) for one in known["args"]],
                 files,
                 environment=os.environ if known["env"] is None else known["env"],
@@ -190,16 +219,17 @@ def _become_reaper(*, yes: bool) -> None:
 
 def serve(connection: socket.socket) -> None:
     """Fork processes until nobody asks any more."""
-    import inferload.callers.processes.worker
-    import inferload.studies.child.serving  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
+    os.environ["HF_HUB_OFFLINE"] = "1"  # as there: when imported, it looks for nothing in the net
+    _import(_WHAT_THEY_IMPORT)
     while True:
         content, fds, _, _ = socket.recv_fds(connection, _MOST_BYTES, 64)
         if not content:
             return
         request = json.loads(content)
+        if "imports" in request:
+            _import(request["imports"])
+            connection.send(b"done")
+            continue
         told, tell = os.pipe()
         go, start = os.pipe()
         between = _fork()
@@ -216,6 +246,13 @@ def serve(connection: socket.socket) -> None:
         connection.send(os.read(told, 64))
         for one in (told, tell, go, start, *fds):
             os.close(one)
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def _fork() -> int:
@@ -239,6 +276,10 @@ def _be(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     for number in request["ignored"]:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, request["blocked"])
+    if "OMP_NUM_THREADS" in os.environ:
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     sys.argv = request["argv"]
     if "program" in request:
         _be_program(**request["program"])
@@ -248,6 +289,8 @@ def _be(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
 
 def _be_program(*, first: str, session: bool, unbuffered: bool) -> None:
     """Be a program that was just started, in whose place processes are forked that it spawns."""
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+
     if session:
         os.setsid()
     own = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
@@ -262,7 +305,8 @@ def _be_program(*, first: str, session: bool, unbuffered: bool) -> None:
         serve(socket.socket(fileno=own_end))
         os._exit(0)
     there.close()
-    util.spawnv_passfds = Forks(here)
+    util.spawnv_passfds = Forked.forks = Forks(here)
+    subprocess_handler.Popen = Forked  # by which torchrun starts its ranks
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         before = getattr(sys, name)
         stream = open(  # noqa: SIM115 - it lasts as long as the process

@@ -44,7 +44,7 @@ def inferload(
 def run(
     words: Sequence[str | bytes],
     *,
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float = 300,
 ) -> CompletedProcess[str]:

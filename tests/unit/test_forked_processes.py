@@ -103,7 +103,7 @@ def test_a_forked_process_dies_of_a_signal_as_a_spawned_one():
 
 
 def test_what_is_read_when_a_program_begins_is_read(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
     assert not told()[0]["torch"]
 
 
@@ -146,6 +146,14 @@ def test_a_forked_program_sees_what_a_started_one_sees(words, new_session, tmp_p
 def test_a_program_in_another_environment_of_libraries_is_started(tmp_path):
     (tmp_path / "has.py").write_text("import sys\nsys.exit('torch' in sys.modules)\n")
     words = [sys.executable, "has.py"]
-    for more, forked in (({}, True), ({"OMP_NUM_THREADS": "3"}, False)):
+    for more, forked in (({}, True), ({"MKL_NUM_THREADS": "3"}, False)):
         with Forked(words, cwd=tmp_path, env=os.environ | more) as process:
             assert process.wait() == forked
+
+
+def test_threads_of_torch_are_those_that_the_environment_says(tmp_path):
+    (tmp_path / "has.py").write_text("import sys, torch\nsys.exit(torch.get_num_threads())\n")
+    for threads in (1, 3):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        with Forked([sys.executable, "has.py"], cwd=tmp_path, env=environment) as process:
+            assert process.wait() == threads

@@ -65,6 +65,7 @@ def test_a_limit_that_cannot_be_is_refused(figure, bound, says):
         Limit(figure=figure, bound=bound)
 
 
+@pytest.mark.slow
 def test_looking_again_and_again_errs_as_rarely_as_looking_once():
     # calls exactly at the limit: neither can be said, but by chance
     found = []

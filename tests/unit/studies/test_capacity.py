@@ -20,6 +20,7 @@ def test_the_law_is_what_gunther_wrote():
     )
 
 
+@pytest.mark.slow
 def test_its_numbers_and_its_peak_are_recovered_where_the_sweep_goes_beyond_it():
     inside = 0
     for seed in range(10):
@@ -31,6 +32,7 @@ def test_its_numbers_and_its_peak_are_recovered_where_the_sweep_goes_beyond_it()
     assert found.error_fraction == pytest.approx(0.02, rel=0.4)
 
 
+@pytest.mark.slow
 def test_a_peak_that_the_sweep_did_not_reach_is_not_told():
     # the true one lies at 44, and of 16 callers it comes back as anything
     for seed in range(10):

@@ -178,6 +178,7 @@ def test_every_round_takes_about_as_long_and_the_best_is_measured_in_full(count)
 # ---- what is found ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cores", "noise_of_a_second"), [(2, 0.05), (8, 0.03)])
 def test_the_best_is_found_in_a_third_of_the_time_of_the_grid(cores, noise_of_a_second):
     near = 0
