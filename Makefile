@@ -5,6 +5,7 @@ BIN := .venv/bin
 WORKERS ?= 3
 # each worker is given one test after another, in the order of tests/conftest.py
 TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+FAST := tests/unit -m "not slow and not multiprocess and not native"
 READY := .venv/.ready
 # where this forbids it, each of hundreds of processes would compile all of the package
 export PYTHONDONTWRITEBYTECODE :=
@@ -26,7 +27,7 @@ fix: $(READY)  ## mend what can be mended without thought: style and format
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 
-check: lint docs wheel-test test  ## all that must pass before a change lands, as CI does
+check: lint docs strict wheel-test test  ## all that must pass before a change lands, as CI does
 
 demo: $(READY)  ## one real model in three forms: what each really sustains
 	$(BIN)/python examples/demo.py
@@ -34,15 +35,15 @@ demo: $(READY)  ## one real model in three forms: what each really sustains
 test: $(READY)  ## every test, or those that ARGS names
 	$(TESTS)
 
-test-fast: $(READY)  ## what takes no time: tests/unit without those that are slow or start processes
-	$(TESTS) -q tests/unit -m "not slow and not multiprocess and not native"
+test-fast: $(READY)  ## tests/unit without what is slow or starts callers elsewhere
+	$(TESTS) -q $(FAST)
 
 busy: $(READY)  ## the same beside a load of twice the cores
 	$(BIN)/python tests/support/busy.py $(TESTS)
 
 # The archives' own environment has nothing but the wheel; what that needs is read from .venv, whose
 # editable install a path file does not follow.
-wheel-test: $(READY)  ## what is shipped: tests of the built wheel, installed
+wheel-test: $(READY)  ## the built wheel, installed: its own tests and the fast ones
 	rm -rf dist .wheel
 	$(BIN)/python -m build --no-isolation --outdir dist
 	$(BIN)/python -m venv --without-pip .wheel
@@ -50,6 +51,7 @@ wheel-test: $(READY)  ## what is shipped: tests of the built wheel, installed
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$(.wheel/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth"
 	env -u PYTHONPATH .wheel/bin/python -m pytest tests/wheel/installed.py
+	env -u PYTHONPATH .wheel/bin/python -m pytest -q -n $(WORKERS) $(FAST)
 
 lint: $(READY)  ## style, types, layers, the workflow and the citation
 	$(BIN)/ruff check .
@@ -67,7 +69,7 @@ hooks: $(READY)  ## mend and check at each commit
 strict: $(READY)  ## the native callers compiled with every warning as an error
 	$(BIN)/python tests/native/strict_build.py
 
-tsan: $(READY)  ## the native callers under the thread sanitizer; needs g++ or clang++ with it
+tsan: $(READY)  ## the native callers under the thread sanitizer of g++ or clang++
 	$(BIN)/python tests/native/races.py
 
 docs: $(READY)  ## the site, in docs/_build/html; a warning is an error
@@ -85,5 +87,5 @@ accuracy: $(READY)  ## known answers against measured ones, models in every form
 	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
 	$(BIN)/python benchmarks/forms.py --markdown docs/models.md
 
-clean:  ## take away all that was made
-	rm -rf .venv .wheel dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:  ## take away all that was made here
+	rm -rf .venv .wheel dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -164,7 +164,7 @@ def test_the_shared_stream_is_the_one_that_is_current_where_the_run_is_started(s
         assert set(found[-20:]) == {stream.stream_id}
         found.clear()
         il.run(Looks(), [x], **options)
-        assert len(set(found[-60:])) == 3
+        assert len(set(found[-63:])) == 3  # with the call that each makes to warm up
         assert stream.stream_id not in found
 
 

@@ -540,8 +540,10 @@ def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
     assert "A m.py:sleeps at HEAD~1 (" in shown
     study = il.load_study(folder / "c.json")
     (p50,) = [one for one in study.differences if one.figure == "p50"]
-    # 2 ms and 8, and for both what the machine takes to wake a thread
-    assert 1.5 < p50.ratio < 4.1
+    # and for both what the machine takes to wake a thread
+    assert p50.a >= 2
+    assert p50.b >= 8
+    assert p50.ratio > 1.5
     assert (
         subprocess.run(
             ["git", "worktree", "list"], cwd=folder, capture_output=True, text=True, check=True

@@ -1,10 +1,17 @@
 """Processes that ``multiprocessing`` spawns, forked from one that has imported torch already.
 
 To import torch takes most of a second of processor time, and the tests start hundreds of processes
-that do. Here a process is as a spawned one in what it can see: a child of its starter, with its
-working directory, environment, signals, cores and the same open files, and it imports the starter's
-main module and reads its orders by ``multiprocessing``'s own code. Where environment variables or
-limits differ that are read when a program begins, it is spawned.
+that do. Here a process is as a spawned one in what tests look at: a child of its starter, with its
+working directory, environment, signals, cores, umask and the same open files, and it imports the
+starter's main module and reads its orders by ``multiprocessing``'s own code. Where environment
+variables, limits or arguments differ that are read when a program begins, it is spawned.
+
+It is not as a spawned one in this: ``hash`` of a text is the same in all of them, more modules are
+imported, and ``/proc`` has the command line of this file and the environment of its beginning. What
+depends on that is held by programs that are started: help and imports by test_imports.py, ranks
+that must agree by one test of test_torchrun.py and one of test_hosts.py, what a model finds around
+it by one of test_model_process.py, terminals by test_files_and_terminals.py, crashes by
+test_crashes.py.
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ import importlib
 import inspect
 import json
 import os
+import random
 import resource
 import signal
 import socket
@@ -33,10 +41,18 @@ if TYPE_CHECKING:
 _PR_SET_CHILD_SUBREAPER = 36
 # What ends a program, and not what its processes are forked from.
 _TO_A_GROUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# Arguments of a Popen with which a program may be forked, as its subclass is given them.
+_AS_BY_ITSELF = {
+    "shell": False, "preexec_fn": None, "pass_fds": (), "close_fds": True, "uid": None,
+    "gid": None, "gids": None, "umask": -1,
+}  # fmt: skip
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 # What is read once, when the interpreter or a library is loaded, and what of that can be set later:
 # paths are handed on, torch is told of its threads, and no test has NCCL.
-_READ_AT_START = ("PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH_", "LD_", "CUDA")
+_READ_AT_START = (
+    "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "TORCH_", "LD_", "CUDA", "PYTORCH_",
+    "HF_", "TZ", "LC_", "LANG", "MALLOC_",
+)  # fmt: skip
 _SET_LATER = ("PYTHONPATH", "OMP_NUM_THREADS", "TORCH_NCCL_ASYNC_ERROR_HANDLING")
 _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 _MOST_BYTES = 2**20
@@ -148,6 +164,7 @@ class Forks:
             "environment": dict(os.environ),
             "folder": os.getcwd(),  # noqa: PTH109
             "cores": sorted(os.sched_getaffinity(0)),
+            "umask": _umask(),
             "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "ignored": sorted(ignored),
             "numbers": list(files),
@@ -198,7 +215,8 @@ class Forked(subprocess.Popen):
         pipes = [known[name] for name in ("p2cread", "c2pwrite", "errwrite")]
         files = {n: n if pipe == -1 else pipe for n, pipe in enumerate(pipes)}
         pid = None
-        if self._forks is not None and not known["shell"] and not known["preexec_fn"]:
+        as_by_itself = {name: known[name] for name in _AS_BY_ITSELF} == _AS_BY_ITSELF
+        if self._forks is not None and as_by_itself:
             pid = self._forks.program(
                 [os.fsdecode(one) for one in known["args"]],
                 files,
@@ -211,6 +229,20 @@ class Forked(subprocess.Popen):
             return
         self.pid, self._child_created = pid, True
         self._close_pipe_fds(*(known[name] for name in _PIPES))
+
+
+def _umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
+def _draw_anew() -> None:
+    """Have generators that are seeded when they are imported not draw what all others draw."""
+    import numpy as np
+
+    random.seed()
+    np.random.seed()  # noqa: NPY002 - this is the generator that models use
 
 
 def _become_reaper(*, yes: bool) -> None:
@@ -270,6 +302,8 @@ def _be(request: dict[str, Any], fds: Sequence[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.sched_setaffinity(0, request["cores"])
+    os.umask(request["umask"])
+    _draw_anew()
     for number in _TO_A_GROUP:
         by_itself = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, by_itself)

@@ -18,6 +18,7 @@ from unittest import mock
 import pytest
 
 from support.forks import Forked
+from support.program import run
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -39,6 +40,7 @@ def tell(connection: Connection, code: int) -> None:
         # readline, which pytest imports, sets these two
         "environment": {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}},
         "cores": os.sched_getaffinity(0),
+        "umask": os.umask(0o022),
         "limits": [resource.getrlimit(one) for one in LIMITS],
         "blocked": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "signals": [
@@ -76,6 +78,7 @@ def test_a_forked_process_sees_what_a_spawned_one_sees(spawned, monkeypatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MADE", "up")
     monkeypatch.setattr(sys, "argv", ["a", "b"])
+    umask = os.umask(0o077)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ignored = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     cores = os.sched_getaffinity(0)
@@ -88,6 +91,7 @@ def test_a_forked_process_sees_what_a_spawned_one_sees(spawned, monkeypatch, tmp
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         signal.signal(signal.SIGUSR1, ignored)
         os.sched_setaffinity(0, cores)
+        os.umask(umask)
     assert (forked.pop("torch"), real.pop("torch")) == (True, False)
     assert forked == real
     assert its_files == files
@@ -149,6 +153,16 @@ def test_a_program_in_another_environment_of_libraries_is_started(tmp_path):
     for more, forked in (({}, True), ({"MKL_NUM_THREADS": "3"}, False)):
         with Forked(words, cwd=tmp_path, env=os.environ | more) as process:
             assert process.wait() == forked
+    with Forked(words, cwd=tmp_path, umask=0o077) as process:  # an argument that is not followed
+        assert process.wait() == 0
+
+
+def test_forked_programs_draw_numbers_of_their_own(tmp_path):
+    (tmp_path / "draws.py").write_text(
+        "import numpy, random\nprint(numpy.random.rand(), random.random())\n"
+    )
+    drawn = [run([sys.executable, "draws.py"], cwd=tmp_path).stdout.split() for _ in range(2)]
+    assert not set(drawn[0]) & set(drawn[1])
 
 
 def test_threads_of_torch_are_those_that_the_environment_says(tmp_path):

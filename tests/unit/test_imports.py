@@ -7,10 +7,14 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import pytest
 
 from inferload.cli.app import VERBS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = {"torch", "numpy", "scipy", "plotly", "pyarrow"}
 LISTED = """
@@ -57,6 +61,20 @@ def test_the_help_of_a_verb_imports_that_verb_alone(verb: str):
     found = imported_by_help(verb)  # typer itself checks a verb's flags by pydantic
     assert not found & HEAVY
     assert verbs_in(found) == {verb}
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_who_waits_for_a_model_in_another_process_imports_no_torch(verb: str, tmp_path: Path):
+    model = tmp_path / "m.py"
+    model.write_text(
+        "import torch\nmodel = torch.nn.Identity()\ninputs = lambda: [torch.ones(1)]\n"
+    )
+    more = ["--blocks", "1", "--callers", "1,2"] if verb == "sweep" else ["--isolate"]
+    words = ["inferload", verb, str(model), "--calls", "10", *more]
+    found = imported_by(f"sys.argv = {words!r}\nfrom inferload.cli.main import main\nmain()")
+    assert "numpy" in found
+    assert "torch" not in found
 
 
 @pytest.mark.parametrize("verb", VERBS)

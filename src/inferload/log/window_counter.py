@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.log import buckets as hdr
+from inferload.log import buckets
 from inferload.log.buckets import WindowCounts
 from inferload.log.calls import NO_STAGE, CallTally
 
@@ -85,8 +85,8 @@ class WindowCounter:
         inputs = slice(first_input, first_input + other.returned_by_input.shape[1])
         np.add.at(self._returned[:, inputs], to, other.returned_by_input)
         for name, counts in other.counts.items():
-            window, bucket = np.divmod(counts.cells, hdr.BUCKETS)
-            cells = window // factor * hdr.BUCKETS + bucket
+            window, bucket = np.divmod(counts.cells, buckets.BUCKETS)
+            cells = window // factor * buckets.BUCKETS + bucket
             self._have(name)
             np.add.at(self._counts[name].reshape(-1), cells, counts.counts.astype(self._dtype))
             np.add.at(self._sums[name], to, other.sums[name])
@@ -102,12 +102,12 @@ class WindowCounter:
 
     def _have(self, name: str) -> None:
         if name not in self._counts:
-            self._counts[name] = np.zeros((MOST_WINDOWS, hdr.BUCKETS), self._dtype)
+            self._counts[name] = np.zeros((MOST_WINDOWS, buckets.BUCKETS), self._dtype)
             self._sums[name] = np.zeros(MOST_WINDOWS)
             self._lows[name], self._highs[name] = 2**63 - 1, 0
 
     def _count_values(self, name: str, window: int, values: Int64s) -> None:
-        count = np.bincount(hdr.bucket_of(values))
+        count = np.bincount(buckets.bucket_of(values))
         self._have(name)
         self._counts[name][window, : len(count)] += count.astype(self._dtype)
         self._sums[name][window] += values.sum()

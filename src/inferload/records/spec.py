@@ -113,7 +113,7 @@ class RunSpec:
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms of its models, each once."""
-        return tuple(self.form.split(AND))
+        return tuple(dict.fromkeys(one.form for one in self.models)) or (self.form,)
 
     @property
     def callers_per_process(self) -> int:

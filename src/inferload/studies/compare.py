@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from inferload.studies.records.comparison import Difference, Gate
 
 MOST_PAIRS = 1000
-# What is told where it differs between two sides.
+# What is told where it differs between two sides, beside options that have no field of their own.
 _SPEC = (
     "form", "executor", "load", "callers", "processes", "ranks", "rate_per_s", "threads_per_call",
     "items_per_input", "autocast", "grad_mode", "pin", "devices", "streams", "completion",
@@ -307,8 +307,12 @@ def _unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
     if a is None or b is None:
         return ()
     known = {one.name for one in fields(a)}
+    of_a, of_b = (
+        {name: getattr(spec, name) for name in _SPEC if name in known} | spec.more
+        for spec in (a, b)
+    )
     return tuple(
-        f"{name.replace('_', ' ')}: {getattr(a, name)} -> {getattr(b, name)}"
-        for name in _SPEC
-        if name in known and getattr(a, name) != getattr(b, name)
+        f"{name.replace('_', ' ')}: {of_a.get(name)} -> {of_b.get(name)}"
+        for name in of_a | of_b
+        if of_a.get(name) != of_b.get(name)
     )

@@ -80,6 +80,14 @@ def test_it_is_a_key_of_run_files_in_results_and_in_the_python_that_makes_them_a
     assert "patience_s=3.0," in program(with_a_row_more, "-c", told).stdout
 
 
+def test_what_results_differ_in_is_told(with_a_row_more: Path):
+    for value in ("3s", "30s"):
+        words = ["run", "m.py", "--patience", value, "--calls", "20", "--json", f"{value}.json"]
+        assert program(with_a_row_more, "-m", "inferload", *words).returncode == 0
+    both = program(with_a_row_more, "-m", "inferload", "compare", "3s.json", "30s.json")
+    assert "patience s: 3.0 -> 30.0" in both.stdout
+
+
 @pytest.mark.parametrize("text", ["61s", "soon"])
 def test_its_value_is_read_and_checked(with_a_row_more: Path, text: str):
     ran = program(with_a_row_more, "-m", "inferload", "run", "m.py", "--patience", text)
@@ -119,4 +127,4 @@ def test_what_a_result_repeats_has_a_field_of_its_own_or_is_among_the_rest():
         target="m", form="eager", executor="threads", load="", callers=1, warmup="fixed",
         threads_per_call=1, inputs=(), items_per_input=(), grad_mode="", autocast="off",
     )  # fmt: skip
-    assert (spec.calls, spec.seed, spec.more) == (7, 3, {"made_up": 1})
+    assert (spec.calls, spec.seed, spec.more["made_up"]) == (7, 3, 1)

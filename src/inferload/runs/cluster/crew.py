@@ -43,6 +43,7 @@ _ALIKE = (
     "on_error",
     "verify",
     "models",
+    "more",
 )
 
 

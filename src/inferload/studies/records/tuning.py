@@ -24,6 +24,12 @@ class Trial:
     run: StudyRun
     judgements: tuple[Judgement, ...] = ()
 
+    @property
+    def items_per_s(self) -> float:
+        """How many items a second it made; 0 where it failed."""
+        summary = self.run.summary
+        return 0.0 if summary is None else summary.throughput_items_per_s.value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
@@ -88,9 +94,4 @@ class Tuning(Shown):
         failed = [one for one in mine if one.run.failure is not None or one.run.summary is None]
         if failed or not mine:
             return failed[-1] if failed else None
-        return sorted(mine, key=_throughput)[len(mine) // 2]
-
-
-def _throughput(trial: Trial) -> float:
-    summary = trial.run.summary
-    return 0.0 if summary is None else summary.throughput_items_per_s.value
+        return sorted(mine, key=lambda one: one.items_per_s)[len(mine) // 2]

@@ -72,10 +72,11 @@ class Confirming:
             if settings == self._plan.default or self._trials.is_default_again(following[0]):
                 self.best, self.reason = self._plan.default, DEFAULT_IS_BEST
                 return
+            default = _Judging(self._bench)
             try:
-                self._pairs(settings)
+                self._pairs(settings, default)
             except InferloadError as error:
-                if str(error).startswith("A, "):  # that of the default
+                if default.failed:
                     self.best, self.reason = settings, f"it has no margin: {error}"
                     return
                 run = StudyRun.of(settings, None, block=self._last_round, failure=str(error))
@@ -96,7 +97,7 @@ class Confirming:
             if margin.low is not None and margin.high is not None:
                 self.reason += f" ({margin.low - 1:+.1%} to {margin.high - 1:+.1%})"
 
-    def _pairs(self, settings: Settings) -> None:
+    def _pairs(self, settings: Settings, default: _Judging) -> None:
         plan = self._plan
         half_made = [
             one for one in self.made if one.settings == settings and one.margin.status != "complete"
@@ -105,10 +106,9 @@ class Confirming:
         self.made = [one for one in self.made if one is not done]
         judged = [] if done is None else list(done.judgements)
         judged_default = [] if done is None else list(done.default_judgements)
-        ours = _Judging(self._bench, lambda result: judged.append(self._plan.judged(result)))
-        default = _Judging(
-            self._bench, lambda result: judged_default.append(self._plan.judged(result))
-        )
+        ours = _Judging(self._bench)
+        ours.show = lambda result: judged.append(plan.judged(result))
+        default.show = lambda result: judged_default.append(plan.judged(result))
 
         def keep(margin: Comparison) -> None:
             mine = Confirmation(
@@ -155,14 +155,18 @@ class Confirming:
 
 
 class _Judging:
-    """A bench that shows the results of its runs."""
+    """A bench that shows the results of its runs, and knows whether one of them failed."""
 
-    def __init__(self, bench: Bench, show: Callable[[RunResult], None]) -> None:
-        self._bench, self._show = bench, show
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.show: Callable[[RunResult], None] = lambda _: None
+        self.failed = False
 
     def run(self, settings: Settings, options: RunOptions, observer: Observer) -> RunResult:
+        self.failed = True
         result = self._bench.run(settings, options, observer)
-        self._show(result)
+        self.failed = not result.summary.completed_calls
+        self.show(result)
         return result
 
 

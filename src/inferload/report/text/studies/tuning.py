@@ -161,8 +161,8 @@ def _table(found: Tuning) -> Table:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
     latest = [one for one in map(found.latest, _tried(found)) if one is not None]
     good = [one for one in latest if one.run.failure is None]
-    good.sort(key=lambda one: (-one.round, not judged_within(one.judgements), -_rate(one)))
-    most = max(map(_rate, good), default=0.0)
+    good.sort(key=lambda one: (-one.round, not judged_within(one.judgements), -one.items_per_s))
+    most = max((one.items_per_s for one in good), default=0.0)
     for one in good[:MOST_LINES]:
         own = one.run.settings
         median = None if one.run.summary is None else one.run.summary.response_ms
@@ -170,8 +170,8 @@ def _table(found: Tuning) -> Table:
             _form(found, own), str(own.callers), str(own.processes or 1), _threads(one),
             *[str(own.batch_size)] * batched,
             duration_text(found.rounds[one.round][1]),
-            rate_text(_rate(one)),
-            bar(_rate(one) / most, BAR_CELLS) if most else "",
+            rate_text(one.items_per_s),
+            bar(one.items_per_s / most, BAR_CELLS) if most else "",
             quoted_text(None if median is None else median.p50),
         ]  # fmt: skip
         for judgement in one.judgements:
@@ -203,11 +203,6 @@ def _threads(trial: Trial) -> str:
     if settings.threads_per_call is None and spec is not None:
         return str(spec.threads_per_call)
     return str(settings.threads_per_call or "-")
-
-
-def _rate(trial: Trial) -> float:
-    summary = trial.run.summary
-    return 0.0 if summary is None else summary.throughput_items_per_s.value
 
 
 def _failures(found: Tuning) -> list[str]:
