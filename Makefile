@@ -76,14 +76,14 @@ docs: $(READY)  ## the site, in docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
-bench: $(READY)  ## against torch.utils.ThroughputBenchmark and LoadGen; wants an idle machine
+bench: $(READY)  ## against ThroughputBenchmark and LoadGen, on an idle machine
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
 
 scaling: $(READY)  ## one process against several; wants an idle machine
 	$(BIN)/python benchmarks/processes.py --markdown docs/scaling.md
 
-accuracy: $(READY)  ## known answers against measured ones, models in every form; an idle machine
+accuracy: $(READY)  ## known answers, models in every form, on an idle machine
 	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
 	$(BIN)/python benchmarks/forms.py --markdown docs/models.md
 
