@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 #: Where this package is: lines of its files are not the user's.
 OWN_FOLDER = str(Path(__file__).parent)
@@ -37,6 +39,37 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def json_text(write: Callable[..., str | bytes], plain: Callable[..., Any], **options: Any) -> str:
+    """What pydantic writes of a document, by its own two functions, as JSON.
+
+    A text that is no Unicode, as a file's name may be, is escaped: no result is lost for it.
+    """
+    try:
+        found = write(**options)
+    except ValueError:
+        indent = options.pop("indent", None)
+        content = storable(plain(mode="json", **options))
+        return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return found if isinstance(found, str) else found.decode()
+
+
+def storable(value: Any) -> Any:
+    r"""A value of JSON with nothing in it that a file cannot have.
+
+    >>> storable({"file": ["a\udcff.py", float("nan")]})
+    {'file': ['a\\udcff.py', None]}
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {storable(name): storable(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(one) for one in value]
+    return value
 
 
 def beside(path: Path, suffix: str) -> Path:

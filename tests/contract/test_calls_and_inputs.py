@@ -302,7 +302,7 @@ class Hidden(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"warmup_calls": 0}, {"on_error": "record"}, {"verify": 1}]
+    "options", [{}, {"warmup_calls": 0}, {"on_error": "record"}, {"verify": True}]
 )
 @pytest.mark.parametrize(
     ("model", "words"),

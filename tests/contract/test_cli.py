@@ -60,6 +60,20 @@ def test_a_run_prints_a_report_and_saves_what_report_draws_again(model: Path, tm
     assert again.stdout == done.stdout
 
 
+def test_what_a_model_says_moves_no_cursor(tmp_path: Path):
+    path = tmp_path / "escapes.py"
+    path.write_text(
+        "import torch\n"
+        "class M(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        raise ValueError('\\x1b]0;title\\x07\\x1b[2Jno')\n"
+        "model, inputs = M(), [torch.ones(1)]\n"
+    )
+    done = inferload_here("run", path, "--calls", 10, "--on-error", "record", "--warmup", 0)
+    assert "]0;title" in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_quiet_shows_the_report_and_no_progress(model: Path):
     done = inferload("run", model, "--calls", 10, "--quiet")
     assert done.stderr == ""
@@ -86,7 +100,11 @@ def test_a_form_and_inputs_are_chosen_by_flags(model: Path):
         (["--json", "no/such/folder/r.json"], "the folder no/such/folder does not exist"),
         (["--json", "."], "it is a folder"),
         (["--form", "onnx"], "form 'onnx' is unknown"),
-        (["--autocast", "int7"], "autocast to 'int7' is unknown"),
+        (["--autocast", "int7"], "autocast 'int7' is unknown"),
+        (["--grad", "maybe"], "grad 'maybe' is unknown"),
+        (["--calls", "9" * 20], "from 1 to 4,611,686,018,427,387,904"),
+        (["--batch-sizes", "1000000000"], "from 1 to 1,000,000"),
+        (["--inputs", "x=1x3,x=1x5"], "has x twice"),
         (["--inputs", "no.pt"], "there is no input file no.pt"),
         (["--executor", "native"], "form 'eager'"),
         (("--rate", "0"), "rate_per_s is 0"),

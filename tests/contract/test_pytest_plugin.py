@@ -161,7 +161,7 @@ def test_two_runs_of_one_test_need_names(tmp_path):
 
 
 def test_a_suite_is_no_result_and_a_result_no_suite(tmp_path, baseline):
-    with pytest.raises(il.errors.ResultFormatError, match="not a result"):
+    with pytest.raises(il.errors.ResultFormatError, match="is a baseline of pytest"):
         il.load_result(baseline)
     (tmp_path / "r.json").write_text('{"format": "inferload run"}')
     with pytest.raises(il.errors.ResultFormatError, match="--inferload-json"):

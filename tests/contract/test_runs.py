@@ -299,6 +299,8 @@ def test_a_deviating_count_of_callers_and_calls_is_still_exact():
         ({"executor": "gpu"}, "executor 'gpu' is unknown"),
         ({"on_error": "ignore"}, "on_error 'ignore' is unknown"),
         ({"load": 4}, "load is a int"),
+        ({"verify": "no"}, "verify is 'no': it must be True or False"),
+        ({"executor": None}, "executor is None"),
         ({"seed": -1}, "seed is -1"),
         ({"precision": 0}, "precision is 0"),
         ({"precision": 2.0}, "precision is 2"),

@@ -12,9 +12,7 @@ import sys
 from contextlib import suppress
 from typing import IO, cast
 
-from rich.console import Console
-
-from inferload.report.signs import PLAIN
+from inferload.report.signs import PLAIN, SafeConsole
 
 
 def prepare() -> None:
@@ -94,13 +92,13 @@ class Stream:
 stdout, stderr = Stream("stdout"), Stream("stderr")
 
 
-def console() -> Console:
+def console() -> SafeConsole:
     """What reports are drawn on."""
-    return Console(file=cast("IO[str]", stdout), highlight=False, markup=False)
+    return SafeConsole(file=cast("IO[str]", stdout), highlight=False, markup=False)
 
 
 #: What is said beside reports: how far a run has come, and what went wrong.
-errors = Console(file=cast("IO[str]", stderr), highlight=False, markup=False)
+errors = SafeConsole(file=cast("IO[str]", stderr), highlight=False, markup=False)
 
 
 def trouble() -> str | None:

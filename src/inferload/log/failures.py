@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from inferload.files import OWN_FOLDER
+from inferload.files import OWN_FOLDER, storable
 from inferload.log.reasons import reason_in, with_type
 from inferload.units import printable
 
@@ -109,7 +109,7 @@ def exception_text(exception: BaseException) -> str:
         text = str(exception)
     except BaseException as error:  # noqa: BLE001 - a model's exception may do anything
         text = f"(its text cannot be had: str() raised {type(error).__name__})"
-    return _storable(text)
+    return str(storable(text))
 
 
 def call_failure(exception: BaseException) -> CallFailure:
@@ -117,7 +117,7 @@ def call_failure(exception: BaseException) -> CallFailure:
     return CallFailure(
         type=type(exception).__name__,
         message=exception_text(exception),
-        traceback=_storable("".join(traceback.format_exception(exception))),
+        traceback=storable("".join(traceback.format_exception(exception))),
     )
 
 
@@ -141,7 +141,3 @@ def place_of(exception: BaseException) -> str | None:
         return None
     file, number = (users or lines)[-1]
     return f"{file}:{number}"
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,10 @@ def check_count(name: str, value: object, *, at_least: int, at_most: int = 2**62
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not at_least <= int(value) <= at_most:  # type: ignore[call-overload]
-        span = f"of {at_least} or more" if at_most == 2**62 else f"from {at_least} to {at_most:,}"
+        too_large = whole and int(value) > at_most  # type: ignore[call-overload]
+        span = f"from {at_least} to {at_most:,}"
+        if at_most == 2**62 and not too_large:
+            span = f"of {at_least} or more"
         raise PlanError(f"{name} is {value!r}: it must be a whole number {span}")
 
 

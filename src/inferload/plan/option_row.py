@@ -76,6 +76,8 @@ class Row:
         Raises:
             PlanError: naming the option, and its value.
         """
+        if self.kind is bool and value is not None and not isinstance(value, bool):
+            raise PlanError(f"{self.name} is {value!r}: it must be True or False")
         if self.one_of and value is not None and value not in self.one_of:
             raise PlanError(f"{self.name} {value!r} is unknown: choose {_listed(self.one_of)}")
         if self.check is not None and value is not None:

@@ -79,7 +79,7 @@ class Options:
     )  # fmt: skip
     share_inputs: bool = option(False, "inputs", told=True)
     form: str | None = option(
-        None, "form", flag="form", completes=FORMS,
+        None, "form", flag="form", one_of=FORMS,
         help="Turn an eager model into: eager, compile, script, export, aoti or cudagraph.",
     )  # fmt: skip
     mode: str | None = option(
@@ -189,11 +189,11 @@ class Words:
         "processes in turn.",
     )  # fmt: skip
     autocast: str | None = option(
-        None, "state", flag="autocast", metavar="DTYPE", completes=("bfloat16", "float16"),
+        None, "state", flag="autocast", metavar="DTYPE", one_of=("bfloat16", "float16"),
         help="Autocast to bfloat16 or float16.",
     )  # fmt: skip
     grad: str = option(
-        "inference", "state", flag="grad", metavar="MODE", completes=GRAD_MODES,
+        "inference", "state", flag="grad", metavar="MODE", one_of=GRAD_MODES,
         help="inference: calls run in inference mode; no: without gradients; on: with them, for "
         "models that compute gradients.",
     )  # fmt: skip
@@ -221,6 +221,7 @@ class Words:
 
 #: The options of a run, and all that the command line has, each in the order of its groups.
 OPTIONS: tuple[Row, ...] = rows_of(Options)
-FLAGS: tuple[Row, ...] = ordered([*rows_of(Words), *OPTIONS])
+WORDS: tuple[Row, ...] = rows_of(Words)
+FLAGS: tuple[Row, ...] = ordered([*WORDS, *OPTIONS])
 #: What a flag says that is left out, by its key.
 DEFAULTS = {row.key: row.default for row in FLAGS}

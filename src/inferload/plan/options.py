@@ -10,7 +10,7 @@ from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import Place, places, usable_cpus
 from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
 from inferload.plan.numbers import check_count
-from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, OPTIONS, Options
+from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS, Options
 from inferload.plan.schedule import Schedule, models_drawn
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class RunOptions(Options):
         self._check_end()
         for row in OPTIONS:
             row.checked(getattr(self, row.name))
+        if not isinstance(self.executor, str) and not hasattr(self.executor, "name"):
+            raise PlanError(f"executor is {self.executor!r}: choose {', '.join(EXECUTORS)}")
         self._check_callers()
         load = self._load_of_lanes() if self.lanes else self.load
         processes, executor = self.processes, self.executor

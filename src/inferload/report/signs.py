@@ -1,10 +1,20 @@
-"""Signs that stand for those that a terminal cannot show, where it is no UTF-8."""
+"""Signs that stand for those that a terminal cannot show, as it is no UTF-8, or must not obey."""
 
 from __future__ import annotations
 
 import codecs
 import unicodedata
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from rich.console import Console
+from rich.segment import Segment
+
+from inferload.units import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import ConsoleOptions, RenderableType
 
 #: How a stream or a text is encoded with them: the name of an error handler.
 PLAIN = "inferload-plain"
@@ -25,6 +35,21 @@ _PLAIN = {
     "≤": "<=",
     "≥": ">=",
 }
+
+
+class SafeConsole(Console):
+    """A console on which no text moves the cursor or sets a title: models and files name things."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is drawn, piece by piece; line feeds and rich's own controls stay."""
+        for piece in super().render(renderable, options):
+            lines = piece.text.split("\n")
+            if piece.control or all(line.isprintable() for line in lines):
+                yield piece
+            else:
+                yield Segment("\n".join(map(printable, lines)), piece.style)
 
 
 def showable(text: str, stream: IO[str] | None) -> str:

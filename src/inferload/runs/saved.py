@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import beside, replacing
+from inferload.files import beside, json_text, replacing
 from inferload.log.failures import CallFailure
 from inferload.log.saved import read_log, write_log
 from inferload.records.devices import STAGE_NAMES, DeviceFigures
@@ -106,7 +106,9 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
             if name not in {"format", "schema_version", "log"}
         },
     )
-    text = document.model_dump_json(
+    text = json_text(
+        document.model_dump_json,
+        document.model_dump,
         indent=1,
         exclude={
             "summary": {
@@ -134,9 +136,10 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
         document = _Document.model_validate(content)
     except ValidationError as error:
         raise damaged(path, error) from error
+    own = path.parent / Path(document.log.file).name
     log = replace(
         read_log(
-            path.parent / Path(document.log.file).name,
+            own if own.exists() else log_path(path),  # whose name may be no Unicode
             document.run_id,
             document.log.errors,
             open_loop=document.spec.open_loop,
@@ -191,10 +194,19 @@ def json_of(path: Path) -> Any:
         ) from error
 
 
+def _what_else(content: Any) -> str:
+    """What a JSON document is that is no result of a run."""
+    own = content.get("format") if isinstance(content, dict) else None
+    if isinstance(own, str) and own.startswith("inferload "):
+        kind = {"inferload suite": "a baseline of pytest"}.get(own, f"a study ({own[10:]})")
+        return f"{kind}, and this takes a result of one run: `inferload report` shows it"
+    return "not a result of inferload"
+
+
 def _content(path: Path) -> dict[str, Any]:
     content = json_of(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ResultFormatError(f"{path} is not a result of inferload")
+        raise ResultFormatError(f"{path} is {_what_else(content)}")
     version = content.get("schema_version")
     if version in {1, 2, 3, 4, 5}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION

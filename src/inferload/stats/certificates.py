@@ -27,8 +27,10 @@ def certificate(result: RunResult, quantile: str, limit_ms: float) -> Certificat
     none.
 
     Raises:
-        ValueError: the quantile has no such name.
+        ValueError: the quantile has no such name, or the limit is no number above 0.
     """
+    if not 0 < limit_ms < math.inf:
+        raise ValueError(f"limit_ms is {limit_ms!r}: it must be more than 0, and finite")
     if quantile not in QUOTED_QUANTILES:
         raise ValueError(f"quantile {quantile!r} is unknown: {', '.join(QUOTED_QUANTILES)}")
     q, summary = QUOTED_QUANTILES[quantile], result.summary

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.plan.loads import Lane
@@ -11,9 +11,6 @@ from inferload.plan.numbers import check_positive
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.mixed import Member, MixedTarget
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,10 @@ class Mix:
         Raises:
             PlanError: there is no model, one has no inputs, or a weight is not above 0.
         """
+        if not isinstance(self.models, Mapping):
+            raise PlanError(
+                f"models is {self.models!r}: give {{name: (model, inputs, weight)}} for each"
+            )
         if not self.models:
             raise PlanError("a mix has no models: give at least one, by name")
         if self.callers is not None and set(self.callers) != set(self.models):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import result_of
 from hdrh.histogram import HdrHistogram
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -67,6 +68,12 @@ def test_a_parquet_has_the_same_table_and_says_what_was_run(tmp_path):
     header = next(csv.reader(io.StringIO((tmp_path / "a.csv").read_text())))
     assert table.column_names == header
     assert table.schema.metadata[b"inferload.made_by"] == b"inferload run m.py"
+
+
+def test_calls_of_a_closed_loop_have_no_queue_to_export(tmp_path):
+    with pytest.raises(il.PlanError, match="wait in no queue"):
+        il.export(result_of(), tmp_path / "a.hgrm", duration="queue")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("duration", ["response", "service", "queue"])

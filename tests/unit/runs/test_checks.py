@@ -91,6 +91,7 @@ def test_a_quiet_open_loop_has_no_warnings():
         ("unsteady", {"log": log_of(QUIET * np.linspace(1, 1.2, 2000), late_ms=1e-5)}),
         ("unfinished", {"unfinished": 3}),
         ("not-precise", {"log": NOISY, "spec": {"precision": 1e-5}}),
+        ("calls-lost", {"spec": {"calls": 2001}}),
         ("floor", {"floor_ms": 0.26}),
         ("late", {"log": log_of(QUIET, late_ms=0.06)}),
         ("gil", {"spec": {"form": "eager"}, "disturbances": Disturbances(gil_wait_ms=1.1)}),

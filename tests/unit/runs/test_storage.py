@@ -15,6 +15,7 @@ from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
 from inferload.log.calls import COLUMNS
 from inferload.log.ring import HEADER_BYTES, ROW_BYTES
+from inferload.studies.records.files import save_study
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -35,6 +36,22 @@ def test_a_result_comes_back_as_it_was_saved(tmp_path: Path):
         assert np.array_equal(getattr(again.log, name), getattr(result.log, name))
     assert again.summary.response_ms.quantile(0.5) == result.summary.response_ms.quantile(0.5)
     assert str(again) == str(result)
+
+
+NO_UNICODE = os.fsdecode(b"b\xff")
+
+
+def test_names_that_are_no_unicode_lose_no_result(tmp_path: Path):
+    result = result_of()
+    spec = replace(result.spec, target=f"{NO_UNICODE}.py")
+    path = tmp_path / f"{NO_UNICODE}.json"
+    replace(result, spec=spec).save(path)
+    again = il.load_result(path)
+    assert again.spec.target == "b\\udcff.py"
+    assert again.log.calls_made == result.log.calls_made
+    study = replace(il.load_study(GOLDEN / "sweep_v1.json"), target=f"{NO_UNICODE}.py")
+    save_study(study, tmp_path / "s.json")
+    assert il.load_study(tmp_path / "s.json").target == "b\\udcff.py"
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import torch
 
+from inferload.files import storable
 from inferload.machine.hardware import cpu_model, governor, turbo, usable_cores
 
 
@@ -35,7 +36,7 @@ def environment(devices: set[torch.device]) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "allocator": os.environ.get("LD_PRELOAD") or None,
         "variables": {
-            name: value.encode("utf-8", "backslashreplace").decode()
+            name: storable(value)
             for name, value in sorted(os.environ.items())
             if name.startswith(("OMP_", "MKL_", "KMP_", "GOMP_", "TORCH", "PYTORCH_", "CUDA_"))
         },

@@ -22,10 +22,7 @@ def doctor_command(
 ) -> None:
     """Say what this machine offers, whether native callers are available, and why not.
 
-    Of packages that are named: whether they can be loaded, and nothing else.
-
-    Raises:
-        typer.Exit: with 1 if a package cannot.
+    Of packages that are named: whether they can be loaded, and nothing else; 1 if one cannot.
     """
     from inferload.runs.doctor import findings, package_finding
 

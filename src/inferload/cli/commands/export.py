@@ -31,6 +31,8 @@ def export_command(
 
     for path in to:
         check_export(path)
+        if of != "response" and all(one.suffix.lower() != ".hgrm" for one in to):
+            raise PlanError(f"--of {of} goes with a .hgrm, and none is asked for: leave it out")
         if path.resolve() in {file.resolve(), log_path(file).resolve()}:
             raise PlanError(f"{path} is the result itself: name another file")
     result = load_result(file)

@@ -95,6 +95,8 @@ class Asked:
         from inferload.plan.loads import Lane, load_from_text
         from inferload.plan.options import RunOptions
 
+        for row in table.WORDS:
+            row.checked(self[row.key])
         read = {row.name: row.read(self[row.key]) for row in table.OPTIONS if row.flag is not None}
         device, isolated = self["device"], self.isolate and self["executor"] != "processes"
         several = "," in (device or "")  # a process each, if their number is not given
@@ -126,7 +128,7 @@ class Asked:
             raise PlanError("--batch-sizes is of one model, and there are several")
         text = self["batch_sizes"] or ""
         words = [word.strip() for word in text.split(",")]
-        if not all(word.isascii() and word.isdigit() and len(word) < 9 for word in words):
+        if not all(word.isascii() and word.isdigit() and len(word) < 99 for word in words):
             raise PlanError(f"batch sizes {text!r} are not understood: give numbers, as 1,8,64")
         sizes = [int(word) for word in words]
         for size in sizes:

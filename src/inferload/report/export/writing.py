@@ -58,7 +58,14 @@ def export(
     path = Path(path)
     check_export(path)
     if duration not in DURATIONS:
-        raise PlanError(f"duration {duration!r} is unknown: choose {', '.join(DURATIONS)}")
+        raise PlanError(
+            f"{duration!r} is no duration of calls: choose {', '.join(DURATIONS)} (--of)"
+        )
+    if duration == "queue" and not result.log.open_loop:
+        raise PlanError(
+            f"{path} would be empty: calls of a closed loop wait in no queue; give an open loop "
+            "(--rate), or take response or service"
+        )
     ending = path.suffix.lower()
     module = import_module(f"inferload.report.export.{FORMATS[ending][0]}")
     with replacing(path) as file:

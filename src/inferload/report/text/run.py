@@ -5,10 +5,11 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
 from inferload.records.result import RunResult
+from inferload.report.signs import SafeConsole
 from inferload.report.text.devices import (
     devices_table,
     diagnosis,
@@ -34,7 +35,8 @@ def plain_report(found: Any, width: int = 80) -> str:
 def plain_text(drawn: RenderableType, width: int = 80) -> str:
     """What rich would draw, as plain text without blanks at the ends of lines."""
     text = StringIO()
-    Console(file=text, width=width, color_system=None, highlight=False, markup=False).print(drawn)
+    console = SafeConsole(file=text, width=width, color_system=None, highlight=False, markup=False)
+    console.print(drawn)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 

@@ -83,6 +83,13 @@ def _broken(found: Findings) -> Iterator[Texts]:
             ),
             "failed calls are counted apart and not in the latencies",
         )
+    whole = not (found.cut_short or found.disk_full or found.summary.unfinished_calls)
+    if whole and found.made_calls < (found.spec.calls or 0):
+        yield (
+            "calls-lost",
+            f"{found.spec.calls:,} calls were dealt to callers, and {found.made_calls:,} are known",
+            "a process that a model forks must not return from its call, it is a caller too then",
+        )
     if found.disk_full:
         yield (
             "disk-full",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from inferload.callers.crew import (
     Preparation,  # noqa: TC001
 )
 from inferload.errors import ResultFormatError
+from inferload.files import json_text
 from inferload.log.failures import CallFailure  # noqa: TC001 - pydantic reads these records
 from inferload.log.merge import counted, thinned
 from inferload.log.saved import log_of_bytes, log_parts
@@ -145,7 +147,8 @@ def handed_over(
 
 def packed(report: RankReport, log: CallLog) -> bytes:
     """What is handed over as bytes: the length of the JSON, the JSON, the log."""
-    text = _REPORT.dump_json(report)
+    write, plain = partial(_REPORT.dump_json, report), partial(_REPORT.dump_python, report)
+    text = json_text(write, plain).encode()
     parts = [struct.pack("<Q", len(text)), text, *log_parts(log, f"rank {report.rank}")]
     return b"".join(parts)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import replacing
+from inferload.files import json_text, replacing
 from inferload.runs.saved import damaged, json_of
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.max_rate import MaxRate
@@ -73,8 +73,9 @@ def save_study(study: Study, path: str | os.PathLike[str]) -> None:
         document = _TuningDocument(study=study)
     else:
         document = _ComparisonDocument(study=study)
+    text = json_text(document.model_dump_json, document.model_dump, indent=1)
     with replacing(Path(path)) as file:
-        file.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def measured_any(study: Study) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import replacing
+from inferload.files import json_text, replacing
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.records.figures import RunWarning, SetUp, Summary
 from inferload.records.result import RunResult
@@ -59,8 +59,9 @@ def save_suite(results: Mapping[str, RunResult], path: str | os.PathLike[str]) -
         for name, one in results.items()
     }
     document = _Document(format=FORMAT, schema_version=SCHEMA_VERSION, tests=tests)
+    text = json_text(document.model_dump_json, document.model_dump, indent=1)
     with replacing(Path(path)) as file:
-        file.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def is_suite(content: Any) -> bool:

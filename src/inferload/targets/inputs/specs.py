@@ -78,6 +78,8 @@ def _drawn_input(text: str, generator: torch.Generator) -> Drawn:
             ) from error
         if drawn:
             words.append(f"{name}: {drawn}" if name else drawn)
+        if name in kwargs:
+            raise PlanError(f"input {text!r} has {name} twice: name each argument once")
         if name:
             kwargs[name] = tensor
         elif kwargs:
