@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:  ## what can be made
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/support/*.cpp tests/native/*.cpp)
+CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/*.cpp tests/support/*.h tests/support/*.cpp tests/native/*.cpp)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -33,7 +33,6 @@ SIZED = [torch.randn(batch, 8) for batch in (1, 2, 3)]
 
 # What takes long by these marks comes first: two workers then end at about the same time.
 LONGEST_FIRST = ("slow", "cluster", "multiprocess")
-GIVE_AN_ACCELERATOR = {"test_simulated_device.py", "test_devices.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,7 +58,7 @@ def pytest_collection_finish() -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    if item.path.name in GIVE_AN_ACCELERATOR:
+    if "sim" in item.fixturenames:
         return len(LONGEST_FIRST) + 1
     marks = {mark.name for mark in item.iter_markers()}
     return next((n for n, name in enumerate(LONGEST_FIRST) if name in marks), len(LONGEST_FIRST))
@@ -104,6 +103,21 @@ def any_target(request: pytest.FixtureRequest) -> object:
         model = models.mlp()
         return model.forward  # a bound method: any callable will do
     return as_form(models.mlp(), form, as_call_inputs(SIZED))
+
+
+@pytest.fixture
+def sim():
+    """The simulated accelerator, put back as it was; it stays in the process."""
+    from support import simulated_models
+
+    found = simulated_models.SIM
+    yield found
+    found.clear_error()
+    found.set_exclusive(False)
+    found.set_capacity(0)
+    found.set_copy_rate(0)
+    for device in range(2):
+        torch.sim.synchronize(device)
 
 
 def result_of(**changes: object) -> il.RunResult:

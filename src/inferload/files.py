@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,14 +20,31 @@ if TYPE_CHECKING:
 OWN_FOLDER = str(Path(__file__).parent)
 
 
+def as_path(name: str, given: object) -> Path:
+    """The path that an argument of this name is.
+
+    Raises:
+        PlanError: it is none.
+    """
+    if not isinstance(given, str | os.PathLike) or not os.fsdecode(given):
+        raise PlanError(f"{name} is {given!r}: give a path")
+    return Path(os.fsdecode(given))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes ``path`` if the block ends well, and vanishes if not.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder is not there or cannot be written to, or the path is a folder.
     """
+    if path.is_dir():  # as one of no name is
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(path))
     path = path.resolve()  # a link stays one
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, "the folder does not exist; make it", str(path.parent)
+        )
     handle, name = tempfile.mkstemp(prefix=".inferload-", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import pytest
 
 import inferload as il
-from support.forks import Forked
-from support.gates import PATIENCE_S, until
 from support.program import IMPATIENT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from support.rank_programs import MODEL, ended, rank_process, torchrun, until_calling, until_said
 
 pytestmark = [pytest.mark.cluster, pytest.mark.multiprocess]
-
-MODEL = """
-import atexit
-import os
-import time
-from pathlib import Path
-
-import torch
-
-RANK = os.environ["RANK"]
-
-
-class Counts(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-        atexit.register(self.tell)
-
-    def tell(self):
-        Path(os.environ["TOLD"], RANK).write_text(str(self.calls))
-
-    def forward(self, x):
-        self.calls += 1
-        time.sleep(0.001)
-        return x
-
-
-class Waits(torch.nn.Module):
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds = seconds
-        self.calls = 0
-
-    def forward(self, x):
-        time.sleep(self.seconds)
-        self.calls += 1
-        if self.calls == 70:
-            Path(f"{__file__}.calls.{RANK}").write_text(str(os.getpid()))
-        if RANK == os.environ.get("HANGS") and bool(x.sum() > 0):
-            time.sleep(1000)
-        if RANK == os.environ.get("FAILS"):
-            raise ValueError("rank " + RANK + " has had enough")
-        if RANK == os.environ.get("DIES") and bool(x.sum() > 0):
-            os.abort()
-        return x
-
-
-def counts():
-    return Counts()
-
-
-def waits():
-    if RANK == os.environ.get("LATE"):
-        time.sleep(float(os.environ.get("LATE_S", "3")))
-    return Waits(0.05 if RANK == os.environ.get("SLOW") else 0.002)
-
-
-def inputs():
-    return [torch.zeros(1), torch.zeros(2)]
-"""
 
 
 @pytest.fixture
@@ -91,52 +22,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(MODEL)
     return path
-
-
-def torchrun(
-    *words: object,
-    ranks: int = 4,
-    program: tuple[str, ...] = ("-m", "inferload"),
-    start: type[subprocess.Popen[str]] = Forked,
-    **variables: object,
-) -> subprocess.Popen[str]:
-    return start(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)),
-            *(*program, "run", *map(str, words)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {name: str(value) for name, value in variables.items()},
-    )
-
-
-def ended(started: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        shown, said = started.communicate(timeout=120)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGKILL)
-    return started.returncode, " ".join(shown.split()), " ".join(said.split())
-
-
-def until_calling(model: Path, ranks: int) -> list[psutil.Process]:
-    """Who calls in each rank, when each has made 70 calls, no more than ten of them to warm up."""
-    told = [Path(f"{model}.calls.{rank}") for rank in range(ranks)]
-    until(lambda: all(one.exists() and one.read_text() for one in told))
-    return [psutil.Process(int(one.read_text())) for one in told]
-
-
-def rank_process(of: subprocess.Popen[str], caller: psutil.Process) -> psutil.Process:
-    """The process that torchrun started in which something calls, or above that."""
-    return next(one for one in (caller, *caller.parents()) if one.ppid() == of.pid)
-
-
-def until_said(started: subprocess.Popen[str], words: str) -> None:
-    """Wait until something is said."""
-    assert any(words in line for line in started.stderr)
 
 
 def test_ranks_make_all_calls_together_and_the_first_reports_them(model, tmp_path):
@@ -329,119 +214,3 @@ def test_an_interrupt_before_the_start_leaves_no_report(model, tmp_path):
     assert "there is no result" in said
     assert "rank-lost" not in shown
     assert not path.exists()
-
-
-def by_hand(
-    rank: int,
-    ranks: int,
-    port: int,
-    *words: object,
-    program: tuple[str, ...] = ("-m", "inferload"),
-    **variables: str,
-) -> subprocess.Popen[str]:
-    """A rank as some operators start them: without torchrun."""
-    own = {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
-    own["COLUMNS"] = "200"  # sentences stay on their line
-    return Forked(
-        [sys.executable, *program, "run", *map(str, words)],
-        env=os.environ | own | {"MASTER_PORT": str(port)} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def test_ranks_find_each_other_without_an_agent(model, tmp_path):
-    path, port = tmp_path / "r.json", free_port()
-    started = [
-        by_hand(rank, 2, port, f"{model}:waits", "--calls", 100, "--json", path)
-        for rank in range(2)
-    ]
-    said = [one.communicate(timeout=120)[1] for one in started]
-    assert [one.returncode for one in started] == [0, 0], said
-    assert len(il.load_result(path).log) == 100
-    assert said[1] == ""
-
-
-KEEPS_THE_STORE = """
-import sys
-from torch.distributed import TCPStore
-store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-print(store.port, flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def keeper() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that keeps the store, as torchrun's agent does, and its port."""
-    with subprocess.Popen(
-        [sys.executable, "-c", KEEPS_THE_STORE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as found:
-        yield found, int(found.stdout.readline())
-        found.kill()
-
-
-AGENT = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
-
-
-def test_a_store_that_is_lost_loses_no_rank_its_own_calls(keeper, model, tmp_path):
-    path = tmp_path / "r.json"
-    process, port = keeper
-    words = (f"{model}:waits", "--duration", "5s", "--json", path)
-    started = [by_hand(rank, 2, port, *words, **AGENT) for rank in range(2)]
-    until_calling(model, 2)
-    process.kill()
-    said = [one.communicate(timeout=120)[1] for one in started]
-    assert [one.returncode for one in started] == [3, 3], said
-    result = il.load_result(path)
-    assert result.status == "rank lost"
-    assert result.ranks[0].completed_calls > 50
-    assert "could not be heard" in result.ranks[1].lost
-    kept = il.load_result(tmp_path / "r.rank1.json")
-    assert kept.summary.completed_calls > 50
-
-
-def test_a_first_rank_that_is_lost_before_the_start_is_not_waited_for(keeper, model, tmp_path):
-    _, port = keeper
-    words = (f"{model}:waits", "--duration", "5s", "--json", tmp_path / "r.json")
-    # the first rank is late, and killed while the other one stands at the line
-    late = AGENT | {"LATE": "0"}
-    started = [by_hand(rank, 2, port, *words, program=(IMPATIENT,), **late) for rank in range(2)]
-    for line in started[0].stderr:
-        if "loading" in line:
-            break
-    started[0].kill()
-    _, said = started[1].communicate(timeout=PATIENCE_S)
-    assert started[1].returncode == 3
-    assert "rank 1: rank 0 was not heard of for " in said
-    assert "the run had not begun" in said
-    assert not list(tmp_path.glob("*.json"))
-    started[0].communicate()
-
-
-@pytest.mark.parametrize(("rank", "waits_for"), [(0, "rank 1"), (1, "the store")])
-def test_a_rank_left_alone_says_whom_it_waits_for_and_can_be_interrupted(rank, waits_for, model):
-    # RANK and WORLD_SIZE may also have been left over in a shell
-    agent = AGENT if rank else {}
-    words = (rank, 2, free_port(), f"{model}:waits")
-    with by_hand(*words, program=(IMPATIENT,), **agent) as started:
-        try:
-            line = next(line for line in started.stderr if f"waiting for {waits_for}" in line)
-            assert "unset RANK and WORLD_SIZE" in line
-            started.send_signal(signal.SIGINT)
-            shown, said = started.communicate(timeout=PATIENCE_S)
-        finally:
-            started.kill()
-    assert started.returncode == 130
-    assert "interrupted: there is no result" in said
-    assert shown == ""

@@ -185,11 +185,10 @@ def test_without_a_drain_time_calls_that_begin_when_due_are_all_made():
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_without_a_drain_time_the_last_call_has_the_time_to_the_one_after_it(executor):
-    # a second of it: natively there is no other clock than the machine's
-    load = il.OpenLoop.constant(1, drain_s=0)
-    result = il.run(
-        for_executor(models.NoOp(), executor), [X], load=load, calls=2, executor=executor
-    )
+    # an hour of it; it takes a few looks at the run, each of which might give it up
+    load = il.OpenLoop.replay([0.0, 0.05, 3600.0], drain_s=0)
+    model = for_executor(models.asking(lambda _: time.sleep(0.2)), executor)
+    result = il.run(model, [X], load=load, calls=2, warmup_calls=0, executor=executor)
     assert (result.summary.completed_calls, result.summary.unfinished_calls) == (2, 0)
 
 

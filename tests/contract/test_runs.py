@@ -30,10 +30,6 @@ EVERY = [
 BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
 
 
-def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
-    return torch.jit.script(model) if executor == "native" else model
-
-
 @pytest.mark.parametrize(("executor", "any_target"), EVERY, indirect=["any_target"])
 @pytest.mark.parametrize("callers", [1, 3])
 def test_every_call_is_logged_once_with_the_input_its_number_draws(executor, any_target, callers):
@@ -64,7 +60,7 @@ def test_every_call_is_logged_once_with_the_input_its_number_draws(executor, any
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_a_run_by_duration_starts_no_call_after_it_but_finishes_those_in_flight(executor):
-    model = for_executor(models.NoOp(), executor)
+    model = models.for_executor(models.NoOp(), executor)
     result = il.run(
         model, [torch.zeros(1)], duration_s=0.2, load=il.ClosedLoop(callers=2), executor=executor
     )
@@ -81,7 +77,7 @@ def test_a_run_by_duration_starts_no_call_after_it_but_finishes_those_in_flight(
 def test_all_callers_call_at_once(executor):
     # none of three calls returns before all are made
     together = threading.Barrier(3)
-    model = for_executor(models.asking(lambda _: together.wait(PATIENCE_S)), executor)
+    model = models.for_executor(models.asking(lambda _: together.wait(PATIENCE_S)), executor)
     load = il.ClosedLoop(callers=3)
     log = il.run(model, [torch.zeros(1)], load=load, calls=3, warmup_calls=0, executor=executor).log
     assert sorted(log.caller) == [0, 1, 2]
@@ -104,7 +100,7 @@ def test_a_run_of_open_end_outgrows_the_room_first_set_aside(monkeypatch: pytest
     ):
         monkeypatch.setattr(f"{place}.GROWTH_ROWS", 1024)
     for executor in ("threads", "native"):
-        model = for_executor(models.NoOp(), executor)
+        model = models.for_executor(models.NoOp(), executor)
         result = il.run(model, [torch.zeros(1)], executor=executor, **options)
         assert len(result.log) > 2048
         assert result.set_up.log_bytes > 0
@@ -112,7 +108,7 @@ def test_a_run_of_open_end_outgrows_the_room_first_set_aside(monkeypatch: pytest
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_every_caller_owns_its_inputs(executor):
-    model = for_executor(models.WritesIntoItsInput(), executor)
+    model = models.for_executor(models.WritesIntoItsInput(), executor)
     x = torch.zeros(10_000)
     result = il.run(
         model, [x], load=il.ClosedLoop(callers=4), calls=2000, executor=executor, warmup_calls=0
@@ -140,7 +136,7 @@ def test_warm_up_calls_are_made_by_every_caller_and_not_logged():
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_arguments_of_every_kind_reach_the_model(executor):
-    model = for_executor(models.Affine(), executor)
+    model = models.for_executor(models.Affine(), executor)
     x, shift = torch.ones(2), torch.ones(2)
     result = il.run(
         model,
@@ -153,83 +149,6 @@ def test_arguments_of_every_kind_reach_the_model(executor):
         executor=executor,
     )
     assert result.summary.completed_calls == 30
-
-
-@pytest.mark.parametrize("executor", BOTH)
-@pytest.mark.parametrize("inference", [False, True])
-@pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("grad", [False, True])
-def test_the_state_of_the_calling_thread_crosses_to_callers(executor, grad, inference, autocast):
-    # inference_mode turns grad mode off, unless it is turned on again within
-    model = for_executor(models.ExpectsState(grad, inference, autocast), executor)
-    with (
-        torch.inference_mode(inference),
-        torch.set_grad_enabled(grad),
-        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
-    ):
-        result = il.run(
-            model, [torch.ones(2, 2)], load=il.ClosedLoop(callers=2), calls=20, executor=executor
-        )
-    assert result.summary.completed_calls == 20
-    assert result.spec.autocast == ("cpu:bfloat16" if autocast else "off")
-
-
-@pytest.mark.parametrize("cache", [False, True])
-def test_the_autocast_cache_flag_and_the_default_device_cross(cache):
-    seen = set()
-    before = torch.is_autocast_cache_enabled()
-
-    def look(_):
-        seen.add((torch.is_autocast_cache_enabled(), torch.get_default_device().type))
-
-    try:
-        torch.set_autocast_cache_enabled(cache)
-        with torch.device("meta"):
-            il.run(look, [torch.zeros(1, device="cpu")], calls=4)
-    finally:
-        torch.set_autocast_cache_enabled(before)
-    assert seen == {(cache, "meta")}
-
-
-@pytest.mark.native
-def test_dispatch_keys_cross_to_native_and_python_callers():
-    # with the autograd keys excluded no graph is recorded, whatever the grad mode says
-    class Recorded(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = x * 2
-            if y.requires_grad:
-                raise RuntimeError("the autograd key was not excluded")
-            return y
-
-    x = torch.ones(1, requires_grad=True)
-    for executor in ("threads", "native"):
-        model = for_executor(Recorded(), executor)
-        with pytest.raises(il.CallError):
-            il.run(model, [x], calls=2, executor=executor)
-        with torch._C._AutoDispatchBelowAutograd():
-            assert len(il.run(model, [x], calls=5, executor=executor).log) == 5
-
-
-@pytest.mark.parametrize("executor", BOTH)
-def test_intra_op_threads_are_set_for_the_calls_and_restored(executor):
-    class Threads(torch.nn.Module):
-        @torch.jit.ignore
-        def look(self, x):
-            if torch.get_num_threads() != 3:
-                raise RuntimeError("other intra-op threads than asked for")
-            return x
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.look(x)
-
-    before = torch.get_num_threads()
-    model = for_executor(Threads(), executor)
-    result = il.run(model, [torch.zeros(1)], calls=20, threads_per_call=3, executor=executor)
-    assert result.spec.threads_per_call == 3
-    assert torch.get_num_threads() == before
-    with pytest.raises(il.CallError, match="other intra-op threads"):
-        il.run(model, [torch.zeros(1)], calls=20, threads_per_call=2, executor=executor)
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.slow
@@ -360,16 +279,3 @@ def test_progress_is_told_to_the_observer():
     assert listener.stages[0].startswith("preparing")
     assert listener.counts == sorted(listener.counts)
     assert listener.counts[-1] in {299, 300}
-
-
-def test_intra_op_threads_that_a_model_sets_are_those_that_are_told():
-    class SetsItsOwn(torch.nn.Module):
-        def forward(self, x):
-            torch.set_num_threads(1)
-            return x
-
-    result = il.run(SetsItsOwn(), [torch.zeros(1)], calls=20, threads_per_call=2)
-    (process,) = result.processes
-    assert (process.threads, process.threads_set) == ((1,), (2,))
-    assert "threads-not-in-force" in [one.code for one in result.warnings]
-    assert "2 intra-op threads asked for, 1 in force" in " ".join(str(result).split())

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -15,48 +12,16 @@ import torch
 
 import inferload as il
 from inferload.callers.python.executor import ThreadsExecutor
-from inferload.plan.cores import memory_nodes
 from support import models
 from support.forks import Forked
+from support.model_files import FILE, written_to
 from support.program import PROGRAM, inferload, inferload_here, run
 from support.virtual_time import VirtualClock
 
-FILE = """
-import os, time
-import torch
-class Model(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.weights = torch.nn.Parameter(torch.ones(4))
-    def forward(self, x):
-        return x @ self.weights
-class Sleeps(torch.nn.Module):
-    def forward(self, x):
-        time.sleep(0.002)
-        return x
-class Dies(torch.nn.Module):
-    def forward(self, x):
-        if threading.active_count() > 8:
-            os.kill(os.getpid(), 11)
-        return x
-import threading
-def model():
-    return Model()
-def sleeps():
-    return Sleeps()
-def dies():
-    return Dies()
-def inputs():
-    return [torch.ones(2, 4), torch.ones(3, 4)]
-"""
-OTHERS = """
-from m import Model
-def model():
-    return Model()
-def inputs():
-    return [torch.ones(5, 4)]
-import torch
-"""
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written_to(tmp_path)
 
 
 def test_a_sweep_over_callers_and_forms(tmp_path):
@@ -150,13 +115,6 @@ def test_a_search_ends_with_what_failed(tmp_path):
     assert il.load_study(path).reason == found.reason
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "m.py").write_text(FILE)
-    (tmp_path / "others.py").write_text(OTHERS)
-    return tmp_path
-
-
 def test_the_command_line_sweeps_and_draws_it_again(folder: Path):
     done = inferload(
         "sweep", "m.py", "--callers", "1..2", "--calls", 200, "--blocks", 2, "--json", "s.json",
@@ -195,51 +153,6 @@ def test_a_limit_that_no_rate_keeps_ends_in_a_sentence(folder: Path):
     assert done.returncode == 1
     text = " ".join(done.stdout.split())
     assert "no rate that keeps p90 <= 1.00 ms: a call takes too long by itself" in text
-
-
-@pytest.mark.multiprocess
-def test_the_command_line_tunes_and_its_code_sets_what_it_found(folder: Path):
-    done = inferload(
-        "tune", "m.py", "--forms", "eager,script", "--duration", "1s", "--cores", 2, "--limit",
-        "errors<=1%", "--json", "t.json", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = il.load_study(folder / "t.json")
-    assert len(found.candidates) == 8 - (memory_nodes() == 1)
-    assert {one.run.settings for one in found.trials} == {found.default, *found.candidates}
-    best = found.latest(found.best).run.spec
-    assert inferload_here("report", "t.json", cwd=folder).stdout == done.stdout
-    (folder / "snippet.py").write_text(
-        found.code.replace("duration_s=10", "calls=40").replace(
-            "print(result)", "result.save('code.json')"
-        )
-    )
-    assert run([sys.executable, "snippet.py"], cwd=folder).returncode == 0
-    words = found.command.split()[1:-2]
-    again = inferload_here(*words, "--calls", 40, "--json", "command.json", cwd=folder)
-    assert again.returncode == 0, again.stderr
-    for name in ("code.json", "command.json"):
-        spec = il.load_result(folder / name).spec
-        for one in ("callers", "threads_per_call", "form", "grad_mode", "executor", "inputs"):
-            assert getattr(spec, one) == getattr(best, one), one
-
-
-def test_tuning_in_this_process_keeps_limits():
-    found = il.tune(
-        models.mlp(),
-        [torch.randn(2, 8)],
-        limit="p50<=10s",
-        callers=(1, 2),
-        threads_per_call=1,
-        processes=1,
-        forms=(None, "script"),
-        cores=2,
-        duration_s=1.0,
-    )
-    assert found.best in {found.default, *found.candidates}
-    assert (found.margin is None) == (found.best == found.default)
-    assert "il.run(" in found.code
-    assert found.command == ""
 
 
 def test_a_model_by_its_words_brings_its_inputs(folder: Path):
@@ -397,182 +310,3 @@ def waits():
     assert after.status == "complete"
     assert after.runs[0] == before.runs[0]
     assert np.array_equal([one.runs for one in after.points], [1, 1, 1])
-
-
-def test_two_callables_compared_in_virtual_time():
-    clock = VirtualClock()
-
-    def takes(duration_ns):
-        def target(x):
-            if clock._running:  # outside of callers, where outputs are compared, no time passes
-                clock.sleep(duration_ns)
-            return x
-
-        return target
-
-    found = il.compare(
-        takes(10_000_000),
-        takes(12_000_000),
-        [torch.zeros(1)],
-        executor=ThreadsExecutor(clock),
-        calls=400,
-        gates=["p50 +5%", "throughput -30%"],
-    )
-    assert {one.figure: one.ratio for one in found.differences} == pytest.approx(
-        {"throughput": 1 / 1.2, "p50": 1.2, "p90": 1.2, "p95": 1.2}
-    )
-    assert [what for _, what in found.gates] == ["crossed", "held"]
-    assert found.outputs == "the same on 1 input"
-
-
-@pytest.mark.multiprocess
-def test_models_of_their_own_processes_are_compared():
-    one, other = models.mlp(), models.mlp()
-    with torch.no_grad():
-        other[0].bias += 1
-    found = il.compare(one, other, [torch.randn(2, 8)], calls=20)
-    assert len(found.runs) == 20
-    assert all(one.spec.isolated for one in found.runs)
-    assert found.outputs.startswith("differ on input 0, by up to")
-
-
-def test_two_forms_of_one_model_are_compared():
-    found = il.compare(
-        models.mlp(),
-        inputs=[torch.randn(2, 8)],
-        forms=("eager", "script"),
-        calls=20,
-        executor=ThreadsExecutor(),
-    )
-    assert [one.spec.form for one in found.runs[:4]] == ["eager", "script", "script", "eager"]
-    assert found.outputs == "the same on 1 input"
-    for forms in (("eager",), ("eager", "eager")):
-        with pytest.raises(il.PlanError, match="are not two"):
-            il.compare(models.mlp(), inputs=[torch.randn(2, 8)], forms=forms)
-
-
-def test_two_results_on_the_command_line(folder: Path):
-    for name in ("a", "b"):
-        done = inferload_here("run", "m.py", "--calls", 2000, "--json", f"{name}.json", cwd=folder)
-        assert done.returncode == 0
-    done = inferload_here(
-        "compare", "a.json", "b.json", "--gate", "throughput -99%", "--json", "c.json", cwd=folder
-    )
-    assert done.returncode == 0, done.stderr
-    assert inferload_here("report", "c.json", cwd=folder).stdout == done.stdout
-    study = il.load_study(folder / "c.json")
-    # of runs that were disturbed all the time the interval may reach as far as that
-    ((_, judged),) = study.gates
-    assert judged in {"held", "open"}
-    assert ("gate throughput -99%: held" in done.stdout) == (judged == "held")
-    one_way = inferload_here(
-        "compare", "a.json", "b.json", "--gate", "p50 +0.001%", "--gate", "throughput -0.001%",
-        cwd=folder,
-    )  # fmt: skip
-    for more, says in (
-        (("--json", "a.json"), "--json a.json would overwrite a.json, which is read"),
-        (("--json", "m.py"), "is not JSON"),
-        (("--pairs", 20), "--pairs is of runs to be made"),
-        (("--json", "no/c.json"), "folder no does not exist"),
-    ):
-        refused = inferload_here("compare", "a.json", "b.json", *more, cwd=folder)
-        assert (refused.returncode, says in " ".join(refused.stderr.split())) == (2, True)
-    same = inferload_here("compare", "a.json", "a.json", cwd=folder)
-    assert "are one and the same run" in same.stderr
-    # whichever was slower by more than its noise
-    by_figure = {one.figure: one for one in study.differences}
-    slower = by_figure["p50"].low > 1.00001 or by_figure["throughput"].high < 0.99999
-    assert one_way.returncode == int(slower)
-
-
-def git(*words: str, cwd: Path) -> None:
-    settings = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
-    subprocess.run(["git", *settings, *words], cwd=cwd, check=True, capture_output=True)
-
-
-def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Path, monkeypatch):
-    from inferload.cli.request.revisions import checked_out, commit_of
-
-    git("init", "-q", cwd=folder)
-    git("add", ".", cwd=folder)
-    git("commit", "-q", "-m", "first", cwd=folder)
-    monkeypatch.chdir(folder)
-    with checked_out(".") as tree:
-        assert tree.folder.samefile(folder)
-        tree.check()
-    with checked_out("HEAD") as tree:
-        assert not tree.folder.samefile(folder)
-        assert (tree.folder / "m.py").read_text() == FILE
-        # what was imported from the repository itself is not of that revision
-        module = types.ModuleType("of_the_repository")
-        module.__file__ = str(folder.resolve() / "of_the_repository.py")
-        monkeypatch.setitem(sys.modules, "of_the_repository", module)
-        with pytest.raises(il.PlanError, match="which is the same at any revision"):
-            tree.check()
-    assert commit_of(".") == "."
-    done = inferload_here("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
-    assert done.returncode == 2
-    assert "are the same revision" in " ".join(done.stderr.split())
-
-
-def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):
-    # what differs is a module that the environment finds in the repository itself
-    (folder / "lib").mkdir()
-    (folder / "lib" / "pk.py").write_text("DELAY_S, SIGN = 0.002, 1\n")
-    (folder / "m.py").write_text(
-        FILE.replace("0.002", "pk.DELAY_S").replace("return x\n", "return pk.SIGN * x\n")
-        + "import pk\n"
-    )
-    git("init", "-q", cwd=folder)
-    git("add", ".", cwd=folder)
-    git("commit", "-q", "-m", "first", cwd=folder)
-    (folder / "lib" / "pk.py").write_text("DELAY_S, SIGN = 0.008, -1\n")
-    git("commit", "-q", "-a", "-m", "slower", cwd=folder)
-    done = inferload(
-        "compare", "m.py:sleeps", "--revisions", "HEAD~1,HEAD", "--calls", 40, "--warmup", 2,
-        "--gate", "p50 +50%", "--json", "c.json", cwd=folder,
-        PYTHONPATH=os.pathsep.join([str(folder / "lib"), os.environ.get("PYTHONPATH", "")]),
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    shown = " ".join(done.stdout.split())
-    assert "gate p50 +50%: crossed, beyond noise" in shown
-    assert "outputs differ on input 0, by up to 2" in shown
-    assert "A m.py:sleeps at HEAD~1 (" in shown
-    study = il.load_study(folder / "c.json")
-    (p50,) = [one for one in study.differences if one.figure == "p50"]
-    # and for both what the machine takes to wake a thread
-    assert p50.a >= 2
-    assert p50.b >= 8
-    assert p50.ratio > 1.5
-    assert (
-        subprocess.run(
-            ["git", "worktree", "list"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.count("\n")
-        == 1
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("m.py",), "A is compared with one thing"),
-        (("m.py", "m.py:sleeps", "--forms", "eager,script"), "A is compared with one thing"),
-        (("m.py", "r.json"), "give two results, or two models"),
-        (("r.json", "s.json"), "r.json cannot be read"),
-        (("m.py", "--forms", "eager"), "are not two"),
-        (("m.py", "--forms", "eager,eager"), "are not two"),
-        (("m.py", "--forms", "eager,magic"), "form 'magic' is unknown"),
-        (("m.py", "--revisions", "a,b"), "git"),
-        (("m.py", "m.py:sleeps", "--pairs", "3"), "pairs is 3"),
-        (("m.py", "m.py:sleeps", "--gate", "p99 5%"), 'write for example "p99 +5%"'),
-        (("m.py", "none.py", "--calls", "10"), "B, none.py: there is no model file none.py"),
-        (("m.py", "others.py", "--calls", "10"), "A has 2 inputs and B 1"),
-        (("r.json",), "r.json is a result: give another one"),
-        (("m.py", "--form", "script", "--forms", "eager,aoti"), "give one of the two"),
-    ],
-)
-def test_what_cannot_be_compared_is_wrong_use_in_one_sentence(folder: Path, arguments, says):
-    done = inferload_here("compare", *arguments, cwd=folder)
-    assert done.returncode == 2, done.stdout
-    assert says in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr

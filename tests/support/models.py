@@ -226,3 +226,16 @@ class Held(torch.nn.Module):
                 raise RuntimeError("nobody else was called meanwhile")
             self.calls -= 1
         return x
+
+
+class Takes(torch.nn.Module):
+    """Takes anything, and spoils the tensors it gets."""
+
+    def forward(self, *args, **kwargs):
+        for one in (*args, *kwargs.values()):
+            if isinstance(one, torch.Tensor) and one.is_floating_point():
+                one.add_(1)
+
+
+def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
+    return torch.jit.script(model) if executor == "native" else model

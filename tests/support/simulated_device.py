@@ -2,7 +2,7 @@
 
 ``load()`` gives this process a backend with two devices, for good: torch knows one PrivateUse1
 backend per process, and ``torch.accelerator`` is that one from then on, even beside a GPU. The
-streams are asynchronous in time only, see simulated_device.cpp.
+streams are asynchronous in time only, see simulated_time.h.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch
 
 NAME = "inferload_simulated_device"
 SOURCE = Path(__file__).with_suffix(".cpp")
+PARTS = [SOURCE, *sorted(SOURCE.parent.glob("simulated_*.h"))]
 FLAGS = ("-O0",)  # the build is slower than all that the tests compute
 
 Device = torch.device | str | int | None
@@ -62,7 +63,8 @@ def _cache_folder() -> Path:
 
 def _built(folder: Path) -> types.ModuleType:
     made_from = (torch.__config__.show(), sysconfig.get_config_var("SOABI"), FLAGS)
-    key = hashlib.sha256(SOURCE.read_bytes() + repr(made_from).encode()).hexdigest()[:16]
+    text = b"".join(one.read_bytes() for one in PARTS)
+    key = hashlib.sha256(text + repr(made_from).encode()).hexdigest()[:16]
     library = folder / f"torch-{torch.__version__}-sim" / f"{NAME}-{key}.so"
     library.parent.mkdir(parents=True, exist_ok=True)
     # torch's own lock is a file that outlives a killed build; this one dies with its process

@@ -69,8 +69,9 @@ class OpenLoop:
     busy, and its response time counts from when it was due. Nothing is ever re-based. Make one
     with :meth:`constant`, :meth:`poisson`, :meth:`gamma` or :meth:`replay`.
 
-    ``drain_s``: how long after the last call was due the run goes on; calls that are queued or
-    still running then are given up, and counted as unfinished.
+    ``drain_s``: how long after the last call was due the run goes on, which it does at least until
+    the next one would be; calls that are queued or still running then are given up, and counted as
+    unfinished.
     """
 
     #: Whether calls are due at times fixed beforehand.

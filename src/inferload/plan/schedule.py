@@ -53,6 +53,13 @@ class Schedule:
         """When the last call is due."""
         return self.due_ns(self.calls - 1)
 
+    def last_start_ns(self, drain_ns: int) -> int:
+        """Until when calls may begin that have queued, and are waited for, from the start line.
+
+        That is ``drain_ns`` after the last one was due, and not before the next one would be.
+        """
+        return max(self.end_ns + drain_ns, self.span_ns)
+
     def dealt(self, processes: int, seed: int) -> list[Schedule]:
         """The calls dealt to so many processes; all of them together are these again.
 

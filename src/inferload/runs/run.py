@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed, handed_by_spec
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
+from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
@@ -35,6 +35,7 @@ from inferload.targets.placing import Placement, placed
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     from inferload.callers.crew import Observer
     from inferload.callers.job import Executor
@@ -180,7 +181,7 @@ def run(
         RunInterrupted: Ctrl-C, SIGTERM or SIGHUP; its ``result`` is partial. Calls that have not
             returned 5 s later are given up.
     """
-    asked = locals() | {"trace": None if trace is None else Path(trace)}
+    asked = locals() | {"trace": None if trace is None else as_path("trace", trace)}
     options = RunOptions(
         **{row.name: asked[row.name] for row in OPTIONS if row.name in asked.keys() - _OF_MODEL},
         load=load or ClosedLoop(),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import beside, json_text, replacing
+from inferload.files import as_path, beside, json_text, replacing
 from inferload.log.failures import CallFailure
 from inferload.log.saved import read_log, write_log
 from inferload.records.devices import STAGE_NAMES, DeviceFigures
@@ -92,8 +92,9 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: a file could not be written.
+        PlanError: the path is none.
     """
-    path = Path(path)
+    path = as_path("path", path)
     document = _Document(
         format=FORMAT,
         schema_version=SCHEMA_VERSION,

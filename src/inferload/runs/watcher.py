@@ -71,6 +71,7 @@ class Watcher:
         self._given_up_ns = 0
         self._end_rows: list[int] | None = None
         self._due_ns = max((one.end_ns for one in self._schedules), default=0)
+        self._drained_ns = max((one.last_start_ns(drain_ns) for one in self._schedules), default=0)
         self._precise = False
 
     def watch(self, observer: Observer) -> bool:
@@ -83,7 +84,7 @@ class Watcher:
             elapsed_ns = now_ns - self.start_ns
             if self._impatient():
                 return False
-            if self._schedules and elapsed_ns > self._due_ns + self._drain_ns:
+            if self._schedules and elapsed_ns > self._drained_ns:
                 return False
             for reader in self.readers:
                 reader.look(now_ns)
@@ -144,6 +145,7 @@ class Watcher:
             self._crew.stop()
             return
         self._due_ns = self._crew.now_ns() - self.start_ns
+        self._drained_ns = self._due_ns + self._drain_ns
         self._end_rows = [schedule.due_by(self._due_ns) for schedule in self._schedules]
         for part, rows in zip(self._crew.parts, self._end_rows, strict=True):
             part.running.end_at(rows)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-import warnings
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +18,13 @@ from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.python import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.kinds.script import ScriptFunctionTarget, ScriptTarget, load_script
+from inferload.targets.modules import failures_told, module_by_name, module_from_file, not_there
 from inferload.targets.named import check_made, check_makes, is_model, takes_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from inferload.targets.inputs.call_input import CallInput
-
-# The names of modules that were loaded from files that a spec named.
-_loaded: set[str] = set()
 
 
 def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
@@ -79,7 +73,7 @@ def target_from_file(path: Path) -> Target:
         PlanError: the file is missing, damaged or of another kind.
     """
     if not path.is_file():
-        raise PlanError(f"there is no model file {path}")
+        raise not_there(path)
     if path.suffix in {".pt", ".pth", ".ts"}:
         return load_script(path)
     if path.suffix != ".pt2":
@@ -116,9 +110,9 @@ def import_spec(spec: str) -> None:
     """
     path, name = spec_parts(spec)
     if path.endswith(".py"):
-        _module_from_file(Path(path))
+        module_from_file(Path(path))
     elif name is not None:
-        _module_by_name(path)
+        module_by_name(path)
 
 
 def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
@@ -134,9 +128,9 @@ def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
     """
     path, name = spec_parts(spec)
     if path.endswith(".py"):
-        module = _module_from_file(Path(path))
+        module = module_from_file(Path(path))
     elif name is not None:
-        module = _module_by_name(path)
+        module = module_by_name(path)
     else:
         return target_from_file(Path(spec)), None
     return _named(module, path, name or "model"), _inputs_of(module, path)
@@ -161,7 +155,7 @@ def _named(module: Any, where: str, name: str) -> object:
         return value
     check_makes(value, name, where)
     try:
-        with _failures(f"{name}() in {where}"):
+        with failures_told(f"{name}() in {where}"):
             made = value()
     except PlanError as error:
         if not takes_inputs(value):
@@ -178,7 +172,7 @@ def _inputs_of(module: Any, where: str) -> tuple[CallInput, ...] | None:
     if not callable(make):
         # a list of that name is meant as well; whatever else may be something of the file's own
         return as_call_inputs(make) if isinstance(make, list | tuple) else None
-    with _failures(f"inputs() in {where}"):
+    with failures_told(f"inputs() in {where}"):
         made = make()
         if made is None:
             raise PlanError(f"inputs() in {where} returned None: it must return a list of inputs")
@@ -190,59 +184,3 @@ def _told_where(made: object, where: str) -> tuple[CallInput, ...]:
         return as_call_inputs(made)
     except PlanError as error:
         raise PlanError(f"inputs() in {where}: {error}") from error
-
-
-def _module_from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise PlanError(f"there is no model file {path}")
-    _find_first(str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(_name_of(path), path)
-    if spec is None or spec.loader is None:
-        raise PlanError(f"{path} cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    _loaded.add(spec.name)
-    with _failures(str(path)):
-        spec.loader.exec_module(module)
-    return module
-
-
-def _find_first(folder: str) -> None:
-    """Have modules of a folder found from now on, as those beside a script that Python runs are."""
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-
-def _name_of(path: Path) -> str:
-    """The name to load a file by: the one by which processes that its model starts find it."""
-    name = path.stem
-    if name.isidentifier() and (name not in sys.modules or name in _loaded):
-        found = importlib.util.find_spec(name)
-        if found is not None and found.origin and Path(found.origin).resolve() == path.resolve():
-            return name
-    return f"inferload_model_{name}"
-
-
-def _module_by_name(name: str) -> Any:
-    if not name or "/" in name:
-        raise PlanError(f"{name!r} is neither a Python file nor the name of a module")
-    _find_first("")
-    with _failures(f"module {name}"):
-        return importlib.import_module(name)
-
-
-@contextmanager
-def _failures(what: str) -> Iterator[None]:
-    """Say in one sentence what failed, and where in the user's code."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated")
-            yield
-    except PlanError:
-        raise
-    except (Exception, SystemExit) as error:
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        where = f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last else ""
-        raise PlanError(f"{what} failed: {type(error).__name__}: {error}{where}") from error

@@ -233,6 +233,23 @@ def test_a_link_stays_a_link(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "new"
 
 
+def test_a_result_that_has_no_place_names_it(tmp_path: Path):
+    result = result_of()
+    with pytest.raises(FileNotFoundError, match=r"make it: '.*/no'"):
+        result.save(tmp_path / "no" / "r.json")
+    with pytest.raises(IsADirectoryError, match="name a file"):
+        result.save(tmp_path)
+    with pytest.raises(PlanError, match="path is '': give a path"):
+        result.save("")
+
+
+def test_what_is_no_path_is_refused_by_name():
+    with pytest.raises(il.PlanError, match="trace is 3: give a path"):
+        il.run(torch.nn.Identity(), [torch.ones(1)], calls=1, trace=3)
+    with pytest.raises(il.PlanError, match="save is 3: give a path"):
+        il.sweep(torch.nn.Identity(), [torch.ones(1)], callers=[1, 2], calls=1, save=3)
+
+
 def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path):
     with pytest.raises(PlanError, match="is a folder"):
         check_writable(tmp_path)

@@ -2,108 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 import inferload as il
-from inferload.plan.options import RunOptions
-from inferload.records.distribution import Estimate
-from inferload.report.text.studies.sweeps import study_report
 from inferload.stats.limits import Limit
 from inferload.studies.keeping import StudyKeeper
-from inferload.studies.records.files import load_study, save_study
+from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings
 from inferload.studies.tune.candidates import candidates, forms_of
 from inferload.studies.tune.halving import rounds_of
-from inferload.studies.tune.plan import TunePlan
-from inferload.studies.tune.tuner import run_tune
-from support.queueing import log_of, result_of
-
-FORMS = (None, "script", "aoti")
-ASKED = {"model": "m.py"}
-
-
-def fast_log(latency_s: float, calls: int = 40):
-    began = np.arange(calls) * latency_s
-    return log_of(began, began, began + latency_s)
-
-
-class Bench:
-    """Results with a rate of their settings, off by chance as short runs are; in counted time."""
-
-    def __init__(self, rate, *, noise=0.0, fails=lambda _: None, latency_s=lambda _: 0.01, seed=0):
-        self.rate, self.noise, self.fails, self.latency_s = rate, noise, fails, latency_s
-        self.generator = np.random.default_rng(seed)
-        self.made: list[Settings] = []
-        self.now = 0.0
-        self.dressed = lambda result, _: result
-
-    def clock(self) -> float:
-        return self.now
-
-    def run(self, settings, options, observer) -> il.RunResult:
-        self.made.append(settings)
-        if (error := self.fails(settings)) is not None:
-            raise error
-        self.now += options.duration_s
-        off = self.noise / math.sqrt(options.duration_s) * self.generator.standard_normal()
-        value = self.rate(settings) * math.exp(off)
-        result = result_of(fast_log(self.latency_s(settings)))
-        rate = Estimate(value=value, low=0.9 * value, high=1.1 * value, method="made up")
-        result.summary = replace(
-            result.summary, throughput_calls_per_s=rate, throughput_items_per_s=rate
-        )
-        result.environment = {"usable_cores": 2, "cores": 2}
-        return self.dressed(result, settings)
-
-
-class Quiet:
-    def stage(self, text):
-        pass
-
-    progress = begins = found = stage
-
-
-def plan(cores=2, forms=FORMS, full_s=27.0, **options) -> TunePlan:
-    return TunePlan(
-        target="m.py",
-        asked=ASKED,
-        options=RunOptions(duration_s=1.0, warmup="auto"),
-        candidates=candidates({"form": forms}, cores, all_sizes=True, nodes=2),
-        full_s=full_s,
-        words=('"m.py"',),
-        is_named=True,
-        **options,
-    )
-
-
-def tuned(made: TunePlan, bench: Bench, **more) -> il.Tuning:
-    return run_tune(made, bench, Quiet(), clock=bench.clock, **more)
-
-
-def drawn(study, width=80) -> str:
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(study_report(study))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= width
-    return " ".join(text.split())
-
-
-def rate(settings: Settings) -> float:
-    """Callers and threads that share cores well, best as a package with two callers."""
-    form = {None: 1.0, "script": 1.3, "aoti": 1.6}[settings.form]
-    threads = settings.threads_per_call or 2  # what a run does that is not told
-    cores = settings.callers * (settings.processes or 1) * threads
-    lost = 0.97 ** (settings.callers - 1) * 0.95 ** ((settings.processes or 1) - 1)
-    return 100 * form * cores * lost * 0.8 ** (threads - 1)
-
+from support.tune_bench import ASKED, FORMS, Bench, drawn, plan, rate, tuned
 
 # ---- candidates ----
 
@@ -339,75 +252,3 @@ def test_where_none_keeps_a_limit_the_nearest_is_named():
     assert found.confirmations == ()
     assert "none keeps p50 <= 5.00 ms; nearest is 1 caller" in drawn(found)
     assert "p50 10.0 ms" in drawn(found)
-
-
-# ---- kept, shown, gone on with ----
-
-
-def test_one_that_was_interrupted_goes_on_where_it_was(tmp_path):
-    whole = tuned(plan(), Bench(rate))
-    for at in (1, 7, 13, 20, 30):
-        path = tmp_path / f"t{at}.json"
-        bench = Bench(rate)
-        bench.fails = lambda _, bench=bench, at=at: (
-            KeyboardInterrupt() if len(bench.made) == at else None
-        )
-        keeper = StudyKeeper(path, il.Tuning, ASKED)
-        with pytest.raises(il.StudyInterrupted) as raised:
-            tuned(plan(), bench, keep=keeper.keep)
-        assert raised.value.study.status == "interrupted"
-        drawn(raised.value.study)
-        again = Bench(rate)
-        keeper = StudyKeeper(path, il.Tuning, ASKED)
-        found = tuned(plan(), again, done=keeper.done, keep=keeper.keep)
-        assert len(again.made) + len(bench.made) - 1 == len(whole.trials) + 20
-        assert f"after {len(bench.made) - 1} runs" in str(raised.value)
-        assert found.best == whole.best
-        assert [one.run.settings for one in found.trials] == [
-            one.run.settings for one in whole.trials
-        ]
-
-
-def test_what_is_saved_is_what_is_read_and_drawn(tmp_path):
-    found = tuned(plan(limits=(Limit.from_text("p99<=20ms"),)), Bench(rate, noise=0.02))
-    save_study(found, tmp_path / "t.json")
-    again = load_study(tmp_path / "t.json")
-    assert again == found
-    assert drawn(again) == drawn(found)
-    text = drawn(found, 120)
-    assert "best: 2 callers, 1 thread a call, form aoti" in text
-    assert "inferload run m.py --callers 2 --threads-per-call 1 --form aoti" in text
-    assert "--batch-sizes 1,4,16 tries others" in text
-
-
-def test_runs_of_few_calls_are_told(monkeypatch):
-    monkeypatch.setitem(globals(), "fast_log", lambda s: log_of(*[np.ones(3)] * 2, np.ones(3) + s))
-    found = tuned(plan(), Bench(rate))
-    assert "made fewer than 10 calls" in drawn(found)
-
-
-def test_the_code_sets_what_was_found(monkeypatch):
-    asked = {}
-    monkeypatch.setattr(il, "run", lambda *args, **options: asked.update(options, args=args))
-    found = tuned(plan(), Bench(lambda s: 200.0 if s.processes == 2 else 100.0))
-    code = compile(found.code, "snippet.py", "exec")
-    exec(code, {"__name__": "__main__"})  # noqa: S102 - it is ours
-    assert asked["args"] == ("m.py",)
-    assert asked["load"] == il.ClosedLoop(callers=1)
-    assert {name: asked.get(name) for name in ("processes", "threads_per_call", "form")} == {
-        "processes": 2, "threads_per_call": 1, "form": found.best.form,
-    }  # fmt: skip
-    assert "torch.inference_mode()" in found.code
-
-
-def test_code_and_command_have_the_form_and_the_errors_that_runs_had():
-    made = replace(
-        plan(forms=(None,), limits=(Limit.from_text("errors<=10%"),)),
-        form="script",
-        asked={"model": "m.py", "form": "script"},
-    )
-    found = tuned(made, Bench(rate))
-    for text in (found.code, found.command):
-        assert "script" in text
-        assert "record" in text
-    assert "2 callers, 1 thread a call, script" in drawn(found)

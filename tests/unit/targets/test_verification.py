@@ -11,7 +11,10 @@ import pytest
 import torch
 
 import inferload as il
+from inferload.targets.as_target import as_target
+from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.outputs.comparing import difference, leaves
+from inferload.targets.outputs.verification import reference_outputs
 from support import models
 
 
@@ -175,6 +178,13 @@ def test_a_model_that_does_not_repeat_itself_is_not_verified_and_it_is_said_why(
     assert result.verification.compared == 0
     assert why in result.verification.reason
     assert "not-verified" in [one.code for one in result.warnings]
+
+
+def test_outputs_that_come_out_alike_by_chance_are_computed_again():
+    rare = itertools.chain([0, 0, 0, 1], itertools.repeat(0))
+    model = lambda x: x + next(rare) + 0 * torch.rand(())  # noqa: E731
+    found = reference_outputs(as_target(model), as_call_inputs([torch.zeros(1)]))
+    assert found.reason.startswith("computed 4 times alone its outputs differ on input 0")
 
 
 def words(result):

@@ -190,7 +190,7 @@ def prepared(
     limit_ns = None if options.limit_s is None else int(options.limit_s * NS_PER_S)
     drain_ns = int((options.drain_s or 0) * NS_PER_S)
     if schedule is not None:
-        limit_ns = schedule.end_ns + drain_ns
+        limit_ns = schedule.last_start_ns(drain_ns)
     lanes = options.callers_by_lane
     cpus = share.cpus[sum(lanes[:lane]) :][:callers]
     held_to = {cpu for caller in cpus for cpu in caller}

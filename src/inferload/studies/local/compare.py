@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
@@ -78,9 +79,10 @@ def compare(
         titles = (_name_of(a, "A"), _name_of(b, "B"))
         found = compared_results(both[0], both[1], titles, read)
         if save is not None:
-            if Path(save).exists():
-                check_kind(Path(save), Comparison)
-            save_study(found, save)
+            path = as_path("save", save)
+            if path.exists():
+                check_kind(path, Comparison)
+            save_study(found, path)
         return found
     if both != [None, None] or (forms is not None and both[0] is not None):
         raise PlanError("a result and a model cannot be compared: give two of a kind")
@@ -114,7 +116,7 @@ def compare(
         gates=read,
         settings=settings,
     )
-    keeper = StudyKeeper(None if save is None else Path(save), Comparison, asked)
+    keeper = StudyKeeper(None if save is None else as_path("save", save), Comparison, asked)
     benches = {
         side: LocalBench.of_model(
             model if isinstance(model, str) else known[side][0], known[side][1]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
 from inferload.stats.limits import Limit, limits_from_texts
@@ -79,7 +79,7 @@ def find_max_rate(
         resolution=resolution,
         time_limit_s=time_limit_s,
     )
-    keeper = StudyKeeper(None if save is None else Path(save), MaxRate, asked)
+    keeper = StudyKeeper(None if save is None else as_path("save", save), MaxRate, asked)
     return run_search(
         plan,
         LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),

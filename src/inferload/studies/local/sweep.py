@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_count
 from inferload.runs.run import Logging
@@ -84,7 +84,7 @@ def sweep(
         "options": as_written(options),
     }
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
-    keeper = StudyKeeper(None if save is None else Path(save), Sweep, asked)
+    keeper = StudyKeeper(None if save is None else as_path("save", save), Sweep, asked)
     return run_sweep(
         plan,
         LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),

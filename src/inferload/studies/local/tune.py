@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.files import as_path
 from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import memory_nodes
 from inferload.plan.loads import ClosedLoop
@@ -113,7 +113,7 @@ def tune(
         full_s=duration_s,
         words=(f'"{model}"' if named else "model", *["inputs"] * (inputs is not None)),
     )
-    keeper = StudyKeeper(None if save is None else Path(save), Tuning, asked)
+    keeper = StudyKeeper(None if save is None else as_path("save", save), Tuning, asked)
     return run_tune(
         plan,
         LocalBench.of_model(model if named else target, own_inputs),

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: A call that draws numbers may give what it gave before by chance: it is asked so often.
+MOST_DRAWS = 6
+
+
+def generator_states() -> tuple[object, ...]:
+    """Where the generators of torch, Python and NumPy are: another place after each draw."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - what models draw from
+    states = [torch.random.get_rng_state()]
+    if torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    of_torch = [one.numpy().tobytes() for one in states]
+    return random.getstate(), (name, np.asarray(keys).tobytes(), *rest), of_torch
+
+
 @contextmanager
 def seeded() -> Iterator[None]:
     """With the generators of torch, Python and NumPy at a fixed seed; as they were afterwards."""

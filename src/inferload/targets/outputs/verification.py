@@ -19,7 +19,7 @@ from inferload.targets.outputs.comparing import (
     not_compared,
     tensors_among,
 )
-from inferload.targets.outputs.seeding import seeded
+from inferload.targets.outputs.seeding import MOST_DRAWS, generator_states, seeded
 from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ class References:
 def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References:
     """What a model computes alone.
 
-    Every input is called twice, each time with a copy: a model that gives two answers when it is
-    alone (dropout, sampling, state that calls change) cannot be verified under load.
+    Every input is called twice, each time with a copy, and more often if the calls draw random
+    numbers: a model that gives two answers when it is alone (dropout, sampling, state that calls
+    change) cannot be verified under load.
 
     Raises:
         PlanError: a call returns a coroutine, or whatever else has its work still to do.
@@ -53,8 +54,14 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References
     outputs: list[Sequence[Any]] = []
     written: dict[int, str] = {}
     for number, one in enumerate(inputs):
-        found, shared = [], None
-        for _ in range(2):
+        found: list[Sequence[Any]] = []
+        shared = None
+        seeds = generator_states()
+        while len(found) < 2 or (
+            len(found) < MOST_DRAWS
+            and difference(found[0], found[-1]) is None
+            and generator_states() != seeds
+        ):
             own = owned(one)
             was, began = as_it_was(one, own), time.perf_counter()
             try:
@@ -75,11 +82,12 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References
             shared = shared or used_up(target, number, was, own)
         if all(isinstance(one, Structure | Opaque) for one in found[0]) and not_compared(found[0]):
             return References(reason=f"{' and '.join(not_compared(found[0]))} cannot be compared")
-        if difference(found[0], found[1]) is not None:
+        if difference(found[0], found[-1]) is not None:
             why = f" ({shared} is read, and cannot be copied for each call)"
             why = why if shared else _why_two_answers(target, number, one)
+            times = "twice" if len(found) == 2 else f"{len(found)} times"
             return References(
-                reason=f"computed twice alone its outputs differ on input {number}{why}"
+                reason=f"computed {times} alone its outputs differ on input {number}{why}"
             )
         outputs.append(found[0])
     return References(outputs=outputs, written=written)

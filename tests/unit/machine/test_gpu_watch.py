@@ -1,37 +1,25 @@
+"""What NVML says of GPUs, watched while a run goes on."""
+
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from inferload.machine import cpu_energy, gpu_watch
-from inferload.machine.cpu_energy import CpuEnergy
+from inferload.machine import gpu_watch
 from inferload.machine.gpu_samples import (
     bare_uuid,
     energy_between,
-    power_capped_fraction,
-    throttled_fractions,
 )
 from inferload.machine.gpu_watch import GpuWatch
 from inferload.records.devices import DeviceInfo, GpuSamples
 
 UUID = "GPU-8f6d0e5c-0000-1111-2222-333344445555"
 NEVER_S = 3600.0
-
-
-def samples(times_s, **columns) -> GpuSamples:
-    unknown = dict.fromkeys(
-        set(GpuSamples.__dataclass_fields__)
-        - {"uuid", "times_s", "max_sm_clock_mhz", "power_limit_w"},
-        (None,) * len(times_s),
-    )
-    return GpuSamples(uuid=UUID, times_s=tuple(times_s), **{**unknown, **columns})
 
 
 def gpu(uuid: str | None = UUID, device: str = "cuda:0") -> DeviceInfo:
@@ -122,64 +110,6 @@ def seen(library: Library, *devices: DeviceInfo) -> GpuWatch:
 @pytest.fixture
 def energy_at_every_look(monkeypatch):
     monkeypatch.setattr(gpu_watch, "ENERGY_PERIOD_NS", 0)
-
-
-def test_the_energy_is_what_the_counter_rose_by_between_two_times():
-    made = samples([0, 1, 2, 3], energy_j=(1000.0, 1100.0, 1400.0, 1500.0), power_w=(9.0,) * 4)
-    assert energy_between(made, 0, 3) == pytest.approx(500)
-    assert energy_between(made, 0.5, 1.5) == pytest.approx(50 + 150)
-
-
-def test_without_a_counter_the_energy_is_the_area_under_the_power():
-    made = samples([0, 1, 2], power_w=(100.0, 300.0, 300.0))
-    assert energy_between(made, 0, 2) == pytest.approx(200 + 300)
-    assert energy_between(made, 0.5, 1.5) == pytest.approx(125 + 150)
-    assert energy_between(made, 0.25, 0.75) == pytest.approx(100)
-
-
-@pytest.mark.parametrize(
-    "counter", [(7.0, 7.0, 7.0), (900.0, 950.0, 10.0), (7.0, 8.0, None), (None, None, 7.0)]
-)
-def test_power_steps_in_for_a_counter_that_does_not_count_to_the_end(counter):
-    made = samples([0, 1, 4], energy_j=counter, power_w=(50.0, 50.0, 50.0))
-    assert energy_between(made, 0, 4) == pytest.approx(200)
-
-
-def test_energy_is_not_known_where_samples_cover_less_than_half():
-    made = samples([0, 1], energy_j=(0.0, 100.0), power_w=(100.0, 100.0))
-    assert energy_between(made, 0, 2.1) is None
-    assert energy_between(made, 5, 6) is None
-    assert energy_between(made, 1, 1) is None
-    assert energy_between(samples([0.5], energy_j=(1.0,), power_w=(1.0,)), 0, 1) is None
-    assert energy_between(samples([], power_w=()), 0, 1) is None
-    assert energy_between(samples([0, 1]), 0, 1) is None
-
-
-def test_a_part_without_samples_is_taken_to_be_like_the_rest():
-    assert energy_between(samples([0, 1], energy_j=(0.0, 100.0)), 0, 1.5) == pytest.approx(150)
-    assert energy_between(samples([0, 1], power_w=(80.0, 120.0)), -0.5, 1) == pytest.approx(150)
-
-
-def test_lost_clocks_are_told_by_reason_and_the_power_cap_apart():
-    masks = (0x40 | 0x8, 0x4, 0x4 | 0x20, 0x1, 0x80, None)
-    made = samples([0, 1, 2, 3, 4, 5], throttle_reasons=masks)
-    assert throttled_fractions(made, 1, 5) == {
-        "hardware slowdown": 0,
-        "software thermal slowdown": 0.25,
-        "hardware thermal slowdown": 0,
-        "power brake": 0.25,
-    }
-    assert throttled_fractions(made, 0, 0)["hardware slowdown"] == 1
-    assert throttled_fractions(made, 0, 0)["hardware thermal slowdown"] == 1
-    assert power_capped_fraction(made, 1, 4) == 0.5
-
-
-def test_reasons_that_are_not_known_are_not_taken_for_none():
-    made = samples([0, 1], throttle_reasons=(0, None))
-    assert throttled_fractions(made, 1, 2) == {}
-    assert power_capped_fraction(made, 1, 2) is None
-    assert set(throttled_fractions(made, 0, 1).values()) == {0}
-    assert power_capped_fraction(made, 0, 1) == 0
 
 
 def test_what_nvml_says_is_kept_in_units_of_the_house():
@@ -407,154 +337,3 @@ def test_neither_torch_nor_pynvml_comes_with_the_module():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
-
-
-class Powercap:
-    """A tree as in /sys/class/powercap, where all zones lie side by side."""
-
-    def __init__(self, root: Path, **packages: int) -> None:
-        self.root = root
-        for zone, start_uj in packages.items():
-            self.add(zone.replace("_", ":"), f"package-{zone[1:]}", start_uj)
-
-    def add(self, zone: str, name: str, energy_uj: int, driver: str = "intel-rapl") -> None:
-        folder = self.root / f"{driver}{zone}"
-        folder.mkdir()
-        (folder / "name").write_text(f"{name}\n")
-        (folder / "max_energy_range_uj").write_text("262143328850\n")
-        (folder / "energy_uj").write_text(f"{energy_uj}\n")
-
-    def put(self, zone: str, energy_uj: int, driver: str = "intel-rapl") -> None:
-        (self.root / f"{driver}{zone}" / "energy_uj").write_text(f"{energy_uj}\n")
-
-
-class Clock:
-    def __init__(self, monkeypatch) -> None:
-        self.now_s = 100.0
-        monkeypatch.setattr(
-            cpu_energy, "time", SimpleNamespace(perf_counter_ns=lambda: round(self.now_s * 1e9))
-        )
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    return Clock(monkeypatch)
-
-
-def test_the_energy_of_processors_is_that_of_all_packages_and_of_nothing_twice(tmp_path: Path):
-    tree = Powercap(tmp_path, _0=1_000_000)
-    tree.add(":1", "package-1-die-0", 5_000_000)
-    tree.add(":0:0", "core", 0)
-    tree.add(":2", "psys", 0)
-    tree.add("", "intel-rapl", 0)
-    tree.add(":0", "package-0", 0, "intel-rapl-mmio")
-    with CpuEnergy(tmp_path) as energy:
-        tree.put(":0", 3_000_000)
-        tree.put(":1", 5_500_000)
-        for zone in (":0:0", ":2", ""):
-            tree.put(zone, 9_000_000)
-        tree.put(":0", 9_000_000, "intel-rapl-mmio")
-    assert energy.joules == pytest.approx(2.5)
-    assert energy.trouble is None
-
-
-def test_a_counter_that_wraps_is_carried_on_as_often_as_it_is_looked_at(tmp_path: Path):
-    tree = Powercap(tmp_path, _0=262_143_000_000)
-    with CpuEnergy(tmp_path) as energy:
-        tree.put(":0", 671_150)
-        energy.look()
-        tree.put(":0", 200_000_000_000)
-        energy.look()
-        tree.put(":0", 671_150)
-    assert energy.joules == pytest.approx(1 + 262_143.32885, rel=1e-9)
-
-
-def test_energy_that_only_root_may_read_is_not_known(tmp_path: Path, monkeypatch):
-    Powercap(tmp_path, _0=1)
-
-    def refuse(file):
-        raise PermissionError(13, "Permission denied", str(file))
-
-    monkeypatch.setattr(cpu_energy, "_number", refuse)
-    with CpuEnergy(tmp_path) as energy:
-        energy.look()
-    assert energy.joules is None
-    assert energy.between(0, 1) is None
-    assert "can only be read by root" in energy.trouble
-    assert str(tmp_path) in energy.trouble
-
-
-def test_one_package_that_cannot_be_read_makes_all_energy_unknown(tmp_path: Path):
-    tree = Powercap(tmp_path, _0=1, _1=1)
-    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
-    with CpuEnergy(tmp_path) as energy:
-        tree.put(":0", 2_000_000)
-    assert energy.joules is None
-    assert "intel-rapl:1" in energy.trouble
-
-
-def test_a_machine_that_counts_no_energy_is_not_known(tmp_path: Path):
-    for root in (tmp_path, tmp_path / "none"):
-        with CpuEnergy(root) as energy:
-            energy.look()
-        assert energy.joules is None
-        assert str(root) in energy.trouble
-
-
-def test_counters_that_stand_still_are_no_saving(tmp_path: Path):
-    Powercap(tmp_path, _0=0)
-    with CpuEnergy(tmp_path) as energy:
-        pass
-    assert energy.joules is None
-    assert "stand still" in energy.trouble
-
-
-def test_the_energy_of_processors_between_two_times_is_interpolated(tmp_path: Path, clock: Clock):
-    tree = Powercap(tmp_path, _0=0)
-    with CpuEnergy(tmp_path) as energy:
-        energy.start_ns = 101_000_000_000
-        for watts in (50, 150):
-            clock.now_s += 1
-            tree.put(":0", 50_000_000 if watts == 50 else 200_000_000)
-            energy.look()
-    assert energy.between(-0.5, 0.5) == pytest.approx(25 + 75)
-    assert energy.between(0, 1) == pytest.approx(150)
-    assert energy.between(0, 1.5) == pytest.approx(225)
-    assert energy.between(0, 3) is None
-
-
-def test_looks_at_processors_are_bounded_and_the_newest_is_kept(
-    tmp_path: Path, clock: Clock, monkeypatch
-):
-    monkeypatch.setattr(cpu_energy, "MOST_SAMPLES", 8)
-    tree = Powercap(tmp_path, _0=0)
-    with CpuEnergy(tmp_path) as energy:
-        for look in range(1, 1000):
-            clock.now_s += 0.03
-            tree.put(":0", look * 3_000_000)
-            energy.look()
-            assert len(energy._looks) <= 9
-    times_s = [time_ns / 1e9 for time_ns, _ in energy._looks]
-    assert (times_s[0], times_s[-1]) == pytest.approx((100, clock.now_s))
-    gaps_s = [after - before for before, after in itertools.pairwise(times_s[:-1])]
-    assert max(gaps_s) < 2 * min(gaps_s)
-    assert energy.joules == pytest.approx(3 * 999)
-    energy.start_ns = 100_000_000_000
-    assert energy.between(0, 0.03 * 999) == pytest.approx(3 * 999)
-    assert energy.between(5, 25) == pytest.approx(20 * 100)
-
-
-def test_energy_that_can_no_longer_be_read_is_known_up_to_there(tmp_path: Path, clock: Clock):
-    tree = Powercap(tmp_path, _0=0)
-    with CpuEnergy(tmp_path) as energy:
-        energy.start_ns = 100_000_000_000
-        clock.now_s += 1
-        tree.put(":0", 40_000_000)
-        energy.look()
-        clock.now_s += 4
-        tree.put(":0", 80_000_000)
-        (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
-    assert energy.joules is None
-    assert energy.between(0, 1) == pytest.approx(40)
-    assert energy.between(0, 5) is None
-    assert "cannot be read" in energy.trouble
