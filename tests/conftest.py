@@ -4,11 +4,14 @@ import fcntl
 import gc
 import multiprocessing.util
 import os
+import random
 import signal
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +74,15 @@ def forks() -> Iterator[Forks]:
     with mock.patch.object(multiprocessing.util, "spawnv_passfds", found):
         yield found
     found.end()
+
+
+@pytest.fixture(autouse=True)
+def draws(request: pytest.FixtureRequest) -> None:
+    """Have each test draw the same numbers in every run: none fails by chance."""
+    seed = zlib.crc32(request.node.nodeid.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - this is the generator that models use
+    torch.manual_seed(seed)
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,8 @@ def test_a_file_that_cannot_be_written_loses_no_study(result, tmp_path):
     folder.rmdir()
     study = run_sweep(plan(), Bench(result, lambda *_: 1.0), Heard(), keep=keeper.keep)
     assert study.status == "complete"
-    assert keeper.trouble == f"{folder / 's.json'} could not be written: No such file or directory"
+    why = "the folder does not exist; make it"
+    assert keeper.trouble == f"{folder / 's.json'} could not be written: {why}"
 
 
 def test_large_figures_and_two_axes_fit_the_width(result):
