@@ -31,6 +31,22 @@ def as_path(name: str, given: object) -> Path:
     return Path(os.fsdecode(given))
 
 
+# As pathlib has them from Python 3.14 on: before, they raise where a folder may not be searched.
+def is_there(path: Path) -> bool:
+    """Whether there is something that can be seen."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file that can be seen."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder that can be seen."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes ``path`` if the block ends well, and vanishes if not.
@@ -38,10 +54,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder is not there or cannot be written to, or the path is a folder.
     """
-    if path.is_dir():  # as one of no name is
+    if is_folder(path):  # as one of no name is
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(path))
     path = path.resolve()  # a link stays one
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise FileNotFoundError(
             errno.ENOENT, "the folder does not exist; make it", str(path.parent)
         )
@@ -123,11 +139,11 @@ def check_writable(path: Path) -> None:
         pass
     except OSError as error:  # such as a name that is too long
         raise PlanError(f"cannot write {path}: {error.strerror}; choose another path") from error
-    if path.is_dir():
+    if is_folder(path):
         raise PlanError(f"cannot write {path}: it is a folder; name a file")
-    if path.exists() and not path.is_file():
+    if is_there(path) and not is_file(path):
         raise PlanError(f"cannot write {path}: it is no regular file; name another")
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise PlanError(f"cannot write {path}: the folder {path.parent} does not exist; make it")
     try:
         with tempfile.TemporaryFile(dir=path.parent):

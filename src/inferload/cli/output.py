@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from inferload.cli import terminal
+from inferload.files import is_there
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,7 +67,7 @@ def write_reports(found: Found, reports: Reports) -> bool:
     for path, write in ((reports.html, _write_html), (reports.markdown, _write_markdown)):
         if path is None:
             continue
-        if nothing and path.exists():
+        if nothing and is_there(path):
             say(f"{path} is left as it was: nothing was measured")
             continue
         try:
@@ -150,7 +151,7 @@ def save(result: RunResult, path: Path) -> bool:
     """
     import tempfile
 
-    if not measured_any(result) and path.exists() and not _is_of_nothing(path):
+    if not measured_any(result) and is_there(path) and not _is_of_nothing(path):
         say(f"{path} is left as it was: nothing was measured")
         path = path.with_name(f"{path.name.removesuffix('.json')}.failed.json")
         say(f"what there is of this run is kept in {path}")

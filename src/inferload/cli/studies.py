@@ -15,6 +15,7 @@ from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.made_by import made_by
 from inferload.cli.silent import Silent
+from inferload.files import is_file
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.plan import option_table as table
 from inferload.plan.model import spec_parts
@@ -57,7 +58,7 @@ def identity_of(asked: Asked, **more: Any) -> dict[str, Any]:
 def content_of(model: str) -> str | None:
     """What tells one state of a model's file from another; ``None`` of a module's name."""
     path = Path(spec_parts(model)[0])
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if is_file(path) else None
 
 
 def study(

@@ -13,6 +13,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from inferload.files import is_folder, is_there
+
 
 def cache_folders() -> list[Path]:
     """The folders to look in, the best first; in the first that can be written to is built.
@@ -28,7 +30,7 @@ def cache_folders() -> list[Path]:
         found.append(Path(base) / "inferload")
     with suppress(RuntimeError):  # there is none, and the system does not know this user
         home = Path.home()
-        if home != Path(home.anchor) and home.is_dir():  # "/" stands for none
+        if home != Path(home.anchor) and is_folder(home):  # "/" stands for none
             found.append(home / ".cache" / "inferload")
     return [*found, temporary_folder()]
 
@@ -36,8 +38,8 @@ def cache_folders() -> list[Path]:
 def may_write(folder: Path) -> bool:
     """Whether files can be made in a folder, which need not exist."""
     for one in (folder, *folder.parents):
-        if one.exists():
-            return one.is_dir() and os.access(one, os.W_OK | os.X_OK)
+        if is_there(one):
+            return is_folder(one) and os.access(one, os.W_OK | os.X_OK)
     return False
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from inferload.errors import PlanError
+from inferload.files import is_file
 from inferload.plan.numbers import check_count, check_positive
 from inferload.plan.schedule import Schedule
 from inferload.units import NS_PER_S
@@ -283,7 +284,7 @@ def load_from_text(
 def _replay_from_text(text: str, callers: int) -> OpenLoop:
     name, _, speed = text.rpartition(":")
     own = name and speed.endswith("x") and _number(speed[:-1]) is not None
-    if own and not Path(text).is_file():
+    if own and not is_file(Path(text)):
         return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
     return OpenLoop.replay(Path(text), callers=callers)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferload.files import is_file
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -28,7 +30,7 @@ def spec_parts(spec: str, folder: Path = Path()) -> tuple[str, str | None]:
     """
     where, colon, name = spec.rpartition(":")
     is_name = colon and "/" not in name and not name.endswith(MODEL_FILES)
-    if not is_name or (folder / spec).is_file():
+    if not is_name or is_file(folder / spec):
         return spec, None
     return where, name
 

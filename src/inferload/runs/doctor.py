@@ -15,6 +15,7 @@ from inferload.callers.local.devices import info_of
 from inferload.callers.native.build import compiler, library_path, native_extension
 from inferload.callers.python.clock import MonotonicClock
 from inferload.errors import NativeBuildError
+from inferload.files import is_file, is_folder
 from inferload.machine.cgroups import throttled_s
 from inferload.machine.disturbances import stolen_and_total
 from inferload.machine.gpu_watch import GpuWatch
@@ -226,8 +227,8 @@ def _devices() -> list[Finding]:
 def package_finding(path: Path) -> Finding:
     """Whether an AOTInductor package can be loaded here without harm."""
     hint = "name a .pt2 file that aoti_compile_and_package wrote"
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is not there"
+    if not is_file(path):
+        found = "is a folder" if is_folder(path) else "is not there"
         return Finding(name=path.name or str(path), well=False, found=found, hint=hint)
     if not shared_objects(path):
         found = "cannot be read as a package, or has no compiled code in it"
@@ -243,14 +244,14 @@ def package_finding(path: Path) -> Finding:
 
 def _native_callers(announce: Callable[[str], None]) -> Finding:
     path = library_path()
-    if not path.is_file() and compiler() is None:
+    if not is_file(path) and compiler() is None:
         return Finding(
             name="native callers",
             well=False,
             found="not available: they are not compiled yet, and there is no C++ compiler",
             hint="until then Python threads call every target, holding the GIL",
         )
-    was_there = path.is_file()
+    was_there = is_file(path)
     try:
         native_extension(announce)
     except NativeBuildError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inferload.errors import ResultFormatError
-from inferload.files import as_path, beside, json_text, replacing
+from inferload.files import as_path, beside, is_there, json_text, replacing
 from inferload.log.failures import CallFailure
 from inferload.log.saved import read_log, write_log
 from inferload.records.devices import STAGE_NAMES, DeviceFigures
@@ -140,7 +140,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
     own = path.parent / Path(document.log.file).name
     log = replace(
         read_log(
-            own if own.exists() else log_path(path),  # whose name may be no Unicode
+            own if is_there(own) else log_path(path),  # whose name may be no Unicode
             document.run_id,
             document.log.errors,
             open_loop=document.spec.open_loop,

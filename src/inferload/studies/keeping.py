@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from inferload.errors import PlanError
-from inferload.files import check_writable
+from inferload.files import check_writable, is_there
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.files import Study, load_study, measured_any, save_study
 from inferload.studies.records.max_rate import MaxRate
@@ -52,7 +52,7 @@ class StudyKeeper(Generic[T]):
         if path is None:
             return
         check_writable(path)
-        if not path.exists():
+        if not is_there(path):
             return
         found = check_kind(path, kind)
         if found.status == "complete":

@@ -11,6 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from inferload.errors import PlanError
+from inferload.files import is_file
 from inferload.log.reasons import reason_of
 from inferload.plan.model import spec_parts
 from inferload.targets.base import Target
@@ -72,7 +73,7 @@ def target_from_file(path: Path) -> Target:
     Raises:
         PlanError: the file is missing, damaged or of another kind.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise not_there(path)
     if path.suffix in {".pt", ".pth", ".ts"}:
         return load_script(path)

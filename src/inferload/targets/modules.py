@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.files import is_file, is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def module_from_file(path: Path) -> Any:
     Raises:
         PlanError: it is not there, or fails.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise not_there(path)
     folder, name = _in_its_package(path) or (path.resolve().parent, _name_of(path))
     _find_first(str(folder))
@@ -57,8 +58,14 @@ def module_by_name(name: str) -> Any:
 
 
 def not_there(path: Path) -> PlanError:
-    """What to say of a path at which there is no file."""
-    if path.is_dir() and not (path / "__init__.py").is_file():
+    """What to say of a path at which no file can be seen."""
+    try:
+        path.stat()
+    except PermissionError as error:
+        return PlanError(f"the model file {path} cannot be read: {error.strerror}")
+    except (OSError, ValueError):
+        pass
+    if is_folder(path) and not is_file(path / "__init__.py"):
         return _is_folder(path)
     names = str(path).split(".")
     _find_first("")
@@ -67,7 +74,7 @@ def not_there(path: Path) -> PlanError:
             f"there is no model file {path}; of a module, name what the model is in it, as "
             f"{path}:model"
         )
-    return _is_folder(path) if path.is_dir() else PlanError(f"there is no model file {path}")
+    return _is_folder(path) if is_folder(path) else PlanError(f"there is no model file {path}")
 
 
 def _is_folder(path: Path) -> PlanError:
@@ -84,7 +91,7 @@ def _in_its_package(path: Path) -> tuple[Path, str] | None:
         return None
     folder = path.resolve().parent
     names = [] if path.stem == "__init__" else [path.stem]
-    while len(names) <= dots or (folder / "__init__.py").is_file():
+    while len(names) <= dots or is_file(folder / "__init__.py"):
         if not folder.name:
             return None
         names.insert(0, folder.name)

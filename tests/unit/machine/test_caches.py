@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from inferload.callers.native import build as native_build
 from inferload.machine import caches
+from support.program import run
 
 
 @pytest.fixture
@@ -87,3 +89,38 @@ def test_torch_is_given_a_folder_where_the_system_has_no_name_for_the_user(bare,
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     caches.keep_what_torch_compiles()
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/kept/torchinductor"
+
+
+SEALED = """
+import os, sys
+from pathlib import Path
+import inferload as il
+from inferload.callers.native.build import library_path
+from inferload.machine import caches
+from support.program import run
+from inferload.targets.as_target import model_from_spec
+caches.temporary_folder = lambda: Path("/nowhere")
+if os.getuid() == 0:  # whom no folder is closed to
+    os.setresuid(65534, 65534, 65534)
+print(library_path().name)
+try:
+    model_from_spec(os.environ["HOME"] + "/.cache/m.py")
+except il.PlanError as error:
+    print(error)
+"""
+
+
+def test_a_home_that_may_not_be_searched_is_passed_over(tmp_path: Path):
+    (tmp_path / "script.py").write_text(SEALED)
+    home = tmp_path / "home"
+    (home / ".cache").mkdir(parents=True)
+    home.chmod(0)
+    none = {"XDG_CACHE_HOME": "", "INFERLOAD_CACHE_DIR": ""}
+    done = run(
+        [sys.executable, str(tmp_path / "script.py")], env=os.environ | none | {"HOME": str(home)}
+    )
+    home.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    library, said = done.stdout.splitlines()
+    assert library.endswith(".so")
+    assert said == f"the model file {home}/.cache/m.py cannot be read: Permission denied"

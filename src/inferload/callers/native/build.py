@@ -27,6 +27,7 @@ import torch
 
 from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
 from inferload.errors import NativeBuildError
+from inferload.files import is_file
 from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES
 from inferload.log.failures import FATAL_WORDS
 from inferload.log.ring import BLOCK_ROWS, HEADER_BYTES
@@ -56,7 +57,7 @@ def library_path() -> Path:
     build = hashlib.sha256(f"{torch.__config__.show()}{abi}".encode()).hexdigest()[:8]
     folders = cache_folders()
     own = [one / f"torch-{torch.__version__}-{build}" / f"{NAME}-{key}.so" for one in folders]
-    built = [path for path in own if path.is_file()]
+    built = [path for path in own if is_file(path)]
     able = [path for path in own if may_write(path.parent)]
     return (built or able or own)[0]
 
@@ -97,7 +98,7 @@ def native_extension(announce: Callable[[str], None] = lambda _: None) -> Module
             imported does not fit.
     """
     path = library_path()
-    if not path.is_file():
+    if not is_file(path):
         try:
             _build(path, announce)
         except OSError as error:
@@ -156,7 +157,7 @@ def _build(path: Path, announce: Callable[[str], None]) -> None:
         ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.is_file():
+        if is_file(path):
             return
         for left_behind in path.parent.glob("build-*"):
             shutil.rmtree(left_behind, ignore_errors=True)
@@ -178,7 +179,7 @@ def _sound_compiler() -> str:
     if not links_statically(own):
         return os.environ.get("CXX") or own
     for other in OTHER_COMPILERS:
-        if Path(other).is_file() and not links_statically(other):
+        if is_file(Path(other)) and not links_statically(other):
             return other
     raise NativeBuildError(
         f"{own} links libstdc++ statically, and what it builds crashes beside torch's: set CXX to "

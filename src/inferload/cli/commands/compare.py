@@ -12,6 +12,7 @@ from inferload.cli import output
 from inferload.cli.request import flags, values
 from inferload.cli.request.made_by import made_by
 from inferload.cli.studies import asked_of, content_of, identity_of, study
+from inferload.files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +125,7 @@ def _check_target(path: Path) -> None:
     from inferload.studies.records.comparison import Comparison
 
     check_writable(path)
-    if path.exists():
+    if is_there(path):
         check_kind(path, Comparison)
 
 

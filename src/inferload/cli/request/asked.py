@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.files import is_file
 from inferload.plan import option_table as table
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ class Asked:
             *(text for one in self.members for text in one.input_texts),
         ]
         named = [spec_parts(spec)[0] for spec in specs]
-        return [path for path in map(Path, [*named, *texts]) if path.is_file()]
+        return [path for path in map(Path, [*named, *texts]) if is_file(path)]
 
     def check_reports(self) -> None:
         """Refuse reports that could not be written in the end, or over something else.

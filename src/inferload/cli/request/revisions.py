@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
+from inferload.files import is_folder
 from inferload.studies.child.tree import Tree
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def checked_out(revision: str) -> Iterator[Tree]:
         place = Path(folder) / "tree"
         _git("worktree", "add", "--detach", str(place), commit)
         try:
-            if not (place / inside).is_dir():
+            if not is_folder(place / inside):
                 raise PlanError(f"revision {revision} has no folder {inside}")
             yield Tree(root=root, checkout=place, folder=place / inside)
         finally:

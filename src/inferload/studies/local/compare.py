@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.files import as_path
+from inferload.files import as_path, is_there
 from inferload.plan.loads import ClosedLoop
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
@@ -80,7 +80,7 @@ def compare(
         found = compared_results(both[0], both[1], titles, read)
         if save is not None:
             path = as_path("save", save)
-            if path.exists():
+            if is_there(path):
                 check_kind(path, Comparison)
             save_study(found, path)
         return found
