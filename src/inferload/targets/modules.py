@@ -29,8 +29,7 @@ def module_from_file(path: Path) -> Any:
     """
     if not is_file(path):
         raise not_there(path)
-    folder, name = _in_its_package(path) or (path.resolve().parent, _name_of(path))
-    _find_first(str(folder))
+    name = _in_its_package(path) or _name_of(path)
     with failures_told(str(path)):
         _import_package(name.rpartition(".")[0], path)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -81,8 +80,8 @@ def _is_folder(path: Path) -> PlanError:
     return PlanError(f"{path} is a folder: name a file in it, as {path / 'model.py'}:model")
 
 
-def _in_its_package(path: Path) -> tuple[Path, str] | None:
-    """Where to import a file from, and as what, if it imports its neighbours by dots."""
+def _in_its_package(path: Path) -> str | None:
+    """As what to import a file that imports its neighbours by dots; its package is found then."""
     dots = 0
     with suppress(SyntaxError, ValueError, RecursionError):  # which running it says better
         found = ast.walk(ast.parse(path.read_bytes()))
@@ -96,7 +95,13 @@ def _in_its_package(path: Path) -> tuple[Path, str] | None:
             return None
         names.insert(0, folder.name)
         folder = folder.parent
-    return (folder, ".".join(names)) if all(one.isidentifier() for one in names) else None
+    if any("." in one for one in names):
+        return None
+    _find_first(str(folder))
+    own = str(path.resolve().parent)
+    if own not in sys.path:  # the last: its types.py is for whoever asks for it by dots
+        sys.path.append(own)
+    return ".".join(names)
 
 
 def _import_package(name: str, path: Path) -> None:
@@ -121,9 +126,9 @@ def _find_first(folder: str) -> None:
 
 def _name_of(path: Path) -> str:
     """The name to load a file by: the one by which processes that its model starts find it."""
+    _find_first(str(path.resolve().parent))
     name = path.stem
     if name.isidentifier() and (name not in sys.modules or name in _loaded):
-        _find_first(str(path.resolve().parent))
         found = importlib.util.find_spec(name)
         if found is not None and found.origin and Path(found.origin).resolve() == path.resolve():
             return name

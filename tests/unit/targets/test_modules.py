@@ -51,6 +51,18 @@ def test_a_file_that_imports_its_neighbours_by_dots_is_of_its_package(folder: Pa
     assert sys.modules["dotted_package.inner.net"].inputs
 
 
+def test_it_may_be_in_a_folder_that_is_no_name_and_import_others_as_scripts_do(folder: Path):
+    own = folder / "my-model"
+    own.mkdir()
+    (own / "beside.py").write_text("from torch.nn import Identity\n")
+    (own / "kinds.py").write_text("Kind = int\n")
+    (own / "this.py").write_text("raise ValueError('not the one of Python')\n")
+    (own / "net.py").write_text(
+        "import beside, this\nfrom .kinds import Kind\ndef model():\n    return beside.Identity()\n"
+    )
+    assert isinstance(model_from_spec("my-model/net.py")[0], torch.nn.Identity)
+
+
 def test_another_package_of_that_name_is_not_taken_for_it(folder: Path):
     (folder / "json").mkdir()
     (folder / "json" / "net.py").write_text("from .numbers import WIDTH\n")
