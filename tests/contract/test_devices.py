@@ -1,4 +1,4 @@
-"""Calls on a device, on a simulated one: streams, completion, stages, transfers, errors."""
+"""Calls on a device, on a simulated one: streams, completion, errors, refusals."""
 
 from __future__ import annotations
 

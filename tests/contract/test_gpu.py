@@ -1,4 +1,4 @@
-"""What only a real GPU can show; the rest of calls on a device is in test_devices.py."""
+"""What only a real GPU can show; the rest is on the simulated device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several models in one run."""
+"""Several models in one run: their shares, figures, and callers of their own."""
 
 from __future__ import annotations
 

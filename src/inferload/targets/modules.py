@@ -66,14 +66,21 @@ def not_there(path: Path) -> PlanError:
         pass
     if is_folder(path) and not is_file(path / "__init__.py"):
         return _is_folder(path)
-    names = str(path).split(".")
-    _find_first("")
-    if all(one.isidentifier() for one in names) and importlib.util.find_spec(names[0]):
+    if _is_module(str(path)):
         return PlanError(
             f"there is no model file {path}; of a module, name what the model is in it, as "
             f"{path}:model"
         )
     return _is_folder(path) if is_folder(path) else PlanError(f"there is no model file {path}")
+
+
+def _is_module(text: str) -> bool:
+    """Whether a text names a module, or one in a package that there is."""
+    names = text.split(".")
+    _find_first("")
+    with suppress(ValueError, ImportError):  # of a module that does not say where it is from
+        return all(map(str.isidentifier, names)) and importlib.util.find_spec(names[0]) is not None
+    return False
 
 
 def _is_folder(path: Path) -> PlanError:
@@ -83,7 +90,7 @@ def _is_folder(path: Path) -> PlanError:
 def _in_its_package(path: Path) -> str | None:
     """As what to import a file that imports its neighbours by dots; its package is found then."""
     dots = 0
-    with suppress(SyntaxError, ValueError, RecursionError):  # which running it says better
+    with suppress(OSError, SyntaxError, ValueError, RecursionError):  # running it says it better
         found = ast.walk(ast.parse(path.read_bytes()))
         dots = max((one.level for one in found if isinstance(one, ast.ImportFrom)), default=0)
     if not dots:

@@ -63,6 +63,16 @@ def test_it_may_be_in_a_folder_that_is_no_name_and_import_others_as_scripts_do(f
     assert isinstance(model_from_spec("my-model/net.py")[0], torch.nn.Identity)
 
 
+def test_a_file_that_cannot_be_looked_into_is_told_when_it_is_run(folder: Path, monkeypatch):
+    def closed(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    (folder / "closed.py").write_text("raise ValueError('as it is run')\n")
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(il.PlanError, match=r"closed.py failed: ValueError: as it is run"):
+        model_from_spec("closed.py")
+
+
 def test_another_package_of_that_name_is_not_taken_for_it(folder: Path):
     (folder / "json").mkdir()
     (folder / "json" / "net.py").write_text("from .numbers import WIDTH\n")
@@ -82,6 +92,7 @@ def test_another_package_of_that_name_is_not_taken_for_it(folder: Path):
         ("dotted_package", "is a folder: name a file"),
         ("nothing.here", "there is no model file nothing.here$"),
         ("nothing", "there is no model file nothing$"),
+        ("__main__", "there is no model file __main__"),
     ],
 )
 def test_what_is_no_file_is_told_by_what_it_is(folder: Path, words: str, says: str):
