@@ -22,7 +22,7 @@ import inferload as il
 from gpu_long_calls import DEVICE, linears, long_call_rows
 from gpu_python import python_rows
 from inferload.callers.device_work import DeviceWork
-from inferload.callers.local import preparing as plan
+from inferload.callers.local import called as plan
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.targets.forms import as_form
 from measuring import (

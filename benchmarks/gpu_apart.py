@@ -13,8 +13,8 @@ from unittest import mock
 import torch
 
 from inferload.callers.device_work import DeviceWork
+from inferload.callers.local import called as plan
 from inferload.callers.local import crew as local_crew
-from inferload.callers.local import preparing as plan
 from inferload.callers.local.floor import Floor
 from inferload.callers.python import executor as threads
 from inferload.callers.python.caller import PythonCaller

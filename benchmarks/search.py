@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import inferload as il
-from inferload.stats.limits import Limit
+from inferload.stats.limits.limit import Limit
 from inferload.studies.bisection import RateSearch
 from measuring import Row, print_rows
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
+    from inferload.plan.batching import Batching
     from inferload.plan.loads import ClosedLoop, OpenLoop
+    from inferload.records.batches import BatchFigures
     from inferload.records.devices import DeviceFigures, StageFigures
     from inferload.records.distribution import Distribution, Estimate
     from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
     from inferload.report.export.writing import export
     from inferload.runs.run import run
     from inferload.runs.saved import load_result
-    from inferload.stats.certificates import certificate
-    from inferload.stats.judging import Judgement
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.certificates import certificate
+    from inferload.stats.limits.judging import Judgement
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.local.compare import compare
     from inferload.studies.local.search import find_max_rate
     from inferload.studies.local.sweep import sweep
@@ -62,7 +64,9 @@ _HOMES = {
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
+    "plan.batching": ("Batching",),
     "plan.loads": ("ClosedLoop", "OpenLoop"),
+    "records.batches": ("BatchFigures",),
     "records.devices": ("DeviceFigures", "StageFigures"),
     "records.distribution": ("Distribution", "Estimate"),
     "records.endings": ("CallError", "RunInterrupted", "TargetCrashed"),
@@ -85,9 +89,9 @@ _HOMES = {
     "report.export.writing": ("export",),
     "runs.run": ("run",),
     "runs.saved": ("load_result",),
-    "stats.certificates": ("certificate",),
-    "stats.judging": ("Judgement",),
-    "stats.limits": ("Limit",),
+    "stats.limits.certificates": ("certificate",),
+    "stats.limits.judging": ("Judgement",),
+    "stats.limits.limit": ("Limit",),
     "studies.local.compare": ("compare",),
     "studies.local.search": ("find_max_rate",),
     "studies.local.sweep": ("sweep",),
@@ -107,6 +111,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BatchFigures",
+    "Batching",
     "BenchmarkConfig",
     "CallError",
     "CallFailure",

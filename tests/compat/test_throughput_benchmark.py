@@ -199,7 +199,7 @@ def test_5_stragglers_do_not_inflate_what_callers_saw():
 
 
 def test_6_inputs_are_copied_once_a_caller_not_once_a_call(monkeypatch: pytest.MonkeyPatch):
-    from inferload.callers.local import preparing as engine
+    from inferload.callers.local import called as engine
 
     copies = []
     monkeypatch.setattr(engine, "owned", lambda one: copies.append(one) or one)

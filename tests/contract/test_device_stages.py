@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import inferload as il
+from inferload.callers.local import executors as plan
 from inferload.callers.local import floor
-from inferload.callers.local import preparing as plan
 from inferload.callers.python import executor as threads
 from inferload.errors import NativeBuildError
 from support.on_device import EXECUTORS, run

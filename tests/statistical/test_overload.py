@@ -9,8 +9,8 @@ import pytest
 
 import inferload as il
 from inferload.log.merge import LogPlace, counted, merged
-from inferload.stats.judging import judged_limits
-from inferload.stats.limits import Limit
+from inferload.stats.limits.judging import judged_limits
+from inferload.stats.limits.limit import Limit
 from inferload.stats.overload import overload_of
 from inferload.stats.summary import model_figures, summarize
 from support.queueing import log_of, simulated_queue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inferload.stats.limits import Limit
+from inferload.stats.limits.limit import Limit
 from inferload.studies.bisection import RateSearch
 from inferload.studies.probes import judged_probe
 from support.queueing import (

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from inferload.log.calls import CallLog
-from inferload.stats.judging import says_enough
+from inferload.stats.limits.judging import says_enough
 from inferload.stats.summary import cut_of, judged, summarize
 
 

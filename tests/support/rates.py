@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.stats.certificates import certificate_of
 from inferload.stats.durations import RawDurations
 from inferload.stats.intervals import calls_per_independent_one, interval_ranks
+from inferload.stats.limits.certificates import certificate_of
 from inferload.stats.pairs import paired_ratio
 from inferload.stats.steady_state import steady_state
 

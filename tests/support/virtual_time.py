@@ -37,7 +37,7 @@ class VirtualClock:
     def sleep(self, duration_ns: int) -> None:
         until = self._time_ns + duration_ns
         with self._mutex:
-            alone = self._running == 1
+            alone = self._running <= 1  # or in the thread that prepares
             if alone and not (self._sleepers and self._sleepers[0][0] <= until):
                 self._time_ns = until
                 return
@@ -48,6 +48,9 @@ class VirtualClock:
 
     def lock(self) -> VirtualLock:
         return VirtualLock(self)
+
+    def waiter(self) -> VirtualWaiter:
+        return VirtualWaiter(self)
 
     @contextmanager
     def caller(self):
@@ -93,6 +96,40 @@ class VirtualLock:
                 return
             self._clock._running += 1
             self._waiting.pop(0).set()
+
+
+class VirtualWaiter:
+    """A sleep that another thread may end; once it was woken, the next one ends at once."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._mine: threading.Event | None = None
+        self._woken = False
+
+    def wait(self, duration_ns: int) -> None:
+        clock = self._clock
+        with clock._mutex:
+            if self._woken:
+                self._woken = False
+                return
+            until = clock._time_ns + duration_ns
+            self._mine = mine = threading.Event()
+            heapq.heappush(clock._sleepers, (until, next(clock._numbers), mine))
+            clock._pause()
+        mine.wait()
+        with clock._mutex:
+            self._mine, self._woken = None, False
+
+    def wake(self) -> None:
+        clock = self._clock
+        with clock._mutex:
+            self._woken = True
+            asleep = [one for one in clock._sleepers if one[2] is self._mine]
+            if asleep:
+                clock._sleepers.remove(asleep[0])
+                heapq.heapify(clock._sleepers)
+                clock._running += 1
+                asleep[0][2].set()
 
 
 def simulated(service_ns: object, load: object, **options: object) -> il.RunResult:

@@ -25,6 +25,9 @@ def a_run_is_a_result() -> None:
     assert_type(il.run("model.py:small", "1x4:float32", calls=10), il.RunResult)
     assert_type(il.run(MODEL, INPUTS, load=il.ClosedLoop(callers=2), duration_s=1), il.RunResult)
     assert_type(il.run(MODEL, INPUTS, load=il.OpenLoop.poisson(50.0)), il.RunResult)
+    clients = il.ClosedLoop(callers=2, clients=64, think_s=0.05, think="constant")
+    batching = il.Batching(max_batch=8, max_delay_s=0.002, pad={"ids": 0}, sizes_allowed=(1, 8))
+    assert_type(il.run(MODEL, INPUTS, load=clients, batching=batching), il.RunResult)
     assert_type(il.run(il.Mix({"a": (MODEL, INPUTS, 1.0)}), device="cuda:0"), il.RunResult)
     assert_type(il.run(MODEL, INPUTS, device=["cuda:0", torch.device("cuda", 1)]), il.RunResult)
 
@@ -41,6 +44,8 @@ def wrong_words_of_a_run() -> None:
     il.run(MODEL, INPUTS, calls="many")  # type: ignore[arg-type]
     il.run(MODEL, INPUTS, duration_s="1s")  # type: ignore[arg-type]
     il.run(MODEL, INPUTS, load=4)  # type: ignore[arg-type]
+    il.run(MODEL, INPUTS, batching=8)  # type: ignore[arg-type]
+    il.Batching(max_delay_s=0.002)  # type: ignore[call-arg]
     il.run(MODEL, INPUTS, executor=4)  # type: ignore[arg-type]
 
 
@@ -73,6 +78,7 @@ def figures_of_a_result(result: il.RunResult) -> None:
 
 def figures_of_a_summary(summary: il.Summary) -> None:
     assert_type(summary.completed_calls, int)
+    assert_type(summary.batches, il.BatchFigures | None)
     assert_type(summary.throughput_calls_per_s, il.Estimate)
     assert_type(summary.throughput_calls_per_s.value, float)
     assert_type(summary.throughput_calls_per_s.low, float | None)

@@ -35,8 +35,8 @@ class Preparation:
     ``convert_s`` to be turned into its form, ``prepare_s`` all until the callers can be started,
     ``process_s`` what starting the process took beside that;
     ``floor_ms`` is what a call that does nothing takes, on a device ``floor_by_hand_ms`` what it
-    takes in a loop by hand. ``devices`` are those that calls have work on, ``stages`` what the log
-    of each lane has columns for.
+    takes in a loop by hand. ``devices`` are those that calls have work on, ``columns``: the
+    optional ones that the log of each lane has.
     """
 
     pid: int
@@ -51,7 +51,7 @@ class Preparation:
     floor_ms: float | None = None
     floor_by_hand_ms: float | None = None
     log_bytes: int = 0
-    stages: tuple[tuple[str, ...], ...] = ()
+    columns: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,9 @@ class RunningPart(Protocol):
 class Part:
     """The callers of one lane of one process, and the log that they write.
 
-    A lane is a queue and the callers that serve it: one for each model with callers of its own,
-    else one in all. ``process`` is the number of the process in its crew; ``place`` says where its
+    ``queued``: its calls are due before they start, by a ``schedule`` or as clients ask. A lane is
+    a queue and the callers that serve it: one for each model with callers of its own, else one in
+    all. ``process`` is the number of the process in its crew; ``place`` says where its
     callers and inputs stand among those of the crew, ``inputs`` how many are its own.
     """
 
@@ -102,13 +103,9 @@ class Part:
     running: RunningPart
     log: LogFile
     schedule: Schedule | None
+    queued: bool
     place: LogPlace
     inputs: int
-
-    @property
-    def open_loop(self) -> bool:
-        """Whether its calls are due at times fixed beforehand."""
-        return self.schedule is not None
 
 
 def places_of(spec: RunSpec, process: int) -> list[LogPlace]:
@@ -127,7 +124,7 @@ def merged_parts(parts: Sequence[Part], logs: Sequence[CallLog]) -> CallLog:
     return merged(
         [(log, part.place) for log, part in zip(logs, parts, strict=True)],
         [part.place.callers for part in parts if part.process == parts[0].process],
-        open_loop=parts[0].open_loop,
+        open_loop=parts[0].queued,
         inputs=max(part.place.first_input + part.inputs for part in parts),
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.utils import _pytree as pytree
 
-from inferload.log.calls import STAGES
+from inferload.log.calls import DEVICE_STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ class DeviceWork:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that can be told apart."""
-        return STAGES if self.transfers else STAGES[:2]
+        return DEVICE_STAGES if self.transfers else DEVICE_STAGES[:2]
 
 
 class CallerDevices(Protocol):

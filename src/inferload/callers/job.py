@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferload.callers.batching.work import BatchWork
     from inferload.callers.budget import Budget
     from inferload.callers.device_work import DeviceWork
     from inferload.callers.outcome import Outcome
     from inferload.log.arrays import Int32s
     from inferload.log.ring import LogFile
+    from inferload.plan.clients import Clients
     from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
@@ -47,6 +49,10 @@ class Job:
     ``warmup_limit_ns``: Python callers begin none so long after their first one, but for a second.
     ``cpus[caller]`` are the cores that a caller is held to; none, or all empty: it may run on any.
 
+    ``batching``: callers put requests together; ``inputs[caller]`` are then one for each shape of
+    a batch. ``clients``: closed loop, those who ask. Either makes ``queued`` requests of the calls,
+    each with a row of the log; ``target`` is what is called with ``inputs``.
+
     ``given``: what the inputs were before any call, to be compared with afterwards; none where that
     is not looked at. ``fresh_inputs``: each call gets a copy of its input of its own.
     ``first_calls``: so many calls the first caller makes even if there are no warm-up calls.
@@ -74,6 +80,8 @@ class Job:
     fresh_inputs: bool = False
     first_calls: int = 0
     warmup_limit_ns: int | None = None
+    batching: BatchWork | None = None
+    clients: Clients | None = None
 
     @property
     def callers(self) -> int:
@@ -84,6 +92,11 @@ class Job:
     def open_loop(self) -> bool:
         """Whether calls are due at times fixed beforehand."""
         return self.schedule is not None
+
+    @property
+    def queued(self) -> bool:
+        """Whether callers serve one queue of requests, alone or in batches."""
+        return self.batching is not None or self.clients is not None
 
 
 class Running(Protocol):

@@ -35,6 +35,7 @@ class Outcome:
     the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it when
     it had made its calls; ``threads_set[caller]`` are those before its first one, where a model can
     set its own. ``warmed[caller]``: how many warm-up calls it has made, where that is known.
+    ``batches_limited_to``: how many requests batches had at most, once there was no memory for one.
     """
 
     claimed_rows: int
@@ -50,3 +51,4 @@ class Outcome:
     threads: Sequence[int] = ()
     threads_set: Sequence[int] = ()
     warmed: Sequence[int] = ()
+    batches_limited_to: int | None = None

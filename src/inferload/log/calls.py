@@ -28,9 +28,19 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "input": np.dtype("<i4"),
     "error": np.dtype("<i4"),
 }
-#: Where calls run on a device, in this order: all of them with transfers, else the first two.
-STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
+#: Where calls run on a device: all of the first four with transfers, else the first two.
+DEVICE_STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
+#: Of requests of a batch: putting it together, and what they waited beside waiting for a caller.
+BATCH_STAGES = ("gather_ns", "hold_ns", "late_ns")
+STAGES = (*DEVICE_STAGES, *BATCH_STAGES)
 STAGE_DTYPE = np.dtype("<i8")
+#: Of calls that were requests of a batch.
+BATCH = ("batch", "batch_size", "padding_ppm")
+#: The columns that a log has where they are used, after the others in the order of its file.
+OPTIONAL: dict[str, np.dtype[Any]] = {
+    **dict.fromkeys(STAGES, STAGE_DTYPE),
+    **dict.fromkeys(BATCH, np.dtype("<i4")),
+}
 #: Stands in the columns of stages where a call has none: on the CPU, or if they are not known.
 NO_STAGE = -1
 
@@ -49,7 +59,14 @@ class CallLog:
     ``stages`` of calls on a device, int64 nanoseconds: ``issue_ns`` until the call's work was
     enqueued, ``device_ns`` from its first to its last work on the device, and with transfers
     ``copy_in_ns`` and ``copy_out_ns``, the copies of inputs and outputs. Empty on the CPU; where
-    only some calls are on a device, -1 in the rows of the others.
+    only some calls are on a device, -1 in the rows of the others. Of batches on any
+    device: ``gather_ns``, how long their inputs took to be put together; ``hold_ns``, how long a
+    free caller held a request back so that others could join, and ``late_ns``, how long after that
+    it began, which is the harness's own fault.
+
+    ``batches``, int32, where calls are requests that were called in batches: the number of its
+    ``batch``, ``batch_size`` requests in it, and how many millionths of what the model was given
+    were padding (``padding_ppm``). All requests of a batch started and finished together.
     """
 
     scheduled_ns: Int64s
@@ -60,6 +77,7 @@ class CallLog:
     error: Int32s
     errors: tuple[CallFailure, ...] = ()
     stages: Mapping[str, Int64s] = field(default_factory=dict)
+    batches: Mapping[str, Int32s] = field(default_factory=dict)
     #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
     tally: CallTally | None = None
     #: How many callers serve each queue of a process; they are numbered through all processes.
@@ -76,10 +94,11 @@ class CallLog:
         *,
         open_loop: bool,
     ) -> CallLog:
-        """A log with these columns, stages among them."""
+        """A log with these columns, optional ones among them."""
         return cls(
             **{name: columns[name] for name in COLUMNS},
             stages={name: columns[name] for name in STAGES if name in columns},
+            batches={name: columns[name] for name in BATCH if name in columns},
             errors=tuple(errors),
             tally=tally,
             callers_by_lane=tuple(callers_by_lane),
@@ -88,7 +107,7 @@ class CallLog:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """All columns by their names."""
-        return {**{name: getattr(self, name) for name in COLUMNS}, **self.stages}
+        return {**{name: getattr(self, name) for name in COLUMNS}, **self.stages, **self.batches}
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -162,6 +181,16 @@ class CallLog:
             KeyError: the calls ran on no device.
         """
         found: Int64s = self.service_ns - self.stages["issue_ns"]
+        return found
+
+    @property
+    def instance_ns(self) -> Int64s:
+        """How long each request of a batch waited while all callers were busy.
+
+        Raises:
+            KeyError: calls were not made in batches.
+        """
+        found: Int64s = self.queue_ns - self.stages["hold_ns"] - self.stages["late_ns"]
         return found
 
     def duration_ns(self, name: str) -> Int64s:

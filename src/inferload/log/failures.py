@@ -37,6 +37,19 @@ _OUT_OF_MEMORY = re.compile(
 _TORCH_FOLDER = str(Path(getattr(find_spec("torch"), "origin", None) or "torch/__init__.py").parent)
 
 
+#: What says that there was no memory for a call; failures.h has the same.
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "MemoryError")
+
+
+def is_out_of_memory(text: str) -> bool:
+    """Whether an error says that there was no memory for a call: a smaller one may do.
+
+    >>> is_out_of_memory("CUDA out of memory. Tried"), is_out_of_memory("negative input")
+    (True, False)
+    """
+    return any(words in text for words in MEMORY_WORDS)
+
+
 def is_fatal(text: str) -> bool:
     """Whether an error means that a device of the process is lost to it.
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES, CallLog
+from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, OPTIONAL, CallLog
 from inferload.log.ring import KEPT_CALLS
 from inferload.log.tally import SAMPLED_CALLS, Tally, in_sample
 from inferload.log.window_counter import WindowCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,6 +62,7 @@ class Merge:
         self._rows: list[Columns] = []
         self._one_in = 1
         self._errors = _Errors()
+        self._batches = 0
 
     def add(self, log: CallLog, place: LogPlace) -> None:
         """Add a log."""
@@ -98,20 +99,24 @@ class Merge:
 
     def _placed(self, rows: Columns, errors: Sequence[CallFailure], place: LogPlace) -> Columns:
         caller, of_input = place.numbered(rows["caller"], rows["input"])
-        return rows | {
+        placed = rows | {
             "caller": caller,
             "input": of_input,
             "error": self._errors.numbered(rows["error"], errors),
         }
+        if "batch" in rows:  # each log counts its own
+            placed["batch"] = np.where(rows["batch"] < 0, -1, rows["batch"] + self._batches)
+            self._batches += int(rows["batch"].max(initial=-1)) + 1
+        return placed
 
     def log(self, callers_by_lane: Sequence[int]) -> CallLog:
         """All calls, in the order in which they were due; each process has these callers."""
         parts = self._rows or [
             self._placed(log.columns(), log.errors, place) for log, place in self._raw
         ]
-        stages = [name for name in STAGES if any(name in part for part in parts)]
-        dtypes = {**COLUMNS, **dict.fromkeys(stages, STAGE_DTYPE)}
-        parts = [_with_stages(part, stages) for part in parts]
+        used = {name: OPTIONAL[name] for name in OPTIONAL if any(name in part for part in parts)}
+        dtypes = {**COLUMNS, **used}
+        parts = [_with_optional(part, used) for part in parts]
         columns = {
             name: np.concatenate([np.empty(0, dtype), *[part[name] for part in parts]])
             for name, dtype in dtypes.items()
@@ -169,10 +174,11 @@ def thinned(log: CallLog, one_in: int) -> CallLog:
     return CallLog.of(rows, log.errors, tally, log.callers_by_lane, open_loop=log.open_loop)
 
 
-def _with_stages(rows: Columns, stages: Sequence[str]) -> Columns:
-    """Rows with these stages; calls on the CPU have none."""
-    none = np.full(len(rows["finished_ns"]), NO_STAGE, STAGE_DTYPE)
-    return {**rows, **{name: none for name in stages if name not in rows}}
+def _with_optional(rows: Columns, dtypes: Mapping[str, np.dtype[Any]]) -> Columns:
+    """Rows with these columns; calls on the CPU have no stages."""
+    count = len(rows["finished_ns"])
+    missing = {name: dtype for name, dtype in dtypes.items() if name not in rows}
+    return {**rows, **{name: np.full(count, NO_STAGE, of) for name, of in missing.items()}}
 
 
 def _thinned(rows: Columns, one_in: int) -> Columns:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.log.calls import COLUMNS, STAGE_DTYPE, STAGES, CallLog
+from inferload.log.calls import COLUMNS, OPTIONAL, CallLog
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ BLOCK_ROWS = 1024
 
 # log_columns.h has the same, in the same order; it is compared when the library is loaded.
 ROW_BYTES = sum(dtype.itemsize for dtype in COLUMNS.values())
-# Columns of stages have places in every file, and disk space where they are used.
-_ALL = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+# Optional columns have places in every file, and disk space where they are used.
+_ALL = {**COLUMNS, **OPTIONAL}
 _FILE_ROW_BYTES = sum(dtype.itemsize for dtype in _ALL.values())
 
 # A page fault in a caller costs about 1 us; pages touched beforehand cost set-up time and memory.
@@ -76,8 +76,8 @@ class LogFile:
         self.rows = ENDLESS if rows is None else rows
         self.room = -(-min(self.rows, KEPT_CALLS) // BLOCK_ROWS) * BLOCK_ROWS
         self.reserved_rows = 0
-        #: The stages whose columns are used: the first ones of ``STAGES``.
-        self.stages: tuple[str, ...] = ()
+        #: The optional columns that are used, in the order of ``OPTIONAL``.
+        self.optional: tuple[str, ...] = ()
         size = HEADER_BYTES + self.room * _FILE_ROW_BYTES
         wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
         file = None
@@ -103,7 +103,7 @@ class LogFile:
         """The log file that another process made, of which this one has a descriptor."""
         log = cls.__new__(cls)
         log.rows, log.room, log.reserved_rows = rows, room, reserved_rows
-        log.stages = ()
+        log.optional = ()
         log._file = os.fdopen(fileno, "r+b", buffering=0)  # noqa: SLF001 - it is this class's own
         log._map()  # noqa: SLF001
         log._prefault()  # noqa: SLF001
@@ -116,28 +116,28 @@ class LogFile:
             for name, dtype in self._dtypes().items()
         }
 
-    def use_stages(self, stages: Sequence[str]) -> None:
-        """Have columns for stages of calls on a device as well; before any caller writes.
+    def use(self, columns: Sequence[str]) -> None:
+        """Have these optional columns as well; before any caller writes.
 
         Raises:
             PlanError: the disk has no room for them.
         """
-        self.stages = tuple(stages)
+        added = [name for name in columns if name not in self.optional]
         try:
-            self._reserve(self.stages, 0, self.reserved_rows)
+            self._reserve(added, 0, self.reserved_rows)
         except OSError as error:
             raise PlanError(
-                f"no room for the stages of calls in the call log ({error.strerror}): ask for "
-                "fewer calls, or set TMPDIR to a folder with room"
+                f"no room for {', '.join(added)} of calls in the call log ({error.strerror}): ask "
+                "for fewer calls, or set TMPDIR to a folder with room"
             ) from error
-        self.show_stages(stages)
+        self.show([*self.optional, *added])
 
-    def show_stages(self, stages: Sequence[str]) -> None:
-        """Read the columns that another process uses."""
-        self.stages = tuple(stages)
-        if stages:
+    def show(self, columns: Sequence[str]) -> None:
+        """Read the optional columns that another process uses."""
+        self.optional = tuple(name for name in OPTIONAL if name in columns)
+        if columns:
             self._map()
-            self._prefault(stages)
+            self._prefault(columns)
 
     @property
     def fileno(self) -> int:
@@ -150,7 +150,7 @@ class LogFile:
         return self.reserved_rows * sum(dtype.itemsize for dtype in self._dtypes().values())
 
     def _dtypes(self) -> dict[str, np.dtype[Any]]:
-        return {**COLUMNS, **dict.fromkeys(self.stages, STAGE_DTYPE)}
+        return {**COLUMNS, **{name: OPTIONAL[name] for name in self.optional}}
 
     def _offset(self, column: str) -> int:
         before = [*_ALL][: [*_ALL].index(column)]
@@ -219,7 +219,7 @@ class LogFile:
     def forget(self, begin: int, end: int) -> None:
         """Make rows ``[begin, end)``, which do not wrap, look as if they had never been written."""
         place = begin % self.room
-        for name in ("scheduled_ns", "started_ns", "finished_ns", *self.stages):
+        for name in ("scheduled_ns", "started_ns", "finished_ns", *self.optional):
             self.columns[name][place : place + end - begin] = 0
 
     def written_rows(self, from_row: int, callers: int, end: int) -> int:

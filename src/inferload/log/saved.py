@@ -1,11 +1,11 @@
 """A finished log as a file: a header, one column after another, and the tally of a long run.
 
 The header is 4 KiB: a line of magic, then JSON. Columns follow as little-endian arrays, in the
-order of ``calls.COLUMNS``, then those of stages that the header names. Of a tally only the cells
-that hold calls are written: how far each is from the one before, and its count, both as the
-smallest unsigned integers that hold them
+order of ``calls.COLUMNS``, then the optional ones that the header names as its stages. Of a tally
+only the cells that hold calls are written: how far each is from the one before, and its count, both
+as the smallest unsigned integers that hold them
 (version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the
-time that failed calls took).
+time that failed calls took, 1 to 4 no batches).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from inferload.errors import ResultFormatError
 from inferload.log.buckets import BUCKETS, WindowCounts
-from inferload.log.calls import COLUMNS, STAGE_DTYPE, STAGES, CallLog, CallTally
+from inferload.log.calls import COLUMNS, OPTIONAL, CallLog, CallTally
 from inferload.log.ring import HEADER_BYTES
 from inferload.log.window_counter import OF_EVERY_CALL
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from inferload.log.failures import CallFailure
 
-_DTYPES = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+_DTYPES = {**COLUMNS, **OPTIONAL}
 MAGIC = b"inferload calls\n"
-VERSION = 4
+VERSION = 5
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -51,7 +51,7 @@ def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
     header = {
         "version": VERSION,
         "rows": len(log),
-        "stages": list(log.stages),
+        "stages": [*log.stages, *log.batches],
         "run_id": run_id,
         "endian": "little",
         "tally": None if log.tally is None else _described(log.tally),
@@ -144,11 +144,11 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
             "run_id": str(header["run_id"]),
             "tally": header.get("tally"),
             "tally_bytes": int(header.get("tally_bytes", 0)),
-            "stages": [name for name in STAGES if name in header.get("stages", ())],
+            "stages": [name for name in OPTIONAL if name in header.get("stages", ())],
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, 2, 3, VERSION}:
+    if version not in {1, 2, 3, 4, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )

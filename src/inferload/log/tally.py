@@ -65,12 +65,16 @@ class Tally:
         )
         durations = {"service_ns": finished - started}
         if self._open_loop:
-            free, self._carried = free_since(finished, self._carried, self._callers)
             durations["response_ns"] = finished - scheduled
             durations["queue_ns"] = started - scheduled
+        if self._open_loop and "batch" not in rows:
+            free, self._carried = free_since(finished, self._carried, self._callers)
             durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
+        durations |= {name: rows[name] for name in STAGES if name in rows}
+        if "late_ns" in durations:
+            durations["instance_ns"] = started - scheduled - rows["hold_ns"] - rows["late_ns"]
+            durations["lateness_ns"] = durations.pop("late_ns")
         if "issue_ns" in rows:
-            durations |= {name: rows[name] for name in STAGES if name in rows}
             none = rows["issue_ns"] == NO_STAGE
             wait = durations["service_ns"] - rows["issue_ns"]
             durations["wait_ns"] = np.where(none, NO_STAGE, wait)

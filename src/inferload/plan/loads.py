@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.files import is_file
+from inferload.plan.clients import THINKS, Clients, clients_drawn
 from inferload.plan.numbers import check_count, check_positive
+from inferload.plan.replays import as_times, times_of_file
 from inferload.plan.schedule import Schedule
 from inferload.units import NS_PER_S
 
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000
 MOST_PER_S = 1e8
+MOST_CLIENTS = 1_000_000
 # About 30 years: beyond, nanoseconds no longer fit.
 LAST_NS = 10**18
-# The first line of a file of times may be words; one that begins like a number is a mistake.
-_HEADING = re.compile(r"[#\"']?\s*[^\W\d]")
 ARRIVALS = ("constant", "poisson", "gamma", "replay")
 
 
@@ -37,8 +35,12 @@ ARRIVALS = ("constant", "poisson", "gamma", "replay")
 class ClosedLoop:
     """Each caller calls again as soon as its last call returned.
 
+    With ``clients`` it is they who ask: each has one request in flight, in one queue that the
+    callers serve, and its next one is due as soon as the last one returned, or ``think_s`` later:
+    the mean of an ``"exponential"`` time, or ``think="constant"``.
+
     Raises:
-        PlanError: ``callers`` is not a whole number of 1 or more.
+        PlanError: naming the parameter, and its value.
     """
 
     #: Whether calls are due at times fixed beforehand.
@@ -46,12 +48,44 @@ class ClosedLoop:
     drain_s: ClassVar[None] = None
 
     callers: int = 1
+    clients: int | None = None
+    think_s: float = 0.0
+    think: str = "exponential"
 
     def __post_init__(self) -> None:
         check_count("callers", self.callers, at_least=1, at_most=10_000)
+        if self.clients is not None:
+            check_count("clients", self.clients, at_least=1, at_most=MOST_CLIENTS)
+        if self.think not in THINKS:
+            raise PlanError(f"think {self.think!r} is unknown: choose {' or '.join(THINKS)}")
+        if self.think_s != 0:
+            check_positive("think_s", self.think_s, at_most=1e6)
+            if self.clients is None:
+                raise PlanError(f"think_s={self.think_s:g} is the time of clients: say how many")
 
     def __str__(self) -> str:
-        return "closed loop"
+        if self.clients is None:
+            return "closed loop"
+        each = f"{self.clients:,} client{'s' * (self.clients > 1)}"
+        if not self.think_s:
+            return f"closed loop, {each}"
+        return f"closed loop, {each}, think time {self.think} {self.think_s * 1e3:,.6g} ms"
+
+    def clients_of(self, number: int, among: int, seed: int, lane: int = 0) -> Clients | None:
+        """The clients that one of so many queues has of all, if there are any.
+
+        Raises:
+            PlanError: there are fewer clients than queues.
+        """
+        if self.clients is None:
+            return None
+        if self.clients < among:
+            raise PlanError(
+                f"{self.clients:,} clients are fewer than {among:,} queues (of processes, and of "
+                "models with callers of their own): ask for more clients"
+            )
+        own = self.clients // among + (number < self.clients % among)
+        return clients_drawn(own, self.think_s, self.think, [seed, number, lane, 1])
 
     def schedule(self, calls: int | None, duration_s: float | None) -> None:  # noqa: ARG002
         """Nothing: calls are due when callers are free."""
@@ -158,9 +192,9 @@ class OpenLoop:
         """
         check_positive("speed", speed, at_most=1e9)
         if isinstance(arrivals_s, str | Path) or hasattr(arrivals_s, "__fspath__"):
-            found = _times_of_file(Path(arrivals_s))
+            found = times_of_file(Path(arrivals_s))
         else:
-            found = _as_times(arrivals_s)
+            found = as_times(arrivals_s)
         times = (found - found[0]) / speed
         if times[-1] * NS_PER_S > LAST_NS:
             raise PlanError(f"at speed {speed:g} the last call is due after {times[-1]:g} s")
@@ -245,94 +279,6 @@ class OpenLoop:
             times = np.cumsum(between)
         drawn: Int64s = np.rint(np.minimum(times, float(LAST_NS))).astype(np.int64)
         return drawn
-
-
-def load_from_text(
-    arrivals: str | None, rate_per_s: float | None, callers: int, seed: int
-) -> ClosedLoop | OpenLoop:
-    """Read ``--rate`` and ``--arrivals``: a closed loop where neither was given.
-
-    ``arrivals`` is ``constant``, ``poisson``, ``gamma:SHAPE``, ``replay:FILE`` or
-    ``replay:FILE:2x``.
-
-    Raises:
-        PlanError: the text is not understood, or does not go with the rate.
-    """
-    if arrivals is None and rate_per_s is None:
-        return ClosedLoop(callers=callers)
-    kind, _, rest = (arrivals or "poisson").partition(":")
-    if kind == "replay" and rest:
-        if rate_per_s is not None:
-            raise PlanError("a replay has the rate of its file: give replay:FILE:2x to change it")
-        return _replay_from_text(rest, callers)
-    if kind == "gamma" and _number(rest) is None:
-        raise PlanError(f"arrivals {arrivals!r} need a shape: write gamma:0.25 for bursts")
-    if kind not in {"constant", "poisson", "gamma"} or (rest and kind != "gamma"):
-        raise PlanError(
-            f"arrivals {arrivals!r} are not understood: "
-            "write constant, poisson, gamma:0.25, replay:FILE or replay:FILE:2x"
-        )
-    if rate_per_s is None:
-        raise PlanError(f"arrivals {arrivals!r} need a rate: give --rate 500")
-    if kind == "gamma":
-        return OpenLoop.gamma(rate_per_s, burstiness=float(rest), callers=callers, seed=seed)
-    if kind == "constant":
-        return OpenLoop.constant(rate_per_s, callers=callers)
-    return OpenLoop.poisson(rate_per_s, callers=callers, seed=seed)
-
-
-def _replay_from_text(text: str, callers: int) -> OpenLoop:
-    name, _, speed = text.rpartition(":")
-    own = name and speed.endswith("x") and _number(speed[:-1]) is not None
-    if own and not is_file(Path(text)):
-        return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
-    return OpenLoop.replay(Path(text), callers=callers)
-
-
-def _times_of_file(path: Path) -> Floats:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            cells = [row[0].strip() for row in csv.reader(file) if row and row[0].strip()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PlanError(f"the file of arrival times {path} cannot be read: {reason}") from error
-    if cells and _HEADING.match(cells[0]) and _number(cells[0]) is None:
-        cells = cells[1:]
-    for place, cell in enumerate(cells):
-        if _number(cell) is None:
-            raise PlanError(
-                f"{path}: entry {place + 1} is {cell[:40]!r}: each line must start with a number, "
-                "the time in seconds"
-            )
-    return _as_times([float(cell) for cell in cells], f"{path}: ")
-
-
-def _as_times(values: Sequence[float] | Floats, place: str = "") -> Floats:
-    try:
-        times = np.asarray(values, np.float64).ravel()
-    except (TypeError, ValueError) as error:
-        raise PlanError(f"{place}arrival times must be numbers of seconds: {error}") from error
-    if len(times) == 0:
-        raise PlanError(f"{place}there are no arrival times")
-    with np.errstate(over="ignore", invalid="ignore"):
-        near = np.ptp(times) <= 1e9
-    if not np.isfinite(times).all() or not near:
-        raise PlanError(f"{place}arrival times must be finite, and within 1e9 s of each other")
-    falling = np.flatnonzero(np.diff(times) < 0)
-    if len(falling):
-        first = int(falling[0]) + 1
-        raise PlanError(
-            f"{place}arrival times must ascend: number {first + 1} is {times[first]:g} s after "
-            f"{times[first - 1]:g} s"
-        )
-    return times
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from inferload.files import is_file
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from inferload.records.batches import BatchSpec
+
 #: In what way calls may record gradients.
 GRAD_MODES = ("inference", "no", "on")
 #: What a model can be turned into.
@@ -55,7 +57,8 @@ class ModelSource:
     ``spec`` is ``MODEL``, or the run file of a mix, whose models are ``members``. ``mode`` is
     ``torch.compile``'s. ``batch_size``: the items of each input, stacked along dimension 0.
     ``grad`` is one of ``GRAD_MODES``, and ``None`` the calling thread's. ``compare``: whether the
-    outputs of another form are held against the eager model's.
+    outputs of another form are held against the eager model's. ``batching``: how requests are put
+    together, where they are.
     """
 
     spec: str
@@ -68,6 +71,7 @@ class ModelSource:
     batch_size: int | None = None
     grad: str | None = None
     compare: bool = True
+    batching: BatchSpec | None = None
 
 
 def or_a_native_form(may_become: Collection[str]) -> str:

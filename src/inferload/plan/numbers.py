@@ -32,3 +32,11 @@ def check_positive(name: str, value: object, *, at_most: float, at_least: float 
     if not number or not max(at_least, 5e-324) <= float(value) <= at_most:  # type: ignore[arg-type]
         least = f"at least {at_least:g}" if at_least else "more than 0"
         raise PlanError(f"{name} is {value!r}: it must be {least}, and at most {at_most:g}")
+
+
+def number_or_none(text: str) -> float | None:
+    """Read a number, if the text is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path  # noqa: TC003 - the kind of an option
 
 from inferload.errors import PlanError
+from inferload.plan.batching import Batching
 from inferload.plan.model import FORMS, GRAD_MODES
 from inferload.plan.numbers import check_count, check_positive
 from inferload.plan.option_row import VERBS, Row, option, ordered, rows_of
@@ -34,6 +35,11 @@ _NOT_SWEPT = {"run", "search", "compare"}
 def _check_executor(name: str, value: object) -> None:
     if isinstance(value, str) and value not in EXECUTORS:
         raise PlanError(f"{name} {value!r} is unknown: choose {', '.join(EXECUTORS)}")
+
+
+def _check_batching(name: str, value: object) -> None:
+    if not isinstance(value, Batching):
+        raise PlanError(f"{name} is {value!r}: give il.Batching(max_batch=64, max_delay_s=0.002)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,7 @@ class Options:
         None, "end", flag="time-limit", unit="time", verbs=_ONE_RUN, told=True, check=_TIMED,
         metavar="TIME", help="Ends --precision all the same; 60s.",
     )  # fmt: skip
+    batching: Batching | None = option(None, "arrivals", kind=object, check=_check_batching)
     warmup: str | None = option(None, "inputs", one_of=("auto", "fixed"))
     warmup_calls: int = option(
         DEFAULT_WARMUP_CALLS, "inputs", told=True, check=partial(check_count, at_least=0)
@@ -169,6 +176,37 @@ class Words:
         metavar="KIND", completes=("poisson", "constant", "gamma:", "replay:"),
         help="poisson (with --rate), constant, gamma:SHAPE (bursts below 1), replay:FILE or "
         "replay:FILE:2x (twice as fast).",
+    )  # fmt: skip
+    clients: int | None = option(
+        None, "arrivals", flag="clients", verbs={"run", "sweep", "compare"},
+        help="Closed loop: so many clients, each with one request in flight, in one queue that the "
+        "callers serve.",
+    )  # fmt: skip
+    think: str | None = option(
+        None, "arrivals", flag="think", verbs={"run", "sweep", "compare"}, metavar="TIME",
+        completes=("constant:", "exponential:"),
+        help="How long a client waits between a response and its next request: the mean of an "
+        "exponential time, as 50ms, or constant:50ms.",
+    )  # fmt: skip
+    max_batch: int | None = option(
+        None, "arrivals", flag="max-batch", metavar="N",
+        help="Call up to N requests that are due together, as a server with dynamic batching: "
+        "callers are its instances.",
+    )  # fmt: skip
+    max_delay: str | None = option(
+        None, "arrivals", flag="max-delay", metavar="TIME",
+        help="How long a free caller holds a batch back for more requests, from when its first one "
+        "was due; 0.",
+    )  # fmt: skip
+    batch_pad: str | None = option(
+        None, "arrivals", flag="batch-pad", metavar="VALUE",
+        help="Pad inputs of different shapes with it, so that they join one batch: 0 for all "
+        "arguments, or input_ids=0,labels=-100. Without it only equal shapes join.",
+    )  # fmt: skip
+    batch_sizes_allowed: str | None = option(
+        None, "arrivals", flag="batch-sizes-allowed", metavar="N,...", in_file=list[int],
+        help="The sizes of dimension 0 that the model is called with; batches are filled up to "
+        "the next one.",
     )  # fmt: skip
     warmup: str | None = option(
         None, "inputs", flag="warmup", in_file=str | int, metavar="N|auto",

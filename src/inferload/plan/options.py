@@ -14,7 +14,8 @@ from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS
 from inferload.plan.schedule import Schedule, models_drawn
 
 if TYPE_CHECKING:
-    from inferload.stats.limits import Limit
+    from inferload.plan.clients import Clients
+    from inferload.stats.limits.limit import Limit
 
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
@@ -270,6 +271,46 @@ class RunOptions(Options):
     def crew_size(self) -> int:
         """How many processes the callers are in."""
         return self.processes or 1
+
+    def clients_of(self, process: int, lane: int) -> Clients | None:
+        """The clients of one queue of the process of this number among all, if there are any.
+
+        Raises:
+            PlanError: there are too few of them, or models have callers of their own.
+        """
+        clients = getattr(self.load, "clients", None)
+        if clients is None or not isinstance(self.load, ClosedLoop):
+            return None
+        if self.lanes:
+            raise PlanError(
+                f"{clients:,} clients ask for any model, and the models have callers of their own: "
+                "let all models share the callers"
+            )
+        return self.load.clients_of(process, self.ranks * self.crew_size, self.seed, lane)
+
+    @property
+    def queued(self) -> bool:
+        """Whether calls are due before they start: by a schedule, or as clients ask."""
+        return self.load.open_loop or getattr(self.load, "clients", None) is not None
+
+    def check_batching(self) -> None:
+        """Refuse batches of requests that are never due beside others.
+
+        Raises:
+            PlanError: naming what to ask for instead.
+        """
+        if self.batching is None:
+            return
+        if isinstance(self.load, ClosedLoop) and self.load.clients is None:
+            raise PlanError(
+                "callers in a closed loop have one call each, so that no two requests could be "
+                "called together: give a rate (--rate 200), or clients (--clients 256)"
+            )
+        if self.fresh_inputs:
+            raise PlanError(
+                "the inputs of a batch are put together anew for each call: leave fresh_inputs "
+                "(--fresh-inputs) out"
+            )
 
     @property
     def limit_s(self) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from inferload.records.batches import BatchFigures
 from inferload.records.devices import StageFigures
 from inferload.records.distribution import (
     Distribution,
@@ -46,7 +47,7 @@ class Summary:
     flight, which is 1; in a closed loop the rest is time between calls, in an open loop calls in
     flight are sampled, and half of the 95 % interval is ``littles_law_error``. ``stages``: where
     the service time went, of calls on a device. ``overload``: the queue grew through the run, so
-    that no quantile of response and queue is quoted.
+    that no quantile of response and queue is quoted. ``batches``: what requests were called in.
     """
 
     from_s: float = 0.0
@@ -64,6 +65,7 @@ class Summary:
     littles_law_error: float | None = None
     stages: StageFigures | None = None
     overload: Overload | None = None
+    batches: BatchFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +119,11 @@ class Verification:
     ``torch.testing``'s tolerances; the worst of them was caller ``caller``'s on input ``input``,
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
     ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
-    which parts of the outputs could not. ``cause``: why
-    they differ: ``"input"`` (calls write to ``argument`` of their input or use it up, and the next
-    ones find that), ``"state"`` (the model answers otherwise when it is alone again) or
-    ``"threads"`` (it answers otherwise while others call it).
+    which parts of the outputs could not. ``cause``: why they differ: ``"input"`` (calls write to
+    ``argument`` of their input or use it up, and the next ones find that), ``"neighbours"`` (it
+    depends on the other requests of its batch), ``"padding"`` (on how far it was padded),
+    ``"state"`` (the model answers otherwise when it is alone again) or ``"threads"`` (it answers
+    otherwise while others call it).
     """
 
     compared: int

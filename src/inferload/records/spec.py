@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from inferload.records.batches import BatchSpec
 from inferload.records.figures import Fingerprint
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ class RunSpec:
     ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
     where that was asked for, and ``compare`` whether its outputs were held against the eager
     model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as ``OpenLoop`` has
-    them. ``fingerprint``: of one model; those of a mix have their own. ``more``: further options as
-    they were asked for, by name.
+    them. ``clients``, ``think_s`` and ``think``: of a closed loop, as ``ClosedLoop`` has them.
+    ``batching``: how requests were put together. ``fingerprint``: of one model; those of a mix have
+    their own. ``more``: further options as they were asked for, by name.
     """
 
     target: str
@@ -95,6 +97,10 @@ class RunSpec:
     arrivals: str | None = None
     burstiness: float | None = None
     load_seed: int | None = None
+    clients: int | None = None
+    think_s: float | None = None
+    think: str | None = None
+    batching: BatchSpec | None = None
     telemetry: bool = True
     compare: bool = True
     more: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +110,16 @@ class RunSpec:
     def open_loop(self) -> bool:
         """Whether calls were due at times fixed beforehand; of results of all schemas."""
         return self.drain_s is not None
+
+    @property
+    def queued(self) -> bool:
+        """Whether calls were due before they started, so that they may have queued."""
+        return self.open_loop or self.clients is not None
+
+    @property
+    def unit(self) -> str:
+        """What a row of the log is: a ``"call"`` of the model, or a ``"request"`` for one."""
+        return "call" if self.batching is None and self.clients is None else "request"
 
     @property
     def executors(self) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # What begins a list.
 _LINE_START = re.compile(r"^(\s*\d*)([-+.)])(?=\s)")
+# What is shown of a run beside its latencies; the rest is folded.
+_TABLES = ("batches", "stages", "devices", "models", "ranks")
 _SPECIAL = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>|#~"})
 
 
@@ -64,7 +66,7 @@ def _run(result: RunResult) -> list[str]:
         "" if result.status == "complete" else f"**{_plain(STATUS[result.status])}**",
         _of([*said["header"], *said["figures"]]),
         _of(said.get("percentiles", [])),
-        *(_of(said[name]) for name in ("stages", "devices", "models", "ranks") if name in said),
+        *(_of(said[name]) for name in _TABLES if name in said),
         _warnings(result.warnings),
         _folded("the whole report", plain_report(result)),
         _folded("how to make it again", reproduction(result)),

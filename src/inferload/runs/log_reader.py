@@ -56,7 +56,7 @@ class LogReader:
             return
         if self._tally is None:
             self._tally = Tally(
-                self.part.place.callers, self.part.inputs, open_loop=self.part.open_loop
+                self.part.place.callers, self.part.inputs, open_loop=self.part.queued
             )
         while self._folded < until:
             begin = self._folded
@@ -78,9 +78,9 @@ class LogReader:
         columns: dict[str, Any] = {name: column[finished] for name, column in rows.items()}
         for name in _TIMES:
             columns[name] -= start_ns
-        if not self.part.open_loop:  # a block's column is filled in at its end
+        if not self.part.queued:  # a block's column is filled in at its end
             columns["scheduled_ns"] = columns["started_ns"]
-        return CallLog.of(columns, open_loop=self.part.open_loop)
+        return CallLog.of(columns, open_loop=self.part.queued)
 
     def collected(
         self,
@@ -96,7 +96,7 @@ class LogReader:
             self._folded,
             self._within_room(claimed),
             errors,
-            open_loop=self.part.open_loop,
+            open_loop=self.part.queued,
         )
         if hung:
             rest = _with_hung(rest, hung, start_ns, given_up_ns)

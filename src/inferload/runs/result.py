@@ -8,12 +8,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from inferload.log.failures import is_fatal
+from inferload.plan.clients import THINKS
+from inferload.plan.loads import ClosedLoop
 from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
 from inferload.runs.checks import result as checks
 from inferload.runs.checks.findings import Findings
 from inferload.runs.device_result import device_figures, device_warnings
 from inferload.stats import summary as stats
+from inferload.stats.batches import batch_figures
 from inferload.stats.process_calls import overloaded_processes, part_figures
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -48,7 +51,10 @@ def result_of(done: Execution) -> RunResult:
         in_flight=None if status != "complete" else stats.mean_in_flight(done.looks, from_s),
         due_s=_due_s(done),
         observed_s=done.stopped_s if done.abandoned or unfinished else None,
+        clients=_clients(spec, made_calls),
     )
+    elements = () if spec.batching is None else spec.batching.elements_per_input
+    summary = replace(summary, batches=batch_figures(done.log, summary, elements))
     # ranks of a cluster do not end at the same moment when something ends them
     if status in {"crashed", "timed out"} or (done.ranks and status != "complete"):
         summary = replace(summary, littles_law=None, littles_law_error=None)
@@ -138,6 +144,18 @@ def _due_s(done: Execution) -> float | None:
     if done.due_s is None or done.stopped_s is None:
         return done.due_s
     return min(done.due_s, done.stopped_s)
+
+
+def _clients(spec: RunSpec, calls: int) -> tuple[int, float] | None:
+    """The clients of a closed loop, and how long they have thought in the mean."""
+    if spec.clients is None:
+        return None
+    load = ClosedLoop(
+        clients=spec.clients, think_s=spec.think_s or 0.0, think=spec.think or THINKS[0]
+    )
+    drawn = [load.clients_of(n, spec.processes, spec.seed) for n in range(min(spec.processes, 8))]
+    means = [one.mean_think_s(calls // spec.processes) for one in drawn if one is not None]
+    return spec.clients, sum(means) / len(means)
 
 
 def _status(done: Execution, spec: RunSpec) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from inferload.callers.crew import Observer
     from inferload.callers.job import Executor
+    from inferload.plan.batching import Batching
     from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
     from inferload.targets.base import Target
@@ -75,6 +76,7 @@ def run(
     inputs: object = None,
     *,
     load: ClosedLoop | OpenLoop | None = None,
+    batching: Batching | None = None,
     form: str | None = None,
     compare: bool = True,
     batch_size: int | None = None,
@@ -118,6 +120,8 @@ def run(
             given.
         load: ``ClosedLoop(callers=...)`` or an ``OpenLoop``; one caller in a closed loop if not
             given.
+        batching: call requests that are due together, as a server does; callers are its instances.
+            With an open loop, or clients.
         form: turn an eager model into ``"compile"``, ``"script"``, ``"export"``, ``"aoti"`` or
             ``"cudagraph"`` first.
         compare: hold the outputs of that form against the eager model's, and refuse a form that
@@ -231,7 +235,12 @@ def run_with(
         check_count("batch_size", batch_size, at_least=1, at_most=1_000_000)
     if isinstance(model, str) and is_spec(model):
         source = ModelSource(
-            spec=model, form=form, batch_size=batch_size, seed=options.seed, compare=compare
+            spec=model,
+            form=form,
+            batch_size=batch_size,
+            seed=options.seed,
+            compare=compare,
+            batching=None if options.batching is None else options.batching.told,
         )
         given = None if inputs is None else as_call_inputs(inputs, options.seed)
         return _run_by_spec(source, given, options, observer)
@@ -251,7 +260,14 @@ def run_with(
         target, given = placed(target, given, placement)
     load_s = time.perf_counter() - began
     if form is not None:
-        target = as_form(target, form, given, compare=compare, timeout_s=options.timeout_s)
+        target = as_form(
+            target,
+            form,
+            given,
+            compare=compare,
+            timeout_s=options.timeout_s,
+            batching=None if options.batching is None else options.batching.told,
+        )
     if options.processes is None:
         with LocalCrew(target, given, options, load_s=load_s) as crew:
             return run_crew(crew, options, observer)

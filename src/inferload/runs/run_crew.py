@@ -127,12 +127,22 @@ def _raise_first_failure(result: RunResult, done: Execution) -> None:
                 f"{result.spec.target} raised in caller {failure.caller}{which} on input "
                 f"{failure.input} {when}: {device_errors.told(failure.words)}"
                 f"{'' if result.spec.grad_mode == 'grad' else way_round(failure.words)}"
-                f"{_suspects(failure, process.number, done)}",
+                f"{_suspects(failure, process.number, done)}{_smaller(result, failure)}",
                 caller=failure.caller,
                 input=failure.input,
                 result=result,
                 place=failure.place,
             ) from failure.exception
+
+
+def _smaller(result: RunResult, failure: FirstFailure) -> str:
+    """What to do about a batch for which there was no memory."""
+    if result.spec.batching is None or not device_errors.is_out_of_memory(failure.words):
+        return ""
+    return (
+        "; with --on-error record batches are halved until they fit, and --max-batch asks for "
+        "smaller ones"
+    )
 
 
 def _suspects(failure: FirstFailure, process: int, done: Execution) -> str:

@@ -48,6 +48,7 @@ _DISTRIBUTIONS = {
     "queue_ms": "queue_ns",
     "lateness_ms": "lateness_ns",
 }
+_OF_BATCHES = ("instance_wait_ms", "batch_wait_ms", "gather_ms", "device_ms")
 
 
 class _LogReference(BaseModel):
@@ -115,6 +116,7 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
             "summary": {
                 **{name: {"sample"} for name in _DISTRIBUTIONS},
                 "stages": {f"{name}_ms": {"sample"} for name in STAGE_NAMES},
+                "batches": {name: {"sample"} for name in _OF_BATCHES},
             },
             "models": {"__all__": {"response_ms": {"sample"}, "service_ms": {"sample"}}},
         },
@@ -143,7 +145,7 @@ def load_result(path: str | os.PathLike[str]) -> RunResult:
             own if is_there(own) else log_path(path),  # whose name may be no Unicode
             document.run_id,
             document.log.errors,
-            open_loop=document.spec.open_loop,
+            open_loop=document.spec.queued,
         ),
         callers_by_lane=_callers_by_lane(path, document.spec),
     )

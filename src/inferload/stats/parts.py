@@ -62,6 +62,10 @@ class MeasuredPart(Protocol):
         """How long a call of the whole log took as time went by; ``None`` of too few calls."""
 
 
+# What tells whether a call has a stage that is none of the columns.
+_KNOWN_BY = {"wait_ns": "issue_ns", "timed_ns": "device_ns", "instance_ns": "hold_ns"}
+
+
 def part_of(log: CallLog, from_s: float = 0.0, callers: int = 1) -> MeasuredPart:
     """The calls of a log that finished after ``from_s``."""
     from_ns = round(from_s * NS_PER_S)
@@ -143,10 +147,11 @@ class RawPart:
     def stage(self, name: str) -> Durations | None:
         """One stage of the calls that returned and have it, or their wait; ``None`` of none.
 
-        ``"timed_ns"`` is the response of those whose stages on the device were timed.
+        ``"instance_ns"`` is the part of the queue in which all callers were busy, ``"timed_ns"``
+        the response of those whose stages on the device were timed.
         """
         stages = self._log.stages
-        known_by = {"wait_ns": "issue_ns", "timed_ns": "device_ns"}.get(name, name)
+        known_by = _KNOWN_BY.get(name, name)
         if known_by not in stages:
             return None
         there = self._returned(self._of(stages[known_by])) != NO_STAGE
@@ -156,6 +161,8 @@ class RawPart:
 
     def _lateness_ns(self) -> Int64s:
         log = self._log
+        if "late_ns" in log.stages:  # a batch is not late while it is held back
+            return log.stages["late_ns"]
         free = np.empty(len(log), np.int64)
         # a call that was dealt to a process and a model waits for their callers alone
         for rows, callers in log.queues():

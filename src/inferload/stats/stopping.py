@@ -9,7 +9,7 @@ import scipy.special  # noqa: F401 - functions of intervals import it: not in th
 from inferload.records.distribution import half_width_fraction
 from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
-from inferload.stats.judging import says_enough
+from inferload.stats.limits.judging import says_enough
 from inferload.stats.overload import backlog_grows
 from inferload.stats.parts import part_of
 from inferload.stats.summary import cut_of, judged, quantile_ms, rate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from inferload.log.calls import CallLog
     from inferload.stats.durations import Durations
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
 
 
 # An interval is asked to be narrower than it must be: it still moves with the calls that come after

@@ -43,6 +43,7 @@ def summarize(
     in_flight: tuple[float, float] | None = None,
     due_s: float | None = None,
     observed_s: float | None = None,
+    clients: tuple[int, float] | None = None,
 ) -> Summary:
     """Compute the summary of the calls that finished after ``from_s``; failed ones are not timed.
 
@@ -51,12 +52,13 @@ def summarize(
     For Little's law, which is of all calls, failed ones too, ``in_flight`` is the mean number of
     calls that were found due and not finished in the time in which calls were due, and half of its
     interval; in a closed loop it is the number of callers. ``observed_s``: when the run ended, if
-    calls had not finished by then.
+    calls had not finished by then. ``clients`` of a closed loop, and how long they think in the
+    mean, in seconds: all of them are in a request or think.
     """
     part = part_of(log, from_s, callers)
     service = distribution_ms(part.durations("service_ns"))
     response, queue, lateness = service, None, None
-    overload = overload_of(log, from_s)
+    overload = overload_of(log, from_s) if clients is None else None
     why = "overloaded" if overload is not None else None
     if part.open_loop:
         response = distribution_ms(part.durations("response_ns"), unfinished, not_quoted=why)
@@ -68,11 +70,15 @@ def summarize(
     duration_s = max(part.duration_s, until_s - from_s, (observed_s or 0.0) - from_s)
     calls_per_s = rate(count, duration_s, part.returned_by_window)
     busy, error = in_flight or (0.0, 0.0) if part.open_loop else (callers, 0.0)
+    sampled = part.open_loop and clients is None
+    if clients is not None:
+        busy, error = float(clients[0]), 0.0
     span_s = until_s - from_s if until_s else part.duration_s
     law = None
     if busy and span_s > 0 and not unfinished and overload is None and count + part.failed:
         returned_s = 0.0 if response is None else count * response.mean / 1e3
-        law = (returned_s + part.failed_s) / span_s / busy
+        thought_s = 0.0 if clients is None else (count + part.failed) * clients[1]
+        law = (returned_s + part.failed_s + thought_s) / span_s / busy
     return Summary(
         from_s=from_s,
         completed_calls=count,
@@ -86,7 +92,7 @@ def summarize(
         queue_ms=queue,
         lateness_ms=lateness,
         littles_law=law,
-        littles_law_error=law * error / busy if law is not None and part.open_loop else None,
+        littles_law_error=law * error / busy if law is not None and sampled else None,
         stages=stage_figures(part),
         overload=overload,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.records.settings import Settings
 
 

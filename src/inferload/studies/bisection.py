@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.records.result import RunResult
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.records.max_rate import Probe
 
 # Shares of the time that a search may take.

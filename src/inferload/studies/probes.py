@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.stats.judging import judged_limits, lasts_long_enough, verdict_of_all
+from inferload.stats.limits.judging import judged_limits, lasts_long_enough, verdict_of_all
 from inferload.stats.overload import backlog_grows
 from inferload.studies.records.max_rate import Probe
 from inferload.studies.records.settings import Settings, StudyRun
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.records.result import RunResult
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
 
 # Probes this far from the answer, as a fraction, count for a third in placing it; and by how much
 # the log odds of a call over its limit grow with the logarithm of the rate, where they do at all.

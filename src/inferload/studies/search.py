@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.stats.judging import Judgement
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.judging import Judgement
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.records.max_rate import Probe
 

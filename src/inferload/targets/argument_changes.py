@@ -54,11 +54,16 @@ def argument_name(target: Target, number: int, place: int | str) -> str:
     """An argument in words, by its name where the model tells that."""
     if isinstance(place, str):
         return f"argument {place!r}"
-    try:
-        names = _names(target.callable_for(number))
-    except Exception:  # noqa: BLE001 - a model's own class, which need not have a signature
-        names = []
+    names = parameters_of(target, number)
     return f"argument {names[place]!r}" if place < len(names) else f"argument {place}"
+
+
+def parameters_of(target: Target, number: int) -> list[str]:
+    """The names of the positional parameters of what an input is passed to; none if unknown."""
+    try:
+        return _names(target.callable_for(number))
+    except Exception:  # noqa: BLE001 - a model's own class, which need not have a signature
+        return []
 
 
 def _names(function: Callable[..., Any]) -> list[str]:

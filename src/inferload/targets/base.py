@@ -115,6 +115,16 @@ class Target(ABC):
         """The models of a mix; none of a single one."""
         return ()
 
+    def owner_of(self, number: int) -> int:
+        """Which model of a mix an input belongs to; requests of several never share a batch."""
+        del number
+        return 0
+
+    def for_shapes(self, inputs: Sequence[CallInput], owners: Sequence[int]) -> Target:
+        """What is called with these inputs in place of those given; ascending by their owners."""
+        del inputs, owners
+        return self
+
     def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
         """What native callers call, or ``None`` where the target needs Python.
 

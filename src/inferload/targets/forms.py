@@ -12,6 +12,7 @@ from inferload.errors import PlanError
 from inferload.log.failures import in_brief
 from inferload.log.reasons import way_round, with_type
 from inferload.plan.model import FORMS
+from inferload.targets.argument_changes import parameters_of
 from inferload.targets.as_target import as_target
 from inferload.targets.conversion.exporting import exported, packaged
 from inferload.targets.conversion.quiet import quiet
@@ -19,6 +20,7 @@ from inferload.targets.conversion.recording import recording_nothing
 from inferload.targets.conversion.scripting import scripted
 from inferload.targets.conversion.time_limit import at_most
 from inferload.targets.inputs.call_input import owned
+from inferload.targets.inputs.joining import joining_of
 from inferload.targets.kinds.cuda_graphs import GraphTarget
 from inferload.targets.kinds.exported import ExportedTarget
 from inferload.targets.kinds.known_types import check_types_known, learn_types
@@ -26,10 +28,14 @@ from inferload.targets.kinds.python import CallableTarget, CompiledTarget, Modul
 from inferload.targets.kinds.script import ScriptTarget
 from inferload.targets.outputs.same_outputs import Eager, compared
 
+# Of so many groups of inputs a batch is tried.
+_MOST_GROUPS = 4
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from inferload.records.batches import BatchSpec
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 
@@ -44,6 +50,7 @@ def as_form(
     mode: str | None = None,
     compare: bool = True,
     timeout_s: float | None = None,
+    batching: BatchSpec | None = None,
 ) -> Target:
     """Turn an eager model into ``form``; without one, and as ``"eager"``, take it as it is.
 
@@ -51,7 +58,8 @@ def as_form(
     the outputs of the eager one on every input, unless ``compare`` is false. ``folder``: where to
     keep a package that is made; a temporary folder of its own if not given. ``mode`` is
     ``torch.compile``'s. ``timeout_s`` bounds all of it, in the main thread. CUDA graphs are
-    captured, and compared, when callers have inputs of their own.
+    captured, and compared, when callers have inputs of their own. With ``batching`` it takes
+    batches of the inputs, too.
 
     Raises:
         PlanError: the form is unknown, the model cannot be turned into it in time, or computes
@@ -70,8 +78,18 @@ def as_form(
         if form != "script":
             learn_types(inputs)
         check_types_known(inputs, str(form))
+    if batching is not None:
+        inputs = [*inputs, *_batches_of(target, inputs, batching)]
     with at_most(timeout_s, f"turning {target.name} into {form!r}"):
         return _turned(target, str(form), inputs, folder, mode, compare=compare)
+
+
+def _batches_of(target: Target, inputs: Sequence[CallInput], spec: BatchSpec) -> list[CallInput]:
+    """A batch of some of the inputs, of each group that join."""
+    joining = joining_of(
+        inputs, spec, target.owner_of, lambda number: parameters_of(target, number)
+    )
+    return [joining.repeated(group) for group in joining.groups[:_MOST_GROUPS]]
 
 
 def _check_words(form: str | None, mode: str | None) -> None:

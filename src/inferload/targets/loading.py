@@ -121,6 +121,7 @@ def _loaded(
             mode=one.mode,
             compare=source.compare,
             timeout_s=timeout_s,
+            batching=source.batching,
         )
     return Loaded(target=target, given=given, load_s=load_s)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import inferload as il
 from inferload.plan import loads
-from inferload.plan.loads import load_from_text
+from inferload.plan.load_words import load_from_text
 
 DRAWN = [
     il.OpenLoop.constant(300.0),

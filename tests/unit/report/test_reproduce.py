@@ -52,6 +52,18 @@ RUNS: dict[str, dict[str, object]] = {
     "pinned": {"calls": 20, "pin": "cores"},
     "another form": {"form": "script", "calls": 20, "executor": "threads"},
     "batches": {"batch_size": 2, "calls": 20},
+    "clients": {"load": il.ClosedLoop(callers=2, clients=5), "calls": 20},
+    "clients that think": {
+        "load": il.ClosedLoop(clients=5, think_s=0.001, think="constant"), "calls": 20,
+    },
+    "requests in batches": {
+        "load": il.OpenLoop.constant(2000, callers=2), "calls": 20,
+        "batching": il.Batching(max_batch=4, max_delay_s=0.001, pad=0, sizes_allowed=(2, 4, 8)),
+    },
+    "padded by argument": {
+        "load": il.OpenLoop.constant(2000), "calls": 20,
+        "batching": il.Batching(max_batch=4, pad={"input": 0.5}),
+    },
 }  # fmt: skip
 STATES = {
     "grad": [],

@@ -15,7 +15,7 @@ import torch
 from conftest import result_of
 
 import inferload as il
-from inferload.callers.local.preparing import executor_for
+from inferload.callers.local.executors import executor_for
 from inferload.callers.local.warnings_before import warnings_before
 from inferload.cli.app import VERBS, command_of
 from inferload.log.calls import CallLog

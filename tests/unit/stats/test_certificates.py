@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import inferload as il
-from inferload.stats.certificates import certificate_of
 from inferload.stats.durations import RawDurations
-from inferload.stats.judging import judged_limits
-from inferload.stats.limits import Limit
+from inferload.stats.limits.certificates import certificate_of
+from inferload.stats.limits.judging import judged_limits
+from inferload.stats.limits.limit import Limit
 from inferload.stats.summary import summarize
 from support.queueing import log_of, simulated_queue
 

@@ -12,7 +12,8 @@ from conftest import result_of
 import inferload as il
 from inferload.callers.device_work import timed_one_in
 from inferload.log import merge as merging
-from inferload.log.calls import COLUMNS, NO_STAGE, STAGES, CallLog
+from inferload.log.calls import COLUMNS, NO_STAGE, CallLog
+from inferload.log.calls import DEVICE_STAGES as STAGES
 from inferload.log.merge import LogPlace
 from inferload.log.ring import LogFile
 from inferload.log.saved import read_log, write_log
@@ -161,7 +162,7 @@ def test_a_log_file_has_columns_for_stages_only_where_they_are_used():
     try:
         before = log.reserved_bytes
         assert "issue_ns" not in log.columns
-        log.use_stages(STAGES[:2])
+        log.use(STAGES[:2])
         assert log.reserved_bytes == before + 2048 * 16
         log.columns["issue_ns"][:] = 7
         log.columns["finished_ns"][:5] = 1

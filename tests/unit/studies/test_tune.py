@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.stats.limits import Limit
+from inferload.stats.limits.limit import Limit
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings

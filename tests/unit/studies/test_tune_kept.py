@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import inferload as il
-from inferload.stats.limits import Limit
+from inferload.stats.limits.limit import Limit
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import load_study, save_study
 from support import tune_bench

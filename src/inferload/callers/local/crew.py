@@ -17,15 +17,10 @@ from inferload.callers.crew import Part, PartReport, Preparation
 from inferload.callers.local.changed_inputs import shared_inputs
 from inferload.callers.local.devices import forget_peaks, info_of, memory_of, settle
 from inferload.callers.local.environment import environment
+from inferload.callers.local.executors import executor_for, with_extension
 from inferload.callers.local.floor import Floor, largest_floor
-from inferload.callers.local.lane import LocalLane
-from inferload.callers.local.preparing import (
-    Share,
-    executor_for,
-    intra_op_threads,
-    prepared,
-    with_extension,
-)
+from inferload.callers.local.lane import LocalLane, alone_of
+from inferload.callers.local.preparing import Share, intra_op_threads, prepared
 from inferload.callers.local.reporting import report_of
 from inferload.callers.local.spec import spec_of, with_devices
 from inferload.callers.local.warnings_before import warnings_before
@@ -119,7 +114,7 @@ class LocalCrew:
         self._agree_on_budget()
         spec = spec_of(target, self._given, options, self._lanes, self._threads_per_call)
         if options.verify:
-            self._references = reference_outputs(target, self._given)
+            self._references = reference_outputs(target, self._given, alone_of(self._lanes))
         self._devices = self._devices_of_lanes()
         spec = with_devices(spec, self._lanes, self._devices, options)
         floor = Floor()
@@ -166,7 +161,7 @@ class LocalCrew:
             convert_s=converted_s,
             floor_ms=floor.ms,
             floor_by_hand_ms=floor.by_hand_ms,
-            stages=tuple(lane.job.log.stages for lane in self._lanes),
+            columns=tuple(lane.job.log.optional for lane in self._lanes),
             log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
         )
 
@@ -229,6 +224,7 @@ class LocalCrew:
                 running=lane.running,
                 log=lane.job.log,
                 schedule=lane.job.schedule,
+                queued=self._options.queued,
                 place=lane.place,
                 inputs=len(lane.given),
             )

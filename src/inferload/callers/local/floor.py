@@ -133,7 +133,7 @@ def _on_device_ns(executor: Executor, given: Job, work: DeviceWork) -> float:
     """
     log = LogFile(_MOST_CALLS)
     try:
-        log.use_stages(work.stages[:2])
+        log.use(work.stages[:2])
         job = replace(
             given,
             target=NoOpTarget("no-op"),
@@ -147,6 +147,8 @@ def _on_device_ns(executor: Executor, given: Job, work: DeviceWork) -> float:
             device_work=replace(work, copies_in=()),
             kept_outputs=0,
             schedule=None,
+            batching=None,
+            clients=None,
             budget=None,
             callers_in_all=given.callers,
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from inferload.callers.batching.alone import Apart
 from inferload.errors import PlanError
 from inferload.targets.outputs.verification import verified, with_cause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from inferload.callers.job import Executor, Job, Running
     from inferload.callers.outcome import Outcome
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.outputs.verification import References
+
+
+def alone_of(lanes: Sequence[LocalLane]) -> Callable[[int], Any] | None:
+    """What calls with one input of the process, where single inputs are not what it takes."""
+    works = [(lane, lane.job.batching) for lane in lanes]
+    if not all(work is not None and work.spec.sizes_allowed for _, work in works):
+        return None
+    calls = [
+        partial(Apart(work, lane.target).alone, number)
+        for lane, work in works
+        if work is not None
+        for number in range(len(lane.given))
+    ]
+    return lambda number: calls[number]()
 
 
 def _transfers(job: Job) -> bool:
@@ -90,7 +106,8 @@ class LocalLane:
             },
         )
         native = self.executor.name == "native"
-        found = verified(references, kept, tensors_only=native)
+        batching = self.job.batching
+        found = verified(references, kept, tensors_only=native, batched=batching is not None)
         if alone:
             found = with_cause(
                 found,
@@ -98,7 +115,8 @@ class LocalLane:
                 self.given,
                 references,
                 callers=self.job.callers,
-                fresh_inputs=self.job.fresh_inputs or _transfers(self.job),
+                fresh_inputs=self.job.fresh_inputs or _transfers(self.job) or batching is not None,
+                beside=None if batching is None else Apart(batching, self.target).cause,
             )
         if found.input is None or found.caller is None:
             return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from inferload.callers.crew import PartReport
 from inferload.callers.local.changed_inputs import changed_inputs
-from inferload.records.figures import Verification
+from inferload.records.figures import RunWarning, Verification
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:
@@ -42,10 +42,27 @@ def report_of(
     return PartReport(
         outcome=outcome,
         first_call_ms=_first_call_ms(lane, outcome),
-        warnings=(*lane.target.run_warnings(lane.job.callers), *changes),
+        warnings=(*lane.target.run_warnings(lane.job.callers), *changes, *_halved(outcome)),
         verification=verification,
         verification_by_model=tuple(by_model),
     )
+
+
+def _halved(outcome: Outcome) -> list[RunWarning]:
+    """That there was no memory for batches of some size."""
+    most = outcome.batches_limited_to
+    if most is None:
+        return []
+    return [
+        RunWarning(
+            code="batches-halved",
+            message=(
+                "there was no memory for a batch, whose requests failed, and no batch had more "
+                f"than {most:,} requests from then on"
+            ),
+            hint=f"--max-batch {most}, or fewer callers, has room",
+        )
+    ]
 
 
 def _first_call_ms(lane: LocalLane, outcome: Outcome) -> float | None:

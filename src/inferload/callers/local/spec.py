@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
+from inferload.plan.loads import ClosedLoop
 from inferload.records.spec import AND, RunSpec
 from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.inputs.call_input import described, item_count
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import torch
 
     from inferload.callers.local.lane import LocalLane
+    from inferload.plan.loads import OpenLoop
     from inferload.plan.options import RunOptions
+    from inferload.records.batches import BatchSpec
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 
@@ -54,8 +57,25 @@ def spec_of(
         arrivals=getattr(load, "arrivals", None),
         burstiness=getattr(load, "burstiness", None),
         load_seed=getattr(load, "seed", None),
+        **_of_clients(load),
+        batching=_batches_of(lanes),
         fingerprint=fingerprint_of(target),
     )
+
+
+def _of_clients(load: ClosedLoop | OpenLoop) -> dict[str, Any]:
+    if not isinstance(load, ClosedLoop) or load.clients is None:
+        return {}
+    return {"clients": load.clients, "think_s": load.think_s, "think": load.think}
+
+
+def _batches_of(lanes: Sequence[LocalLane]) -> BatchSpec | None:
+    """How requests are put together; of several queues the inputs of one after another."""
+    works = [lane.job.batching for lane in lanes if lane.job.batching is not None]
+    if not works:
+        return None
+    elements = [one for work in works for one in work.spec.elements_per_input]
+    return replace(works[0].spec, elements_per_input=tuple(elements))
 
 
 def with_devices(

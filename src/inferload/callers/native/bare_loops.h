@@ -11,10 +11,12 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "caller_devices.h"
 #include "clock.h"
+#include "gathering.h"
 #include "job.h"
 
 namespace inferload {
@@ -74,6 +76,30 @@ double bare_loop_ns(Model& model, int64_t calls) {
     target.release();
   }
   return static_cast<double>(now_ns() - started) / static_cast<double>(calls);
+}
+
+// What batches are held against: one is put together and called again and again by one thread.
+// Nanoseconds a batch, without the time that it takes to put it together, and with it.
+template <class Model, class Call>
+std::pair<double, double> bare_batches_ns(Model& model, const GatherPlan& plan, int32_t shape,
+                                          int64_t batches) {
+  py::gil_scoped_release no_gil;
+  Call target(model, 0);
+  Gathering gathering(plan, 0);
+  gathering.choose_example(shape);
+  const auto each_ns = [&](bool gathers) {
+    const int64_t started = now_ns();
+    for (int64_t i = 0; i < batches; ++i) {
+      if (gathers) {
+        gathering.gather();
+      }
+      target.call(shape);
+      target.release();
+    }
+    return static_cast<double>(now_ns() - started) / static_cast<double>(batches);
+  };
+  const double without = each_ns(false);
+  return {without, each_ns(true)};
 }
 
 }  // namespace inferload

@@ -28,8 +28,8 @@ import torch
 from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
 from inferload.errors import NativeBuildError
 from inferload.files import is_file
-from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, STAGE_DTYPE, STAGES
-from inferload.log.failures import FATAL_WORDS
+from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, OPTIONAL
+from inferload.log.failures import FATAL_WORDS, MEMORY_WORDS
 from inferload.log.ring import BLOCK_ROWS, HEADER_BYTES
 from inferload.machine.caches import cache_folders, may_write
 from inferload.targets.kinds.package_check import links_statically
@@ -69,10 +69,10 @@ def _source_texts() -> list[tuple[str, bytes]]:
 
 def layout() -> dict[str, Any]:
     """What Python and the compiled callers must have alike, as ``layout`` in layout.h has it."""
-    columns = {**COLUMNS, **dict.fromkeys(STAGES, STAGE_DTYPE)}
+    columns = {**COLUMNS, **OPTIONAL}
     return {
         "columns": tuple((name, dtype.str) for name, dtype in columns.items()),
-        "stages": len(STAGES),
+        "optional": len(OPTIONAL),
         "header_bytes": HEADER_BYTES,
         "block_rows": BLOCK_ROWS,
         "block_ns": BLOCK_NS,
@@ -80,6 +80,7 @@ def layout() -> dict[str, Any]:
         "stop_poll_ns": STOP_POLL_NS,
         "first_calls": FIRST_CALLS,
         "distinct_errors": DISTINCT_ERRORS,
+        "memory_words": MEMORY_WORDS,
         "fatal_words": FATAL_WORDS,
     }
 

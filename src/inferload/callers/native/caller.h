@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch_caller.h"
 #include "clock.h"
 #include "run.h"
 
@@ -33,17 +34,25 @@ class Caller {
         number_(number),
         on_(opened()),
         target_(model, number),
-        keeper_(run.notes[number], run.job.kept_outputs) {}
+        keeper_(run.notes[number], run.job.kept_outputs),
+        gathering_(run.gather_plan == nullptr
+                       ? nullptr
+                       : std::make_unique<Gathering>(*run.gather_plan, number)),
+        batches_(run, number, target_, on_.get(), gathering_.get(), keeper_) {}
 
   void run() {
     const bool warm = opened_ && warm_up();
     const bool released = run_.line.arrive();
-    while (released && !run_.open_loop() && now_ns() < run_.line.start_ns()) {
+    while (released && !run_.open_loop() && !run_.queued() && now_ns() < run_.line.start_ns()) {
       sched_yield();  // until a time that several processes agreed on
     }
     const int64_t before = run_delay_ns();
     if (released && warm) {
-      on_ != nullptr ? measure<true>() : measure<false>();
+      if (run_.queued()) {
+        batches_.call_all();
+      } else {
+        on_ != nullptr ? measure<true>() : measure<false>();
+      }
       const int64_t delay = run_delay_ns() - before;
       run_.notes[number_].write([&](Notes& notes) { notes.run_delay_ns = delay; });
     }
@@ -67,8 +76,10 @@ class Caller {
       const int32_t input = job.warmup_order[n % job.warmup_order.size()];
       const int64_t started = now_ns();
       try {
-        if (on_ != nullptr) {
-          on_->issue(target_, input);
+        if (gathering_ != nullptr) {
+          batches_.call_example(input);
+        } else if (on_ != nullptr) {
+          on_->issue(target_, input, [] {});
           on_->wait();
         } else {
           target_.call(input);
@@ -170,7 +181,7 @@ class Caller {
     log_.start(place, started);
     try {
       if constexpr (kOnDevice) {
-        on_->issue(target_, input);
+        on_->issue(target_, input, [] {});
         issued = now_ns();
         on_->wait();
       } else {
@@ -209,6 +220,8 @@ class Caller {
   const std::unique_ptr<CallerDevices> on_;
   Call target_;
   Keeper<Call> keeper_;
+  const std::unique_ptr<Gathering> gathering_;
+  BatchCaller<Call> batches_;
 };
 
 // The thread of a caller.

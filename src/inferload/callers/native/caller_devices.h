@@ -68,12 +68,13 @@ class CallerDevices {
   }
 
   // Everything that one call enqueues, in the order of its marks.
-  template <class Call>
-  void issue(Call& target, int32_t input) {
+  template <class Call, class Before>
+  void issue(Call& target, int32_t input, Before before) {
     begin();
     if (copies_in_ != nullptr) {
       copy_in(input);
     }
+    before();
     target.call(input);
     if (copies_in_ != nullptr) {
       called();

@@ -21,9 +21,9 @@ template <class Model, class Call>
 class Callers {
  public:
   Callers(Job job, const Memory& memory, std::vector<int32_t> order,
-          std::vector<std::vector<Copies>> copies_in)
-      : run_(std::make_shared<Run>(std::move(job), memory, std::move(order),
-                                   std::move(copies_in))) {}
+          std::vector<std::vector<Copies>> copies_in, const GatherPlan* gather_plan)
+      : run_(std::make_shared<Run>(std::move(job), memory, std::move(order), std::move(copies_in),
+                                   gather_plan)) {}
   Callers(const Callers&) = delete;
   Callers& operator=(const Callers&) = delete;
 

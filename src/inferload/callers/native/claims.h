@@ -73,6 +73,14 @@ class Claims {
     return true;
   }
 
+  bool has_room(int64_t row) {
+    if (row < folded_rows_.load(std::memory_order_acquire) + job_.room) {
+      return true;
+    }
+    log_was_full_.store(true, std::memory_order_relaxed);
+    return false;
+  }
+
   // Disk space before use: a page of the map with no disk behind it would end the process.
   bool reserve(int64_t rows) {
     rows = std::min(rows, job_.room);
@@ -82,7 +90,7 @@ class Claims {
     std::lock_guard<std::mutex> lock(reserve_mutex_);
     while (reserved_rows_ < rows) {
       const int64_t to = std::min(reserved_rows_ + job_.growth_rows, job_.room);
-      if (reserve_rows(job_.log_fd, job_.room, reserved_rows_, to, job_.stages) != 0) {
+      if (reserve_rows(job_.log_fd, job_.room, reserved_rows_, to, job_.optional) != 0) {
         disk_full_ = true;
         ending_.end_now();
         return false;

@@ -9,9 +9,11 @@ import numpy as np
 
 from inferload.callers.device_work import sleeping_events
 from inferload.callers.job import LEAD_NS
+from inferload.callers.native.batches import gather_plan
 from inferload.callers.native.build import native_extension
 from inferload.callers.outcome import FirstFailure, Outcome
 from inferload.errors import PlanError
+from inferload.log.calls import OPTIONAL
 from inferload.log.failures import call_failure, exception_words, place_of
 from inferload.log.ring import GROWTH_ROWS
 from inferload.plan.model import or_a_native_form
@@ -60,7 +62,9 @@ class RunningNative:
         callers = getattr(extension, _CALLERS[type(model).__name__])
         times, self._lead_ns = np.empty(0, np.int64), 0
         if job.schedule is not None:
-            times, self._lead_ns = np.ascontiguousarray(job.schedule.times_ns), LEAD_NS
+            times = np.ascontiguousarray(job.schedule.times_ns)
+        if job.schedule is not None or job.queued:
+            self._lead_ns = LEAD_NS
         work = job.device_work
         self._events = [] if work is None else [sleeping_events(work) for _ in range(job.callers)]
         given = _given(extension, job)
@@ -68,7 +72,6 @@ class RunningNative:
             given.devices = [str(device) for device in work.devices]
             given.own_streams, given.wait_by_event = work.own_streams, work.by_event
             given.timed, given.whole_devices = work.timed, work.whole_devices
-            given.stages = len(work.stages)
             given.events = [[event.cuda_event for event in own] for own in self._events if own]
         self._callers = callers(
             model,
@@ -78,6 +81,7 @@ class RunningNative:
             job.order.tolist(),
             np.empty(0, np.int64) if job.budget is None else job.budget.buffer,
             [] if work is None else [[list(pairs) for pairs in own] for own in work.copies_in],
+            None if job.batching is None else gather_plan(extension, job.batching),
         )
         self.now_ns = time.perf_counter_ns
         self.wait_ready = self._callers.wait_ready
@@ -119,6 +123,7 @@ class RunningNative:
             first_failure=first,
             disk_full=self._callers.disk_full(),
             stopped_ns=self._callers.stopped_ns() or None,
+            batches_limited_to=self._callers.limited_to() or None,
         )
 
     def _raised(self, number: int) -> BaseException:
@@ -143,11 +148,25 @@ def _given(extension: ModuleType, job: Job) -> Any:
     given.threads_per_call = job.threads_per_call
     given.stop_on_error = job.stop_on_error
     given.log_fd = job.log.fileno
+    given.optional = sum(1 << n for n, name in enumerate(OPTIONAL) if name in job.log.optional)
     given.reserved_rows = job.log.reserved_rows
     given.growth_rows = GROWTH_ROWS
     given.kept_outputs = job.kept_outputs
+    given.watchers = job.watchers
     if job.schedule is not None:
         given.period_ns = job.schedule.period_ns
         given.drain_ns = job.drain_ns
-        given.watchers = job.watchers
+    if job.queued:
+        _queue(given, job)
     return given
+
+
+def _queue(given: Any, job: Job) -> None:
+    """The requests that callers serve in turn."""
+    work = job.batching
+    given.group_of = [0] * len(job.inputs[0]) if work is None else [*work.joining.group_of]
+    given.most_of = [1] if work is None else work.most_of
+    given.max_delay_ns = 0 if work is None else work.max_delay_ns
+    if job.clients is not None:
+        given.clients_first_ns = job.clients.first_ns.tolist()
+        given.think_ns = job.clients.think_ns.tolist()

@@ -2,8 +2,10 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -29,6 +31,15 @@ inline bool is_fatal(const std::string& what) {
   return false;
 }
 
+// What says that there was no memory for a call, as MEMORY_WORDS in failures.py.
+constexpr const char* kMemoryWords[] = {"out of memory", "can't allocate memory",
+                                        "not enough memory", "MemoryError"};
+
+inline bool is_out_of_memory(const std::string& what) {
+  return std::any_of(std::begin(kMemoryWords), std::end(kMemoryWords),
+                     [&](const char* words) { return what.find(words) != std::string::npos; });
+}
+
 struct Failure {
   std::exception_ptr error;
   std::string what;
@@ -43,6 +54,7 @@ class Failures {
   struct Recorded {
     int32_t number;  // among the distinct ones
     bool fatal;      // every further call would fail as well
+    bool out_of_memory;
   };
 
   // Remember the exception being handled.
@@ -55,15 +67,15 @@ class Failures {
       what = e.what();
     } catch (...) {
     }
-    const bool fatal = is_fatal(what);
+    const bool fatal = is_fatal(what), out_of_memory = is_out_of_memory(what);
     std::lock_guard<std::mutex> lock(mutex_);
     for (size_t i = 0; i < found_.size(); ++i) {
       if (found_[i].what == what || i + 1 == kDistinctErrors) {
-        return {static_cast<int32_t>(i), fatal};
+        return {static_cast<int32_t>(i), fatal, out_of_memory};
       }
     }
     found_.push_back({error, what, caller, input, warming_up});
-    return {static_cast<int32_t>(found_.size() - 1), fatal};
+    return {static_cast<int32_t>(found_.size() - 1), fatal, out_of_memory};
   }
 
   std::vector<Failure> all() const {

@@ -21,12 +21,14 @@ class HeldCallers {
  public:
   HeldCallers(py::object model, Job job, py::buffer log, py::buffer schedule,
               std::vector<int32_t> order, py::buffer budget,
-              std::vector<std::vector<Copies>> copies_in)
+              std::vector<std::vector<Copies>> copies_in, py::object gather_plan)
       : model_(std::move(model)),
         log_(std::move(log)),
         schedule_(std::move(schedule)),
         budget_(std::move(budget)),
-        callers_(std::move(job), memory(), std::move(order), std::move(copies_in)) {
+        gather_plan_(std::move(gather_plan)),
+        callers_(std::move(job), memory(), std::move(order), std::move(copies_in),
+                 gather_plan_.is_none() ? nullptr : gather_plan_.cast<const GatherPlan*>()) {
     auto& native = model_.cast<Model&>();
     const py::gil_scoped_release no_gil;
     callers_.start(native);
@@ -41,6 +43,7 @@ class HeldCallers {
       log_.release();
       schedule_.release();
       budget_.release();
+      gather_plan_.release();
     }
   }
 
@@ -60,11 +63,12 @@ class HeldCallers {
   }
 
   void stop() { run().stop(); }
-  void end_at(int64_t rows) { run().watch.end_at(rows); }
+  void end_at(int64_t rows) { run().end_at(rows); }
   void fold_to(int64_t rows) { run().claims.fold_to(rows); }
   bool log_was_full() const { return run().claims.log_was_full(); }
   int64_t claimed_rows() const { return run().claims.claimed_rows(); }
   bool disk_full() const { return run().claims.disk_full(); }
+  int64_t limited_to() const { return run().queue.limited_to(); }
   int64_t stopped_ns() const { return run().ending.stopped_ns(); }
 
   void join() {
@@ -127,6 +131,7 @@ class HeldCallers {
 
   py::object model_;
   py::buffer log_, schedule_, budget_;
+  py::object gather_plan_;
   Callers<Model, Call> callers_;
 };
 

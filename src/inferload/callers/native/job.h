@@ -29,7 +29,7 @@ struct Job {
   bool timed;                                // stages of calls are timed on the device
   bool whole_devices;                        // a call waits for all work on its devices
   std::vector<std::vector<int64_t>> events;  // of each caller and device: the one it waits for
-  int stages;                                // how many columns for stages the log has
+  uint32_t optional;                         // a bit for each optional column that the log has
   int64_t kept_outputs;                      // of each caller, spread over its calls
   int64_t period_ns;       // open loop: after this the times of the schedule repeat
   int64_t drain_ns;        // open loop: how long after the last call is due calls are started
@@ -37,6 +37,12 @@ struct Job {
   int32_t callers_in_all;  // of all processes that share a budget of calls
   std::vector<std::vector<int>> cpus;  // of each caller; empty: any
   std::vector<int32_t> warmup_order;   // the inputs of warm-up calls, repeated
+  // Requests that callers serve in turn: their groups, by their inputs, and how many of a group
+  // make a batch full; empty: calls are no such requests.
+  std::vector<int32_t> group_of, most_of;
+  int64_t max_delay_ns;                   // how long a batch is held back for more requests
+  std::vector<int64_t> clients_first_ns;  // closed loop: when their first requests are due
+  std::vector<int64_t> think_ns;          // and how long they think after each answer, repeated
 };
 
 // The memory of a run that is not its own: whoever starts callers keeps it until they are gone.

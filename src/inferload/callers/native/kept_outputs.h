@@ -57,16 +57,25 @@ class Keeper {
 
   void look(const Call& target, int32_t input) {
     if (calls_++ == next_) {
-      keep(target, input);
+      keep(input, [&] { return target.copy_outputs(); });
+    }
+  }
+
+  // The same of a request that got some items of a batch of that size.
+  void look_at_piece(const Call& target, int32_t input, int64_t size, int64_t begin,
+                     int64_t count) {
+    if (calls_++ == next_) {
+      keep(input, [&] { return target.copy_piece(size, begin, count); });
     }
   }
 
  private:
-  void keep(const Call& target, int32_t input) {
+  template <class Copy>
+  void keep(int32_t input, Copy copy) {
     next_ += stride_;
     Kept one{input, {}};
     try {
-      one.outputs = target.copy_outputs();
+      one.outputs = copy();
     } catch (...) {  // an output that cannot be copied: Python says so
     }
     notes_.write([&](Notes& notes) {

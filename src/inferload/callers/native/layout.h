@@ -14,16 +14,19 @@
 namespace inferload {
 
 inline py::dict layout() {
-  py::list columns, fatal_words;
+  py::list columns, fatal_words, memory_words;
   Columns().each([&](const char* name, auto* column) {
     columns.append(py::make_tuple(name, "<i" + std::to_string(sizeof(*column))));
   });
   for (const char* words : kFatalWords) {
     fatal_words.append(words);
   }
+  for (const char* words : kMemoryWords) {
+    memory_words.append(words);
+  }
   py::dict found;
   found["columns"] = py::tuple(columns);
-  found["stages"] = kStages;
+  found["optional"] = kOptional;
   found["header_bytes"] = kHeaderBytes;
   found["block_rows"] = kBlockRows;
   found["block_ns"] = kBlockNs;
@@ -32,6 +35,7 @@ inline py::dict layout() {
   found["first_calls"] = kFirstCalls;
   found["distinct_errors"] = kDistinctErrors;
   found["fatal_words"] = py::tuple(fatal_words);
+  found["memory_words"] = py::tuple(memory_words);
   return found;
 }
 

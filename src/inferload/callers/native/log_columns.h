@@ -13,8 +13,8 @@ constexpr int64_t kHeaderBytes = 4096;
 // Rooms are whole blocks, and a caller claims no more than a block at a time.
 constexpr int64_t kBlockRows = 1024;
 constexpr int64_t kNoStage = -1;
-// The last so many columns are stages: they have disk behind them only where they are used.
-constexpr int kStages = 4;
+// The last so many columns are optional: they have disk behind them only where they are used.
+constexpr int kOptional = 10;
 
 struct Columns {
   Columns() = default;
@@ -26,8 +26,9 @@ struct Columns {
     });
   }
 
-  // Every column and its name, in the order of the file, as COLUMNS and STAGES in Python. All else
-  // that needs the layout goes by this; Python compares it with its own when it loads the library.
+  // Every column and its name, in the order of the file, as COLUMNS and OPTIONAL in Python. All
+  // else that needs the layout goes by this; Python compares it with its own when it loads the
+  // library.
   template <class Visit>
   void each(Visit visit) {
     visit("scheduled_ns", scheduled_ns);
@@ -40,6 +41,12 @@ struct Columns {
     visit("device_ns", device_ns);
     visit("copy_in_ns", copy_in_ns);
     visit("copy_out_ns", copy_out_ns);
+    visit("gather_ns", gather_ns);
+    visit("hold_ns", hold_ns);
+    visit("late_ns", late_ns);
+    visit("batch", batch);
+    visit("batch_size", batch_size);
+    visit("padding_ppm", padding_ppm);
   }
 
   // A row is read while others are written: whoever sees that a call has started finds in its row
@@ -55,7 +62,9 @@ struct Columns {
   int64_t *scheduled_ns = nullptr, *started_ns = nullptr, *finished_ns = nullptr;
   int32_t *caller = nullptr, *input = nullptr, *error = nullptr;
   int64_t *issue_ns = nullptr, *device_ns = nullptr;
-  int64_t *copy_in_ns = nullptr, *copy_out_ns = nullptr;
+  int64_t *copy_in_ns = nullptr, *copy_out_ns = nullptr, *gather_ns = nullptr;
+  int64_t *hold_ns = nullptr, *late_ns = nullptr;
+  int32_t *batch = nullptr, *batch_size = nullptr, *padding_ppm = nullptr;
 };
 
 inline int count_columns() {
@@ -64,16 +73,19 @@ inline int count_columns() {
   return count;
 }
 
-// Set aside disk space for rows [from, to) of every column, and of so many stages; errno, or 0.
-inline int reserve_rows(int fd, int64_t room, int64_t from, int64_t to, int stages) {
-  int left = count_columns() - kStages + stages, error = 0;
+// Set aside disk space for rows [from, to) of every column, and of the optional ones whose bits are
+// set; errno, or 0.
+inline int reserve_rows(int fd, int64_t room, int64_t from, int64_t to, uint32_t optional) {
+  int place = kOptional - count_columns(), error = 0;
   int64_t offset = kHeaderBytes;
   Columns().each([&](const char*, auto* column) {
     constexpr auto width = static_cast<int64_t>(sizeof(*column));
-    if (error == 0 && left-- > 0) {
+    const bool used = place < 0 || (optional >> place & 1) != 0;
+    if (error == 0 && used) {
       error = posix_fallocate(fd, offset + from * width, (to - from) * width);
-      offset += room * width;
     }
+    offset += room * width;
+    ++place;
   });
   return error;
 }

@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "splitting.h"
+
 namespace inferload {
 
 struct ScriptModel {
@@ -104,6 +106,15 @@ inline void collect_tensors(const c10::IValue& value, std::vector<at::Tensor>& f
   }
 }
 
+inline std::vector<c10::IValue> copies_of_pieces(const std::vector<at::Tensor>& outputs,
+                                                 int64_t size, int64_t begin, int64_t count) {
+  std::vector<c10::IValue> copies;
+  for (const auto& output : outputs) {
+    copies.push_back(copy_of_piece(output, size, begin, count));
+  }
+  return copies;
+}
+
 // One caller's view of a model: call() runs input k, release() lets go of what it returned.
 struct ScriptCall {
   ScriptCall(ScriptModel& model, size_t caller)
@@ -118,6 +129,14 @@ struct ScriptCall {
     std::vector<c10::IValue> copies;
     for (const auto& output : stack) {
       copies.push_back(output.deepcopy());
+    }
+    return copies;
+  }
+  // The same of what one request of a batch got.
+  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
+    std::vector<c10::IValue> copies;
+    for (const auto& output : stack) {
+      copies.push_back(copy_of_piece(output, size, begin, count));
     }
     return copies;
   }
@@ -143,6 +162,9 @@ struct AotiCall {
     }
     return copies;
   }
+  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
+    return copies_of_pieces(outputs, size, begin, count);
+  }
   void output_tensors(std::vector<at::Tensor>& found) const { found = outputs; }
 
   torch::inductor::AOTIModelPackageLoader& loader;
@@ -166,6 +188,9 @@ struct GraphCall {
       copies.emplace_back(output.clone());
     }
     return copies;
+  }
+  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
+    return copies_of_pieces(use->outputs, size, begin, count);
   }
   void output_tensors(std::vector<at::Tensor>& found) const { found = use->outputs; }
 
@@ -220,6 +245,10 @@ struct MixCall {
   std::vector<c10::IValue> copy_outputs() const {
     return std::visit([](const auto& one) { return one.copy_outputs(); }, *current);
   }
+  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
+    return std::visit([&](const auto& one) { return one.copy_piece(size, begin, count); },
+                      *current);
+  }
   void output_tensors(std::vector<at::Tensor>& found) const {
     std::visit([&](const auto& one) { one.output_tensors(found); }, *current);
   }
@@ -240,6 +269,7 @@ struct NoCall {
   void call(int32_t k) { asm volatile("" : : "r"(k) : "memory"); }
   void release() {}
   std::vector<c10::IValue> copy_outputs() const { return {}; }
+  std::vector<c10::IValue> copy_piece(int64_t, int64_t, int64_t) const { return {}; }
   void output_tensors(std::vector<at::Tensor>&) const {}
 };
 

@@ -12,6 +12,7 @@
 
 #include "bare_loops.h"
 #include "claims.h"
+#include "gathering.h"
 #include "held_callers.h"
 #include "job.h"
 #include "layout.h"
@@ -25,7 +26,7 @@ void declare_callers(py::module_& m, const char* name) {
   using Self = HeldCallers<Model, Call>;
   py::class_<Self>(m, name)
       .def(py::init<py::object, Job, py::buffer, py::buffer, std::vector<int32_t>, py::buffer,
-                    std::vector<std::vector<Copies>>>())
+                    std::vector<std::vector<Copies>>, py::object>())
       // stop and end_at without the GIL: callers may hold the locks
       .def("wait_ready", &Self::wait_ready)
       .def("release", &Self::release)
@@ -38,6 +39,7 @@ void declare_callers(py::module_& m, const char* name) {
       .def("claimed_rows", &Self::claimed_rows)
       .def("disk_full", &Self::disk_full)
       .def("stopped_ns", &Self::stopped_ns)
+      .def("limited_to", &Self::limited_to)
       .def("first_calls_ns", &Self::first_calls_ns)
       .def("run_delays_ns", &Self::run_delays_ns)
       .def("cpus", &Self::cpus)
@@ -51,7 +53,8 @@ void declare_callers(py::module_& m, const char* name) {
 PYBIND11_MODULE(inferload_native_callers, m) {
   py::class_<ScriptModel>(m, "ScriptModel")
       .def(py::init<const torch::jit::Module&, const py::list&>())
-      .def("bare_loop_ns", &bare_loop_ns<ScriptModel, ScriptCall>);
+      .def("bare_loop_ns", &bare_loop_ns<ScriptModel, ScriptCall>)
+      .def("bare_batches_ns", &bare_batches_ns<ScriptModel, ScriptCall>);
   py::class_<AotiModel>(m, "AotiModel")
       .def(py::init<py::object, std::vector<std::vector<std::vector<at::Tensor>>>>())
       .def("bare_loop_ns", &bare_loop_ns<AotiModel, AotiCall>);
@@ -81,11 +84,32 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("timed", &Job::timed)
       .def_readwrite("whole_devices", &Job::whole_devices)
       .def_readwrite("events", &Job::events)
-      .def_readwrite("stages", &Job::stages)
+      .def_readwrite("optional", &Job::optional)
       .def_readwrite("kept_outputs", &Job::kept_outputs)
       .def_readwrite("period_ns", &Job::period_ns)
       .def_readwrite("drain_ns", &Job::drain_ns)
-      .def_readwrite("watchers", &Job::watchers);
+      .def_readwrite("watchers", &Job::watchers)
+      .def_readwrite("group_of", &Job::group_of)
+      .def_readwrite("most_of", &Job::most_of)
+      .def_readwrite("max_delay_ns", &Job::max_delay_ns)
+      .def_readwrite("clients_first_ns", &Job::clients_first_ns)
+      .def_readwrite("think_ns", &Job::think_ns);
+  py::class_<GatherGroup>(m, "GatherGroup")
+      .def(py::init([](std::vector<int32_t> joins, int64_t ends, int64_t first,
+                       std::vector<int64_t> sizes, std::vector<at::Tensor> pads) {
+        return GatherGroup{std::move(joins), ends, first, std::move(sizes), std::move(pads)};
+      }));
+  py::class_<GatherPlan>(m, "GatherPlan")
+      .def(py::init<>())
+      .def_readwrite("groups", &GatherPlan::groups)
+      .def_readwrite("group_of", &GatherPlan::group_of)
+      .def_readwrite("ends_of", &GatherPlan::ends_of)
+      .def_readwrite("items_of", &GatherPlan::items_of)
+      .def_readwrite("elements_of", &GatherPlan::elements_of)
+      .def_readwrite("sources", &GatherPlan::sources)
+      .def_readwrite("into", &GatherPlan::into)
+      .def_readwrite("examples", &GatherPlan::examples)
+      .def_readwrite("before", &GatherPlan::before);
   declare_callers<ScriptModel, ScriptCall>(m, "ScriptCallers");
   declare_callers<AotiModel, AotiCall>(m, "AotiCallers");
   declare_callers<GraphModel, GraphCall>(m, "GraphCallers");

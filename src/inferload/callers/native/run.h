@@ -14,9 +14,11 @@
 #include "claims.h"
 #include "ending.h"
 #include "failures.h"
+#include "gathering.h"
 #include "job.h"
 #include "kept_outputs.h"
 #include "log_columns.h"
+#include "request_queue.h"
 #include "start_line.h"
 #include "watch.h"
 
@@ -25,7 +27,7 @@ namespace inferload {
 // It outlives the Callers object if a caller never returns.
 struct Run {
   Run(Job given, const Memory& memory, std::vector<int32_t> order,
-      std::vector<std::vector<Copies>> copies_in)
+      std::vector<std::vector<Copies>> copies_in, const GatherPlan* gather_plan)
       : job(std::move(given)),
         memory(memory),
         log(memory.log, job.room),
@@ -35,6 +37,8 @@ struct Run {
         claims(job, memory.budget, ending),
         line(job.callers, ending),
         watch(job, claims, ending),
+        queue(job, this->memory, this->order, claims, ending),
+        gather_plan(gather_plan),
         notes(job.callers) {
     for (const auto& device : devices) {
       shared_streams.push_back(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
@@ -54,10 +58,13 @@ struct Run {
   Claims claims;
   StartLine line;
   Watch watch;
+  RequestQueue queue;
+  const GatherPlan* const gather_plan;  // null: each call has an input of its own
   Failures failures;
   std::vector<CallerNotes> notes;  // of each caller
 
   bool open_loop() const { return memory.schedule_size > 0; }
+  bool queued() const { return !job.most_of.empty(); }
 
   // Open loop: when a call is due.
   int64_t due_ns(int64_t row, int64_t start_ns) const {
@@ -69,6 +76,9 @@ struct Run {
     if (job.duration_ns > 0) {
       ending.set_limit(start_ns + job.duration_ns);
     }
+    if (queued()) {
+      queue.begin(start_ns);
+    }
     line.open(start_ns);
   }
 
@@ -76,13 +86,20 @@ struct Run {
     ending.end_now();
     line.wake();
     watch.wake_all();
+    queue.wake_all();
   }
 
+  // Open loop: take no more calls than these, which have the drain time.
+  void end_at(int64_t rows) { queued() ? queue.end_at(rows) : watch.end_at(rows); }
+
   // Remember the exception being handled; its number among the distinct ones.
-  int32_t record(int32_t caller, int32_t input, bool warming_up) {
+  int32_t record(int32_t caller, int32_t input, bool warming_up, int64_t requests = 1) {
     const auto recorded = failures.record(caller, input, warming_up);
     if (recorded.fatal) {
       ending.end_now();
+    }
+    if (recorded.out_of_memory && requests > 1) {
+      queue.limit_to(requests / 2);
     }
     return recorded.number;
   }

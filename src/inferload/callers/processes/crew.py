@@ -186,8 +186,8 @@ class ProcessCrew:
         """Have every process start its callers."""
         for process in self._processes:
             process.tell(say.START)
-            for log, stages in zip(self._logs[process.number], process.stages, strict=True):
-                log.show_stages(stages)
+            for log, columns in zip(self._logs[process.number], process.columns, strict=True):
+                log.show(columns)
         self.parts = [
             Part(
                 process=process.number,
@@ -195,6 +195,7 @@ class ProcessCrew:
                 running=RunningLane(process, lane, log, place.callers, schedule),
                 log=log,
                 schedule=schedule,
+                queued=self._options.queued,
                 place=place,
                 inputs=spec.models[lane].inputs if self._options.lanes else len(spec.inputs),
             )

@@ -88,9 +88,9 @@ class CallersProcess:
         return self.ready.spec
 
     @property
-    def stages(self) -> Sequence[Sequence[str]]:
-        """The stages that the log of each lane has columns for; known once it is prepared."""
-        return () if self.ready is None else self.ready.stages
+    def columns(self) -> Sequence[Sequence[str]]:
+        """The optional columns that the log of each lane has; known once it is prepared."""
+        return () if self.ready is None else self.ready.columns
 
     def tell(self, *message: Any) -> None:
         """Say something to it; one that has ended does not hear it."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.callers.batching.gathering import Gathering
 from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
+from inferload.callers.python.batches import BatchCalls
 from inferload.callers.python.devices import caller_devices
 from inferload.callers.python.fresh_calls import FreshCalls
+from inferload.callers.python.kept_outputs import Keeper
 from inferload.errors import PlanError
 from inferload.log.ring import BLOCK_ROWS
-from inferload.targets.outputs.comparing import Leaves, leaves
 from inferload.targets.outputs.unfinished import check_returned
 from inferload.units import NS_PER_S
 
@@ -47,6 +49,7 @@ class PythonCaller:
         self._now = run.clock.now_ns
         self._calls: list[Callable[[], Any]] | FreshCalls = []
         self._fresh: FreshCalls | None = None
+        self._gathering: Gathering | None = None
         #: The inputs whose first results have been looked at.
         self._checked: set[int] = set()
         self._on: CallerDevices | None = None
@@ -74,12 +77,22 @@ class PythonCaller:
             run.at_line.release()
             while run.limit_ns[0] and not run.released.wait(_STOP_POLL_S):
                 pass
-            while not run.job.open_loop and self._now() < run.start_ns:
+            while run.queue is None and not run.job.open_loop and self._now() < run.start_ns:
                 time.sleep(0)  # others of this process get the GIL meanwhile
             if self._on is not None:
                 self._on.time_one_in(run.timed_one_in)
             before = _run_delay_ns()
-            if run.job.schedule is None:
+            if run.queue is not None:
+                BatchCalls(
+                    run,
+                    self.number,
+                    self._calls,
+                    self._gathering,
+                    self._on,
+                    self.keeper,
+                    self._failed,
+                ).call_all()
+            elif run.job.schedule is None:
                 self._call_at_once()
             else:
                 self._call_when_due(run.job.schedule)
@@ -95,7 +108,12 @@ class PythonCaller:
                     self._fresh.restock(number)
             return
         calls = job.target.calls_of(self.number, job.inputs[self.number])
+        if job.batching is not None:
+            self._gathering = Gathering(job.batching, self.number, self._now)
+            calls = [self._gathering.around(shape, call) for shape, call in enumerate(calls)]
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
+        if job.queued:
+            return
         rows = None if self._on is None else self._on.rows
         if rows is not None and job.warmup_calls:  # their results have been looked at
             functions, limit_ns = list(calls), self._run.limit_ns
@@ -131,15 +149,15 @@ class PythonCaller:
     def _warm_up(self) -> None:
         run, calls = self._run, self._calls
         order = run.job.warmup_order or range(len(calls))
-        wanted = run.job.warmup_calls
-        if self.number == 0:
-            wanted = max(wanted, run.job.first_calls)
+        wanted = max(run.job.warmup_calls, 0 if self.number else run.job.first_calls)
         limit_ns, warm_ns = run.job.warmup_limit_ns, 0
         for number in range(wanted):
             if not run.limit_ns[0]:
                 return
             chosen = order[number % len(order)]
             call = calls[chosen]
+            if self._gathering is not None:
+                self._gathering.begin_example(chosen)
             failure: BaseException | None = None
             started = self._now()
             try:
@@ -292,29 +310,6 @@ class PythonCaller:
     def _ends_run(self, error: BaseException) -> bool:
         """Whether a run ends by an exception: calls that do no work are never counted."""
         return self._run.job.stop_on_error or isinstance(error, PlanError)
-
-
-class Keeper:
-    """Copies some outputs of one caller, as ``Keeper`` in kept_outputs.h.
-
-    Every call's at first; when there is no more room every second one is dropped, and only every
-    second call is copied from then on.
-    """
-
-    def __init__(self, room: int) -> None:
-        #: Pairs of an input's number and the leaves of what was returned, which are copies.
-        self.kept: list[tuple[int, Any]] = []
-        self.calls_until_next = 0 if room else 2**62
-        self._room = room
-        self._stride = 1
-
-    def keep(self, number: int, output: Any) -> int:
-        """Keep a copy of what was returned for an input; how many calls later to keep the next."""
-        self.kept.append((number, Leaves(leaves(output))))
-        if len(self.kept) == self._room:
-            self.kept = self.kept[::2]
-            self._stride *= 2
-        return self._stride
 
 
 def _run_delay_ns() -> int:

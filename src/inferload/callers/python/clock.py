@@ -33,8 +33,21 @@ class Clock(Protocol):
     def lock(self) -> AbstractContextManager[object]:
         """A lock that callers wait for."""
 
+    def waiter(self) -> Waiter:
+        """What one caller waits by while others may wake it."""
+
     def caller(self) -> AbstractContextManager[None]:
         """Entered by every caller's thread for as long as it calls."""
+
+
+class Waiter(Protocol):
+    """A caller waits for a time, or until another one wakes it."""
+
+    def wait(self, duration_ns: int) -> None:
+        """Wait so long; 0 only lets other threads run."""
+
+    def wake(self) -> None:
+        """Whoever waits goes on now; if nobody does, the next one who would wait does not."""
 
 
 class MonotonicClock:
@@ -65,9 +78,34 @@ class MonotonicClock:
         """A lock."""
         return threading.Lock()
 
+    def waiter(self) -> Waiter:
+        """An event of this clock."""
+        return _EventWaiter()
+
     def caller(self) -> AbstractContextManager[None]:
         """Nothing: each thread sleeps by itself."""
         return nullcontext()
+
+
+class _EventWaiter:
+    """Waits for an event, by the system's clock."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def wait(self, duration_ns: int) -> None:
+        """Wait so long, or until :meth:`wake`."""
+        if duration_ns <= 0:
+            time.sleep(0)
+        else:
+            _set_timer_slack(1)
+            self._woken.wait(duration_ns / 1e9)
+            _set_timer_slack(0)
+        self._woken.clear()
+
+    def wake(self) -> None:
+        """Whoever waits goes on."""
+        self._woken.set()
 
 
 def _set_timer_slack(slack_ns: int) -> None:

@@ -70,8 +70,10 @@ class RunningThreads:
         run, job = self._run, self._run.job
         if job.device_work is not None:
             run.timed_one_in = timed_one_in([caller.first_calls_ns for caller in self._callers])
-        lead_ns = LEAD_NS if job.open_loop else 0
+        lead_ns = LEAD_NS if job.open_loop or job.queued else 0
         run.start_ns = start = run.clock.now_ns() + lead_ns if at_ns is None else at_ns
+        if run.queue is not None:
+            run.queue.begin(start)
         if job.duration_ns is not None:
             run.set_limit(start + job.duration_ns)
         run.released.set()
@@ -122,6 +124,7 @@ class RunningThreads:
             first_failure=run.first_failure,
             disk_full=run.disk_full,
             stopped_ns=run.stopped_ns,
+            batches_limited_to=None if run.queue is None else run.queue.limited_to,
             run_delay_ns=sum(caller.run_delay_ns for caller in self._callers),
             log_was_full=run.log_was_full,
             kept=[caller.keeper.kept for caller in self._callers],

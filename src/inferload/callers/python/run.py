@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.callers.batching.forming import Forming
+from inferload.callers.batching.queue import RequestQueue
+from inferload.callers.batching.requests import OfClients, Requests, Scheduled
 from inferload.callers.outcome import FirstFailure
 from inferload.callers.python.thread_state import ThreadState
 from inferload.log.calls import DISTINCT_ERRORS
@@ -54,6 +57,11 @@ class Run:
         self.first_made = threading.Event()
         if not self.alone:
             self.first_made.set()
+        #: Requests that callers serve in turn, where they do.
+        self.queue = self._queue_of(job) if job.queued else None
+        self.queue_lock = threading.Lock()
+        #: Whoever holds ``watch`` waits by it for the next batch.
+        self.waiter = clock.waiter()
         self.next_row = 0
         self.folded_rows = 0
         self.log_was_full = False
@@ -83,6 +91,50 @@ class Run:
             self.end_row = min(rows, self.end_row)
         self.set_limit(self.clock.now_ns() + self.job.drain_ns)
 
+    def _queue_of(self, job: Job) -> RequestQueue:
+        work = job.batching
+        group_of = [0] * len(job.inputs[0]) if work is None else work.joining.group_of
+        most_of = [1] if work is None else work.most_of
+        delay_ns = 0 if work is None else work.max_delay_ns
+        requests: Requests
+        if job.schedule is not None:
+            requests = Scheduled(job.schedule)
+        elif job.clients is not None:
+            requests = OfClients(job.clients)
+        else:
+            raise AssertionError("batches are of requests that are due beside others")
+        forming = Forming(group_of, most_of, delay_ns)
+        return RequestQueue(requests, forming, job.order.tolist(), self._admit, self._ends_at)
+
+    def _ends_at(self) -> int:
+        """From which row on no request is admitted."""
+        return min(self.job.log.rows, self.end_row)
+
+    def _admit(self, row: int) -> bool | None:
+        """Give the next request its row of the log, as ``RequestQueue`` asks for it."""
+        log, budget = self.job.log, self.job.budget
+        if self.disk_full:
+            return False
+        if row >= self.folded_rows + log.room:
+            self.log_was_full = True
+            return None
+        if log.reserved_rows < min(row + 1, log.room) and not self._reserved(row + GROWTH_ROWS):
+            return False
+        if budget is not None and not budget.take(1, self.job.callers_in_all):
+            return False
+        self.next_row = row + 1
+        return True
+
+    def _reserved(self, rows: int) -> bool:
+        """Set aside disk space; without it the run ends."""
+        try:
+            self.job.log.reserve(rows)
+        except OSError:
+            self.disk_full = True
+            self.stop()
+            return False
+        return True
+
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
         """The next range of rows for a caller, as ``Claims::claim`` in claims.h."""
         while True:
@@ -110,13 +162,8 @@ class Run:
             end = begin + budget.take(end - begin, self.job.callers_in_all)
             if end == begin:
                 return None
-        if log.reserved_rows < min(end, log.room):
-            try:
-                log.reserve(end + GROWTH_ROWS)
-            except OSError:
-                self.disk_full = True
-                self.stop()
-                return None
+        if log.reserved_rows < min(end, log.room) and not self._reserved(end + GROWTH_ROWS):
+            return None
         self.next_row = max(end, begin)
         return begin, end
 

@@ -44,7 +44,7 @@ def search_command(
     calls say whether the limits are kept; the answer is run once more, for nothing else.
     """
     from inferload import units
-    from inferload.stats.limits import limits_from_texts
+    from inferload.stats.limits.limit import limits_from_texts
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.records.max_rate import MaxRate
     from inferload.studies.search import SearchPlan, run_search

@@ -83,7 +83,7 @@ def tune_command(
     from inferload import units
     from inferload.machine.hardware import usable_cores
     from inferload.plan.cores import memory_nodes
-    from inferload.stats.limits import limits_from_texts
+    from inferload.stats.limits.limit import limits_from_texts
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.records.tuning import Tuning
     from inferload.studies.tune.candidates import candidates

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import typer
 
     from inferload.cli.output import Reports
+    from inferload.plan.batching import Batching
     from inferload.plan.model import MemberSource, ModelSource
     from inferload.plan.options import RunOptions
 
@@ -93,7 +94,8 @@ class Asked:
         Raises:
             PlanError: naming the option that cannot be run, and its value.
         """
-        from inferload.plan.loads import Lane, load_from_text
+        from inferload.plan.load_words import load_from_text
+        from inferload.plan.loads import Lane
         from inferload.plan.options import RunOptions
 
         for row in table.WORDS:
@@ -111,10 +113,24 @@ class Asked:
         return RunOptions(
             **read | _warm_up(self["warmup"]),
             lanes=tuple(lanes),
-            load=load_from_text(self["arrivals"], self["rate"], self["callers"], self["seed"]),
+            load=load_from_text(
+                self["arrivals"],
+                self["rate"],
+                self["callers"],
+                self["seed"],
+                self["clients"],
+                self["think"],
+            ),
+            batching=self._batching(),
             devices=() if device is None else tuple(one.strip() for one in device.split(",")),
             batch_size=self.batch_size,
         ).checked()
+
+    def _batching(self) -> Batching | None:
+        from inferload.plan.batching import batching_from_text
+
+        keys = ("max_batch", "max_delay", "batch_pad", "batch_sizes_allowed")
+        return batching_from_text(*(self[key] for key in keys))
 
     def sizes(self) -> list[int]:
         """The batch sizes.
@@ -142,6 +158,7 @@ class Asked:
         """What to run."""
         from inferload.plan.model import ModelSource
 
+        batching = self._batching()
         return ModelSource(
             spec=self.model,
             members=self.members,
@@ -153,6 +170,7 @@ class Asked:
             grad=self["grad"],
             compare=self["compare"],
             seed=self["seed"],
+            batching=None if batching is None else batching.told,
         )
 
     def check_outputs(self) -> None:

@@ -35,7 +35,7 @@ def percentiles_chart(result: RunResult) -> Chart | None:
     if summary.response_ms is None:
         return None
     own = {"response": summary.response_ms}
-    if result.spec.open_loop:
+    if result.spec.queued:
         own |= {
             name: one
             for name, one in (("service", summary.service_ms), ("queue", summary.queue_ms))

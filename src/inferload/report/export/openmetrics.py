@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from inferload.records.batches import BatchFigures
     from inferload.records.distribution import Distribution, Estimate
     from inferload.records.result import RunResult
 
@@ -84,10 +85,30 @@ class _Registry:
                 if (value := getattr(rate, bound)) is not None:
                     gauge.add_metric([bound], value)
             yield gauge
+        if summary.batches is not None:
+            yield from _batches(summary.batches)
         for what in ("response", "service", "queue", "lateness"):
             one: Distribution | None = getattr(summary, f"{what}_ms")
             if one is not None:
                 yield from _durations(what, one)
+
+
+def _batches(found: BatchFigures) -> Iterable[Any]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    yield CounterMetricFamily(
+        "inferload_batches", "Calls of the model, of one or more requests.", found.batches
+    )
+    for name, says, value in (
+        ("batch_requests_mean", "Requests in a batch, the mean.", found.mean_size),
+        ("padding_ratio", "The share of padding in what the model was given.",
+         found.padding_fraction),
+    ):  # fmt: skip
+        yield GaugeMetricFamily(f"inferload_{name}", says, value)
+    for name in ("instance_wait", "batch_wait", "gather", "device"):
+        one: Distribution | None = getattr(found, f"{name}_ms")
+        if one is not None:
+            yield from _durations(name, one)
 
 
 def _durations(what: str, one: Distribution) -> Iterable[Any]:

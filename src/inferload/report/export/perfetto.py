@@ -76,6 +76,8 @@ def _uuid(caller: Any, which: int) -> Any:
 
 def _events(log: CallLog) -> list[Bytes]:
     """Slices of all callers, those of a track in the order of time."""
+    if "batch" in log.batches:  # what requests wait for and get together is drawn once
+        log = log.rows(np.unique(log.batches["batch"], return_index=True)[1])
     started, finished = log.started_ns, log.finished_ns
     caller = log.caller.astype(np.int64)
     calls, queues = _uuid(caller, _CALLS), _uuid(caller, _QUEUE)

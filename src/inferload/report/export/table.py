@@ -36,6 +36,7 @@ def columns(log: CallLog) -> dict[str, NDArray[Any]]:
         "service_ns": log.service_ns,
         "response_ns": log.response_ns,
         **log.stages,
+        **log.batches,
         "process": log.process,
         "caller": log.caller,
         "input": log.input,

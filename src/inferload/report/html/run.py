@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from inferload.report.charts.batches import sizes_chart
 from inferload.report.charts.latency import curves_chart, histogram_chart, percentiles_chart
 from inferload.report.charts.resources import cores_chart, device_charts, memory_chart
 from inferload.report.charts.series import slowest
@@ -54,6 +55,7 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
             body=words("percentiles"),
             charts=_there(percentiles_chart(result), histogram_chart(result)),
         ),
+        Section(title="Batches", body=words("batches"), charts=_there(sizes_chart(result))),
         Section(
             title="Along the run", charts=_there(over_time_chart(result), callers_chart(result))
         ),
@@ -120,7 +122,7 @@ def _there(*charts: Chart | None) -> tuple[Chart, ...]:
 def _headline(result: RunResult) -> Headline:
     summary, spec = result.summary, result.spec
     response = summary.response_ms
-    figures = [("throughput", *_rate_card(summary.throughput_calls_per_s))]
+    figures = [("throughput", *_rate_card(summary.throughput_calls_per_s, spec.unit))]
     if few := few_calls_text(summary):
         value, _, why = few.partition(" (")
         figures = [("throughput", value, why.rstrip(")"))]
@@ -138,7 +140,7 @@ def _headline(result: RunResult) -> Headline:
     if summary.unfinished_calls:
         failed += f", {summary.unfinished_calls:,} unfinished"
     took = f"in {duration_text(summary.duration_s)}, {failed}"
-    figures.append(("calls", f"{summary.completed_calls:,}", took))
+    figures.append((f"{spec.unit}s", f"{summary.completed_calls:,}", took))
     callers = f"{count_text(spec.callers, 'caller')} ({spec.executor})"
     subtitle = f"{spec.load}, {callers}, made {result.created_at}"
     if result.status != "complete":
@@ -146,11 +148,11 @@ def _headline(result: RunResult) -> Headline:
     return Headline(title=f"{spec.target} ({spec.form})", subtitle=subtitle, figures=tuple(figures))
 
 
-def _rate_card(one: Estimate) -> tuple[str, str]:
+def _rate_card(one: Estimate, unit: str) -> tuple[str, str]:
     between = ""
     if one.low is not None and one.high is not None:
         between = f"{rate_text(one.low)} to {rate_text(one.high)}"
-    return f"{rate_text(one.value)} calls/s", between
+    return f"{rate_text(one.value)} {unit}s/s", between
 
 
 def _between(one: Estimate) -> str:

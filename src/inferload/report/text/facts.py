@@ -9,6 +9,7 @@ from rich.text import Text
 
 from inferload.report.text.devices import energy_text
 from inferload.report.text.parts import STATUS, figure_name
+from inferload.report.text.requests import batches_text, batching_text
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
@@ -40,6 +41,8 @@ def header_grid(result: RunResult) -> Table:
         f"{spec.load}, {_callers(spec)} ({spec.executor}), {end_text(spec)}, "
         f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
     )
+    if spec.batching is not None:
+        grid.add_row("batches", batching_text(spec.batching))
     grid.add_row(
         "call",
         f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}{_on_device(spec)}",
@@ -92,7 +95,7 @@ def _callers(spec: RunSpec) -> str:
 def end_text(spec: RunSpec) -> str:
     """What ends a run."""
     if spec.calls is not None:
-        return count_text(spec.calls, "call")
+        return count_text(spec.calls, spec.unit)
     if spec.duration_s is not None:
         return f"{spec.duration_s:g} s"
     if spec.precision is not None:
@@ -106,21 +109,17 @@ def figures_grid(result: RunResult) -> Table:
     """Throughput, calls, and how far to believe them."""
     summary, set_up = result.summary, result.set_up
     grid = _grid()
-    throughput = f"{_rate(summary.throughput_calls_per_s)} calls/s"
-    items = sorted({*result.spec.items_per_input})
-    if few := few_calls_text(summary):
-        throughput = few
-    elif items != [1]:
-        each = f"{items[0]:,}" + (f" to {items[-1]:,}" if len(items) > 1 else "")
-        throughput += f", {rate_text(summary.throughput_items_per_s.value)} items/s ({each} a call)"
-    grid.add_row("throughput", Text(throughput, style="bold green"))
+    unit = f"{result.spec.unit}s"
+    grid.add_row("throughput", Text(_throughput(result), style="bold green"))
     failed = f", {summary.failed_calls:,} failed" if summary.failed_calls else ""
     failed += f", {summary.unfinished_calls:,} unfinished" if summary.unfinished_calls else ""
     grid.add_row(
-        "calls",
+        unit,
         f"{summary.completed_calls:,}{failed} in {duration_text(summary.duration_s)}"
         f"{_drawn(result)}",
     )
+    if summary.batches is not None:
+        grid.add_row("called", batches_text(summary.batches))
     if result.steady is not None:
         grid.add_row("steady", _steady(result.steady, summary.from_s))
     first = "not known: no warm-up calls"
@@ -141,6 +140,18 @@ def figures_grid(result: RunResult) -> Table:
     if result.verification is not None:
         grid.add_row("verified", _verified(result.verification))
     return grid
+
+
+def _throughput(result: RunResult) -> str:
+    summary, unit = result.summary, result.spec.unit
+    if few := few_calls_text(summary):
+        return few
+    found = f"{_rate(summary.throughput_calls_per_s)} {unit}s/s"
+    items = sorted({*result.spec.items_per_input})
+    if items == [1]:
+        return found
+    each = f"{items[0]:,}" + (f" to {items[-1]:,}" if len(items) > 1 else "")
+    return f"{found}, {rate_text(summary.throughput_items_per_s.value)} items/s ({each} a {unit})"
 
 
 def _drawn(result: RunResult) -> str:
@@ -238,6 +249,8 @@ def _verified(verification: Verification) -> str:
     if verification.differing:
         why = {
             "input": f": {verification.argument} is used up or written to",
+            "neighbours": ": it depends on the others in the batch",
+            "padding": ": it depends on how far it was padded",
             "state": ": calls change the model's state",
             "threads": ": only while other threads call",
         }.get(verification.cause or "", "")

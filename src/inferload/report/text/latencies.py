@@ -39,7 +39,7 @@ def percentiles_table(result: RunResult) -> Table:
         table.add_column(figure_name(name), justify="right", no_wrap=True)
     summary = result.summary
     rows = {"latency": summary.response_ms}
-    if result.spec.open_loop:
+    if result.spec.queued:
         rows |= {"service": summary.service_ms, "queue": summary.queue_ms}
         rows |= {"lateness": summary.lateness_ms}
     mean_ms = summary.response_ms.mean if summary.response_ms is not None else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.plan.option_table import OPTIONS
+from inferload.records.batches import EVERY_ARGUMENT
 from inferload.units import printable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _arguments(spec: RunSpec) -> list[str]:
     found = [f"model,  # {printable(spec.target)} ({printable(spec.form)})"]
     if not spec.models:  # a mix has its own
         found.append(f"inputs,  # {len(spec.inputs):,}")
-    found += _load(spec)
+    found += [*_load(spec), *_batching(spec)]
     given: dict[str, object] = {
         "form": spec.asked_form,
         "batch_size": spec.batch_size,
@@ -81,7 +82,7 @@ def _load(spec: RunSpec) -> list[str]:
     else:
         callers = f"callers={spec.callers_per_process}"
     if not spec.open_loop:
-        return [f"load=il.ClosedLoop({callers}),"]
+        return [f"load=il.ClosedLoop({', '.join(filter(None, [callers, *_clients(spec)]))}),"]
     kind, drain = spec.arrivals, f"drain_s={spec.drain_s!r}"
     if kind == "replay":
         given = ", ".join(one for one in ("arrivals_s", callers, drain) if one)
@@ -97,6 +98,29 @@ def _load(spec: RunSpec) -> list[str]:
         seed = f"seed={spec.seed if spec.load_seed is None else spec.load_seed}"
     parts = [f"rate_per_s={spec.rate_per_s!r}", shape, callers, seed, drain]
     return [f"load=il.OpenLoop.{kind}({', '.join(one for one in parts if one)}),"]
+
+
+def _clients(spec: RunSpec) -> list[str]:
+    if spec.clients is None:
+        return []
+    found = [f"clients={spec.clients}"]
+    if spec.think_s:
+        found += [f"think_s={spec.think_s!r}", f"think={_written(spec.think)}"]
+    return found
+
+
+def _batching(spec: RunSpec) -> list[str]:
+    asked = spec.batching
+    if asked is None:
+        return []
+    given: dict[str, object] = {"max_batch": asked.max_batch, "max_delay_s": asked.max_delay_s}
+    if asked.pad:
+        every = asked.pad.keys() == {EVERY_ARGUMENT}
+        given["pad"] = asked.pad[EVERY_ARGUMENT] if every else asked.pad
+    if asked.sizes_allowed:
+        given["sizes_allowed"] = asked.sizes_allowed
+    words = ", ".join(f"{name}={_written(value)}" for name, value in given.items())
+    return [f"batching=il.Batching({words}),"]
 
 
 def _states(spec: RunSpec) -> list[str]:

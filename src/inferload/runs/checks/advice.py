@@ -24,13 +24,19 @@ _ARGUMENTS = {
     if row.flag is not None and row.kind is not bool and row.name != "mode"  # torch.compile's own
 } | {
     "batch-sizes": ("batch_sizes", "batch_sizes={}"),
+    "batch-pad": ("pad of batching", "pad={} of batching"),
+    "batch-sizes-allowed": ("sizes_allowed of batching", "sizes_allowed={} of batching"),
     "callers": ("callers in load", "callers={} in load"),
+    "clients": ("clients in load", "clients={} in load"),
     "cores": ("cores", "cores={}"),
     "device": ("device", 'device="{}"'),
     "forms": ("forms", "forms={}"),
     "inputs": ("inputs", "inputs={}"),
     "rate": ("an il.OpenLoop", "load=il.OpenLoop.poisson(rate_per_s={})"),
+    "max-batch": ("max_batch of batching", "max_batch={} of batching"),
+    "max-delay": ("max_delay_s of batching", "max_delay_s={} of batching"),
     "resolution": ("resolution", "resolution={}"),
+    "think": ("think_s in load", "think_s={} in load"),
     "warmup": ("warmup_calls", "warmup_calls={}"),
 }
 _SWITCHES = {
@@ -44,7 +50,7 @@ _GRAD = {
     "no": "torch.no_grad()",
     "on": "torch.enable_grad()",
 }
-_IN_SECONDS = {row.flag for row in OPTIONS if row.unit == "time"}
+_IN_SECONDS = {row.flag for row in OPTIONS if row.unit == "time"} | {"max-delay", "think"}
 _VERBS = {"sweep": "il.sweep", "search": "il.find_max_rate", "tune": "il.tune"}
 # A value is a number, a word of capitals that stands for one, or one of the words of a flag.
 _FLAG = re.compile(

@@ -108,6 +108,16 @@ def _difference_hint(found: Verification) -> str:
     """What to do about outputs that differ, by their cause."""
     if found.cause == "input":
         return f"the model uses up or writes to its input ({found.argument}): {FRESH_INPUTS}"
+    if found.cause == "neighbours":
+        return (
+            "what a request gets depends on the others in its batch (batch norm in train mode, a "
+            "sum over dimension 0): call eval(), or leave batches (max_batch) out"
+        )
+    if found.cause == "padding":
+        return (
+            "what a request gets depends on how far it was padded: pass a mask, and have the model "
+            "look at it, or let equal shapes join alone (no --batch-pad)"
+        )
     if found.cause == "state":
         return (
             "the model keeps state that calls change (a cache, a counter, a buffer): what it "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
-from inferload.stats.limits import Limit, limits_from_texts
+from inferload.stats.limits.limit import Limit, limits_from_texts
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of

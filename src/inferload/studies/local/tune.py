@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.bench import StudyObserver
 
 

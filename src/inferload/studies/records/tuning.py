@@ -7,8 +7,8 @@ from typing import Any
 
 from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
-from inferload.stats.judging import Judgement
-from inferload.stats.limits import Limit
+from inferload.stats.limits.judging import Judgement
+from inferload.stats.limits.limit import Limit
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.settings import (
     Settings,

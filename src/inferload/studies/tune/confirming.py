@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.stats.judging import Judgement
+    from inferload.stats.limits.judging import Judgement
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.records.comparison import Comparison
     from inferload.studies.records.settings import Settings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.stats.judging import Judgement
+    from inferload.stats.limits.judging import Judgement
 
 #: Of so many candidates one goes on to the next round, in which it is measured as much longer.
 ETA = 3

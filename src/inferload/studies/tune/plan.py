@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.plan.numbers import check_positive
-from inferload.stats.judging import judged_limits
+from inferload.stats.limits.judging import judged_limits
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
-    from inferload.stats.judging import Judgement
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.judging import Judgement
+    from inferload.stats.limits.limit import Limit
 
 FULL_S = 30.0
 

@@ -20,7 +20,7 @@ from inferload.units import duration_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inferload.stats.judging import Judgement
+    from inferload.stats.limits.judging import Judgement
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.records.settings import Settings
     from inferload.studies.tune.plan import TunePlan

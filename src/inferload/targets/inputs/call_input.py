@@ -91,6 +91,21 @@ def _described(value: object) -> str:
     return text if text and len(text) <= 20 else type(value).__name__
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal: tensors and arrays of equal shape, dtype and values, too."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+        return alike and torch.equal(one, other)
+    try:
+        return bool(np.all(one == other))
+    except Exception:  # noqa: BLE001 - whatever its class makes of a comparison
+        return False
+
+
 def item_count(one: CallInput) -> int:
     """How many samples an input has: as it says, else by :func:`items_of`."""
     return items_of(tuple(one.args), one.kwargs) if one.items is None else one.items

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.log.failures import in_short
-from inferload.targets.inputs.call_input import CallInput, described
+from inferload.targets.inputs.call_input import CallInput, described, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,18 +84,9 @@ def _check(
     if _is_stacked(leaf, items):
         if leaf.shape[1:] != first.shape[1:] or leaf.dtype != first.dtype:
             raise _differ(given, number, "have other dimensions or another type")
-    elif isinstance(leaf, torch.Tensor) and isinstance(first, torch.Tensor):
-        if leaf.shape != first.shape or not torch.equal(leaf, first):
-            raise _differ(given, number, "have another tensor that is no batch")
-    elif type(leaf) is not type(first) or not _same(leaf, first):
-        raise _differ(given, number, "have another constant")
-
-
-def _same(one: Any, other: Any) -> bool:
-    try:
-        return bool(np.all(one == other))
-    except Exception:  # noqa: BLE001 - whatever its class makes of a comparison
-        return False
+    elif not is_same(leaf, first):
+        what = "tensor that is no batch" if isinstance(leaf, torch.Tensor) else "constant"
+        raise _differ(given, number, f"have another {what}")
 
 
 def _differ(given: Sequence[CallInput], number: int, how: str) -> PlanError:

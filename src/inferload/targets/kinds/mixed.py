@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,22 @@ class MixedTarget(Target):
     def callable_for(self, number: int) -> Callable[..., Any]:
         """The model that an input belongs to."""
         return self.members[self._owner[number]].target.python_callable()
+
+    def owner_of(self, number: int) -> int:
+        """The place of the model that an input belongs to."""
+        return self._owner[number]
+
+    def for_shapes(self, inputs: Sequence[CallInput], owners: Sequence[int]) -> MixedTarget:
+        """The same models with other inputs."""
+        own: list[list[CallInput]] = [[] for _ in self.members]
+        for one, owner in zip(inputs, owners, strict=True):
+            own[owner].append(one)
+        return MixedTarget(
+            [
+                replace(member, given=tuple(given))
+                for member, given in zip(self.members, own, strict=True)
+            ]
+        )
 
     def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
         """All models with each caller's own inputs."""

@@ -90,6 +90,11 @@ class Eager:
             ) from error
 
 
+def differ(expected: Sequence[Any], actual: Sequence[Any]) -> bool:
+    """Whether outputs differ by more than arithmetic in another order does."""
+    return _how(expected, actual) is not None
+
+
 def compared(
     eager: Eager,
     form: str,

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from inferload.records.figures import Verification
 from inferload.targets.argument_changes import as_it_was, used_up, written_argument
 from inferload.targets.inputs.call_input import owned
@@ -19,11 +21,12 @@ from inferload.targets.outputs.comparing import (
     not_compared,
     tensors_among,
 )
+from inferload.targets.outputs.same_outputs import differ
 from inferload.targets.outputs.seeding import MOST_DRAWS, generator_states, seeded
 from inferload.targets.outputs.unfinished import check_returned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
@@ -41,8 +44,12 @@ class References:
     reason: str | None = None
 
 
-def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References:
-    """What a model computes alone.
+def reference_outputs(
+    target: Target,
+    inputs: Sequence[CallInput],
+    alone: Callable[[int], Any] | None = None,
+) -> References:
+    """What a model computes alone; ``alone``: what does, where not a call with the input itself.
 
     Every input is called twice, each time with a copy, and the first one more often if the calls
     draw random numbers: a model that gives two answers when it is alone (dropout, sampling, state
@@ -66,7 +73,7 @@ def reference_outputs(target: Target, inputs: Sequence[CallInput]) -> References
             own = owned(one)
             was, began = as_it_was(one, own), time.perf_counter()
             try:
-                output = _computed(target, number, own)
+                output = _computed(target, number, own) if alone is None else alone(number)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - what the run does with it is shown
@@ -113,15 +120,41 @@ def _why_two_answers(target: Target, number: int, one: CallInput) -> str:
     return " (it keeps state that calls change, or draws numbers that no seed governs)"
 
 
+def differs_in_batch(expected: Sequence[Any], actual: Sequence[Any]) -> bool:
+    """Whether what a request got in a batch is something else than what it gets alone.
+
+    Batches of other sizes are computed in another order, which is no difference; nor is what stands
+    beyond the request's own shape where the batch was padded.
+    """
+    actual = _cropped(expected, actual)
+    return difference(expected, actual) is not None and differ(expected, actual)
+
+
+def _cropped(expected: Sequence[Any], actual: Sequence[Any]) -> Sequence[Any]:
+    """Tensors without what stands beyond the shapes of those that are expected."""
+    if len(expected) != len(actual):
+        return actual
+    return [
+        found[tuple(map(slice, one.shape))]
+        if isinstance(one, torch.Tensor)
+        and isinstance(found, torch.Tensor)
+        and one.dim() == found.dim()
+        else found
+        for one, found in zip(expected, actual, strict=True)
+    ]
+
+
 def verified(
     references: References,
     kept: Sequence[Sequence[tuple[int, Any]]],
     *,
     tensors_only: bool,
+    batched: bool = False,
 ) -> Verification:
     """Compare the outputs that callers kept with the references.
 
-    ``tensors_only``: native callers of a package return its tensors, and no constants.
+    ``tensors_only``: native callers of a package return its tensors, and no constants. ``batched``:
+    by what :func:`differs_in_batch` says.
     """
     if references.reason is not None:
         return Verification(compared=0, differing=0, reason=references.reason)
@@ -135,7 +168,11 @@ def verified(
             if tensors_only:
                 expected, actual = tensors_among(expected), tensors_among(actual)
             unknown.update(dict.fromkeys([*not_compared(expected), *not_compared(actual)]))
+            if batched:
+                actual = _cropped(expected, actual)
             found = difference(expected, actual)
+            if found is not None and batched and not differ(expected, actual):
+                found = None
             compared += 1
             if found is not None:
                 differing += 1
@@ -163,6 +200,7 @@ def with_cause(
     *,
     callers: int,
     fresh_inputs: bool,
+    beside: Callable[[int, Sequence[Any]], str | None] | None = None,
 ) -> Verification:
     """Why outputs differ, if they do; asked when all callers have ended.
 
@@ -178,6 +216,10 @@ def with_cause(
             number = min(references.written)
         argument = f"{references.written[number]} of input {number}"
         return replace(found, cause="input", argument=argument)
+    if beside is not None:
+        cause = beside(number, references.outputs[number])
+        if cause is not None:
+            return replace(found, cause=cause)
     if callers == 1:
         return replace(found, cause="state")
     try:

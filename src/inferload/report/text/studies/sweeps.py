@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.records.distribution import Estimate
-    from inferload.stats.judging import Judgement
+    from inferload.stats.limits.judging import Judgement
     from inferload.studies.records.files import Study
     from inferload.studies.records.max_rate import MaxRate, Probe
     from inferload.studies.records.sweep import SweepPoint, UslFit

@@ -25,7 +25,7 @@ from inferload.units import count_text, duration_text, milliseconds_text, rate_t
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from inferload.stats.limits import Limit
+    from inferload.stats.limits.limit import Limit
     from inferload.studies.records.comparison import Difference
     from inferload.studies.records.settings import Settings
     from inferload.studies.records.tuning import Trial, Tuning

@@ -1,0 +1,228 @@
+"""How the callers of a job put requests together: prepared before any caller starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from inferload.callers.batching.tensors import Tensors, parts_in, put_together
+from inferload.errors import PlanError
+from inferload.log.failures import exception_text, in_brief
+from inferload.targets.argument_changes import parameters_of
+from inferload.targets.inputs.call_input import CallInput, described
+from inferload.targets.inputs.joining import is_channels_last, joining_of
+from inferload.targets.outputs.splitting import taken_apart
+from inferload.targets.outputs.unfinished import check_returned
+from inferload.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from inferload.callers.device_work import Copies
+    from inferload.records.batches import BatchSpec
+    from inferload.targets.base import Target
+    from inferload.targets.inputs.joined import Group, Joining
+
+# Of each group so many shapes behind dimension 0 are called before the start line, spread over all.
+_ENDS_WARMED = 4
+_SIZES_WARMED = 12
+# And so many shapes in all.
+MOST_WARMED = 48
+# Graphs that a caller captures, each of them with memory of its own.
+MOST_GRAPHS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWork:
+    """How callers put requests together.
+
+    ``target`` is called with one of ``inputs[caller]``, of which there is one for each shape, by
+    its number. ``into[caller][shape]`` are the tensors that the parts of requests are put together
+    in, ``sources[input]`` these parts; with transfers they are pinned, and
+    ``copies[caller][shape]`` says where they are copied to. ``examples``: inputs that make a batch
+    of a shape, of the shapes that are called before the start line, in the order in which they
+    are.
+    """
+
+    spec: BatchSpec
+    target: Target
+    joining: Joining
+    inputs: Sequence[Sequence[CallInput]]
+    into: Sequence[Sequence[Sequence[torch.Tensor]]]
+    sources: Sequence[Sequence[torch.Tensor]]
+    copies: Sequence[Sequence[Copies]]
+    examples: dict[int, list[int]]
+
+    @property
+    def max_delay_ns(self) -> int:
+        """How long a batch is held back for more requests."""
+        return round(self.spec.max_delay_s * NS_PER_S)
+
+    @property
+    def most_of(self) -> list[int]:
+        """How many requests of each group make a batch full."""
+        return [group.most for group in self.joining.groups]
+
+
+def batch_work(
+    target: Target, given: Sequence[CallInput], spec: BatchSpec, callers: int, *, transfers: bool
+) -> BatchWork:
+    """Make what so many callers need to put these inputs together, and check it.
+
+    Raises:
+        PlanError: an input cannot be put together with others, a shape does not fit the target, or
+            what it answers cannot be taken apart.
+    """
+    spec = _with_sizes(spec, target)
+    joining = joining_of(given, spec, target.owner_of, lambda number: parameters_of(target, number))
+    graphs = len(spec.sizes_allowed) * sum(len(group.ends) for group in joining.groups)
+    if "cudagraph" in target.form and graphs > MOST_GRAPHS:
+        raise PlanError(
+            f"each caller would capture {graphs:,} CUDA graphs, one for each size and shape: allow "
+            "fewer sizes (--batch-sizes-allowed 1,8,64), or give inputs of fewer shapes"
+        )
+    owners = [joining.group_of_shape(number).owner for number in range(joining.shapes)]
+    tensors = [Tensors(joining) for _ in range(callers)]
+    own = [[one.input(number) for number in range(joining.shapes)] for one in tensors]
+    called = target.for_shapes(own[0], owners)
+    called.notes = target.notes
+    examples = _examples(joining)
+    sources: list[list[torch.Tensor]] = [[_source(p) for p in parts] for parts in joining.parts_of]
+    for one in tensors:
+        for shape in reversed(examples):
+            members = [sources[member] for member in examples[shape]]
+            _put_all(joining.group_of_shape(shape), members, one.parts(shape))
+    for shape in examples:
+        _bind(called, shape, own[0][shape], joining)
+    _check_answers(called, own[0], joining, examples)
+    called.prepare([own[0][shape] for shape in examples])
+    target.first_call_ms = called.first_call_ms
+    called.open(own, transfers=True)  # what they read is written to before each call
+    reads = [
+        [
+            parts_in(joining.group_of_shape(number), called.read_by_calls(caller, number, one))
+            for number, one in enumerate(inputs)
+        ]
+        for caller, inputs in enumerate(own)
+    ]
+    into: list[list[list[torch.Tensor]]] = reads
+    copies: list[list[Copies]] = []
+    if transfers:
+        sources = [[part.cpu().pin_memory() for part in parts] for parts in sources]
+        pinned = [Tensors(joining, pinned=True) for _ in range(callers)]
+        into = [[one.parts(number) for number in range(joining.shapes)] for one in pinned]
+        copies = [
+            [list(zip(*pair, strict=True)) for pair in zip(host, device, strict=True)]
+            for host, device in zip(into, reads, strict=True)
+        ]
+    return BatchWork(
+        spec=replace(spec, elements_per_input=joining.elements_of),
+        target=called,
+        joining=joining,
+        inputs=own,
+        into=into,
+        sources=sources,
+        copies=copies,
+        examples=examples,
+    )
+
+
+def _with_sizes(spec: BatchSpec, target: Target) -> BatchSpec:
+    """With the powers of two as the sizes allowed, where each size is captured as a graph."""
+    if "cudagraph" not in target.form or spec.sizes_allowed:
+        return spec
+    sizes, size = [], 1
+    while size < spec.max_batch:
+        sizes.append(size)
+        size *= 2
+    return replace(spec, sizes_allowed=(*sizes, spec.max_batch))
+
+
+def _source(part: torch.Tensor) -> torch.Tensor:
+    """A part as it lies in memory in the end, item by item."""
+    part = part.detach()
+    return part if is_channels_last(part) else part.contiguous()
+
+
+def _put_all(
+    group: Group, members: Sequence[Sequence[torch.Tensor]], into: Sequence[torch.Tensor]
+) -> None:
+    for place, one in enumerate(into):
+        put_together([parts[place] for parts in members], one, group.pads[place])
+
+
+def _examples(joining: Joining) -> dict[int, list[int]]:
+    """Inputs that make a batch of a shape, of some shapes of each group, the largest first."""
+    found: list[list[tuple[int, list[int]]]] = []
+    for number, group in enumerate(joining.groups):
+        of_ends: dict[int, int] = {}
+        for one, own in enumerate(joining.group_of):
+            if own == number:
+                of_ends.setdefault(joining.ends_of[one], one)
+        ends = sorted(of_ends)
+        chosen = [ends[n] for n in _spread(len(ends), _ENDS_WARMED)]
+        own_examples = []
+        for size in _sizes_warmed(group):
+            for shape in reversed(chosen):
+                member = of_ends[shape]
+                count = max(size // joining.items_of[member], 1)
+                if count * joining.items_of[member] <= group.sizes[-1]:
+                    members = [member] * min(count, group.most)
+                    own_examples.append((joining.shape_of(members), members))
+        found.append(own_examples)
+    # groups in turn, so that each model of a mix has its turn
+    turns = range(max(map(len, found)))
+    ordered = [one for turn in turns for own in found for one in own[turn : turn + 1]]
+    return dict(ordered[:MOST_WARMED])
+
+
+def _sizes_warmed(group: Group) -> list[int]:
+    """The sizes of a group that are called first, the largest first."""
+    return [group.sizes[place] for place in reversed(_spread(len(group.sizes), _SIZES_WARMED))]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """So many places at most, evenly spread, the first and the last among them."""
+    if count <= most:
+        return [*range(count)]
+    return [round(n * (count - 1) / (most - 1)) for n in range(most)]
+
+
+def _bind(target: Target, shape: int, one: CallInput, joining: Joining) -> None:
+    try:
+        target.bind(shape, one)
+    except PlanError as error:
+        size, _ = joining.group_of_shape(shape).shape(shape)
+        told = str(error).replace(f"input {shape}", f"a batch of {size:,} items ({described(one)})")
+        told = told.replace("; run inputs of such sizes apart", "")
+        raise PlanError(
+            f"{told}: allow the sizes that the model takes (--batch-sizes-allowed), or make its "
+            "dimension 0 dynamic"
+        ) from error
+
+
+def _check_answers(
+    target: Target,
+    inputs: Sequence[CallInput],
+    joining: Joining,
+    examples: dict[int, list[int]],
+) -> None:
+    """Call each group once with some requests, and take apart what comes back."""
+    seen: set[int] = set()
+    for shape, members in reversed(examples.items()):
+        group, one = joining.group_of_shape(shape), inputs[shape]
+        if group.first in seen or (len(members) < 2 and group.most > 1):
+            continue
+        seen.add(group.first)
+        size = group.shape(shape)[0]
+        try:
+            output: Any = target.callable_for(shape)(*one.args, **one.kwargs)
+        except Exception as error:
+            raise PlanError(
+                f"{target.name} raised when it was called with a batch of {size:,} items "
+                f"({described(one)}): {type(error).__name__}: {in_brief(exception_text(error))}"
+            ) from error
+        check_returned(output, target.name)
+        taken_apart(output, [joining.items_of[member] for member in members], size, target.name)

@@ -1,0 +1,95 @@
+"""Which executor runs the callers of a lane, and whether it has the compiled extension."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from inferload.callers.native.build import native_extension
+from inferload.callers.native.executor import NativeExecutor
+from inferload.callers.python.executor import ThreadsExecutor
+from inferload.errors import NativeBuildError, PlanError
+from inferload.plan.model import or_a_native_form
+from inferload.records.figures import RunWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.callers.job import Executor, Job
+    from inferload.targets.base import Target
+
+_FRESH_IN_PYTHON = RunWarning(
+    code="python-callers",
+    message="Python threads called the target, holding the GIL: they make the fresh inputs",
+    hint="without --fresh-inputs native callers call it",
+)
+
+
+def executor_for(
+    target: Target, asked: object, announce: Callable[[str], None], *, fresh_inputs: bool = False
+) -> tuple[Executor, list[RunWarning]]:
+    """The executor asked for, or native callers where target and machine allow them.
+
+    Raises:
+        PlanError: native callers were asked for, and the target or fresh inputs need Python.
+        NativeBuildError: native callers were asked for, and cannot be had.
+    """
+    if fresh_inputs and "cudagraph" in target.form:
+        raise PlanError(
+            "a CUDA graph reads tensors of its own, which each call copies its input to: its "
+            "inputs are fresh in each call anyway, so leave fresh_inputs (--fresh-inputs) out"
+        )
+    if fresh_inputs and "native" in {asked, getattr(asked, "name", None)}:
+        raise PlanError(
+            "fresh copies of inputs are made by Python callers: use --executor threads, or leave "
+            "fresh_inputs (--fresh-inputs) out"
+        )
+    if not isinstance(asked, str):
+        return cast("Executor", asked), []
+    if fresh_inputs and asked == "auto" and target.runs_natively:
+        return ThreadsExecutor(), [_FRESH_IN_PYTHON]
+    if asked == "threads" or (asked != "native" and not target.runs_natively):
+        return ThreadsExecutor(), []
+    if not target.runs_natively:
+        raise PlanError(
+            f"native callers run TorchScript and AOTInductor, and {target.name} is in the form "
+            f"{target.form!r}: use the executor threads{or_a_native_form(target.may_become)}"
+        )
+    try:
+        native_extension(announce)
+    except NativeBuildError as error:
+        if asked == "native":
+            raise
+        return ThreadsExecutor(), [
+            RunWarning(
+                code="native-unavailable",
+                message=f"Python threads called the target, holding the GIL: {error}",
+                hint="inferload doctor says what native callers need",
+            )
+        ]
+    return NativeExecutor(), []
+
+
+def with_extension(
+    job: Job, executor: Executor, announce: Callable[[str], None]
+) -> tuple[Job, list[RunWarning]]:
+    """A job whose Python callers, if their calls are on a device, have the compiled extension.
+
+    There is a warning where it cannot be had.
+    """
+    if job.device_work is None or executor.name != "threads":
+        return job, []
+    try:
+        extension = native_extension(announce)
+    except NativeBuildError as error:
+        return job, [
+            RunWarning(
+                code="native-unavailable",
+                message=(
+                    "callers waited for the device, and timed it, in Python, which takes the GIL "
+                    f"from others: {error}"
+                ),
+                hint="inferload doctor says what native callers need",
+            )
+        ]
+    return replace(job, device_work=replace(job.device_work, extension=extension)), []

@@ -1,0 +1,86 @@
+// What a model answers to a batch, taken apart into what each request of it gets.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+#include <cstdint>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace inferload {
+
+inline bool is_batch(const at::Tensor& tensor, int64_t size) {
+  return tensor.dim() > 0 && tensor.size(0) == size;
+}
+
+// Views of every tensor that has the size of the batch in dimension 0, so many items each.
+class Pieces {
+ public:
+  // Throws where there are tensors, and none of them has that size.
+  void take_apart(const std::vector<at::Tensor>& outputs, const std::vector<int64_t>& counts,
+                  int64_t size) {
+    pieces_.clear();
+    bool any = false;
+    for (const auto& output : outputs) {
+      any = any || output.dim() > 0;
+      if (is_batch(output, size)) {
+        pieces_.push_back(output.split_with_sizes(counts));
+      }
+    }
+    if (any && pieces_.empty()) {
+      throw std::runtime_error(another_number(outputs, size));
+    }
+  }
+  void clear() { pieces_.clear(); }
+
+ private:
+  static std::string another_number(const std::vector<at::Tensor>& outputs, int64_t size) {
+    std::ostringstream text;
+    text << "the model answered a batch of " << size << " items with a tensor of "
+         << outputs.front().sizes() << ", and none of its outputs has " << size
+         << " in dimension 0: it cannot be taken apart into answers";
+    return text.str();
+  }
+
+  std::vector<std::vector<at::Tensor>> pieces_;
+};
+
+// A copy of what one request gets of an output: some items of every tensor that is a batch.
+inline c10::IValue copy_of_piece(const c10::IValue& value, int64_t size, int64_t begin,
+                                 int64_t count) {
+  if (value.isTensor()) {
+    const auto& tensor = value.toTensor();
+    return is_batch(tensor, size) ? tensor.narrow(0, begin, count).clone() : tensor.clone();
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> parts;
+    for (const auto& one : value.toTupleRef().elements()) {
+      parts.push_back(copy_of_piece(one, size, begin, count));
+    }
+    return c10::ivalue::Tuple::create(std::move(parts));
+  }
+  if (value.isList()) {
+    const auto list = value.toList();
+    auto parts = c10::impl::GenericList(list.elementType());
+    for (const c10::IValue& one : value.toListRef()) {
+      parts.push_back(copy_of_piece(one, size, begin, count));
+    }
+    return parts;
+  }
+  if (value.isGenericDict()) {
+    const auto dict = value.toGenericDict();
+    auto parts = c10::impl::GenericDict(dict.keyType(), dict.valueType());
+    for (const auto& one : dict) {
+      parts.insert(one.key(), copy_of_piece(one.value(), size, begin, count));
+    }
+    return parts;
+  }
+  return value.deepcopy();
+}
+
+}  // namespace inferload

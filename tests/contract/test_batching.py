@@ -1,0 +1,287 @@
+"""Requests called in batches, over both executors: what each gets, and what the log says of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import inferload as il
+from support import models
+
+BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
+
+
+def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
+    return torch.jit.script(model.eval()) if executor == "native" else model.eval()
+
+
+def batched(
+    model, inputs, executor="threads", *, callers=2, rate=3000.0, **options
+) -> il.RunResult:
+    """A run so fast that requests join, of which every answer is compared with the one alone."""
+    given = {"calls": 400, "warmup_calls": 3, "warmup": "fixed", "verify": True}
+    asked = {"max_batch": 8, "max_delay_s": 0.003} | options.pop("batching", {})
+    with torch.no_grad():
+        return il.run(
+            model,
+            inputs,
+            load=il.OpenLoop.poisson(rate_per_s=rate, callers=callers),
+            batching=il.Batching(**asked),
+            executor=executor,
+            threads_per_call=1,
+            **given | options,
+        )
+
+
+def check_rows(log: il.CallLog, max_batch: int) -> None:
+    """All requests of a batch began and ended together, after all of them were due."""
+    assert (log.started_ns >= log.scheduled_ns).all()
+    for number in np.unique(log.batches["batch"]):
+        own = log.batches["batch"] == number
+        assert own.sum() == log.batches["batch_size"][own][0] <= max_batch
+        for column in (log.started_ns, log.finished_ns, log.caller, log.stages["gather_ns"]):
+            assert len(set(column[own].tolist())) == 1
+    parts = log.instance_ns, log.stages["hold_ns"], log.stages["late_ns"]
+    assert all((part >= 0).all() for part in parts)
+    assert np.array_equal(sum(parts), log.queue_ns)
+    assert (log.stages["gather_ns"] <= log.service_ns).all()
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_each_request_gets_what_it_would_get_alone(executor):
+    model = for_executor(torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Tanh()), executor)
+    result = batched(model, [torch.randn(1, 16) for _ in range(5)], executor)
+    assert result.spec.executor == executor
+    assert result.verification.compared > 20
+    assert not result.verification.differing
+    check_rows(result.log, 8)
+    assert result.summary.batches.mean_size > 1.5
+    assert result.summary.completed_calls == 400
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_nested_keyword_arguments_join_and_others_do_not(executor):
+    """Inputs with another scale, which is no tensor, have batches of their own."""
+    model = for_executor(models.Affine(), executor)
+    inputs = [
+        il.CallInput(
+            (torch.randn(items, 4),),
+            {"pair": {"shift": torch.randn(items, 4)}, "scale": scale},
+        )
+        for items in (1, 2, 3)
+        for scale in (1, 2)
+    ]
+    result = batched(model, inputs, executor)
+    assert not result.verification.differing
+    check_rows(result.log, 8)
+    scales = result.log.input % 2
+    for number in np.unique(result.log.batches["batch"]):
+        assert len(set(scales[result.log.batches["batch"] == number].tolist())) == 1
+    assert result.summary.batches.mean_size > 1.2
+    items = np.array([1, 1, 2, 2, 3, 3])[result.log.input].sum()
+    per_call = result.summary.throughput_items_per_s.value / (
+        result.summary.throughput_calls_per_s.value
+    )
+    assert per_call == pytest.approx(items / 400)
+
+
+class LongestWord(torch.nn.Module):
+    """Sums up embeddings of words that are no padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding(50, 8)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = self.table(ids) * mask.unsqueeze(2)
+        return {"words": found, "sentence": found.sum(1)}
+
+
+def sentences(*lengths: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [
+        (torch.randint(1, 50, (1, length)), torch.ones(1, length, dtype=torch.int64))
+        for length in lengths
+    ]
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_shorter_inputs_are_padded_to_the_longest_of_their_batch(executor):
+    model = for_executor(LongestWord(), executor)
+    lengths = (3, 5, 9, 12)
+    result = batched(model, sentences(*lengths), executor, batching={"pad": 0})
+    assert not result.verification.differing
+    check_rows(result.log, 8)
+    log, own = result.log, np.array(lengths)[result.log.input]
+    for number in np.unique(log.batches["batch"]):
+        there = log.batches["batch"] == number
+        whole = own[there].max() * there.sum()
+        assert log.batches["padding_ppm"][there][0] == round(1e6 * (1 - own[there].sum() / whole))
+    assert len({len(set(own[log.batches["batch"] == n].tolist())) for n in range(20)}) > 1
+    assert result.summary.batches.padding_fraction > 0.05
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_without_padding_only_equal_shapes_join(executor):
+    model = for_executor(LongestWord(), executor)
+    result = batched(model, sentences(3, 5, 9), executor)
+    for number in np.unique(result.log.batches["batch"]):
+        assert len(set(result.log.input[result.log.batches["batch"] == number].tolist())) == 1
+    assert not result.log.batches["padding_ppm"].any()
+    assert result.summary.batches.padding_fraction == 0
+    assert not result.verification.differing
+
+
+class OnlySizes(torch.nn.Module):
+    """Raises on a size that is not allowed, as a package compiled for one would."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.size(0) != 2 and x.size(0) != 8:
+            raise RuntimeError("this size is not allowed")
+        return x * 2
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_batches_are_filled_up_to_the_sizes_allowed(executor):
+    model = for_executor(OnlySizes(), executor)
+    result = batched(
+        model, [torch.randn(1, 4) for _ in range(3)], executor, batching={"sizes_allowed": (8, 2)}
+    )
+    assert not result.verification.differing
+    assert result.verification.compared > 20
+    sizes, padding = result.log.batches["batch_size"], result.log.batches["padding_ppm"]
+    assert set(padding[sizes == 1].tolist()) <= {500_000}
+    assert set(padding[sizes == 2].tolist()) <= {0}
+    assert set(padding[sizes == 5].tolist()) <= {375_000}
+    assert result.spec.batching.sizes_allowed == (2, 8)
+
+
+class Centred(torch.nn.Module):
+    """Subtracts the mean of the batch: an answer depends on the neighbours."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0, keepdim=True)
+
+
+class Leaky(torch.nn.Module):
+    """A mean over all places, padded ones too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1)
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.parametrize(
+    ("model", "inputs", "pad", "cause"),
+    [
+        (Centred(), [torch.randn(1, 4) for _ in range(3)], None, "neighbours"),
+        (torch.nn.BatchNorm1d(3, track_running_stats=False),
+         [torch.randn(1, 3, 4) for _ in range(3)], None, "neighbours"),
+        (Leaky(), [1 + torch.rand(1, size) for size in (2, 9, 17)], 0, "padding"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_depends_on_the_batch_is_found(executor, model, inputs, pad, cause):
+    result = batched(for_executor(model, executor), inputs, executor, batching={"pad": pad})
+    assert result.verification.differing
+    assert result.verification.cause == cause
+    assert "outputs-differ" in {one.code for one in result.warnings}
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_all_requests_of_a_batch_that_raised_failed(executor):
+    inputs = [torch.full((1, 2), value) for value in (1.0, 1.0, 1.0, -50.0)]
+    model = for_executor(models.RaisesOnNegative(), executor)
+    result = batched(model, inputs, executor, on_error="record", verify=False)
+    log = result.log
+    assert result.summary.failed_calls + result.summary.completed_calls == 400
+    for number in np.unique(log.batches["batch"]):
+        own = log.batches["batch"] == number
+        assert len(set(log.error[own].tolist())) == 1
+        assert (log.error[own][0] >= 0) == (log.input[own] == 3).any()
+    assert result.summary.batches.batches == len(np.unique(log.batches["batch"][log.completed]))
+
+
+class Hungry(torch.nn.Module):
+    """Has memory for three requests."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.size(0) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return x * 2
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_without_memory_for_a_batch_the_next_ones_have_half_of_it(executor):
+    model = for_executor(Hungry(), executor)
+    result = batched(model, [torch.ones(1, 2)], executor, on_error="record", verify=False)
+    (halved,) = [one for one in result.warnings if one.code == "batches-halved"]
+    log = result.log
+    failed = np.unique(log.batches["batch"][~log.completed])
+    assert len(failed) >= 1
+    most = min(log.batches["batch_size"][~log.completed].min() // 2, 3)
+    assert f"no batch had more than {most} requests" in halved.message
+    assert log.batches["batch_size"][log.completed].max() <= 3
+    assert result.summary.completed_calls + result.summary.failed_calls == 400
+    assert result.summary.completed_calls > 300
+
+
+@pytest.mark.parametrize("executor", BOTH)
+def test_clients_ask_again_when_they_are_answered(executor):
+    model = for_executor(models.NoOp(), executor)
+    for batching in (None, il.Batching(max_batch=4, max_delay_s=0.001)):
+        result = il.run(
+            model,
+            [torch.zeros(1, 2)],
+            load=il.ClosedLoop(callers=2, clients=9),
+            batching=batching,
+            executor=executor,
+            calls=1_001,
+        )
+        log = result.log
+        assert len(log) == 1_001
+        # one that is answered asks at once; the last 9 are not followed by others
+        assert (log.scheduled_ns[:9] == 0).all()
+        asked = np.unique(log.scheduled_ns[9:], return_counts=True)
+        answered = dict(zip(*np.unique(log.finished_ns, return_counts=True), strict=True))
+        assert all(answered[time] >= count for time, count in zip(*asked, strict=True))
+        assert (result.summary.batches is None) == (batching is None)
+        assert "requests/s" in str(result)
+
+
+def test_models_of_a_mix_never_share_a_batch():
+    double, half = torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)
+    mix = il.Mix(
+        {"double": (double, [torch.randn(1, 4) for _ in range(2)], 1),
+         "half": (half, [torch.randn(1, 4)], 1)}
+    )  # fmt: skip
+    result = batched(mix, None)
+    assert not result.verification.differing
+    owner = result.log.input // 2
+    for number in np.unique(result.log.batches["batch"]):
+        assert len(set(owner[result.log.batches["batch"] == number].tolist())) == 1
+    assert len(set(owner.tolist())) == 2
+
+
+@pytest.mark.multiprocess
+def test_each_process_batches_what_is_dealt_to_it():
+    result = batched(torch.nn.Linear(4, 2), [torch.randn(1, 4) for _ in range(3)], processes=2,
+                     verify=False)  # fmt: skip
+    log = result.log
+    check_rows(log, 8)
+    assert set(log.process.tolist()) == {0, 1}
+    for number in np.unique(log.batches["batch"]):
+        assert len(set(log.process[log.batches["batch"] == number].tolist())) == 1
+    assert result.summary.batches.batches == len(np.unique(log.batches["batch"]))
+
+
+def test_a_saved_run_has_its_batches(tmp_path):
+    result = batched(torch.nn.Linear(4, 2), [torch.randn(1, 4)])
+    result.save(tmp_path / "run.json")
+    again = il.load_result(tmp_path / "run.json")
+    assert again.summary.batches == result.summary.batches
+    assert again.spec == result.spec
+    for name, column in result.log.batches.items():
+        assert np.array_equal(again.log.batches[name], column)
+    assert str(again) == str(result)
+    assert "wait for the batch" in str(result)
+    assert "calls of the model/s" in str(result)

@@ -1,0 +1,68 @@
+"""What a model answered to a batch, taken apart."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from inferload.errors import PlanError
+from inferload.targets.outputs.splitting import taken_apart
+
+X = torch.arange(12.0).reshape(6, 2)
+
+
+def apart(output: object, counts: tuple[int, ...] = (1, 2, 3), size: int = 6):
+    pieces = taken_apart(output, counts, size, "model")
+    return [pieces.of(request) for request in range(len(counts))]
+
+
+class Named(NamedTuple):
+    scores: torch.Tensor
+    scale: float
+
+
+def test_tensors_are_split_in_any_nesting():
+    first, second, third = apart({"a": [X, (X + 1).numpy()], "b": Named(X, 2.0)})
+    assert torch.equal(first["a"][0], X[:1])
+    assert np.array_equal(second["a"][1], (X + 1)[1:3].numpy())
+    assert torch.equal(third["b"].scores, X[3:])
+    assert third["b"].scale == 2.0
+
+
+def test_pieces_are_views():
+    (first, *_) = apart(X)
+    assert first.data_ptr() == X.data_ptr()
+
+
+def test_what_fills_a_batch_belongs_to_nobody():
+    first, second = apart(X, (1, 2))
+    assert first.tolist() == X[:1].tolist()
+    assert second.tolist() == X[1:3].tolist()
+
+
+def test_what_is_no_batch_belongs_to_all():
+    table = torch.zeros(9)
+    for number, one in enumerate(apart({"x": X, "table": table, "name": "y"})):
+        assert one["table"] is table
+        assert one["name"] == "y"
+        assert len(one["x"]) == number + 1
+
+
+def test_a_list_has_an_entry_for_each_item():
+    assert apart(list("abcdef")) == [["a"], ["b", "c"], ["d", "e", "f"]]
+    boxes = [torch.zeros(number, 4) for number in range(6)]
+    assert [[len(box) for box in one] for one in apart(boxes)] == [[0], [1, 2], [3, 4, 5]]
+
+
+def test_an_output_without_tensors_is_everybodys():
+    assert apart(None) == [None] * 3
+    assert apart({"loss": 0.5}) == [{"loss": 0.5}] * 3
+
+
+@pytest.mark.parametrize("output", [X[:5], X.sum(0), {"a": X[:1]}, [X[:2], X[:2]]])
+def test_another_number_of_items_is_refused(output: object):
+    with pytest.raises(PlanError, match="answered a batch of 6 items with"):
+        apart(output)
