@@ -178,12 +178,12 @@ class Words:
         "replay:FILE:2x (twice as fast).",
     )  # fmt: skip
     clients: int | None = option(
-        None, "arrivals", flag="clients", verbs={"run", "sweep", "compare"},
+        None, "arrivals", flag="clients", verbs={"run", "sweep", "compare", "tune"},
         help="Closed loop: so many clients, each with one request in flight, in one queue that the "
         "callers serve.",
     )  # fmt: skip
     think: str | None = option(
-        None, "arrivals", flag="think", verbs={"run", "sweep", "compare"}, metavar="TIME",
+        None, "arrivals", flag="think", verbs={"run", "sweep", "compare", "tune"}, metavar="TIME",
         completes=("constant:", "exponential:"),
         help="How long a client waits between a response and its next request: the mean of an "
         "exponential time, as 50ms, or constant:50ms.",

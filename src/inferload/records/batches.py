@@ -24,6 +24,22 @@ class BatchSpec:
     sizes_allowed: tuple[int, ...] = ()
     elements_per_input: tuple[int, ...] = ()
 
+    @property
+    def code(self) -> str:
+        """As it is written in Python.
+
+        >>> BatchSpec(max_batch=8, max_delay_s=0.002, pad={"*": 0.0}).code
+        'il.Batching(max_batch=8, max_delay_s=0.002, pad=0.0)'
+        """
+        given: dict[str, object] = {"max_batch": self.max_batch, "max_delay_s": self.max_delay_s}
+        if self.pad:
+            every = self.pad.keys() == {EVERY_ARGUMENT}
+            given["pad"] = self.pad[EVERY_ARGUMENT] if every else self.pad
+        if self.sizes_allowed:
+            given["sizes_allowed"] = self.sizes_allowed
+        words = ", ".join(f"{name}={value!r}" for name, value in given.items()).replace("'", '"')
+        return f"il.Batching({words})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFigures:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.errors import PlanError
+from inferload.plan.batching import Batching
 from inferload.plan.model import FORMS
 from inferload.plan.numbers import check_count
 
@@ -60,11 +61,33 @@ def with_settings(options: RunOptions, settings: Settings) -> RunOptions:
     return replace(
         options,
         load=load,
+        batching=batching_of(options, settings),
         processes=options.processes if settings.processes is None else settings.processes,
         threads_per_call=options.threads_per_call
         if settings.threads_per_call is None
         else settings.threads_per_call,
     ).checked()
+
+
+def batching_of(options: RunOptions, settings: Settings) -> Batching | None:
+    """How requests are put together with what settings change.
+
+    Raises:
+        PlanError: there is a delay of batches, and no number of requests in them.
+    """
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in settings.given.items()
+        if name in {"max_batch", "max_delay_s"}
+    }
+    if not changes:
+        return options.batching
+    if options.batching is None and settings.max_batch is None:
+        raise PlanError(
+            f"a delay of {settings.max_delay_s:g} s is of batches: say how many requests they "
+            "have (max_batch)"
+        )
+    return Batching(**changes) if options.batching is None else replace(options.batching, **changes)
 
 
 def for_seconds(options: RunOptions, limits: Sequence[Limit], duration_s: float) -> RunOptions:
@@ -87,6 +110,7 @@ def check_settings(options: RunOptions, settings: Settings) -> None:
         PlanError: naming the setting, and its value.
     """
     checked = with_settings(options, settings)
+    checked.check_batching()
     if settings.form is not None and settings.form not in FORMS:
         raise PlanError(f"form {settings.form!r} is unknown: choose {', '.join(FORMS)}")
     if settings.batch_size is not None:

@@ -61,8 +61,12 @@ class SearchPlan:
 
     def closed_loop(self, duration_s: float) -> RunOptions:
         """Options of the run that tells what callers make without a pause."""
-        callers = self.options.load.callers
-        return self._for(duration_s, load=ClosedLoop(callers=callers), warmup="auto")
+        callers, batching = self.options.load.callers, self.options.batching
+        clients = None
+        if batching is not None:  # so many that each caller finds a full batch
+            clients = 2 * callers * self.options.crew_size * batching.max_batch
+        load = ClosedLoop(callers=callers, clients=clients)
+        return self._for(duration_s, load=load, warmup="auto")
 
     def _at(self, rate_per_s: float, duration_s: float, seed: int) -> RunOptions:
         load = replace(

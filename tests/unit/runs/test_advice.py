@@ -74,7 +74,8 @@ def test_what_stands_for_a_flag_in_python_is_an_argument_of_a_function():
     for flag, (alone, with_value) in advice._ARGUMENTS.items():
         assert f"--{flag}" in flags_of_all_verbs()
         name = re.match(r"\w+", with_value)[0]
-        assert name in known | {"callers", "forms", "resolution", "cores"}, flag
+        of_loads = {"callers", "clients", "think_s"}
+        assert name in known | of_loads | {"forms", "resolution", "cores"}, flag
         assert "--" not in alone
 
 

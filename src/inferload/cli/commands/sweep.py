@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWN = {
-    "callers", "rates", "processes", "threads_per_call", "batch_sizes", "forms", "blocks",
+    "callers", "rates", "processes", "threads_per_call", "batch_sizes", "forms", "max_batches",
+    "max_delays", "blocks",
 }  # fmt: skip
 DEFAULT_DURATION = "2s"
 
@@ -42,6 +43,13 @@ def sweep_command(
     forms: Annotated[
         str | None, typer.Option(metavar="FORM,...", help="eager, compile, script, export, aoti.")
     ] = None,
+    max_batches: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Up to so many requests a batch.")
+    ] = None,
+    max_delays: Annotated[
+        str | None,
+        typer.Option(metavar="TIME,...", help="How long a batch is held back, as 0,1ms,5ms."),
+    ] = None,
     blocks: Annotated[int, typer.Option(help="How often each point is run.")] = 3,
     json: flags.StudyJson = None,
     **words: Any,
@@ -58,6 +66,8 @@ def sweep_command(
 
     check_count("blocks", blocks, at_least=1, at_most=1000)
     read: dict[str, tuple[str, str | None, Callable[[str, str], tuple[Any, ...]]]] = {
+        "max_delay_s": ("max-delays", max_delays, values.delays),
+        "max_batch": ("max-batches", max_batches, values.counts),
         "callers": ("callers", callers, values.counts),
         "rate_per_s": ("rates", rates, values.numbers),
         "processes": ("processes", processes, values.counts),
@@ -71,6 +81,8 @@ def sweep_command(
         asked = asked.but(duration=DEFAULT_DURATION)
     if rates is not None and asked["arrivals"] is not None:
         asked = asked.but(rate=1.0)  # each point has its own
+    if "max_batch" in axes and asked["max_batch"] is None:  # each point has its own
+        asked = asked.but(max_batch=axes["max_batch"][0])
     words = identity_of(asked, axes={name: list(own) for name, own in axes.items()}, blocks=blocks)
     plan = SweepPlan(
         target=asked.model, asked=words, options=asked.options(), axes=axes, blocks=blocks

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from inferload.cli.request.asked import Asked
 
 OWN = {
-    "callers", "processes", "threads_per_call", "forms", "batch_sizes", "cores", "limit",
+    "callers", "processes", "threads_per_call", "forms", "batch_sizes", "max_batches",
+    "max_delays", "cores", "limit",
 }  # fmt: skip
 DEFAULT_DURATION = "30s"
 
@@ -54,6 +55,14 @@ def tune_command(
     batch_sizes: Annotated[
         str | None,
         typer.Option(metavar="N,...", help="Inputs stacked to so many items, to try."),
+    ] = None,
+    max_batches: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Up to so many requests a batch, to try; of --clients."),
+    ] = None,
+    max_delays: Annotated[
+        str | None,
+        typer.Option(metavar="TIME,...", help="How long a batch is held back, to try."),
     ] = None,
     cores: Annotated[
         int | None,
@@ -99,6 +108,8 @@ def tune_command(
         "processes": ("processes", processes, values.counts),
         "form": ("forms", forms, values.words),
         "batch_size": ("batch-sizes", batch_sizes, values.counts),
+        "max_batch": ("max-batches", max_batches, values.counts),
+        "max_delay_s": ("max-delays", max_delays, values.delays),
     }
     axes = {name: of(flag, text) for name, (flag, text, of) in given.items() if text is not None}
     words = identity_of(

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from inferload.errors import PlanError
+from inferload.plan.batching import delay_from_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,18 @@ def numbers(flag: str, text: str) -> tuple[float, ...]:
         PlanError: the text is not understood, or names too many.
     """
     return _values(flag, text, _number, "100,200 or 50..200:50")
+
+
+def delays(flag: str, text: str) -> tuple[float, ...]:
+    """Read times, in seconds; 0 is one.
+
+    >>> delays("max-delays", "0,2ms")
+    (0.0, 0.002)
+
+    Raises:
+        PlanError: one is not understood.
+    """
+    return tuple(delay_from_text(one) for one in words(flag, text))
 
 
 def words(flag: str, text: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.report.charts.chart import Chart, series
 from inferload.report.charts.drawing import COLOURS, line, log_axis
-from inferload.studies.records.settings import Settings
+from inferload.studies.records.settings import Settings, unit_of
 from inferload.studies.search import VERDICTS
 from inferload.units import count_text, rate_text
 
@@ -27,7 +27,7 @@ def sweep_charts(sweep: Sweep) -> list[Chart]:
     if not points:
         return []
     varied = [name for name, values in sweep.axes.items() if len(values) > 1]
-    unit = "items/s" if "batch_size" in varied else "calls/s"
+    unit = "items/s" if "batch_size" in varied else f"{unit_of(sweep.runs)}/s"
     return [_throughput_latency(points, varied, unit), _throughput_by(sweep, points, varied, unit)]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.plan.option_table import OPTIONS
-from inferload.records.batches import EVERY_ARGUMENT
 from inferload.units import printable
 
 if TYPE_CHECKING:
@@ -110,17 +109,7 @@ def _clients(spec: RunSpec) -> list[str]:
 
 
 def _batching(spec: RunSpec) -> list[str]:
-    asked = spec.batching
-    if asked is None:
-        return []
-    given: dict[str, object] = {"max_batch": asked.max_batch, "max_delay_s": asked.max_delay_s}
-    if asked.pad:
-        every = asked.pad.keys() == {EVERY_ARGUMENT}
-        given["pad"] = asked.pad[EVERY_ARGUMENT] if every else asked.pad
-    if asked.sizes_allowed:
-        given["sizes_allowed"] = asked.sizes_allowed
-    words = ", ".join(f"{name}={_written(value)}" for name, value in given.items())
-    return [f"batching=il.Batching({words}),"]
+    return [] if spec.batching is None else [f"batching={spec.batching.code},"]
 
 
 def _states(spec: RunSpec) -> list[str]:

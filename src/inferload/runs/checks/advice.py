@@ -24,8 +24,11 @@ _ARGUMENTS = {
     if row.flag is not None and row.kind is not bool and row.name != "mode"  # torch.compile's own
 } | {
     "batch-sizes": ("batch_sizes", "batch_sizes={}"),
-    "batch-pad": ("pad of batching", "pad={} of batching"),
-    "batch-sizes-allowed": ("sizes_allowed of batching", "sizes_allowed={} of batching"),
+    "batch-pad": ("the pad of batching", "batching=il.Batching(..., pad={})"),
+    "batch-sizes-allowed": (
+        "sizes_allowed of batching",
+        "batching=il.Batching(..., sizes_allowed=({}))",
+    ),
     "callers": ("callers in load", "callers={} in load"),
     "clients": ("clients in load", "clients={} in load"),
     "cores": ("cores", "cores={}"),
@@ -33,8 +36,8 @@ _ARGUMENTS = {
     "forms": ("forms", "forms={}"),
     "inputs": ("inputs", "inputs={}"),
     "rate": ("an il.OpenLoop", "load=il.OpenLoop.poisson(rate_per_s={})"),
-    "max-batch": ("max_batch of batching", "max_batch={} of batching"),
-    "max-delay": ("max_delay_s of batching", "max_delay_s={} of batching"),
+    "max-batch": ("max_batch of batching", "batching=il.Batching(max_batch={})"),
+    "max-delay": ("max_delay_s of batching", "batching=il.Batching(..., max_delay_s={})"),
     "resolution": ("resolution", "resolution={}"),
     "think": ("think_s in load", "think_s={} in load"),
     "warmup": ("warmup_calls", "warmup_calls={}"),

@@ -23,10 +23,11 @@ from inferload.targets.loading import load as loaded
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
+    from inferload.records.batches import BatchSpec
     from inferload.records.result import RunResult
     from inferload.studies.local.outputs import Outputs
     from inferload.studies.records.settings import Settings
@@ -40,7 +41,9 @@ class LocalBench:
 
     def __init__(
         self,
-        load: Callable[[str | None, int | None], tuple[Target, tuple[CallInput, ...]]],
+        load: Callable[
+            [str | None, int | None, BatchSpec | None], tuple[Target, tuple[CallInput, ...]]
+        ],
         source: ModelSource | None = None,
         *,
         apart: bool = False,
@@ -49,9 +52,9 @@ class LocalBench:
         #: Of a model in words, which other processes load by themselves; perhaps not its inputs.
         self._source = source
         self._apart = apart
-        self._loaded: dict[tuple[str | None, int | None], tuple[Target, tuple[CallInput, ...]]] = {}
+        self._loaded: dict[Hashable, tuple[Target, tuple[CallInput, ...]]] = {}
         #: What cannot be made is not tried again: that would take as long each time.
-        self._refused: dict[tuple[str | None, int | None], PlanError] = {}
+        self._refused: dict[Hashable, PlanError] = {}
 
     @classmethod
     def of_model(cls, model: object, inputs: object) -> LocalBench:
@@ -62,9 +65,11 @@ class LocalBench:
         """
         first, given = target_and_inputs(model, inputs)
 
-        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+        def load(
+            form: str | None, size: int | None, batching: BatchSpec | None
+        ) -> tuple[Target, tuple[CallInput, ...]]:
             own = given if size is None else stacked(given, size)
-            return (first if form is None else as_form(first, form, own)), own
+            return (first if form is None else as_form(first, form, own, batching=batching)), own
 
         named = isinstance(model, str) and is_spec(model)
         source = ModelSource(spec=str(model)) if named else None
@@ -80,9 +85,12 @@ class LocalBench:
     ) -> LocalBench:
         """Of a model in words."""
 
-        def load(form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
+        def load(
+            form: str | None, size: int | None, batching: BatchSpec | None
+        ) -> tuple[Target, tuple[CallInput, ...]]:
             folder = Path(tempfile.mkdtemp(dir=scratch))
-            found = loaded(_changed(source, form, size), announce, folder, placement=placement)
+            changed = replace(_changed(source, form, size), batching=batching)
+            found = loaded(changed, announce, folder, placement=placement)
             return found.target, found.given
 
         return cls(load, source)
@@ -95,15 +103,19 @@ class LocalBench:
         checked = replace(checked, form=form, batch_size=size)
         if checked.processes is not None and self._source is not None:
             source = _changed(self._source, settings.form, settings.batch_size)
-            hand = None if checked.devices or source.members else self._hand(settings, source)
+            source = replace(source, batching=_spec_of(checked))
+            whole = checked.devices or source.members
+            hand = None if whole else self._hand(settings, source, checked)
             with ProcessCrew(checked, source=source, hand=hand) as crew:
                 return run_crew(crew, checked, observer)
-        target, given = self._target(settings.form, settings.batch_size)
+        target, given = self._target(settings.form, settings.batch_size, _spec_of(checked))
         return run_with(target, given, checked, observer=observer)
 
-    def _hand(self, settings: Settings, source: ModelSource) -> Callable[[Path], bytes]:
+    def _hand(
+        self, settings: Settings, source: ModelSource, options: RunOptions
+    ) -> Callable[[Path], bytes]:
         """How each process gets the form that was made here; on a device it makes its own."""
-        target, given = self._target(settings.form, settings.batch_size)
+        target, given = self._target(settings.form, settings.batch_size, _spec_of(options))
         state = ThreadState.of_this_thread().portable
         return lambda scratch: handed(
             target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
@@ -112,18 +124,26 @@ class LocalBench:
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""
         origin = None if self._source is None else self._source.spec
-        return outputs_of(*self._target(form, None), origin)
+        return outputs_of(*self._target(form, None, None), origin)
 
-    def _target(self, form: str | None, size: int | None) -> tuple[Target, tuple[CallInput, ...]]:
-        if (form, size) in self._refused:
-            raise self._refused[form, size]
-        if (form, size) not in self._loaded:  # a form is made of the inputs that it is to take
+    def _target(
+        self, form: str | None, size: int | None, batching: BatchSpec | None
+    ) -> tuple[Target, tuple[CallInput, ...]]:
+        # a form is made of the inputs that it is to take, and of batches of them, of any size
+        key = (form, size, batching is not None)
+        if key in self._refused:
+            raise self._refused[key]
+        if key not in self._loaded:
             try:
-                self._loaded[form, size] = self._load(form, size)
+                self._loaded[key] = self._load(form, size, batching)
             except PlanError as error:
-                self._refused[form, size] = error
+                self._refused[key] = error
                 raise
-        return self._loaded[form, size]
+        return self._loaded[key]
+
+
+def _spec_of(options: RunOptions) -> BatchSpec | None:
+    return None if options.batching is None else options.batching.told
 
 
 def _changed(source: ModelSource, form: str | None, size: int | None) -> ModelSource:

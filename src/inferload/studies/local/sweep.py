@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
+    from inferload.plan.loads import OpenLoop
     from inferload.studies.bench import StudyObserver
 
 
@@ -27,12 +28,15 @@ def sweep(
     model: object,
     inputs: object = None,
     *,
-    callers: Iterable[int] | int = 1,
+    callers: Iterable[int] | int | None = None,
     rates_per_s: Iterable[float] | float | None = None,
     processes: Iterable[int] | int | None = None,
     threads_per_call: Iterable[int] | int | None = None,
     batch_sizes: Iterable[int] | int | None = None,
     forms: Iterable[str] | str | None = None,
+    max_batches: Iterable[int] | int | None = None,
+    max_delays_s: Iterable[float] | float | None = None,
+    load: ClosedLoop | OpenLoop | None = None,
     blocks: int = 3,
     save: str | os.PathLike[str] | None = None,
     observer: StudyObserver | None = None,
@@ -46,12 +50,15 @@ def sweep(
     Args:
         model: as for :func:`inferload.run`.
         inputs: as for :func:`inferload.run`.
-        callers: how many callers, of each process.
+        callers: how many callers, of each process; 1 if not given.
         rates_per_s: open loops with so many calls due per second; closed loops if not given.
         processes: how many processes.
         threads_per_call: intra-op threads of each call.
         batch_sizes: the inputs stacked along dimension 0 to so many items.
         forms: the forms that an eager model is turned into.
+        max_batches: how many requests a batch has at most (``batching`` has what else there is).
+        max_delays_s: how long a batch is held back for more requests, in seconds.
+        load: what is varied: its callers, and of an open loop its rate; a closed loop if not given.
         blocks: how often each point is run.
         save: where to write the study after every run. If a sweep that was asked for in the same
             words lies there and was interrupted, it goes on where it ended.
@@ -65,7 +72,9 @@ def sweep(
     """
     check_count("blocks", blocks, at_least=1, at_most=1000)
     given = {
-        "callers": callers,
+        "max_delay_s": max_delays_s,
+        "max_batch": max_batches,
+        "callers": 1 if callers is None and load is None else callers,
         "rate_per_s": rates_per_s,
         "processes": processes,
         "threads_per_call": threads_per_call,
@@ -75,13 +84,13 @@ def sweep(
     axes = {name: varied(value) for name, value in given.items() if value is not None}
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_POINT_S
-    base = options_of(options, ClosedLoop())
+    base = options_of(options, load or ClosedLoop())
     target, own_inputs = target_and_inputs(model, inputs)
     asked = {
         "model": [target.name, *fingerprint(target, own_inputs)],
         "axes": axes,
         "blocks": blocks,
-        "options": as_written(options),
+        "options": as_written(options | ({} if load is None else {"load": load})),
     }
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
     keeper = StudyKeeper(None if save is None else as_path("save", save), Sweep, asked)

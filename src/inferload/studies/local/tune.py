@@ -38,7 +38,10 @@ def tune(
     processes: Iterable[int] | int | None = None,
     forms: Iterable[str | None] | str | None = None,
     batch_sizes: Iterable[int] | int | None = None,
+    max_batches: Iterable[int] | int | None = None,
+    max_delays_s: Iterable[float] | float | None = None,
     cores: int | None = None,
+    load: ClosedLoop | None = None,
     duration_s: float = FULL_S,
     save: str | os.PathLike[str] | None = None,
     observer: StudyObserver | None = None,
@@ -59,8 +62,12 @@ def tune(
         forms: the forms to try; all that an eager model can be turned into if not given. ``None``
             is the model as it is.
         batch_sizes: the inputs stacked to so many items, to try; as they are if not given.
+        max_batches: up to so many requests a batch, to try; with ``load=ClosedLoop(clients=...)``.
+        max_delays_s: how long a batch is held back for more requests, to try.
         cores: how many cores callers x threads x processes may take; those of the machine if not
             given.
+        load: of whose callers the configurations have others, such as
+            ``il.ClosedLoop(clients=256)``; callers call by themselves if not given.
         duration_s: how long a configuration would be measured in full: rounds take a third, a ninth
             and so on of it for each, and the pairs with the default take so long in all.
         save: where to write the study after every run; one that was interrupted goes on.
@@ -78,6 +85,8 @@ def tune(
         "processes": processes,
         "form": forms,
         "batch_size": batch_sizes,
+        "max_batch": max_batches,
+        "max_delay_s": max_delays_s,
     }
     axes = {name: varied(value) for name, value in given.items() if value is not None}
     for name in {"calls", "precision", "time_limit_s"} & options.keys():
@@ -96,13 +105,13 @@ def tune(
         "limits": list(map(str, limits)),
         "cores": cores,
         "duration_s": duration_s,
-        "options": as_written(options),
+        "options": as_written(options | ({} if load is None else {"load": load})),
     }
     named = isinstance(model, str)
     plan = TunePlan(
         target=target.name,
         asked=asked,
-        options=options_of(options, ClosedLoop()),
+        options=options_of(options, load or ClosedLoop()),
         candidates=candidates(
             tried,
             max(int(usable_cores()), 1) if cores is None else cores,

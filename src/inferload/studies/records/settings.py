@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ class Settings:
     threads_per_call: int | None = None
     batch_size: int | None = None
     form: str | None = None
+    max_batch: int | None = None
+    max_delay_s: float | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -40,16 +43,28 @@ def setting_text(name: str, value: Any) -> str:
     >>> setting_text("callers", 1), setting_text("rate_per_s", 250.0), setting_text("form", "aoti")
     ('1 caller', '250/s', 'form aoti')
     """
-    if name == "rate_per_s":
-        return f"{rate_text(value)}/s"
-    if name == "threads_per_call":
-        return f"{count_text(value, 'thread')} a call"
-    if name == "batch_size":
-        return f"batch {value}"
-    if name == "form":
-        return f"form {value}"
-    noun = {"callers": "caller", "processes": "process"}[name]
-    return f"{value:,} processes" if noun == "process" and value != 1 else count_text(value, noun)
+    return _TEXTS[name](value)
+
+
+def delay_text(seconds: float) -> str:
+    """How long a batch is held back, in few words.
+
+    >>> delay_text(0.0), delay_text(0.0025)
+    ('0', '2.5 ms')
+    """
+    return f"{seconds * 1e3:.6g} ms" if seconds else "0"
+
+
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "callers": lambda value: count_text(value, "caller"),
+    "rate_per_s": lambda value: f"{rate_text(value)}/s",
+    "processes": lambda value: f"{value:,} process{'es' * (value != 1)}",
+    "threads_per_call": lambda value: f"{count_text(value, 'thread')} a call",
+    "batch_size": lambda value: f"batch {value}",
+    "form": lambda value: f"form {value}",
+    "max_batch": lambda value: f"up to {value:,} a batch",
+    "max_delay_s": lambda value: f"delay {delay_text(value)}",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +112,12 @@ class StudyRun:
         )
 
 
+def unit_of(runs: Iterable[StudyRun]) -> str:
+    """What the rows of runs are: ``"calls"``, or ``"requests"`` of clients or in batches."""
+    specs = [one.spec for one in runs if one.spec is not None]
+    return f"{specs[0].unit}s" if specs else "calls"
+
+
 def without_samples(summary: Summary) -> Summary:
     """A summary without the values behind its distributions."""
 
@@ -109,8 +130,18 @@ def without_samples(summary: Summary) -> Summary:
             f"{name}_ms": bare(getattr(stages, f"{name}_ms")) for name in STAGE_NAMES
         }
         stages = replace(stages, **own)
+    batches = summary.batches
+    if batches is not None:
+        batches = replace(
+            batches,
+            instance_wait_ms=bare(batches.instance_wait_ms),
+            batch_wait_ms=bare(batches.batch_wait_ms),
+            gather_ms=bare(batches.gather_ms),
+            device_ms=bare(batches.device_ms),
+        )
     return replace(
         summary,
+        batches=batches,
         response_ms=bare(summary.response_ms),
         service_ms=bare(summary.service_ms),
         queue_ms=bare(summary.queue_ms),

@@ -73,7 +73,11 @@ def candidates(
                 threads_per_call=threads,
                 batch_size=size,
                 form=form,
+                max_batch=most,
+                max_delay_s=delay_s,
             )
+            for most in axes.get("max_batch", (None,))
+            for delay_s in axes.get("max_delay_s", (None,))
             for size in axes.get("batch_size", (None,))
             for form in axes.get("form", (None,))
             if processes == 1 or form not in WITHOUT_GIL or "processes" in axes or nodes > 1

@@ -6,7 +6,9 @@ import shlex
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from inferload.plan.loads import ClosedLoop
 from inferload.plan.options import RunOptions
+from inferload.studies.bench import batching_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +19,7 @@ SECONDS = 10
 # Options that a run of a study has of its own.
 _OF_THE_STUDY = {
     "load", "calls", "duration_s", "precision", "time_limit_s", "decide", "devices",
-    "form", "mode", "batch_size",
+    "form", "mode", "batch_size", "batching",
 }  # fmt: skip
 _NOT_FLAGS = {"model", "content", "machine", "limits", "axes", "cores", "duration", "members"}
 
@@ -37,8 +39,10 @@ def code_of(
     ``of_command_line``: it runs in inference mode, or as ``grad`` says, and cast to ``autocast`` if
     that is given.
     """
-    load = f"il.ClosedLoop(callers={settings.callers or 1})"
-    given = [*words, f"load={load}"]
+    given = [*words, f"load={_load(settings, options)}"]
+    batching = batching_of(options, settings)
+    if batching is not None:
+        given.append(f"batching={batching.told.code}")
     own = {
         name: value
         for name, value in settings.given.items()
@@ -70,6 +74,16 @@ def code_of(
     return "\n".join([*imports, "", *lines]) + "\n"
 
 
+def _load(settings: Settings, options: RunOptions) -> str:
+    given = [f"callers={settings.callers or 1}"]
+    load = options.load
+    if isinstance(load, ClosedLoop) and load.clients is not None:
+        given.append(f"clients={load.clients}")
+        if load.think_s:
+            given += [f"think_s={load.think_s!r}", f"think={_written(load.think)}"]
+    return f"il.ClosedLoop({', '.join(given)})"
+
+
 def command_of(settings: Settings, asked: Mapping[str, Any]) -> str:
     """The command that runs a configuration; ``asked``: the flags that its study was given."""
     own: dict[str, Any] = {
@@ -79,6 +93,9 @@ def command_of(settings: Settings, asked: Mapping[str, Any]) -> str:
     }
     sizes = own.pop("batch_size", None) if settings.batch_size is None else settings.batch_size
     own |= {name: value for name, value in settings.given.items() if name != "batch_size"}
+    if "max_delay_s" in own:
+        delay_s = own.pop("max_delay_s")
+        own["max_delay"] = f"{delay_s:.9g}s" if delay_s else "0"
     if sizes is not None:
         own["batch_sizes"] = sizes
     own["duration"] = f"{SECONDS}s"

@@ -19,7 +19,7 @@ from inferload.report.text.parts import (
 from inferload.report.text.studies.comparison import comparison_report
 from inferload.report.text.studies.tuning import tuning_report
 from inferload.studies.records.comparison import Comparison
-from inferload.studies.records.settings import Settings, setting_text
+from inferload.studies.records.settings import Settings, delay_text, setting_text, unit_of
 from inferload.studies.records.sweep import Sweep
 from inferload.studies.records.tuning import Tuning
 from inferload.studies.search import VERDICTS, value_text
@@ -41,6 +41,8 @@ HEADINGS = {
     "threads_per_call": "threads",
     "batch_size": "batch",
     "form": "form",
+    "max_batch": "up to",
+    "max_delay_s": "delay",
 }
 BAR_CELLS = 14
 
@@ -98,7 +100,7 @@ def _points_table(sweep: Sweep) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     varied = [name for name, values in sweep.axes.items() if len(values) > 1]
     items = "batch_size" in varied
-    what = "items/s" if items else "calls/s"
+    what = "items/s" if items else f"{unit_of(sweep.runs)}/s"
     per_core = any(one.efficiency_fraction is not None for one in sweep.points)
     most = max((_value(_throughput(one)) for one in sweep.points), default=0.0)
     # what has more columns, or wider ones, has shorter bars, or none
@@ -109,7 +111,7 @@ def _points_table(sweep: Sweep) -> Table:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
     for one in sweep.points:
         rate = _throughput(one)
-        cells = [str(_shown(getattr(one.settings, name))) for name in varied]
+        cells = [_shown(name, getattr(one.settings, name)) for name in varied]
         cells += [_rate(rate), _bound(rate, "low"), _bound(rate, "high")]
         if cells_of_bar:
             cells.append(bar(_value(rate) / most, cells_of_bar) if most else "")
@@ -133,7 +135,9 @@ def _throughput(point: SweepPoint) -> Estimate | None:
     return point.throughput_items_per_s if batched else point.throughput_calls_per_s
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "max_delay_s" and value is not None:
+        return delay_text(value)
     return rate_text(value) if isinstance(value, float) else f"{value}"
 
 
@@ -154,7 +158,7 @@ def _peak_text(sweep: Sweep, peak: SweepPoint) -> str:
     varied = [name for name, values in sweep.axes.items() if len(values) > 1]
     own = Settings(**{name: getattr(peak.settings, name) for name in varied})
     rate = _throughput(peak)
-    what = "items/s" if "batch_size" in varied else "calls/s"
+    what = "items/s" if "batch_size" in varied else f"{unit_of(sweep.runs)}/s"
     text = f"most: {_rate(rate)} {what} with {own}"
     return text if peak.p99_ms is None else f"{text}, p99 {milliseconds_text(peak.p99_ms.value)}"
 
@@ -204,12 +208,12 @@ def answer_text(search: MaxRate, limits: str) -> str:
             return f"the time was over before a rate was found that keeps {limits} (--time-limit)"
         reason = f": {search.reason}" if search.reason else ""
         return f"no rate that keeps {limits}{reason}"
-    rate = rate_text(search.rate_per_s)
+    rate = f"{rate_text(search.rate_per_s)} {unit_of(one.run for one in search.probes)}/s"
     if not search.confirmed:
-        return f"{rate} calls/s may keep {limits}, which could not be confirmed"
+        return f"{rate} may keep {limits}, which could not be confirmed"
     if search.confirmation is not None and search.confirmation.verdict == "kept":
-        return f"{rate} calls/s keep {limits}"
-    return f"{rate} calls/s stayed within {limits}; more calls would make it certain"
+        return f"{rate} keep {limits}"
+    return f"{rate} stayed within {limits}; more calls would make it certain"
 
 
 def _answer_details(search: MaxRate) -> list[str]:

@@ -19,6 +19,7 @@ from inferload.report.text.parts import (
     study_warnings,
     wanting_note,
 )
+from inferload.studies.records.settings import delay_text, unit_of
 from inferload.studies.tune.halving import judged_within
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
@@ -153,8 +154,11 @@ def _table(found: Tuning) -> Table:
     """The latest run of each candidate, those that came farthest first."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     batched = any(one.batch_size is not None for one in found.candidates)
-    what = "items/s" if batched else "calls/s"
-    names = ["form", "callers", "procs", "threads", *["batch"] * batched, "run", what, "", "p50"]
+    what = "items/s" if batched else f"{unit_of(one.run for one in found.trials)}/s"
+    own_batch = any(one.max_batch is not None for one in found.candidates)
+    delayed = any(one.max_delay_s is not None for one in found.candidates)
+    more = [*["batch"] * batched, *["up to"] * own_batch, *["delay"] * delayed]
+    names = ["form", "callers", "procs", "threads", *more, "run", what, "", "p50"]
     judged = [one for one in found.limits if one.figure != "throughput"]
     names += [one.name for one in judged if one.figure != "p50"]
     for name in names:
@@ -169,9 +173,11 @@ def _table(found: Tuning) -> Table:
         cells = [
             _form(found, own), str(own.callers), str(own.processes or 1), _threads(one),
             *[str(own.batch_size)] * batched,
+            *["-" if own.max_batch is None else f"{own.max_batch:,}"] * own_batch,
+            *["-" if own.max_delay_s is None else delay_text(own.max_delay_s)] * delayed,
             duration_text(found.rounds[one.round][1]),
             rate_text(one.items_per_s),
-            bar(one.items_per_s / most, BAR_CELLS) if most else "",
+            bar(one.items_per_s / most, 4 if delayed else BAR_CELLS) if most else "",
             quoted_text(None if median is None else median.p50),
         ]  # fmt: skip
         for judgement in one.judgements:

@@ -1,0 +1,126 @@
+"""Studies whose runs call requests in batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.callers.python.executor import ThreadsExecutor
+from inferload.errors import PlanError
+from support import models
+from support.model_files import written_to
+from support.program import inferload_here
+from support.virtual_time import VirtualClock
+
+MS = 1_000_000
+
+
+def test_a_sweep_over_sizes_and_delays():
+    study = il.sweep(
+        models.mlp(),
+        [torch.randn(1, 8)],
+        load=il.OpenLoop.constant(2000, callers=2),
+        max_batches=[1, 8],
+        max_delays_s=[0, 0.002],
+        calls=60,
+        blocks=1,
+    )
+    assert study.axes == {"max_delay_s": (0, 0.002), "max_batch": (1, 8)}
+    assert {(one.spec.batching.max_batch, one.spec.batching.max_delay_s) for one in study.runs} == {
+        (1, 0), (8, 0), (1, 0.002), (8, 0.002),
+    }  # fmt: skip
+    assert all(one.spec.callers == 2 for one in study.runs)
+    text = str(study)
+    assert "delay  up to  requests/s" in text
+    assert "2 ms" in text
+
+
+def test_what_a_sweep_does_not_vary_holds_for_all_of_its_batches():
+    study = il.sweep(
+        models.mlp(),
+        [torch.randn(1, 8)],
+        rates_per_s=500,
+        max_batches=[2, 4],
+        batching=il.Batching(max_batch=1, max_delay_s=0.001, sizes_allowed=(4,)),
+        calls=20,
+        blocks=1,
+    )
+    found = [one.spec.batching for one in study.runs]
+    assert {one.max_batch for one in found} == {2, 4}
+    assert {one.max_delay_s for one in found} == {0.001}
+    assert {one.sizes_allowed for one in found} == {(4,)}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"max_batches": [1, 2]}, "callers in a closed loop have one call each"),
+        ({"max_delays_s": [0, 1], "rates_per_s": 9}, "a delay of 0 s is of batches: say how many"),
+        ({"max_batches": [0, 1], "rates_per_s": 9}, "max_batch is 0"),
+    ],
+)
+def test_batches_that_cannot_be_are_refused_before_anything_is_run(given: dict, words: str):
+    with pytest.raises(PlanError, match=words):
+        il.sweep(models.mlp(), [torch.randn(1, 8)], **given)
+
+
+def test_the_highest_rate_of_a_server_that_batches():
+    """One of 10 ms a batch, whatever its size up to 4: 400/s, where single calls make 100."""
+    clock = VirtualClock()
+
+    def server(x: torch.Tensor) -> torch.Tensor:
+        clock.sleep(10 * MS)
+        return x
+
+    found = il.find_max_rate(
+        server,
+        [torch.zeros(1, 2)],
+        "p90<=25ms",
+        load=il.OpenLoop.constant(1.0),
+        batching=il.Batching(max_batch=4),
+        executor=ThreadsExecutor(clock),
+        warmup_calls=0,
+        resolution=0.05,
+        time_limit_s=600,
+    )
+    assert found.closed_loop_per_s == pytest.approx(400, rel=0.01)
+    assert found.confirmed
+    assert 350 < found.rate_per_s <= 402
+    assert "requests/s keep p90" in str(found)
+
+
+def test_tuning_tries_batches_of_clients():
+    clock = VirtualClock()
+
+    def server(x: torch.Tensor) -> torch.Tensor:
+        clock.sleep(10 * MS)
+        return x
+
+    found = il.tune(
+        server,
+        [torch.zeros(1, 2)],
+        callers=1,
+        threads_per_call=1,
+        processes=1,
+        forms=[None],
+        max_batches=[1, 8],
+        max_delays_s=[0, 0.005],
+        load=il.ClosedLoop(clients=16),
+        executor=ThreadsExecutor(clock),
+        duration_s=1,
+    )
+    assert found.best.max_batch == 8
+    assert "il.Batching(max_batch=8, max_delay_s=" in found.code
+    assert "il.ClosedLoop(callers=1, clients=16)" in found.code
+
+
+def test_the_command_line_sweeps_them(tmp_path):
+    folder = written_to(tmp_path)
+    done = inferload_here(
+        "sweep", "m.py", "--rates", "500", "--max-batches", "1,4", "--max-delays",
+        "0,1ms", "--calls", "30", "--blocks", "1", "--quiet", "--html", "s.html", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "delay  up to" in done.stdout
+    assert "requests in" not in done.stderr
