@@ -66,6 +66,35 @@ def test_an_open_loop_is_dealt_to_all_processes_of_all_ranks(model, tmp_path):
     assert [one.process for one in result.processes] == [0, 1, 2, 3]
 
 
+def test_each_process_of_all_ranks_batches_what_is_dealt_to_it(model, tmp_path):
+    path = tmp_path / "r.json"
+    words = ["--rate", 600, "--calls", 300, "--max-batch", 4, "--max-delay", "20ms", "--json", path]
+    code, shown, said = ended(torchrun(f"{model}:waits", *words, ranks=2))
+    assert code == 0, said
+    log = il.load_result(path).log
+    found = [np.flatnonzero(log.batches["batch"] == one) for one in np.unique(log.batches["batch"])]
+    assert len(found) < 250
+    for rows in found:
+        assert len(rows) == log.batches["batch_size"][rows[0]] <= 4
+        assert len(set(log.process[rows])) == len(set(log.started_ns[rows])) == 1
+    assert set(log.process) == {0, 1}
+    assert "each of 2 processes has its own" in " ".join(shown.split())
+
+
+def test_clients_of_all_ranks_are_as_many_as_were_asked_for(model, tmp_path):
+    path = tmp_path / "r.json"
+    words = ["--clients", 7, "--calls", 301, "--max-batch", 4, "--json", path]
+    code, _, said = ended(torchrun(f"{model}:waits", *words, ranks=2))
+    assert code == 0, said
+    log = il.load_result(path).log
+    assert len(log) == 301
+    most = [
+        int(((log.scheduled_ns <= at) & (log.finished_ns > at)).sum())
+        for at in np.quantile(log.finished_ns, [0.3, 0.5, 0.7])
+    ]
+    assert all(1 <= one <= 7 for one in most)
+
+
 def test_a_rank_that_is_late_is_waited_for_and_one_that_is_slow_is_named(model, tmp_path):
     path = tmp_path / "r.json"
     started = torchrun(

@@ -8,44 +8,7 @@ import torch
 
 import inferload as il
 from support import models
-
-BOTH = ["threads", pytest.param("native", marks=pytest.mark.native)]
-
-
-def for_executor(model: torch.nn.Module, executor: str) -> torch.nn.Module:
-    return torch.jit.script(model.eval()) if executor == "native" else model.eval()
-
-
-def batched(
-    model, inputs, executor="threads", *, callers=2, rate=3000.0, **options
-) -> il.RunResult:
-    """A run so fast that requests join, of which every answer is compared with the one alone."""
-    given = {"calls": 400, "warmup_calls": 3, "warmup": "fixed", "verify": True}
-    asked = {"max_batch": 8, "max_delay_s": 0.003} | options.pop("batching", {})
-    with torch.no_grad():
-        return il.run(
-            model,
-            inputs,
-            load=il.OpenLoop.poisson(rate_per_s=rate, callers=callers),
-            batching=il.Batching(**asked),
-            executor=executor,
-            threads_per_call=1,
-            **given | options,
-        )
-
-
-def check_rows(log: il.CallLog, max_batch: int) -> None:
-    """All requests of a batch began and ended together, after all of them were due."""
-    assert (log.started_ns >= log.scheduled_ns).all()
-    for number in np.unique(log.batches["batch"]):
-        own = log.batches["batch"] == number
-        assert own.sum() == log.batches["batch_size"][own][0] <= max_batch
-        for column in (log.started_ns, log.finished_ns, log.caller, log.stages["gather_ns"]):
-            assert len(set(column[own].tolist())) == 1
-    parts = log.instance_ns, log.stages["hold_ns"], log.stages["late_ns"]
-    assert all((part >= 0).all() for part in parts)
-    assert np.array_equal(sum(parts), log.queue_ns)
-    assert (log.stages["gather_ns"] <= log.service_ns).all()
+from support.batched_runs import BOTH, batched, check_rows, for_executor
 
 
 @pytest.mark.parametrize("executor", BOTH)
@@ -86,74 +49,18 @@ def test_nested_keyword_arguments_join_and_others_do_not(executor):
     assert per_call == pytest.approx(items / 400)
 
 
-class LongestWord(torch.nn.Module):
-    """Sums up embeddings of words that are no padding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = torch.nn.Embedding(50, 8)
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = self.table(ids) * mask.unsqueeze(2)
-        return {"words": found, "sentence": found.sum(1)}
-
-
-def sentences(*lengths: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [
-        (torch.randint(1, 50, (1, length)), torch.ones(1, length, dtype=torch.int64))
-        for length in lengths
-    ]
-
-
 @pytest.mark.parametrize("executor", BOTH)
-def test_shorter_inputs_are_padded_to_the_longest_of_their_batch(executor):
-    model = for_executor(LongestWord(), executor)
-    lengths = (3, 5, 9, 12)
-    result = batched(model, sentences(*lengths), executor, batching={"pad": 0})
-    assert not result.verification.differing
-    check_rows(result.log, 8)
-    log, own = result.log, np.array(lengths)[result.log.input]
-    for number in np.unique(log.batches["batch"]):
-        there = log.batches["batch"] == number
-        whole = own[there].max() * there.sum()
-        assert log.batches["padding_ppm"][there][0] == round(1e6 * (1 - own[there].sum() / whole))
-    assert len({len(set(own[log.batches["batch"] == n].tolist())) for n in range(20)}) > 1
-    assert result.summary.batches.padding_fraction > 0.05
-
-
-@pytest.mark.parametrize("executor", BOTH)
-def test_without_padding_only_equal_shapes_join(executor):
-    model = for_executor(LongestWord(), executor)
-    result = batched(model, sentences(3, 5, 9), executor)
-    for number in np.unique(result.log.batches["batch"]):
-        assert len(set(result.log.input[result.log.batches["batch"] == number].tolist())) == 1
-    assert not result.log.batches["padding_ppm"].any()
-    assert result.summary.batches.padding_fraction == 0
-    assert not result.verification.differing
-
-
-class OnlySizes(torch.nn.Module):
-    """Raises on a size that is not allowed, as a package compiled for one would."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.size(0) != 2 and x.size(0) != 8:
-            raise RuntimeError("this size is not allowed")
-        return x * 2
-
-
-@pytest.mark.parametrize("executor", BOTH)
-def test_batches_are_filled_up_to_the_sizes_allowed(executor):
-    model = for_executor(OnlySizes(), executor)
+def test_the_last_batch_is_held_back_and_then_called(executor):
     result = batched(
-        model, [torch.randn(1, 4) for _ in range(3)], executor, batching={"sizes_allowed": (8, 2)}
+        for_executor(torch.nn.ReLU(), executor),
+        [torch.ones(1, 2)],
+        executor,
+        load=il.OpenLoop.replay([0.0, 0.01, 0.02], callers=1, drain_s=0),
+        batching={"max_delay_s": 0.2},
+        calls=None,
     )
-    assert not result.verification.differing
-    assert result.verification.compared > 20
-    sizes, padding = result.log.batches["batch_size"], result.log.batches["padding_ppm"]
-    assert set(padding[sizes == 1].tolist()) <= {500_000}
-    assert set(padding[sizes == 2].tolist()) <= {0}
-    assert set(padding[sizes == 5].tolist()) <= {375_000}
-    assert result.spec.batching.sizes_allowed == (2, 8)
+    assert result.log.batches["batch_size"].tolist() == [3, 3, 3]
+    assert result.summary.completed_calls == 3
 
 
 class Centred(torch.nn.Module):
@@ -189,7 +96,8 @@ def test_an_answer_that_depends_on_the_batch_is_found(executor, model, inputs, p
 
 @pytest.mark.parametrize("executor", BOTH)
 def test_all_requests_of_a_batch_that_raised_failed(executor):
-    inputs = [torch.full((1, 2), value) for value in (1.0, 1.0, 1.0, -50.0)]
+    # so few that also of full batches most are without one
+    inputs = [*[torch.ones(1, 2)] * 31, torch.full((1, 2), -50.0)]
     model = for_executor(models.RaisesOnNegative(), executor)
     result = batched(model, inputs, executor, on_error="record", verify=False)
     log = result.log
@@ -197,7 +105,7 @@ def test_all_requests_of_a_batch_that_raised_failed(executor):
     for number in np.unique(log.batches["batch"]):
         own = log.batches["batch"] == number
         assert len(set(log.error[own].tolist())) == 1
-        assert (log.error[own][0] >= 0) == (log.input[own] == 3).any()
+        assert (log.error[own][0] >= 0) == (log.input[own] == 31).any()
     assert result.summary.batches.batches == len(np.unique(log.batches["batch"][log.completed]))
 
 
@@ -272,6 +180,7 @@ def test_each_process_batches_what_is_dealt_to_it():
     for number in np.unique(log.batches["batch"]):
         assert len(set(log.process[log.batches["batch"] == number].tolist())) == 1
     assert result.summary.batches.batches == len(np.unique(log.batches["batch"]))
+    assert "each of 2 processes has its own" in " ".join(str(result).split())
 
 
 def test_a_saved_run_has_its_batches(tmp_path):

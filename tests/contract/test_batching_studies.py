@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -88,6 +90,96 @@ def test_the_highest_rate_of_a_server_that_batches():
     assert found.confirmed
     assert 350 < found.rate_per_s <= 402
     assert "requests/s keep p90" in str(found)
+
+
+def test_of_several_batches_the_best_is_found(tmp_path):
+    """8 ms and 1 ms a request: the more in a batch the better; what cannot win takes one probe."""
+    clock = VirtualClock()
+
+    def server(x: torch.Tensor) -> torch.Tensor:
+        clock.sleep((8 + len(x)) * MS)
+        return x
+
+    found = il.find_max_rate(
+        server,
+        [torch.zeros(1, 2)],
+        "p90<=60ms",
+        load=il.OpenLoop.constant(1.0),
+        max_batches=[4, 16, 1],
+        max_delays_s=[0.0],
+        executor=ThreadsExecutor(clock),
+        warmup_calls=0,
+        resolution=0.1,
+        time_limit_s=600,
+        save=tmp_path / "s.json",
+    )
+    assert found.settings.max_batch == 16
+    assert found.confirmed
+    assert 16 / 0.024 * 0.8 < found.rate_per_s <= 16 / 0.024 * 1.01
+    four, one = found.rivals
+    assert (four.settings.max_batch, one.settings.max_batch) == (4, 1)
+    assert four.rate_per_s == pytest.approx(4 / 0.012, rel=0.2)
+    assert one.rate_per_s is None
+    assert len(one.probes) <= 1
+    assert il.load_study(tmp_path / "s.json") == found
+    text = str(found)
+    assert "requests/s with up to 16 a batch" in text
+    assert "< 111" in text  # what single calls make
+    assert "cannot be the best" in text
+
+
+def test_what_fails_is_told_beside_the_best():
+    """And a batch of one, which nobody waits for, is searched for once."""
+    clock = VirtualClock()
+
+    def server(x: torch.Tensor) -> torch.Tensor:
+        clock.sleep(10 * MS)
+        if len(x) > 8:
+            raise ValueError("eight are enough")
+        return x
+
+    found = il.find_max_rate(
+        server,
+        [torch.zeros(1, 2)],
+        "p90<=60ms",
+        load=il.OpenLoop.constant(1.0),
+        max_batches=[4, 16, 1],
+        max_delays_s=[0.0, 0.005],
+        executor=ThreadsExecutor(clock),
+        warmup_calls=0,
+        resolution=0.1,
+        time_limit_s=600,
+    )
+    assert found.settings.max_batch == 4
+    others = [
+        (one.settings.max_batch, one.settings.max_delay_s, one.status) for one in found.rivals
+    ]
+    delay_s = {0.0, 0.005} - {found.settings.max_delay_s}
+    assert others == [
+        (4, delay_s.pop(), "complete"),
+        (16, 0.0, "failed"),
+        (16, 0.005, "failed"),
+        (1, 0.0, "complete"),
+    ]
+    text = str(found)
+    assert re.search(r"up to 16 a batch, delay 5 ms +failed", text)
+    assert "eight are enough" in text
+
+
+def test_a_converted_model_takes_batches_of_all_sizes_of_a_study():
+    """Also where the first ones have one request each."""
+    found = il.sweep(
+        torch.nn.Linear(4, 2).eval(),
+        [torch.randn(1, 4) for _ in range(3)],
+        forms=["export"],
+        max_batches=[1, 4],
+        rates_per_s=[2000],
+        max_delays_s=[0.004],
+        calls=60,
+        blocks=1,
+    )
+    assert [one.failure for one in found.runs] == [None, None]
+    assert sorted(one.summary.batches.mean_size > 1 for one in found.runs) == [False, True]
 
 
 def test_tuning_tries_batches_of_clients():

@@ -2,176 +2,18 @@
 // looks at them meanwhile, as Python does. Ends with 1 where a run was not as it must be; races
 // are what the sanitizer reports.
 
-#include <ATen/ops/full.h>
-#include <callers.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <memory>
-#include <stdexcept>
-#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-using namespace inferload;
+#include "race_runs.h"
 
 namespace {
-
-constexpr int32_t kCallers = 4;
-constexpr int64_t kMs = 1'000'000;
-
-void check(bool holds, const char* what) {
-  if (!holds) {
-    std::printf("  WRONG: %s\n", what);
-    std::exit(1);
-  }
-}
-
-// Input 0 returns at once, 1 sleeps for a moment, 2 fails in one of few ways, 3 in ever new words.
-struct Model {
-  std::atomic<int64_t> failed{0};
-  std::atomic<bool> hangs{false};
-  std::atomic<int64_t> hanging{0};
-};
-
-struct Call {
-  Call(Model& model, size_t) : model(model) {}
-  void call(int32_t input) {
-    if (input == 1) {
-      sleep_until(now_ns() + 30'000);
-    } else if (input == 2) {
-      throw std::runtime_error("failure " + std::to_string(model.failed++ % 3));
-    } else if (input == 3) {
-      throw std::runtime_error("new failure " + std::to_string(model.failed++));
-    }
-    ++model.hanging;
-    while (model.hangs) {
-      sleep_until(now_ns() + kMs);
-    }
-    --model.hanging;
-    output = at::full({2}, input);
-  }
-  void release() { output.reset(); }
-  std::vector<c10::IValue> copy_outputs() const { return {output.clone()}; }
-  void output_tensors(std::vector<at::Tensor>& found) const { found = {output}; }
-
-  Model& model;
-  at::Tensor output;
-};
-
-// A log in memory that has a file behind it, as log_file.py makes it.
-struct Log {
-  explicit Log(int64_t room)
-      : room(room), size(kHeaderBytes + room * 68), fd(memfd_create("races", 0)) {
-    check(ftruncate(fd, size) == 0, "the log has room");
-    memory = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-    check(memory != MAP_FAILED, "the log is mapped");
-  }
-  ~Log() {
-    munmap(memory, size);
-    close(fd);
-  }
-  const int64_t room, size;
-  const int fd;
-  char* memory;
-};
-
-// What the thread that started a run reads of its log: rows that have finished, which it counts and
-// clears, so that their places may be written again.
-class Reader {
- public:
-  explicit Reader(const Log& log) : log_(log.memory, log.room), room_(log.room) {}
-
-  void read(Run& run) {
-    const int64_t claimed = run.claims.claimed_rows();
-    for (; row_ < claimed; ++row_) {
-      const int64_t place = row_ % room_;
-      if (__atomic_load_n(&log_.started_ns[place], __ATOMIC_ACQUIRE) == 0) {
-        break;
-      }
-      check(log_.caller[place] >= 0 && log_.caller[place] < run.job.callers,
-            "a caller has a number");
-      if (__atomic_load_n(&log_.finished_ns[place], __ATOMIC_ACQUIRE) == 0) {
-        break;
-      }
-      check(log_.started_ns[place] <= log_.finished_ns[place], "a call ends after its beginning");
-      check(log_.scheduled_ns[place] <= log_.started_ns[place], "no call begins before it is due");
-      failed += log_.error[place] >= 0;
-      ++finished;
-      log_.scheduled_ns[place] = log_.started_ns[place] = log_.finished_ns[place] = 0;
-    }
-    run.claims.fold_to(row_);
-  }
-
-  // All else that Python asks of a run, which it does of runs that it gives up, too.
-  static void ask(Run& run) {
-    size_t told = run.failures.all().size() + run.claims.log_was_full() + run.claims.disk_full();
-    for (const auto& notes : run.notes) {
-      told += notes.read(&Notes::kept).size() + notes.read(&Notes::cpus).size();
-      told += notes.read(&Notes::first_calls_ns).size() + notes.read(&Notes::threads);
-      told += notes.read(&Notes::run_delay_ns) > 0;
-    }
-    volatile auto seen = told + run.ending.stopped_ns();
-    (void)seen;
-  }
-
-  int64_t finished = 0, failed = 0;
-
- private:
-  const Columns log_;
-  const int64_t room_;
-  int64_t row_ = 0;
-};
-
-Job job_of(const Log& log, int64_t rows) {
-  Job job{};
-  job.callers = kCallers;
-  job.callers_in_all = kCallers;
-  job.rows = rows;
-  job.room = log.room;
-  job.warmup_calls = 12;
-  job.warmup_order = {0, 1};
-  job.threads_per_call = 1;
-  job.log_fd = log.fd;
-  job.growth_rows = kBlockRows;
-  job.kept_outputs = 8;
-  job.watchers = 2;
-  return job;
-}
-
-using Looking = std::function<void(Callers<Model, Call>&, const Reader&)>;
-
-// A run from start to end; ``look`` is called again and again while it lasts.
-Reader ran(Model& model, const Log& log, Job job, std::vector<int32_t> order,
-           std::vector<int64_t> schedule = {}, int64_t* budget = nullptr,
-           const Looking& look = nullptr) {
-  Callers<Model, Call> callers(
-      std::move(job), {log.memory, schedule.data(), static_cast<int64_t>(schedule.size()), budget},
-      std::move(order), {});
-  callers.start(model);
-  auto& run = callers.run();
-  while (!run.line.wait_ready(0.001) && !run.ending.stopped()) {
-    Reader::ask(run);
-  }
-  run.open(now_ns() + kMs);
-  Reader reader(log);
-  while (!run.line.wait_done(0.001)) {
-    reader.read(run);
-    Reader::ask(run);
-    if (look) {
-      look(callers, reader);
-    }
-  }
-  callers.join();
-  reader.read(run);
-  return reader;
-}
 
 void a_number_of_calls() {
   Model model;
@@ -237,14 +79,6 @@ void a_failure_that_ends_the_run() {
   }
 }
 
-std::vector<int64_t> due_every(int64_t ns, int64_t calls) {
-  std::vector<int64_t> due;
-  for (int64_t call = 0; call < calls; ++call) {
-    due.push_back(call * ns);
-  }
-  return due;
-}
-
 void an_open_loop() {
   Model model;
   const Log log(kBlockRows);
@@ -262,12 +96,86 @@ void an_open_loop_that_ends_early() {
     job.drain_ns = 20 * kMs;
     const auto end = [=](auto& callers, const Reader& reader) {
       if (reader.finished > 300) {
-        at_once ? callers.run().stop() : callers.run().watch.end_at(400);
+        at_once ? callers.run().stop() : callers.run().end_at(400);
       }
     };
     const auto reader =
         ran(model, log, std::move(job), {0, 1}, due_every(100'000, 4'000), nullptr, end);
     check(reader.finished < 4'000, "the run has ended");
+  }
+}
+
+// Batches of up to four items, of two inputs that join.
+GatherPlan plan_of_batches() {
+  GatherPlan plan;
+  plan.groups = {{{0}, 1, 0, {1, 2, 3, 4}, {at::full({0}, 0)}}};
+  plan.group_of = plan.ends_of = {0, 0};
+  plan.items_of = {1, 1};
+  plan.elements_of = {3, 3};
+  plan.sources = {{at::full({1, 3}, 1)}, {at::full({1, 3}, 2)}};
+  for (int32_t caller = 0; caller < kCallers; ++caller) {
+    auto& shapes = plan.into.emplace_back();
+    for (int64_t size = 1; size <= 4; ++size) {
+      shapes.push_back({at::full({size, 3}, 0)});
+    }
+  }
+  plan.examples = {{0}, {0, 1}, {0, 1, 0}, {0, 1, 0, 1}};
+  plan.before = true;
+  return plan;
+}
+
+Job job_of_batches(const Log& log, int64_t rows) {
+  auto job = job_of(log, rows);
+  job.optional = 0b1111110000;  // gather_ns and what follows it
+  job.group_of = {0, 0};
+  job.most_of = {4};
+  job.max_delay_ns = 100'000;
+  return job;
+}
+
+void batches_of_an_open_loop() {
+  for (const int64_t every_ns : {2'000, 60'000}) {  // full ones, and ones that were held back
+    const auto plan = plan_of_batches();
+    Model model;
+    model.plan = &plan;
+    const Log log(4 * kBlockRows);
+    const auto reader =
+        ran(model, log, job_of_batches(log, 2'000), {0, 1, 1}, due_every(every_ns, 2'000));
+    check(reader.finished == 2'000 && reader.failed == 0, "every request is answered");
+  }
+}
+
+void batches_that_end_early() {
+  for (const bool at_once : {false, true}) {
+    const auto plan = plan_of_batches();
+    Model model;
+    model.plan = &plan;
+    const Log log(4 * kBlockRows);
+    auto job = job_of_batches(log, 4'000);
+    job.drain_ns = 20 * kMs;
+    const auto end = [=](auto& callers, const Reader& reader) {
+      if (reader.finished > 300) {
+        at_once ? callers.run().stop() : callers.run().end_at(400);
+      }
+    };
+    const auto reader =
+        ran(model, log, std::move(job), {0, 1}, due_every(100'000, 4'000), nullptr, end);
+    check(reader.finished < 4'000, "the run has ended");
+  }
+}
+
+void clients_who_share_callers() {
+  for (const bool in_batches : {false, true}) {
+    const auto plan = plan_of_batches();
+    Model model;
+    model.plan = in_batches ? &plan : nullptr;
+    const Log log(4 * kBlockRows);
+    auto job = job_of_batches(log, 3'000);
+    job.most_of = {in_batches ? 4 : 1};
+    job.clients_first_ns.assign(9, 0);
+    job.think_ns = {0, 30'000, 90'000};
+    const auto reader = ran(model, log, std::move(job), {0, 1});
+    check(reader.finished == 3'000, "every request is answered");
   }
 }
 
@@ -299,7 +207,8 @@ void callers_that_are_given_up() {
   auto job = job_of(log, log.room);
   job.open_ended = true;
   {
-    Callers<Model, Call> callers(std::move(job), {log.memory, nullptr, 0, nullptr}, {0}, {});
+    Callers<Model, Call> callers(std::move(job), {log.memory, nullptr, 0, nullptr}, {0}, {},
+                                 nullptr);
     callers.start(model);
     auto& run = callers.run();
     while (!run.line.wait_ready(0.001)) {
@@ -333,6 +242,9 @@ int main() {
       {"a failure that ends the run", a_failure_that_ends_the_run},
       {"an open loop", an_open_loop},
       {"an open loop that ends early", an_open_loop_that_ends_early},
+      {"batches of an open loop", batches_of_an_open_loop},
+      {"batches that end early", batches_that_end_early},
+      {"clients who share callers", clients_who_share_callers},
       {"calls that two queues share", calls_that_two_queues_share},
       {"a disk that is full", a_disk_that_is_full},
       {"callers that are given up", callers_that_are_given_up},

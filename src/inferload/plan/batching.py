@@ -54,6 +54,23 @@ class Batching:
             return {}
         return self.pad if isinstance(self.pad, Mapping) else {EVERY_ARGUMENT: self.pad}
 
+    def check_beside(self, *, queued: bool, fresh_inputs: bool) -> None:
+        """Refuse what batches cannot go with: requests that are never due beside others.
+
+        Raises:
+            PlanError: naming what to ask for instead.
+        """
+        if not queued:
+            raise PlanError(
+                "callers in a closed loop have one call each, so that no two requests could be "
+                "called together: give a rate (--rate 200), or clients (--clients 256)"
+            )
+        if fresh_inputs:
+            raise PlanError(
+                "the inputs of a batch are put together anew for each call: leave fresh_inputs "
+                "(--fresh-inputs) out"
+            )
+
     @property
     def told(self) -> BatchSpec:
         """As a result tells it."""

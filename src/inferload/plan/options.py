@@ -294,23 +294,13 @@ class RunOptions(Options):
         return self.load.open_loop or getattr(self.load, "clients", None) is not None
 
     def check_batching(self) -> None:
-        """Refuse batches of requests that are never due beside others.
+        """Refuse batches beside what they cannot go with.
 
         Raises:
             PlanError: naming what to ask for instead.
         """
-        if self.batching is None:
-            return
-        if isinstance(self.load, ClosedLoop) and self.load.clients is None:
-            raise PlanError(
-                "callers in a closed loop have one call each, so that no two requests could be "
-                "called together: give a rate (--rate 200), or clients (--clients 256)"
-            )
-        if self.fresh_inputs:
-            raise PlanError(
-                "the inputs of a batch are put together anew for each call: leave fresh_inputs "
-                "(--fresh-inputs) out"
-            )
+        if self.batching is not None:
+            self.batching.check_beside(queued=self.queued, fresh_inputs=self.fresh_inputs)
 
     @property
     def limit_s(self) -> float | None:
@@ -328,9 +318,13 @@ class RunOptions(Options):
         return max(self.limit_s or 0.0, WARMUP_S)
 
     @property
-    def drain_s(self) -> float | None:
-        """Open loop: how long after the last call was due the run goes on."""
-        return self.load.drain_s
+    def drain_s(self) -> float:
+        """Open loop: how long after the last call was due the run goes on.
+
+        As long as was asked for, and as a batch of it may be held back.
+        """
+        held_s = 0.0 if self.batching is None else self.batching.max_delay_s
+        return (self.load.drain_s or 0.0) + held_s
 
     def schedule(self) -> Schedule | None:
         """When each call is due; ``None`` in a closed loop.

@@ -65,7 +65,7 @@ def execute(
     watcher = Watcher(
         crew,
         rule,
-        drain_ns=int((options.drain_s or 0) * NS_PER_S),
+        drain_ns=int(options.drain_s * NS_PER_S),
         limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
         also=telemetry.look,
         impatient=lambda: signals.waited_s() > PATIENCE_S,

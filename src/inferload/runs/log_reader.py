@@ -126,6 +126,7 @@ def _with_hung(
         "caller": [call.caller for call in hung],
         "input": [call.input for call in hung],
         "error": [len(log.errors) for _ in hung],
+        "batch": [-1 for _ in hung],
     }
     columns = {
         name: np.concatenate([column, np.array(added.get(name, [0] * len(hung)), column.dtype)])

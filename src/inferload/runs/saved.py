@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from inferload.records.distribution import Distribution
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[6] = 6
+SCHEMA_VERSION: Literal[7] = 7
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
@@ -63,7 +63,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[6]
+    schema_version: Literal[7]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
@@ -211,7 +211,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is {_what_else(content)}")
     version = content.get("schema_version")
-    if version in {1, 2, 3, 4, 5}:  # what was added since has defaults
+    if version in {1, 2, 3, 4, 5, 6}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
         _read_load(content.get("spec"))
     if version != SCHEMA_VERSION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from inferload.errors import PlanError
 from inferload.files import is_file
 from inferload.log.reasons import reason_of
 from inferload.plan.model import spec_parts
+from inferload.plan.numbers import check_count
 from inferload.targets.base import Target
 from inferload.targets.inputs.given import as_call_inputs
+from inferload.targets.kinds.by_size import BySizeTarget
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.python import CallableTarget, CompiledTarget, ModuleTarget, is_compiled
 from inferload.targets.kinds.script import ScriptFunctionTarget, ScriptTarget, load_script
@@ -32,7 +35,8 @@ def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR091
     """Make a target of a model in any of its forms.
 
     Takes a spec string, a ``Target``, ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, the
-    object of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, or any callable.
+    object of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, any callable, or a
+    mapping from a size of dimension 0 to one of these, for batches of fixed sizes.
 
     Raises:
         PlanError: it is none of these, or the file cannot be loaded.
@@ -49,12 +53,22 @@ def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR091
         return ExportedTarget(model, name)
     if type(getattr(model, "loader", None)).__name__ == "AOTIModelPackageLoader":
         return AotiTarget(model, name)
+    if isinstance(model, Mapping):
+        return _by_size(model, name)
     if callable(model):
         return _of_callable(model, name)
     raise PlanError(
         f"a {type(model).__name__} is no model: give a module, an exported program, a callable or "
         "the path of a .pt or .pt2 file"
     )
+
+
+def _by_size(programs: Mapping[Any, object], name: str | None) -> Target:
+    if not programs:
+        raise PlanError("a mapping of sizes to models has none: give at least one")
+    for size in programs:
+        check_count("a size of dimension 0", size, at_least=1)
+    return BySizeTarget({size: as_target(one, name) for size, one in programs.items()}, name)
 
 
 def _of_callable(model: Callable[..., Any], name: str | None) -> Target:

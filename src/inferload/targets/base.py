@@ -120,6 +120,11 @@ class Target(ABC):
         del number
         return 0
 
+    def model_of(self, owner: int) -> Target:
+        """The model of that number of a mix, itself of a single one."""
+        del owner
+        return self
+
     def for_shapes(self, inputs: Sequence[CallInput], owners: Sequence[int]) -> Target:
         """What is called with these inputs in place of those given; ascending by their owners."""
         del inputs, owners

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ from inferload.targets.conversion.recording import recording_nothing
 from inferload.targets.conversion.scripting import scripted
 from inferload.targets.conversion.time_limit import at_most
 from inferload.targets.inputs.call_input import owned
+from inferload.targets.inputs.joined import MOST_REPEATED
 from inferload.targets.inputs.joining import joining_of
+from inferload.targets.kinds.by_size import BySizeTarget
 from inferload.targets.kinds.cuda_graphs import GraphTarget
 from inferload.targets.kinds.exported import ExportedTarget
 from inferload.targets.kinds.known_types import check_types_known, learn_types
@@ -28,8 +31,8 @@ from inferload.targets.kinds.python import CallableTarget, CompiledTarget, Modul
 from inferload.targets.kinds.script import ScriptTarget
 from inferload.targets.outputs.same_outputs import Eager, compared
 
-# Of so many groups of inputs a batch is tried.
-_MOST_GROUPS = 4
+# Of so many inputs of other shapes a batch is tried.
+_MOST_UNLIKE = 4
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +62,7 @@ def as_form(
     keep a package that is made; a temporary folder of its own if not given. ``mode`` is
     ``torch.compile``'s. ``timeout_s`` bounds all of it, in the main thread. CUDA graphs are
     captured, and compared, when callers have inputs of their own. With ``batching`` it takes
-    batches of the inputs, too.
+    batches of the inputs, too; a program or package is made for each of the sizes allowed.
 
     Raises:
         PlanError: the form is unknown, the model cannot be turned into it in time, or computes
@@ -78,18 +81,24 @@ def as_form(
         if form != "script":
             learn_types(inputs)
         check_types_known(inputs, str(form))
-    if batching is not None:
-        inputs = [*inputs, *_batches_of(target, inputs, batching)]
     with at_most(timeout_s, f"turning {target.name} into {form!r}"):
-        return _turned(target, str(form), inputs, folder, mode, compare=compare)
-
-
-def _batches_of(target: Target, inputs: Sequence[CallInput], spec: BatchSpec) -> list[CallInput]:
-    """A batch of some of the inputs, of each group that join."""
-    joining = joining_of(
-        inputs, spec, target.owner_of, lambda number: parameters_of(target, number)
-    )
-    return [joining.repeated(group) for group in joining.groups[:_MOST_GROUPS]]
+        turned = partial(_turned, target, str(form), folder=folder, mode=mode, compare=compare)
+        if batching is None:
+            return turned(inputs)
+        # no batch of one alone: what is made is to take others, too
+        whole = replace(batching, max_batch=max(batching.max_batch, MOST_REPEATED))
+        joining = joining_of(
+            inputs, whole, target.owner_of, lambda number: parameters_of(target, number)
+        )
+        numbers = joining.unlike(_MOST_UNLIKE)
+        if batching.sizes_allowed and form in {"export", "aoti"}:  # whose sizes are fixed
+            return BySizeTarget(
+                {
+                    size: turned([joining.repeated(number, size) for number in numbers])
+                    for size in batching.sizes_allowed
+                }
+            )
+        return turned([*inputs, *(joining.repeated(number) for number in numbers)])
 
 
 def _check_words(form: str | None, mode: str | None) -> None:
@@ -119,9 +128,9 @@ def _turned(
     target: Target,
     form: str,
     inputs: Sequence[CallInput],
+    *,
     folder: Path | None,
     mode: str | None,
-    *,
     compare: bool,
 ) -> Target:
     with quiet(form):

@@ -84,6 +84,23 @@ def test_a_mix_of_the_schema_before_devices_is_read():
     assert "2 processes x 2 callers (1 small + 1 large)" in str(result)
 
 
+def test_batches_of_the_first_schema_that_has_them_are_read():
+    result = il.load_result(GOLDEN / "result_v7.json")
+    batches = result.summary.batches
+    assert (batches.batches, batches.mean_size, batches.sizes[:3]) == (
+        32,
+        3.75,
+        ((1, 5), (2, 2), (3, 8)),
+    )
+    assert result.spec.batching.code == "il.Batching(max_batch=8, max_delay_s=0.004, pad=0.0)"
+    log = result.log
+    assert np.array_equal(
+        log.instance_ns + log.stages["hold_ns"] + log.stages["late_ns"], log.queue_ns
+    )
+    assert log.batches["batch_size"].sum() == sum(size * size * n for size, n in batches.sizes)
+    assert "of 3.75 requests (1 to 8); 31.0% of what" in str(result)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

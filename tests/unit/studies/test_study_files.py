@@ -36,7 +36,7 @@ def holds(found: object, was: object) -> bool:
         ("tuning", il.Tuning, "best: 2 callers, 1 thread a call, form aoti"),
     ],
 )
-def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, name, kind, says):
+def test_studies_of_version_1_are_read_drawn_and_written_as_version_3(tmp_path, name, kind, says):
     path = GOLDEN / f"{name}_v1.json"
     study = il.load_study(path)
     assert isinstance(study, kind)
@@ -45,7 +45,7 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_2(tmp_path, 
     assert says in console.export_text()
     save_study(study, tmp_path / "again.json")
     was = json.loads(path.read_text())
-    was["schema_version"] = 2
+    was["schema_version"] = 3
     was["study"]["made_by"] = None
     for one in was["study"].get("confirmations", ()):
         one["margin"]["made_by"] = None

@@ -98,6 +98,8 @@ def test_sizes_allowed_bound_what_joins():
         ([torch.zeros(0, 3)], {}, "has no tensor with a dimension 0"),
         ([torch.zeros(1, 3)], {"pad": {"y": 0.0}}, "'y', which no input has: name one of 0"),
         ([torch.zeros(1, 3, dtype=torch.int64)], {"pad": {"*": 0.5}}, "padded with 0.5, and has"),
+        ([torch.zeros(1, 3, dtype=torch.uint8)], {"pad": {"*": -1.0}}, "which uint8 cannot hold"),
+        ([torch.zeros(1, 3, dtype=torch.bool)], {"pad": {"*": 2.0}}, "which bool cannot hold"),
         ([torch.zeros(3, 3)], {"sizes_allowed": (1, 2)}, "has 3 items, and the largest size"),
         ([torch.zeros(1, 3, requires_grad=True)], {}, "requires gradients"),
         ([torch.zeros(9, 1), torch.zeros(1, 1)], {"max_batch": 9999}, "more than 65,536 shapes"),

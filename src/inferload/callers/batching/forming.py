@@ -51,6 +51,16 @@ class Forming:
         if len(waiting) == self._most_of[group]:
             self._full.add(group)
 
+    def is_settled(self, now_ns: int) -> bool:
+        """Whether the next batch is full and known: no request that is due could change it."""
+        if len(self._waiting) == 1:
+            return len(self._waiting[0]) >= self._most_of[0]
+        oldest = self.oldest()
+        if oldest is None or oldest.due_ns + self._max_delay_ns > now_ns:
+            return False
+        group = self._group_of[oldest.input]
+        return len(self._waiting[group]) >= self._most_of[group]
+
     def oldest(self) -> Request | None:
         """The request that has waited for longest."""
         order = self._order

@@ -77,7 +77,8 @@ class RequestQueue:
     def _admit_due(self, now_ns: int) -> None:
         requests, order, row = self._requests, self._order, self.admitted
         self._is_held_up, ends_at = False, self._ends_at()
-        while row < ends_at and not self._over:
+        # of a long backlog no more than the next batch needs
+        while row < ends_at and not self._over and not self._forming.is_settled(now_ns):
             due = requests.due_ns(row)
             if due is None or due > now_ns:
                 break

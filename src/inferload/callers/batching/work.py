@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,13 @@ from inferload.log.failures import exception_text, in_brief
 from inferload.targets.argument_changes import parameters_of
 from inferload.targets.inputs.call_input import CallInput, described
 from inferload.targets.inputs.joining import is_channels_last, joining_of
+from inferload.targets.kinds.by_size import BySizeTarget
 from inferload.targets.outputs.splitting import taken_apart
 from inferload.targets.outputs.unfinished import check_returned
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import torch
 
@@ -97,7 +99,7 @@ def batch_work(
     for shape in examples:
         _bind(called, shape, own[0][shape], joining)
     _check_answers(called, own[0], joining, examples)
-    called.prepare([own[0][shape] for shape in examples])
+    _prepare(called, own[0], joining, examples)
     target.first_call_ms = called.first_call_ms
     called.open(own, transfers=True)  # what they read is written to before each call
     reads = [
@@ -129,8 +131,29 @@ def batch_work(
     )
 
 
+def _prepare(
+    target: Target, inputs: Sequence[CallInput], joining: Joining, shapes: Iterable[int]
+) -> None:
+    """Prepare each model with shapes that it will be called in."""
+    by_owner: dict[int, list[CallInput]] = {}
+    for shape in shapes:
+        by_owner.setdefault(joining.group_of_shape(shape).owner, []).append(inputs[shape])
+    for owner, own in by_owner.items():
+        target.model_of(owner).prepare(own)
+
+
 def _with_sizes(spec: BatchSpec, target: Target) -> BatchSpec:
-    """With the powers of two as the sizes allowed, where each size is captured as a graph."""
+    """With the sizes that there are programs for; of graphs, which are captured, powers of two."""
+    if isinstance(target, BySizeTarget):
+        own = [
+            size for size in target.sizes if size in spec.sizes_allowed or not spec.sizes_allowed
+        ]
+        if not own:
+            raise PlanError(
+                f"{target.name} has programs for {', '.join(map(str, target.sizes))} items, and "
+                f"{', '.join(map(str, spec.sizes_allowed))} were allowed: allow one that there is"
+            )
+        return replace(spec, sizes_allowed=tuple(own))
     if "cudagraph" not in target.form or spec.sizes_allowed:
         return spec
     sizes, size = [], 1
@@ -217,6 +240,7 @@ def _check_answers(
             continue
         seen.add(group.first)
         size = group.shape(shape)[0]
+        began = time.perf_counter()
         try:
             output: Any = target.callable_for(shape)(*one.args, **one.kwargs)
         except Exception as error:
@@ -224,5 +248,7 @@ def _check_answers(
                 f"{target.name} raised when it was called with a batch of {size:,} items "
                 f"({described(one)}): {type(error).__name__}: {in_brief(exception_text(error))}"
             ) from error
+        if target.first_call_ms is None:
+            target.first_call_ms = (time.perf_counter() - began) * 1e3
         check_returned(output, target.name)
         taken_apart(output, [joining.items_of[member] for member in members], size, target.name)

@@ -94,7 +94,7 @@ def prepared(
             ) from error
         raise
     limit_ns = None if options.limit_s is None else int(options.limit_s * NS_PER_S)
-    drain_ns = int((options.drain_s or 0) * NS_PER_S)
+    drain_ns = int(options.drain_s * NS_PER_S)
     if schedule is not None:
         limit_ns = schedule.last_start_ns(drain_ns)
     lanes = options.callers_by_lane

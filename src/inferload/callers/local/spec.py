@@ -43,7 +43,7 @@ def spec_of(
         load=str(load),
         callers=load.callers,
         rate_per_s=getattr(load, "rate_per_s", None),
-        drain_s=options.drain_s,
+        drain_s=options.load.drain_s,
         warmup=options.warmup or "fixed",
         threads_per_call=threads_per_call,
         inputs=tuple(described(one) for one in given),

@@ -30,7 +30,7 @@ def gather_plan(extension: ModuleType, work: BatchWork) -> Any:
 def _group(extension: ModuleType, work: BatchWork, group: Group) -> Any:
     parts = work.into[0][group.first]
     pads = [
-        torch.tensor([0.0 if pad is None else pad]).to(part.dtype)
+        torch.tensor([] if pad is None else [pad]).to(part.dtype)
         for pad, part in zip(group.pads, parts, strict=True)
     ]
     joins = group.joins.ravel().tolist()

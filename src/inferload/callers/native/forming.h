@@ -37,6 +37,19 @@ class Forming {
     }
   }
 
+  // Whether the next batch is full and known: no request that is due could change it.
+  bool is_settled(int64_t now) {
+    const auto is_full = [&](size_t group) {
+      return static_cast<int32_t>(waiting_[group].size()) >= most_of_[group];
+    };
+    if (waiting_.size() == 1) {
+      return is_full(0);
+    }
+    const Request* oldest = this->oldest();
+    return oldest != nullptr && oldest->due_ns + max_delay_ns_ <= now &&
+           is_full(group_of_[oldest->input]);
+  }
+
   // The batch that is ready, and since when; false if none is.
   bool take(int64_t now, std::vector<Request>& taken, int64_t& since_ns) {
     const Request* oldest = this->oldest();

@@ -22,7 +22,7 @@ struct GatherGroup {
   std::vector<int32_t> joins;  // [one * ends + other]: the ends of a batch of both
   int64_t ends, first;
   std::vector<int64_t> sizes;    // of dimension 0, ascending
-  std::vector<at::Tensor> pads;  // of each part: one value, or undefined
+  std::vector<at::Tensor> pads;  // of each part: one value, or none
 };
 
 // How requests are put together, by all callers of a run.
@@ -105,8 +105,10 @@ class Gathering {
 
   void put(size_t part, const at::Tensor& into) const {
     const auto& first = source(0, part);
-    if (!into.device().is_cpu() || !first.device().is_cpu()) {
-      put_on_device(part, into);
+    const bool on_host = into.device().is_cpu() && first.device().is_cpu();
+    const bool in_order = into.is_contiguous() || group_->pads[part].numel() == 0;
+    if (!on_host || !in_order) {
+      put_by_torch(part, into);
       return;
     }
     char* const begin = static_cast<char*>(into.data_ptr());
@@ -151,7 +153,7 @@ class Gathering {
     return bytes;
   }
 
-  void put_on_device(size_t part, const at::Tensor& into) const {
+  void put_by_torch(size_t part, const at::Tensor& into) const {
     const c10::InferenceMode mode;  // inputs may be inference tensors
     std::vector<at::Tensor> parts;
     int64_t items = 0;

@@ -209,7 +209,8 @@ class RequestQueue {
     int64_t row = claims_.next_row();
     const auto size = static_cast<int64_t>(order_.size());
     int64_t drawn = row % size, place = row % job_.room;
-    for (; row < end_row_ && !no_more_; ++row, ++drawn, ++place) {
+    // of a long backlog no more than the next batch needs
+    for (; row < end_row_ && !no_more_ && !forming_.is_settled(now); ++row, ++drawn, ++place) {
       const int64_t due = requests_.due_ns(row);
       if (due > now) {
         break;

@@ -20,6 +20,7 @@ from inferload.errors import PlanError
 from inferload.log.failures import exception_words
 from inferload.log.reasons import reason_of
 from inferload.targets.as_target import import_spec
+from inferload.targets.kinds.by_size import BySizeTarget
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.known_types import learn_types
 from inferload.targets.kinds.mixed import Member, MixedTarget
@@ -47,7 +48,7 @@ class HandedMember:
 class Handed:
     """A target as it is sent: pickled whole, as a file of its form, or to be rebuilt from its spec.
 
-    A mix is sent as its ``members``.
+    A mix is sent as its ``members``, a model of several sizes as its ``programs``.
 
     ``weights`` are shared: the receiver's own take their place where they have the same name,
     shape and dtype. ``unsent`` says why a target must be rebuilt, where it would have been sent.
@@ -65,6 +66,7 @@ class Handed:
     unsent: str | None = None
     copied: bool = False
     members: tuple[HandedMember, ...] = ()
+    programs: dict[int, Handed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,9 @@ def _packed(
             for one in target.members
         ]
         return Handed(given=None, state=state, members=tuple(members))
+    if isinstance(target, BySizeTarget):
+        programs = {size: _packed(one, state, scratch) for size, one in target.programs.items()}
+        return Handed(**common, programs=programs)
     if isinstance(target, ScriptTarget | ExportedTarget) or (
         isinstance(target, AotiTarget) and target.path is not None
     ):
@@ -248,7 +253,7 @@ def received(content: bytes, spec: str | None) -> tuple[Handed, Target | None]:
         PlanError: what was handed over cannot be read, or loaded, and there is no spec.
     """
     found = _unpickled(content, spec)
-    if not (found.target or found.file or found.members):
+    if not (found.target or found.file or found.members or found.programs):
         return found, None
     try:
         return found, _target_of(found)
@@ -274,6 +279,9 @@ def _target_of(found: Handed) -> Target:
                 for one in found.members
             ]
         )
+    if found.programs:
+        programs = {size: _target_of(one) for size, one in found.programs.items()}
+        return BySizeTarget(programs, found.name)
     learn_types(found.given or ())
     target = _from_file(found)
     target.name = found.name or target.name

@@ -77,7 +77,9 @@ def _uuid(caller: Any, which: int) -> Any:
 def _events(log: CallLog) -> list[Bytes]:
     """Slices of all callers, those of a track in the order of time."""
     if "batch" in log.batches:  # what requests wait for and get together is drawn once
-        log = log.rows(np.unique(log.batches["batch"], return_index=True)[1])
+        batch = log.batches["batch"]
+        first = np.unique(np.where(batch < 0, -1 - np.arange(len(batch)), batch), return_index=True)
+        log = log.rows(np.sort(first[1]))
     started, finished = log.started_ns, log.finished_ns
     caller = log.caller.astype(np.int64)
     calls, queues = _uuid(caller, _CALLS), _uuid(caller, _QUEUE)

@@ -42,7 +42,7 @@ def header_grid(result: RunResult) -> Table:
         f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
     )
     if spec.batching is not None:
-        grid.add_row("batches", batching_text(spec.batching))
+        grid.add_row("batches", batching_text(spec.batching, spec.processes))
     grid.add_row(
         "call",
         f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}{_on_device(spec)}",

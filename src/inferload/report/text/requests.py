@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MOST_SIZES = 12
 
 
-def batching_text(spec: BatchSpec) -> str:
-    """How requests were put together."""
+def batching_text(spec: BatchSpec, processes: int) -> str:
+    """How requests were put together, of so many processes that have some each."""
     found = f"up to {spec.max_batch:,} requests"
     if spec.max_delay_s:
         found += f", held back {milliseconds_text(spec.max_delay_s * 1e3)} at most"
@@ -35,6 +35,8 @@ def batching_text(spec: BatchSpec) -> str:
         found += "; of equal shapes"
     if spec.sizes_allowed:
         found += f"; filled up to {', '.join(map(str, spec.sizes_allowed))} items"
+    if processes > 1:
+        found += f"; each of {processes:,} processes has its own"
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inferload.files import as_path
@@ -13,6 +14,7 @@ from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.search import SearchPlan, run_search
+from inferload.studies.search_over import SearchOver
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ def find_max_rate(
     load: ClosedLoop | OpenLoop | None = None,
     resolution: float = 0.01,
     time_limit_s: float = 120.0,
+    max_batches: Iterable[int] | int | None = None,
+    max_delays_s: Iterable[float] | float | None = None,
     save: str | os.PathLike[str] | None = None,
     observer: StudyObserver | None = None,
     **options: Any,
@@ -51,6 +55,8 @@ def find_max_rate(
         resolution: how near the highest rate that keeps the limits and the lowest that does not
             are to come, as a fraction.
         time_limit_s: about how long the search may take.
+        max_batches: up to so many requests a batch, of several the best is found.
+        max_delays_s: how long a batch is held back for more requests, likewise.
         save: where to write the study after every probe; one that was interrupted goes on.
         observer: is told of stages and progress.
         options: further options of :func:`inferload.run`, such as ``executor`` and ``processes``.
@@ -71,6 +77,10 @@ def find_max_rate(
         "resolution": resolution,
         "options": as_written(options),
     }
+    given = {"max_batch": max_batches, "max_delay_s": max_delays_s}
+    axes = {name: varied(value) for name, value in given.items() if value is not None}
+    if axes:
+        asked["axes"] = {name: list(own) for name, own in axes.items()}
     plan = SearchPlan(
         target=target.name,
         asked=asked,
@@ -80,8 +90,8 @@ def find_max_rate(
         time_limit_s=time_limit_s,
     )
     keeper = StudyKeeper(None if save is None else as_path("save", save), MaxRate, asked)
-    return run_search(
-        plan,
+    search = SearchOver(plan=plan, axes=axes).run if axes else partial(run_search, plan)
+    return search(
         LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),
         observer or Logging(),
         done=keeper.done,

@@ -18,13 +18,13 @@ from inferload.studies.records.tuning import Tuning
 if TYPE_CHECKING:
     import os
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
 
 
 class _SweepDocument(_Document):
@@ -102,7 +102,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     if not is_study(content):
         raise ResultFormatError(f"{path} is no sweep, search, tuning or comparison of inferload")
     version = content.get("schema_version")
-    if version == 1:  # what was added since has a default
+    if version in {1, 2}:  # what was added since has a default
         content["schema_version"] = version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise ResultFormatError(

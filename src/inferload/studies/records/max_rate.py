@@ -9,7 +9,7 @@ from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
 from inferload.stats.limits.judging import Judgement
 from inferload.stats.limits.limit import Limit
-from inferload.studies.records.settings import StudyRun
+from inferload.studies.records.settings import Settings, StudyRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,8 @@ class MaxRate(Shown):
     the search. ``confirmation`` is the run at the answer, made for nothing else;
     ``next_rate_per_s`` the lowest rate that was not found to keep them, ``next_verdict`` what was
     found there.
-    ``closed_loop_per_s``: what the callers make without a pause.
+    ``closed_loop_per_s``: what the callers make without a pause. ``settings``: of a search over
+    several, those of this one, which was the best; ``rivals`` are those of the others.
     """
 
     target: str
@@ -53,6 +54,8 @@ class MaxRate(Shown):
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None
+    settings: Settings | None = None
+    rivals: tuple[MaxRate, ...] = ()
 
     @property
     def confirmation(self) -> Probe | None:

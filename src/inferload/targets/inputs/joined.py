@@ -90,13 +90,20 @@ class Joining:
         firsts = [group.first for group in self.groups]
         return self.groups[bisect_left(firsts, number + 1) - 1]
 
-    def repeated(self, group: Group) -> CallInput:
-        """A batch of requests of a group that are all the same: a full one, or of so many."""
-        number = self.group_of.index(self.groups.index(group))
-        count = min(group.most, MOST_REPEATED)
+    def unlike(self, most: int) -> list[int]:
+        """So many inputs at most that differ in their shapes, or do not join."""
+        kinds = dict(zip(zip(self.group_of, self.ends_of, strict=True), range(10**9), strict=False))
+        found = sorted(kinds.values())
+        step = max(len(found) / most, 1.0)
+        return [found[round(place * step)] for place in range(min(len(found), most))]
+
+    def repeated(self, number: int, size: int | None = None) -> CallInput:
+        """A batch of requests that all have the same input: some of them, or of a size."""
+        group, items = self.groups[self.group_of[number]], self.items_of[number]
+        size = min(group.most, MOST_REPEATED) * items if size is None else size
         leaves = list(group.leaves)
         for part, own in zip(group.stacked, self.parts_of[number], strict=True):
-            made = torch.cat([own.detach()] * count)
+            made = torch.cat([own.detach()] * -(-size // items))[:size]
             leaves[part] = made.numpy() if part in group.arrays else made
         args, kwargs = pytree.tree_unflatten(leaves, group.structure)
         return CallInput(args, kwargs)

@@ -18,7 +18,7 @@ from inferload.targets.inputs.call_input import CallInput, described, is_same
 from inferload.targets.inputs.joined import Group, Joining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     Shape = tuple[int, ...]
 
@@ -81,6 +81,14 @@ def joining_of(
         items_of=tuple(one.items for one in taken),
         parts_of=tuple(tuple(one.stacked.values()) for one in taken),
     )
+
+
+def size_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+    """The size of a batch: dimension 0 of its first tensor that has one; 0 of none."""
+    leaves = pytree.tree_leaves((args, dict(kwargs)))
+    found = (tensor for leaf in leaves if (tensor := _as_tensor(leaf)) is not None)
+    first = next(found, None)
+    return 0 if first is None else first.shape[0]
 
 
 def _check_names(names: Sequence[Sequence[Sequence[str]]], spec: BatchSpec) -> None:
@@ -169,7 +177,17 @@ def _pad_of(names: Sequence[str], tensor: torch.Tensor, spec: BatchSpec) -> floa
             f"{names[0]} is padded with {value:g}, and has {str(tensor.dtype)[6:]}: give a whole "
             "number"
         )
+    if whole and not _limits(tensor.dtype)[0] <= value <= _limits(tensor.dtype)[1]:
+        raise PlanError(
+            f"{names[0]} is padded with {value:g}, which {str(tensor.dtype)[6:]} cannot hold"
+        )
     return value
+
+
+def _limits(dtype: torch.dtype) -> tuple[int, int]:
+    if dtype == torch.bool:
+        return 0, 1
+    return torch.iinfo(dtype).min, torch.iinfo(dtype).max
 
 
 def _check_others(names: Sequence[Sequence[Sequence[str]]], taken: Sequence[_Taken]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate, chain, zip_longest
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,21 +43,32 @@ class Member:
 class MixedTarget(Target):
     """Calls the model that an input belongs to.
 
-    Inputs are numbered through: first all of the first model, then those of the second.
+    Inputs are numbered through: first all of the first model, then those of the second; or
+    ``owners`` says for each of them which model it belongs to.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], owners: Sequence[int] | None = None) -> None:
         super().__init__(AND.join(member.name for member in members))
         self.form = AND.join(dict.fromkeys(member.target.form for member in members))
         self.members = tuple(members)
-        ends = list(accumulate(len(member.given) for member in members))
-        self._firsts = [0, *ends[:-1]]
+        #: Which model each input belongs to, and its number among that one's.
+        self._owner = [n for n, member in enumerate(members) for _ in member.given]
+        if owners is not None:
+            self._owner = [*owners]
+        #: The numbers of each model's inputs.
+        self._numbers: list[list[int]] = [[] for _ in members]
+        self._local = []
+        for number, owner in enumerate(self._owner):
+            self._local.append(len(self._numbers[owner]))
+            self._numbers[owner].append(number)
         total = sum(member.weight for member in members)
         self._weights = [member.weight / total for member in members]
-        #: Which model each input belongs to.
-        self._owner = [n for n, member in enumerate(members) for _ in member.given]
         self.notes = tuple(chain.from_iterable(member.target.notes for member in members))
         self.conversion_s = sum(member.target.conversion_s for member in members)
+
+    def _each(self) -> Iterator[tuple[Member, list[int]]]:
+        """Each model, and the numbers of its inputs."""
+        return zip(self.members, self._numbers, strict=True)
 
     @property
     def given(self) -> tuple[CallInput, ...]:
@@ -72,12 +83,14 @@ class MixedTarget(Target):
                 target=member.target.name,
                 form=member.target.form,
                 weight=weight,
-                first_input=first,
-                inputs=len(member.given),
+                first_input=numbers[0],
+                inputs=len(numbers),
                 callers=member.callers,
                 may_become=member.target.may_become,
             )
-            for member, weight, first in zip(self.members, self._weights, self._firsts, strict=True)
+            for member, weight, numbers in zip(
+                self.members, self._weights, self._numbers, strict=True
+            )
         )
 
     def load(self, callers: int) -> None:
@@ -90,35 +103,36 @@ class MixedTarget(Target):
         owner = self._owner[number]
         member = self.members[owner]
         try:
-            return member.target.bind(number - self._firsts[owner], call_input)
+            return member.target.bind(self._local[number], call_input)
         except PlanError as error:
             raise PlanError(f"{member.name}: {error}") from error
 
     def prepare(self, inputs: Sequence[CallInput]) -> None:
         """Prepare each model with its inputs."""
-        for member, first in zip(self.members, self._firsts, strict=True):
-            member.target.prepare(inputs[first : first + len(member.given)])
+        for member, numbers in self._each():
+            member.target.prepare([inputs[number] for number in numbers])
         firsts = [m.target.first_call_ms for m in self.members]
         self.first_call_ms = max((one for one in firsts if one is not None), default=None)
 
     def open(self, inputs: Sequence[Sequence[CallInput]], *, transfers: bool) -> None:
         """Open each model with its own inputs."""
-        for member, first in zip(self.members, self._firsts, strict=True):
-            own = [one[first : first + len(member.given)] for one in inputs]
+        for member, numbers in self._each():
+            own = [[one[number] for number in numbers] for one in inputs]
             member.target.open(own, transfers=transfers)
 
     def calls_of(self, caller: int, own: Sequence[CallInput]) -> list[Callable[[], Any]]:
         """The calls of each model."""
-        found: list[Callable[[], Any]] = []
-        for member, first in zip(self.members, self._firsts, strict=True):
-            found += member.target.calls_of(caller, own[first : first + len(member.given)])
-        return found
+        found: dict[int, Callable[[], Any]] = {}
+        for member, numbers in self._each():
+            calls = member.target.calls_of(caller, [own[number] for number in numbers])
+            found |= zip(numbers, calls, strict=True)
+        return [found[number] for number in range(len(own))]
 
     def read_by_calls(self, caller: int, number: int, own: CallInput) -> CallInput:
         """What the model that an input belongs to reads."""
         owner = self._owner[number]
         member = self.members[owner].target
-        return member.read_by_calls(caller, number - self._firsts[owner], own)
+        return member.read_by_calls(caller, self._local[number], own)
 
     @contextmanager
     def while_called(self, callers: int) -> Iterator[None]:
@@ -140,29 +154,31 @@ class MixedTarget(Target):
         """The place of the model that an input belongs to."""
         return self._owner[number]
 
+    def model_of(self, owner: int) -> Target:
+        """The model of that number."""
+        return self.members[owner].target
+
     def for_shapes(self, inputs: Sequence[CallInput], owners: Sequence[int]) -> MixedTarget:
         """The same models with other inputs."""
         own: list[list[CallInput]] = [[] for _ in self.members]
         for one, owner in zip(inputs, owners, strict=True):
             own[owner].append(one)
-        return MixedTarget(
-            [
-                replace(member, given=tuple(given))
-                for member, given in zip(self.members, own, strict=True)
-            ]
-        )
+        members = [
+            replace(member, given=tuple(given))
+            for member, given in zip(self.members, own, strict=True)
+        ]
+        return MixedTarget(members, owners)
 
     def native_callable(self, extension: ModuleType, inputs: Sequence[Sequence[CallInput]]) -> Any:
         """All models with each caller's own inputs."""
         models = []
-        for member, first in zip(self.members, self._firsts, strict=True):
-            own = [one[first : first + len(member.given)] for one in inputs]
+        for member, numbers in self._each():
+            own = [[one[number] for number in numbers] for one in inputs]
             model = member.target.native_callable(extension, own)
             if model is None:
                 return None
             models.append(model)
-        local = [number - self._firsts[owner] for number, owner in enumerate(self._owner)]
-        return extension.MixModel(models, self._owner, local)
+        return extension.MixModel(models, self._owner, self._local)
 
     @property
     def runs_natively(self) -> bool:
@@ -188,18 +204,16 @@ class MixedTarget(Target):
         ]
         owner = models_drawn(self._weights, len(own[0]), seeds)
         order = np.empty(len(owner), np.int32)
-        for number, first in enumerate(self._firsts):
+        for number, numbers in enumerate(self._numbers):
             mine = np.flatnonzero(owner == number)
-            order[mine] = first + own[number][np.arange(len(mine)) % len(own[number])]
+            chosen = own[number][np.arange(len(mine)) % len(own[number])]
+            order[mine] = np.array(numbers, np.int32)[chosen]
         return order if calls is None else order[:calls]
 
     def warmup_order(self, inputs: int) -> list[int]:
         """One input of each model after another."""
         del inputs
-        columns = [
-            range(first, first + len(member.given))
-            for member, first in zip(self.members, self._firsts, strict=True)
-        ]
+        columns = self._numbers
         longest = max(map(len, columns))
         # a model of few inputs takes them again, so that each has its turn
         rows = zip_longest(*[[c[n % len(c)] for n in range(longest)] for c in columns])

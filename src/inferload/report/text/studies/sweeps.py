@@ -17,6 +17,7 @@ from inferload.report.text.parts import (
     wanting_note,
 )
 from inferload.report.text.studies.comparison import comparison_report
+from inferload.report.text.studies.rivals import rivals_table
 from inferload.report.text.studies.tuning import tuning_report
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.settings import Settings, delay_text, setting_text, unit_of
@@ -187,7 +188,9 @@ def _three(estimate: Estimate) -> str:
 def search_report(search: MaxRate) -> RenderableType:
     """The answer, how sure it is, what stopped it, and a line for each probe."""
     limits = " and ".join(map(str, search.limits))
-    runs = f"{len(search.probes)} probes in {duration_text(search.took_s)}"
+    every = [search, *search.rivals]
+    took_s = sum(one.took_s for one in every)
+    runs = f"{sum(len(one.probes) for one in every)} probes in {duration_text(took_s)}"
     if search.status != "complete":
         runs += f"; {search.status}"
     parts: list[RenderableType] = [
@@ -196,6 +199,8 @@ def search_report(search: MaxRate) -> RenderableType:
     ]
     parts += [Text(answer_text(search, limits), style="bold")]
     parts += [Text(line) for line in _answer_details(search)]
+    if search.rivals:
+        parts += [Text(), rivals_table(search)]
     if search.probes:
         parts += [Text(), _probes_table(search)]
     return Group(*parts, *study_warnings(search.warnings))
@@ -209,6 +214,8 @@ def answer_text(search: MaxRate, limits: str) -> str:
         reason = f": {search.reason}" if search.reason else ""
         return f"no rate that keeps {limits}{reason}"
     rate = f"{rate_text(search.rate_per_s)} {unit_of(one.run for one in search.probes)}/s"
+    if search.rivals and search.settings is not None:
+        rate += f" with {search.settings}"
     if not search.confirmed:
         return f"{rate} may keep {limits}, which could not be confirmed"
     if search.confirmation is not None and search.confirmation.verdict == "kept":
