@@ -109,6 +109,31 @@ def test_all_requests_of_a_batch_that_raised_failed(executor):
     assert result.summary.batches.batches == len(np.unique(log.batches["batch"][log.completed]))
 
 
+class Sums(torch.nn.Module):
+    """Answers more than two items with one number, or with one item too many."""
+
+    def __init__(self, number: bool):
+        super().__init__()
+        self.number = number
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.size(0) <= 2:
+            return x
+        return x.sum() if self.number else torch.cat([x, x[:1]])
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.parametrize("number", [True, False])
+def test_an_answer_that_cannot_be_taken_apart_fails_its_batch_alone(executor, number):
+    model = for_executor(Sums(number), executor)
+    result = batched(model, [torch.ones(1, 2)], executor, on_error="record", verify=False)
+    log = result.log
+    assert ((log.error >= 0) == (log.batches["batch_size"] > 2)).all()
+    assert (log.error >= 0).any()
+    assert "with one number" in log.errors[0].message or not number
+    assert "cannot be taken apart" in log.errors[0].message
+
+
 class Hungry(torch.nn.Module):
     """Has memory for three requests."""
 

@@ -76,7 +76,10 @@ def test_a_run_file_of_one_model_is_that_model(folder: Path):
     ("text", "sentence"),
     [
         ("callers = = 2", "mix.toml is no TOML: Invalid value (at line 1, column 11)"),
-        ('model = "a.py"\ncalers = 2\n', "mix.toml, line 2: calers: there is no such key"),
+        ('model = "a.py"\ncalers = 2\n', "line 2: calers: there is no such key; callers may be"),
+        ('model = "a.py"\nmax-batch = 2\n', "no such key; max_batch may be meant"),
+        ('model = "a.py"\nxyz = 2\n', "line 2: xyz: there is no such key"),
+        ('[models.a]\nmodl = "a.py"\n', "models.a.modl: there is no such key; model may be"),
         ('model = "a.py"\ncallers = "two"\n', "line 2: callers: input should be a valid integer"),
         (
             '[models.a]\nmodel = "a.py"\nweight = 0\n',

@@ -57,12 +57,28 @@ def test_a_list_has_an_entry_for_each_item():
     assert [[len(box) for box in one] for one in apart(boxes)] == [[0], [1, 2], [3, 4, 5]]
 
 
-def test_an_output_without_tensors_is_everybodys():
+def test_an_output_of_nothing_is_everybodys():
     assert apart(None) == [None] * 3
-    assert apart({"loss": 0.5}) == [{"loss": 0.5}] * 3
+    assert apart({"loss": None}) == [{"loss": None}] * 3
 
 
-@pytest.mark.parametrize("output", [X[:5], X.sum(0), {"a": X[:1]}, [X[:2], X[:2]]])
-def test_another_number_of_items_is_refused(output: object):
-    with pytest.raises(PlanError, match="answered a batch of 6 items with"):
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (X[:5], "5x2"),
+        (X.sum(0), "2"),
+        ({"a": X[:1]}, "1x2"),
+        ([X[:2], X[:2]], "2x2, 2x2"),
+        (X.sum(), "one number"),
+        (X.numpy().sum(), "one number"),
+        ({"loss": 0.5}, "one number"),
+        ("all of them", "one text"),
+    ],
+)
+def test_another_number_of_items_is_refused(output: object, told: str):
+    with pytest.raises(PlanError, match=f"answered a batch of 6 items with {told}, and none of"):
         apart(output)
+
+
+def test_one_item_is_answered_with_one_number():
+    assert apart(0.5, (1,), 1) == [0.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferload.callers.batching.tensors import put_together
+from inferload.errors import PlanError
 from inferload.targets.outputs.splitting import taken_apart
 
 if TYPE_CHECKING:
@@ -68,11 +69,15 @@ class Gathering:
         """What the model answered, by the requests of the batch.
 
         Raises:
-            PlanError: it is another number of items.
+            RuntimeError: it is another number of items, which fails the call as the model's own
+                exceptions do.
         """
         counts = [self._items[member] for member in self._members]
         size = self._joining.group_of_shape(shape).shape(shape)[0]
-        return taken_apart(output, counts, size, self._name)
+        try:
+            return taken_apart(output, counts, size, self._name)
+        except PlanError as error:
+            raise RuntimeError(str(error)) from None
 
     def padding_ppm(self, shape: int) -> int:
         """How many millionths of what the model is given are padding."""

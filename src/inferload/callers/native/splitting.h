@@ -27,7 +27,7 @@ class Pieces {
     pieces_.clear();
     bool any = false;
     for (const auto& output : outputs) {
-      any = any || output.dim() > 0;
+      any = any || output.dim() > 0 || size > 1;
       if (is_batch(output, size)) {
         pieces_.push_back(output.split_with_sizes(counts));
       }
@@ -41,8 +41,13 @@ class Pieces {
  private:
   static std::string another_number(const std::vector<at::Tensor>& outputs, int64_t size) {
     std::ostringstream text;
-    text << "the model answered a batch of " << size << " items with a tensor of "
-         << outputs.front().sizes() << ", and none of its outputs has " << size
+    text << "the model answered a batch of " << size << " items with ";
+    if (outputs.front().dim() > 0) {
+      text << "a tensor of " << outputs.front().sizes();
+    } else {
+      text << "one number";
+    }
+    text << ", and none of its outputs has " << size
          << " in dimension 0: it cannot be taken apart into answers";
     return text.str();
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
 from pathlib import Path
@@ -118,17 +119,26 @@ def read_run_file(path: Path) -> RunFile:
 
 
 def _told(path: Path, text: str, error: ValidationError) -> str:
-    first = error.errors()[0]
+    # a key that is missing is often there by another name
+    first = min(error.errors(), key=lambda one: one["type"] == "missing")
     place = ".".join(str(part) for part in first["loc"])
     words = first["msg"].lower()
     if first["type"] == "extra_forbidden":
-        words = "there is no such key"
+        words = _no_such_key(first["loc"])
     line = _line_of(text, first["loc"][:-1] if first["type"] == "missing" else first["loc"])
     where = f"{path}, line {line}" if line else str(path)
     given = (
         "" if first["type"] in {"missing", "extra_forbidden"} else f" (it is {first['input']!r})"
     )
     return f"{where}: {place}: {words}{given}"
+
+
+def _no_such_key(place: tuple[int | str, ...]) -> str:
+    """Say so, and name the key that was probably meant."""
+    model = run_file() if len(place) == 1 else ModelEntry
+    keys = [field.alias or name for name, field in model.model_fields.items()]
+    meant = difflib.get_close_matches(str(place[-1]).replace("-", "_").lower(), keys, n=1)
+    return f"there is no such key; {meant[0]} may be meant" if meant else "there is no such key"
 
 
 def _line_of(text: str, place: tuple[int | str, ...]) -> int | None:

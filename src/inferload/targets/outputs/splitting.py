@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def taken_apart(output: Any, counts: Sequence[int], size: int, name: str) -> Pie
     every request; where there are none, a list or tuple of so many entries has one for each item.
 
     Raises:
-        PlanError: it is another number of items.
+        PlanError: it is another number of items; one number or text for several is, too.
     """
     ends = list(accumulate(counts))
     if isinstance(output, torch.Tensor) and output.dim() and output.shape[0] == size:
@@ -56,24 +57,36 @@ def taken_apart(output: Any, counts: Sequence[int], size: int, name: str) -> Pie
     if isinstance(output, list | tuple) and len(output) == size:
         firsts = [0, *ends[:-1]]
         return Pieces([[output[a:b] for a, b in zip(firsts, ends, strict=True)]], None)
-    sizes = [leaf.shape for leaf in leaves if _is_array(leaf)]
-    if not sizes:  # nothing that belongs to one of them
+    found = [leaf for leaf in leaves if _is_array(leaf) or (size > 1 and _is_single(leaf))]
+    if not found:  # nothing that belongs to one of them
         return Pieces([[leaf] * len(counts) for leaf in leaves], structure)
-    raise PlanError(another_number(name, size, [tuple(shape) for shape in sizes]))
+    raise PlanError(another_number(name, size, [_told(leaf) for leaf in found]))
 
 
-def another_number(name: str, size: int, shapes: Sequence[tuple[int, ...]]) -> str:
+def another_number(name: str, size: int, told: Sequence[str]) -> str:
     """What is said of an output that is no batch of that size."""
-    told = ", ".join("x".join(map(str, shape)) for shape in shapes[:3])
     return (
-        f"{name} answered a batch of {size:,} items with {told}, and none of that has {size:,} in "
-        "dimension 0: it cannot be taken apart into answers; have the model treat dimension 0 as "
-        "the batch, or leave batches (max_batch) out"
+        f"{name} answered a batch of {size:,} items with {', '.join(told[:3])}, and none of that "
+        f"has {size:,} in dimension 0: it cannot be taken apart into answers; have the model treat "
+        "dimension 0 as the batch, or leave batches (max_batch) out"
     )
 
 
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor | np.ndarray) and leaf.ndim > 0
+
+
+def _is_single(leaf: Any) -> bool:
+    """Whether it answers one item: a number or a text."""
+    return isinstance(leaf, str | bytes | numbers.Number | np.generic) or (
+        isinstance(leaf, torch.Tensor | np.ndarray) and not leaf.ndim
+    )
+
+
+def _told(leaf: Any) -> str:
+    if _is_array(leaf):
+        return "x".join(map(str, leaf.shape))
+    return "one text" if isinstance(leaf, str | bytes) else "one number"
 
 
 def _is_batch(leaf: Any, size: int) -> bool:

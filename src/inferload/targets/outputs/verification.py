@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -217,9 +218,10 @@ def with_cause(
         argument = f"{references.written[number]} of input {number}"
         return replace(found, cause="input", argument=argument)
     if beside is not None:
-        cause = beside(number, references.outputs[number])
-        if cause is not None:
-            return replace(found, cause=cause)
+        with suppress(Exception):  # what raises now did not in the run: it has another cause
+            cause = beside(number, references.outputs[number])
+            if cause is not None:
+                return replace(found, cause=cause)
     if callers == 1:
         return replace(found, cause="state")
     try:
