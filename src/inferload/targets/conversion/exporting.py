@@ -14,7 +14,8 @@ from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.targets.inputs.call_input import CallInput, owned
-from inferload.targets.kinds.exported import AotiTarget, ExportedTarget, bound_to_program
+from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
+from inferload.targets.kinds.program_inputs import bound_to_program
 from inferload.targets.outputs.flat import returning_tensors
 
 if TYPE_CHECKING:

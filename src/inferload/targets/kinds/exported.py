@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.export._tree_utils import reorder_kwargs
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
 from inferload.log.reasons import reason_of
 from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
-from inferload.targets.inputs.call_input import CallInput, described
 from inferload.targets.kinds.known_types import learn_types
 from inferload.targets.kinds.package_check import package_trouble
+from inferload.targets.kinds.package_shapes import PackageShapes
+from inferload.targets.kinds.program_inputs import (
+    argument_names,
+    bound_to_program,
+    flat_arguments,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
     from torch.export import ExportedProgram
+
+    from inferload.targets.inputs.call_input import CallInput
 
 
 class ExportedTarget(Target):
@@ -77,7 +81,7 @@ class AotiTarget(Target):
 
     Given a path, the package is loaded when the number of callers is known. Given an object, its
     runners are those it was loaded with. ``program`` is what it was compiled from, if known: the
-    package itself does not say which shapes it takes.
+    package itself only says when it is called whether it takes a shape.
     """
 
     form = "aoti"
@@ -95,6 +99,7 @@ class AotiTarget(Target):
         #: How many runners were loaded; ``None`` of an object, which does not say.
         self.runners: int | None = None
         self._program = program
+        self._shapes = PackageShapes(lambda: _load(Path(package), 1, self._device_index))
         #: Which of several devices of its kind it is loaded to; -1: the current one.
         self._device_index = -1
 
@@ -156,8 +161,17 @@ class AotiTarget(Target):
         if self._program is not None:
             return bound_to_program(self._program, number, call_input)
         in_spec = pytree.treespec_loads(self._package().loader.get_call_spec()[0])
-        flat_arguments(in_spec, number, call_input)
+        leaves = flat_arguments(in_spec, number, call_input)
+        if self._path is not None:
+            named = zip(argument_names(in_spec), leaves, strict=True)
+            tensors = {name: leaf for name, leaf in named if isinstance(leaf, torch.Tensor)}
+            self._shapes.check(number, call_input, tensors)
         return call_input
+
+    def prepare(self, inputs: Sequence[CallInput]) -> None:
+        """Let go of what checked their shapes."""
+        super().prepare(inputs)
+        self._shapes.let_go()
 
     def python_callable(self) -> Callable[..., Any]:
         """The loaded package, as Python calls it: with the GIL held."""
@@ -208,124 +222,3 @@ def _load(path: Path, runners: int, device_index: int) -> Any:
         raise PlanError(
             f"the AOTInductor package {path} cannot be loaded: {reason_of(error)}"
         ) from error
-
-
-def flat_arguments(in_spec: pytree.TreeSpec, number: int, call_input: CallInput) -> list[Any]:
-    """Flatten an input as ``in_spec``, the structure of ``(args, kwargs)``, has it.
-
-    Raises:
-        PlanError: the structure differs; names the argument.
-    """
-    want_args, want_kwargs = _children(in_spec)
-    names = list(want_kwargs.context)
-    if len(call_input.args) != want_args.num_children or set(call_input.kwargs) != set(names):
-        wanted = [f"{want_args.num_children} positional", *(f"{name}=" for name in names)]
-        raise PlanError(
-            f"input {number} ({described(call_input)}) does not fit the exported program, which "
-            f"takes {', '.join(wanted)}{_unlike(names, call_input)}"
-        )
-    given = (tuple(call_input.args), reorder_kwargs(dict(call_input.kwargs), in_spec))
-    for place, (value, spec) in enumerate(zip(given[0], _children(want_args), strict=True)):
-        _check_structure(number, f"argument {place}", value, spec)
-    for name, spec in zip(names, _children(want_kwargs), strict=True):
-        _check_structure(number, f"argument {name!r}", given[1][name], spec)
-    leaves: list[Any] = pytree.tree_leaves(given)
-    return leaves
-
-
-def _children(spec: pytree.TreeSpec) -> list[pytree.TreeSpec]:
-    if hasattr(spec, "children"):
-        return spec.children()
-    return list(spec.children_specs)  # torch 2.6
-
-
-def _unlike(names: list[str], call_input: CallInput) -> str:
-    missing = [name for name in names if name not in call_input.kwargs]
-    unknown = [name for name in call_input.kwargs if name not in names]
-    said = [f"argument {name!r} is missing" for name in missing]
-    said += [f"argument {name!r} is unknown" for name in unknown]
-    return ": " + ", ".join(said) if said else ""
-
-
-def _check_structure(number: int, name: str, value: object, spec: pytree.TreeSpec) -> None:
-    found = pytree.tree_structure(value)
-    if found != spec:
-        raise PlanError(
-            f"input {number}, {name}: the exported program takes {_shape_of(spec)}, "
-            f"this is {_shape_of(found)}"
-        )
-
-
-def _shape_of(spec: pytree.TreeSpec) -> str:
-    if spec.is_leaf():
-        return "one value"
-    kind = getattr(spec.type, "__name__", str(spec.type))
-    keys = f" with keys {list(spec.context)}" if isinstance(spec.context, list) else ""
-    return f"a {kind} of {spec.num_children}{keys}"
-
-
-def bound_to_program(program: ExportedProgram, number: int, call_input: CallInput) -> CallInput:
-    """Check an input's structure, constants, dtypes, devices and shapes against a program.
-
-    Raises:
-        PlanError: naming the argument.
-    """
-    in_spec = program.call_spec.in_spec
-    leaves = flat_arguments(in_spec, number, call_input)
-    signature = program.graph_signature
-    expected = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    names = [
-        node.name
-        for node in program.graph.nodes
-        if node.op == "placeholder"
-        and node.name
-        not in {
-            *signature.inputs_to_parameters,
-            *signature.inputs_to_buffers,
-            *signature.inputs_to_lifted_tensor_constants,
-            *signature.inputs_to_lifted_custom_objs,
-        }
-    ]
-    for name, value in zip(names, leaves, strict=False):
-        where = f"input {number}, argument {name!r}"
-        want = expected[name]
-        if isinstance(want, torch.Tensor):
-            _check_tensor(program, where, value, want)
-        elif isinstance(want, int | float | str | bool) and value != want:
-            raise PlanError(f"{where}: the program was exported for {want!r}, this is {value!r}")
-    return call_input
-
-
-def _size_bounds(program: ExportedProgram, expected: int | torch.SymInt) -> tuple[Any, Any]:
-    """The least and the greatest size that the program takes in a dimension."""
-    if isinstance(expected, int):
-        return expected, expected
-    bounds = program.range_constraints.get(expected.node.expr)
-    if bounds is None:
-        return 0, math.inf
-    # a lower bound of 2 only says that sizes 0 and 1 were not specialized: the program takes them
-    return (0 if bounds.lower <= 2 else bounds.lower), bounds.upper
-
-
-def _check_tensor(program: ExportedProgram, where: str, value: Any, want: torch.Tensor) -> None:
-    if not isinstance(value, torch.Tensor):
-        raise PlanError(f"{where}: the program takes a tensor, this is a {type(value).__name__}")
-    if value.dtype != want.dtype:
-        raise PlanError(f"{where}: the program takes {want.dtype}, this is {value.dtype}")
-    if value.device.type != want.device.type:
-        raise PlanError(
-            f"{where}: the program takes it on {want.device}, this is on {value.device}"
-        )
-    if value.dim() != want.dim():
-        raise PlanError(
-            f"{where}: the program takes {want.dim()} dimensions, this has {value.dim()}"
-        )
-    for dim, (size, expected) in enumerate(zip(value.shape, want.shape, strict=True)):
-        low, high = _size_bounds(program, expected)
-        if not low <= size <= high:
-            most = "or more" if high >= sys.maxsize else f"to {high}"
-            span = f"{low}" if low == high else f"{low} {most}"
-            raise PlanError(
-                f"{where}: the program takes size {span} in dimension {dim}, this has {size}; run "
-                "inputs of such sizes apart"
-            )
