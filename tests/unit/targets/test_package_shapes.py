@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,16 @@ def test_what_it_takes_is_asked_once_for_each_shape(said: str | None, tensor: to
     assert os.environ.get("AOTI_RUNTIME_CHECK_INPUTS") == before
 
 
+@pytest.fixture
+def checking(package: Path) -> Path:
+    """A package whose code can check; that of torch 2.11 cannot."""
+    with zipfile.ZipFile(package) as archive:
+        code = [archive.read(name) for name in archive.namelist() if name.endswith(".so")]
+    if not any(b"AOTI_RUNTIME_CHECK_INPUTS" in one for one in code):
+        pytest.skip("packages that this torch compiles have no checks of their inputs")
+    return package
+
+
 @pytest.mark.native
 @pytest.mark.parametrize(
     ("given", "told"),
@@ -82,15 +93,15 @@ def test_what_it_takes_is_asked_once_for_each_shape(said: str | None, tensor: to
         (torch.ones(8, 2).T, "the program takes a stride of 8 in dimension 0, this has 1"),
     ],
 )
-def test_a_package_is_not_called_with_what_it_was_not_made_for(given, told, package, capfd):
+def test_a_package_is_not_called_with_what_it_was_not_made_for(given, told, checking, capfd):
     with pytest.raises(PlanError, match="input 1, argument 0: ") as caught:
-        il.run(str(package), [torch.ones(1, 8), given], calls=20)
+        il.run(str(checking), [torch.ones(1, 8), given], calls=20)
     assert told in str(caught.value)
     assert "input_handles" not in capfd.readouterr().err
 
 
-def test_a_package_that_checks_its_inputs_is_not_the_one_that_is_called(package: Path):
-    target = AotiTarget(package)
+def test_a_package_that_checks_its_inputs_is_not_the_one_that_is_called(checking: Path):
+    target = AotiTarget(checking)
     target.load(1)
     for number in (1, 2, 3):
         target.bind(number, CallInput(args=(torch.ones(number, 8),)))

@@ -2,7 +2,8 @@
 
 With others it computes what comes, from memory beyond a tensor that is too small. Its checks are on
 where ``AOTI_RUNTIME_CHECK_INPUTS`` is set at its first call, and cost time at each: a copy that is
-called once for each shape has them on, and the one that callers call has not.
+called once for each shape has them on, and the one that callers call has not. Packages that torch
+2.11 compiled have no such checks, and take whatever they are given.
 """
 
 from __future__ import annotations
