@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -83,11 +84,15 @@ def test_each_process_of_all_ranks_batches_what_is_dealt_to_it(model, tmp_path):
 
 def test_clients_of_all_ranks_are_as_many_as_were_asked_for(model, tmp_path):
     path = tmp_path / "r.json"
-    words = ["--clients", 7, "--calls", 301, "--max-batch", 4, "--json", path]
+    words = ["--clients", 7, "--calls", 301, "--max-batch", 2, "--json", path]
     code, _, said = ended(torchrun(f"{model}:waits", *words, ranks=2))
     assert code == 0, said
-    log = il.load_result(path).log
+    result = il.load_result(path)
+    log, summary = result.log, result.summary
     assert len(log) == 301
+    # from when they were due, which lies before they began: callers are fewer than clients
+    assert summary.response_ms.mean > 1.2 * summary.service_ms.mean
+    assert math.isclose(summary.queue_ms.mean, log.queue_ns.mean() / 1e6, rel_tol=0.3)
     most = [
         int(((log.scheduled_ns <= at) & (log.finished_ns > at)).sum())
         for at in np.quantile(log.finished_ns, [0.3, 0.5, 0.7])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,82 @@ def test_an_answer_that_depends_on_the_batch_is_found(executor, model, inputs, p
     assert result.verification.differing
     assert result.verification.cause == cause
     assert "outputs-differ" in {one.code for one in result.warnings}
+
+
+class Squeezes(torch.nn.Module):
+    """A score for each item, without a dimension for one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum(1).squeeze()
+
+
+class Recurrent(torch.nn.Module):
+    """Has the batch in dimension 1 of its state."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(4, 6, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs, (state, _) = self.lstm(x)
+        return outputs, state
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (Squeezes(), [torch.randn(1, 4) for _ in range(3)]),
+        (Recurrent(), [torch.randn(1, 3, 4)]),
+    ],
+)
+def test_an_output_without_the_batch_in_dimension_0_is_told_as_that(executor, model, inputs):
+    result = batched(for_executor(model, executor), inputs, executor)
+    assert result.verification.cause == "shape"
+    (warning,) = [one for one in result.warnings if one.code == "outputs-differ"]
+    assert "dimension 0" in warning.hint
+
+
+class Boxes(torch.nn.Module):
+    """A list with boxes for each image, as detectors answer; of some so many as of a batch."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        for one in x:
+            found.append(one[: int(one[0])].unsqueeze(1) * 2)  # noqa: PERF401 - for TorchScript
+        return found
+
+
+@pytest.mark.parametrize("executor", BOTH)
+@pytest.mark.parametrize("max_batch", [1, 8])
+def test_a_list_of_answers_is_taken_apart_by_its_entries(executor, max_batch):
+    inputs = [torch.tensor([[float(count), *range(9)]]) for count in (1, 2, 3, 4, 8)]
+    batching = {"max_batch": max_batch}
+    result = batched(for_executor(Boxes(), executor), inputs, executor, batching=batching)
+    assert result.summary.completed_calls == 400
+    assert result.verification.compared > 50
+    assert not result.verification.differing
+
+
+@dataclass
+class Answer:
+    scores: torch.Tensor
+
+
+class Wrapped(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> Answer:
+        return Answer(x * 2)
+
+
+def test_answers_in_containers_of_their_own_class_are_taken_apart():
+    result = batched(Wrapped(), [torch.randn(1, 4) for _ in range(3)])
+    assert result.verification.compared > 50
+    assert not result.verification.differing
+
+
+def test_a_batch_of_one_that_cannot_be_taken_apart_is_told_before_the_run():
+    with pytest.raises(il.PlanError, match="answered a batch of 1 item with 4, and none"):
+        batched(torch.nn.Flatten(0), [torch.randn(1, 4)])
 
 
 @pytest.mark.parametrize("executor", BOTH)

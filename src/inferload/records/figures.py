@@ -120,10 +120,10 @@ class Verification:
     with ``difference`` as its largest absolute difference, ``None`` where that is no number.
     ``how`` says in words what differs. ``reason``: why nothing could be compared, ``not_compared``:
     which parts of the outputs could not. ``cause``: why they differ: ``"input"`` (calls write to
-    ``argument`` of their input or use it up, and the next ones find that), ``"neighbours"`` (it
-    depends on the other requests of its batch), ``"padding"`` (on how far it was padded),
-    ``"state"`` (the model answers otherwise when it is alone again) or ``"threads"`` (it answers
-    otherwise while others call it).
+    ``argument`` of their input or use it up, and the next ones find that), ``"shape"`` (an output
+    has another one in a batch), ``"neighbours"`` (it depends on the other requests of its batch),
+    ``"padding"`` (on how far it was padded), ``"state"`` (the model answers otherwise when it is
+    alone again) or ``"threads"`` (it answers otherwise while others call it).
     """
 
     compared: int

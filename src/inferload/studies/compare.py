@@ -116,7 +116,7 @@ def run_pairs(
             environment = environment or result.environment
             runs.append(StudyRun.of(settings, result, block=place // 2))
             check_alike(runs)
-            observer.found(f"{side.upper()}: {figures_text(result.summary)}")
+            observer.found(f"{side.upper()}: {figures_text(result.summary, result.spec.unit)}")
             took_s[side] += clock() - began
             keep(_compared(plan, runs, "interrupted", environment, same))
     except KeyboardInterrupt as interrupt:
@@ -163,9 +163,9 @@ def check_alike(runs: Sequence[StudyRun]) -> None:
         )
 
 
-def figures_text(summary: Summary) -> str:
+def figures_text(summary: Summary, unit: str) -> str:
     """The figures of a run in a few words."""
-    text = f"{rate_text(summary.throughput_calls_per_s.value)} calls/s"
+    text = f"{rate_text(summary.throughput_calls_per_s.value)} {unit}s/s"
     p50 = None if summary.response_ms is None else summary.response_ms.p50
     return text if p50 is None else f"{text}, p50 {milliseconds_text(p50.value)}"
 

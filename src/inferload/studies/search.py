@@ -107,7 +107,7 @@ class _Prober:
         self._observer.begins("closed loop: what all callers make without a pause")
         found = self._run(self._plan.closed_loop(duration_s))
         rate = found.summary.throughput_calls_per_s.value
-        self._observer.found(f"closed loop: {rate_text(rate)} calls/s")
+        self._observer.found(f"closed loop: {rate_text(rate)} {found.spec.unit}s/s")
         self._after()
         return rate
 

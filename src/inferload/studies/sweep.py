@@ -19,7 +19,7 @@ from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
 from inferload.studies.bench import check_settings
 from inferload.studies.records.endings import StudyInterrupted
-from inferload.studies.records.settings import Settings, StudyRun
+from inferload.studies.records.settings import Settings, StudyRun, unit_of
 from inferload.studies.records.sweep import Sweep, SweepPoint
 from inferload.studies.usl import fitted_usl
 from inferload.units import duration_text, milliseconds_text, rate_text
@@ -152,7 +152,7 @@ def _figures_text(run: StudyRun) -> str:
     summary = run.summary
     if summary is None:
         return ""
-    text = f"{rate_text(summary.throughput_calls_per_s.value)} calls/s"
+    text = f"{rate_text(summary.throughput_calls_per_s.value)} {unit_of([run])}/s"
     p99 = None if summary.response_ms is None else summary.response_ms.p99
     return text if p99 is None else f"{text}, p99 {milliseconds_text(p99.value)}"
 

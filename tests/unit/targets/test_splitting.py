@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +11,13 @@ import pytest
 import torch
 
 from inferload.errors import PlanError
-from inferload.targets.outputs.splitting import taken_apart
+from inferload.targets.outputs.splitting import answers_by_entry, taken_apart
 
 X = torch.arange(12.0).reshape(6, 2)
 
 
-def apart(output: object, counts: tuple[int, ...] = (1, 2, 3), size: int = 6):
-    pieces = taken_apart(output, counts, size, "model")
+def apart(output: object, counts: tuple[int, ...] = (1, 2, 3), size: int = 6, **how: bool):
+    pieces = taken_apart(output, counts, size, "model", **how)
     return [pieces.of(request) for request in range(len(counts))]
 
 
@@ -52,9 +54,56 @@ def test_what_is_no_batch_belongs_to_all():
 
 
 def test_a_list_has_an_entry_for_each_item():
-    assert apart(list("abcdef")) == [["a"], ["b", "c"], ["d", "e", "f"]]
-    boxes = [torch.zeros(number, 4) for number in range(6)]
-    assert [[len(box) for box in one] for one in apart(boxes)] == [[0], [1, 2], [3, 4, 5]]
+    found = apart(list("abcdef"), by_entry=True)
+    assert found == [["a"], ["b", "c"], ["d", "e", "f"]]
+    # one of them has as many boxes as there are images, which makes it no batch
+    boxes = [{"boxes": torch.zeros(number, 4)} for number in (0, 6, 2, 3, 4, 5)]
+    found = apart(boxes, by_entry=True)
+    assert [[len(one["boxes"]) for one in own] for own in found] == [[0], [6, 2], [3, 4, 5]]
+    with pytest.raises(PlanError, match="of 6 items with a list of 2, and none"):
+        apart([X, X], by_entry=True)
+
+
+def boxes_of(*numbers: int) -> list[torch.Tensor]:
+    return [torch.zeros(number, 4) for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "by_entry"),
+    [
+        ({1: boxes_of(1), 2: boxes_of(2, 2)}, True),  # by the number of entries
+        ({1: (X[:1], X[:1]), 2: (X[:2], X[:2])}, False),
+        ({2: (X[:2], X[:2])}, False),  # by the tensors, each of which is a batch
+        ({2: boxes_of(2, 3)}, True),
+        ({1: boxes_of(3)}, True),
+        ({2: list("ab")}, True),
+        ({2: Named(X[:2], 1.0)}, False),
+        ({1: X[:1], 2: X[:2]}, False),
+    ],
+)
+def test_whether_a_list_has_entries_is_seen_once(outputs: dict[int, object], by_entry: bool):
+    assert answers_by_entry(outputs) == by_entry
+
+
+@dataclass
+class Answer:
+    scores: torch.Tensor
+    kinds: UserDict
+
+
+class Cache:
+    def __init__(self, keys: torch.Tensor):
+        self.keys = keys
+
+
+def test_containers_of_any_class_are_unfolded():
+    answer = Answer(X, UserDict(label=X + 1, cache=Cache(X.reshape(6, 1, 2))))
+    first, _, third = apart(answer)
+    assert torch.equal(first["scores"], X[:1])
+    assert torch.equal(third["kinds"]["label"], X[3:] + 1)
+    assert [one.shape for one in third["kinds"]["cache"]] == [(3, 1, 2)]
+    with pytest.raises(PlanError, match="of 6 items with 1x2, and none"):
+        apart(Answer(X[:1], UserDict()))
 
 
 def test_an_output_of_nothing_is_everybodys():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferload.callers.batching.tensors import Tensors, put_together
-from inferload.targets.outputs.comparing import leaves
+from inferload.targets.outputs.comparing import leaves, tensors_among
 from inferload.targets.outputs.splitting import taken_apart
 from inferload.targets.outputs.verification import differs_in_batch
 
@@ -35,7 +35,8 @@ class Apart:
         one = tensors.input(shape)
         output = self._target.callable_for(members[0])(*one.args, **one.kwargs)
         counts = [joining.items_of[member] for member in members]
-        pieces = taken_apart(output, counts, group.shape(shape)[0], self._target.name)
+        size, name = group.shape(shape)[0], self._target.name
+        pieces = taken_apart(output, counts, size, name, by_entry=group.by_entry)
         return [pieces.of(place) for place in range(len(members))]
 
     def alone(self, number: int) -> Any:
@@ -45,8 +46,8 @@ class Apart:
     def cause(self, number: int, expected: Sequence[Any]) -> str | None:
         """Why an input gets something else beside others; ``None`` if it does not, called alone.
 
-        ``"padding"``: beside a longer one, and not beside one of its own shape; ``"neighbours"``:
-        beside another of its own shape.
+        ``"shape"``: beside one of its own shape an output has another shape; ``"neighbours"``: or
+        other values; ``"padding"``: beside a longer one, and not beside one of its own shape.
         """
         joining = self._work.joining
         others = [
@@ -59,10 +60,18 @@ class Apart:
         if most < 2:
             return None
         for cause, beside in (
-            ("neighbours", own),
+            ("neighbours", own or [number]),
             ("padding", [one for one in others if one not in own]),
         ):
-            members = [number, *beside][:most]
-            if beside and differs_in_batch(expected, leaves(self.answers(members)[0])):
+            if not beside:
+                continue
+            found = leaves(self.answers([number, *beside][:most])[0])
+            if cause == "neighbours" and _shapes(found) != _shapes(expected):
+                return "shape"
+            if differs_in_batch(expected, found):
                 return cause
         return None
+
+
+def _shapes(found: Sequence[Any]) -> list[Any]:
+    return [one.shape for one in tensors_among(found)]

@@ -73,9 +73,10 @@ class Gathering:
                 exceptions do.
         """
         counts = [self._items[member] for member in self._members]
-        size = self._joining.group_of_shape(shape).shape(shape)[0]
+        group = self._joining.group_of_shape(shape)
+        size, by_entry = group.shape(shape)[0], group.by_entry
         try:
-            return taken_apart(output, counts, size, self._name)
+            return taken_apart(output, counts, size, self._name, by_entry=by_entry)
         except PlanError as error:
             raise RuntimeError(str(error)) from None
 

@@ -13,9 +13,9 @@ from inferload.targets.argument_changes import parameters_of
 from inferload.targets.inputs.call_input import CallInput, described
 from inferload.targets.inputs.joining import is_channels_last, joining_of
 from inferload.targets.kinds.by_size import BySizeTarget
-from inferload.targets.outputs.splitting import taken_apart
+from inferload.targets.outputs.splitting import answers_by_entry, taken_apart
 from inferload.targets.outputs.unfinished import check_returned
-from inferload.units import NS_PER_S
+from inferload.units import NS_PER_S, count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,7 +98,7 @@ def batch_work(
             _put_all(joining.group_of_shape(shape), members, one.parts(shape))
     for shape in examples:
         _bind(called, shape, own[0][shape], joining)
-    _check_answers(called, own[0], joining, examples)
+    joining = _checked(called, own[0], joining, examples)
     _prepare(called, own[0], joining, examples)
     target.first_call_ms = called.first_call_ms
     called.open(own, transfers=True)  # what they read is written to before each call
@@ -226,29 +226,44 @@ def _bind(target: Target, shape: int, one: CallInput, joining: Joining) -> None:
         ) from error
 
 
-def _check_answers(
+def _checked(
     target: Target,
     inputs: Sequence[CallInput],
     joining: Joining,
     examples: dict[int, list[int]],
-) -> None:
-    """Call each group once with some requests, and take apart what comes back."""
-    seen: set[int] = set()
-    for shape, members in reversed(examples.items()):
-        group, one = joining.group_of_shape(shape), inputs[shape]
-        if group.first in seen or (len(members) < 2 and group.most > 1):
-            continue
-        seen.add(group.first)
-        size = group.shape(shape)[0]
-        began = time.perf_counter()
-        try:
-            output: Any = target.callable_for(shape)(*one.args, **one.kwargs)
-        except Exception as error:
-            raise PlanError(
-                f"{target.name} raised when it was called with a batch of {size:,} items "
-                f"({described(one)}): {type(error).__name__}: {in_brief(exception_text(error))}"
-            ) from error
-        if target.first_call_ms is None:
-            target.first_call_ms = (time.perf_counter() - began) * 1e3
-        check_returned(output, target.name)
-        taken_apart(output, [joining.items_of[member] for member in members], size, target.name)
+) -> Joining:
+    """Call each group with one request and with some, and take apart what comes back.
+
+    Raises:
+        PlanError: it raised, or what it answered cannot be taken apart.
+    """
+    groups = []
+    for group in joining.groups:
+        own = [(shape, members) for shape, members in reversed(examples.items())
+               if joining.group_of_shape(shape).first == group.first]  # fmt: skip
+        several = [one for one in own if len(one[1]) > 1]
+        made = dict([*own[:1], *several[:1]])
+        outputs = {shape: _called(target, inputs, joining, shape) for shape in made}
+        sizes = {group.shape(shape)[0]: output for shape, output in outputs.items()}
+        by_entry = bool(sizes) and answers_by_entry(sizes)
+        for shape, members in made.items():
+            counts, size = [joining.items_of[one] for one in members], group.shape(shape)[0]
+            taken_apart(outputs[shape], counts, size, target.name, by_entry=by_entry)
+        groups.append(replace(group, by_entry=by_entry))
+    return replace(joining, groups=tuple(groups))
+
+
+def _called(target: Target, inputs: Sequence[CallInput], joining: Joining, shape: int) -> Any:
+    one, size = inputs[shape], joining.group_of_shape(shape).shape(shape)[0]
+    began = time.perf_counter()
+    try:
+        output: Any = target.callable_for(shape)(*one.args, **one.kwargs)
+    except Exception as error:
+        raise PlanError(
+            f"{target.name} raised when it was called with a batch of {count_text(size, 'item')} "
+            f"({described(one)}): {type(error).__name__}: {in_brief(exception_text(error))}"
+        ) from error
+    if target.first_call_ms is None:
+        target.first_call_ms = (time.perf_counter() - began) * 1e3
+    check_returned(output, target.name)
+    return output

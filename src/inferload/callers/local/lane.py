@@ -107,7 +107,9 @@ class LocalLane:
         )
         native = self.executor.name == "native"
         batching = self.job.batching
-        found = verified(references, kept, tensors_only=native, batched=batching is not None)
+        batched = batching is not None
+        padded = batching is not None and batching.joining.pads
+        found = verified(references, kept, tensors_only=native, batched=batched, padded=padded)
         if alone:
             found = with_cause(
                 found,

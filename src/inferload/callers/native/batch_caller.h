@@ -135,6 +135,10 @@ class BatchCaller {
   }
 
   void take_apart() {
+    if (gathering_->by_entry()) {
+      check_entries(target_.entries(gathering_->size()), gathering_->size());
+      return;
+    }
     target_.output_tensors(outputs_);
     pieces_.take_apart(outputs_, gathering_->counts(), gathering_->size());
   }
@@ -170,11 +174,11 @@ class BatchCaller {
       keeper_.look(target_, batch.requests.front().input);
       return;
     }
-    int64_t begin = 0;
+    Share share{gathering_->size(), 0, 0, gathering_->by_entry()};
     for (size_t place = 0; place < batch.requests.size(); ++place) {
-      const int64_t count = gathering_->counts()[place];
-      keeper_.look_at_piece(target_, batch.requests[place].input, gathering_->size(), begin, count);
-      begin += count;
+      share.count = gathering_->counts()[place];
+      keeper_.look_at_piece(target_, batch.requests[place].input, share);
+      share.begin += share.count;
     }
   }
 

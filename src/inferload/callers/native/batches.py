@@ -34,4 +34,6 @@ def _group(extension: ModuleType, work: BatchWork, group: Group) -> Any:
         for pad, part in zip(group.pads, parts, strict=True)
     ]
     joins = group.joins.ravel().tolist()
-    return extension.GatherGroup(joins, len(group.ends), group.first, [*group.sizes], pads)
+    return extension.GatherGroup(
+        joins, len(group.ends), group.first, [*group.sizes], pads, group.by_entry
+    )

@@ -23,6 +23,7 @@ struct GatherGroup {
   int64_t ends, first;
   std::vector<int64_t> sizes;    // of dimension 0, ascending
   std::vector<at::Tensor> pads;  // of each part: one value, or none
+  bool by_entry;                 // the model answers a list with an entry for each item
 };
 
 // How requests are put together, by all callers of a run.
@@ -65,6 +66,7 @@ class Gathering {
   // How many items each member has, and what is left of dimension 0.
   const std::vector<int64_t>& counts() const { return counts_; }
   int64_t size() const { return group_->sizes[size_place_]; }
+  bool by_entry() const { return group_->by_entry; }
 
   int32_t padding_ppm() const {
     int64_t own = 0, whole = 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "clock.h"
+#include "splitting.h"
 
 namespace inferload {
 
@@ -61,11 +62,10 @@ class Keeper {
     }
   }
 
-  // The same of a request that got some items of a batch of that size.
-  void look_at_piece(const Call& target, int32_t input, int64_t size, int64_t begin,
-                     int64_t count) {
+  // The same of a request that got some of a batch.
+  void look_at_piece(const Call& target, int32_t input, const Share& share) {
     if (calls_++ == next_) {
-      keep(input, [&] { return target.copy_piece(size, begin, count); });
+      keep(input, [&] { return target.copy_piece(share); });
     }
   }
 

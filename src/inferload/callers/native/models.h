@@ -107,10 +107,15 @@ inline void collect_tensors(const c10::IValue& value, std::vector<at::Tensor>& f
 }
 
 inline std::vector<c10::IValue> copies_of_pieces(const std::vector<at::Tensor>& outputs,
-                                                 int64_t size, int64_t begin, int64_t count) {
+                                                 const Share& share) {
   std::vector<c10::IValue> copies;
-  for (const auto& output : outputs) {
-    copies.push_back(copy_of_piece(output, size, begin, count));
+  // an entry has as many of them as any other
+  const size_t each = share.by_entry ? outputs.size() / share.size : 0;
+  const size_t first = share.by_entry ? share.begin * each : 0;
+  const size_t end = share.by_entry ? first + share.count * each : outputs.size();
+  for (size_t place = first; place < end; ++place) {
+    copies.push_back(share.by_entry ? outputs[place].clone()
+                                    : copy_of_piece(outputs[place], share));
   }
   return copies;
 }
@@ -133,10 +138,10 @@ struct ScriptCall {
     return copies;
   }
   // The same of what one request of a batch got.
-  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
+  std::vector<c10::IValue> copy_piece(const Share& share) const {
     std::vector<c10::IValue> copies;
     for (const auto& output : stack) {
-      copies.push_back(copy_of_piece(output, size, begin, count));
+      copies.push_back(copy_of_piece(output, share));
     }
     return copies;
   }
@@ -145,6 +150,7 @@ struct ScriptCall {
       collect_tensors(output, found);
     }
   }
+  size_t entries(int64_t) const { return stack.empty() ? 0 : entries_of(stack.front()); }
 
   torch::jit::Function& function;
   const std::vector<torch::jit::Stack>& inputs;
@@ -162,10 +168,11 @@ struct AotiCall {
     }
     return copies;
   }
-  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
-    return copies_of_pieces(outputs, size, begin, count);
+  std::vector<c10::IValue> copy_piece(const Share& share) const {
+    return copies_of_pieces(outputs, share);
   }
   void output_tensors(std::vector<at::Tensor>& found) const { found = outputs; }
+  size_t entries(int64_t size) const { return entries_among(outputs.size(), size); }
 
   torch::inductor::AOTIModelPackageLoader& loader;
   const std::vector<std::vector<at::Tensor>>& inputs;
@@ -189,10 +196,11 @@ struct GraphCall {
     }
     return copies;
   }
-  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
-    return copies_of_pieces(use->outputs, size, begin, count);
+  std::vector<c10::IValue> copy_piece(const Share& share) const {
+    return copies_of_pieces(use->outputs, share);
   }
   void output_tensors(std::vector<at::Tensor>& found) const { found = use->outputs; }
+  size_t entries(int64_t size) const { return entries_among(use->outputs.size(), size); }
 
   void (*replay)(void*);
   const std::vector<GraphUse>& uses;
@@ -245,12 +253,14 @@ struct MixCall {
   std::vector<c10::IValue> copy_outputs() const {
     return std::visit([](const auto& one) { return one.copy_outputs(); }, *current);
   }
-  std::vector<c10::IValue> copy_piece(int64_t size, int64_t begin, int64_t count) const {
-    return std::visit([&](const auto& one) { return one.copy_piece(size, begin, count); },
-                      *current);
+  std::vector<c10::IValue> copy_piece(const Share& share) const {
+    return std::visit([&](const auto& one) { return one.copy_piece(share); }, *current);
   }
   void output_tensors(std::vector<at::Tensor>& found) const {
     std::visit([&](const auto& one) { one.output_tensors(found); }, *current);
+  }
+  size_t entries(int64_t size) const {
+    return std::visit([&](const auto& one) { return one.entries(size); }, *current);
   }
 
   const MixModel& mix;
@@ -269,8 +279,9 @@ struct NoCall {
   void call(int32_t k) { asm volatile("" : : "r"(k) : "memory"); }
   void release() {}
   std::vector<c10::IValue> copy_outputs() const { return {}; }
-  std::vector<c10::IValue> copy_piece(int64_t, int64_t, int64_t) const { return {}; }
+  std::vector<c10::IValue> copy_piece(const Share&) const { return {}; }
   void output_tensors(std::vector<at::Tensor>&) const {}
+  size_t entries(int64_t size) const { return size; }
 };
 
 }  // namespace inferload

@@ -96,8 +96,9 @@ PYBIND11_MODULE(inferload_native_callers, m) {
       .def_readwrite("think_ns", &Job::think_ns);
   py::class_<GatherGroup>(m, "GatherGroup")
       .def(py::init([](std::vector<int32_t> joins, int64_t ends, int64_t first,
-                       std::vector<int64_t> sizes, std::vector<at::Tensor> pads) {
-        return GatherGroup{std::move(joins), ends, first, std::move(sizes), std::move(pads)};
+                       std::vector<int64_t> sizes, std::vector<at::Tensor> pads, bool by_entry) {
+        return GatherGroup{std::move(joins), ends,    first, std::move(sizes),
+                           std::move(pads),  by_entry};
       }));
   py::class_<GatherPlan>(m, "GatherPlan")
       .def(py::init<>())

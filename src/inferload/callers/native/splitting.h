@@ -18,6 +18,12 @@ inline bool is_batch(const at::Tensor& tensor, int64_t size) {
   return tensor.dim() > 0 && tensor.size(0) == size;
 }
 
+// Which part of an output belongs to a request: so many items of a batch of that size.
+struct Share {
+  int64_t size, begin, count;
+  bool by_entry;  // they are entries of a list
+};
+
 // Views of every tensor that has the size of the batch in dimension 0, so many items each.
 class Pieces {
  public:
@@ -55,9 +61,36 @@ class Pieces {
   std::vector<std::vector<at::Tensor>> pieces_;
 };
 
+// The entries of a list or tuple; throws where there are not as many as items.
+inline void check_entries(size_t entries, int64_t size) {
+  if (entries != static_cast<size_t>(size)) {
+    std::ostringstream text;
+    text << "the model answered a batch of " << size << " items with " << entries
+         << " entries: it cannot be taken apart into answers";
+    throw std::runtime_error(text.str());
+  }
+}
+// Of flat outputs, of which every entry has as many as any other.
+inline size_t entries_among(size_t outputs, int64_t size) {
+  return outputs > 0 && outputs % size == 0 ? size : outputs;
+}
+inline size_t entries_of(const c10::IValue& value) {
+  return value.isTuple()  ? value.toTupleRef().elements().size()
+         : value.isList() ? value.toListRef().size()
+                          : 0;
+}
+
 // A copy of what one request gets of an output: some items of every tensor that is a batch.
-inline c10::IValue copy_of_piece(const c10::IValue& value, int64_t size, int64_t begin,
-                                 int64_t count) {
+inline c10::IValue copy_of_piece(const c10::IValue& value, const Share& share) {
+  const auto [size, begin, count, by_entry] = share;
+  if (by_entry && (value.isTuple() || value.isList())) {
+    std::vector<c10::IValue> parts;
+    for (int64_t entry = begin; entry < begin + count; ++entry) {
+      parts.push_back(value.isTuple() ? value.toTupleRef().elements()[entry].deepcopy()
+                                      : value.toListRef()[entry].deepcopy());
+    }
+    return c10::ivalue::Tuple::create(std::move(parts));
+  }
   if (value.isTensor()) {
     const auto& tensor = value.toTensor();
     return is_batch(tensor, size) ? tensor.narrow(0, begin, count).clone() : tensor.clone();
@@ -65,7 +98,7 @@ inline c10::IValue copy_of_piece(const c10::IValue& value, int64_t size, int64_t
   if (value.isTuple()) {
     std::vector<c10::IValue> parts;
     for (const auto& one : value.toTupleRef().elements()) {
-      parts.push_back(copy_of_piece(one, size, begin, count));
+      parts.push_back(copy_of_piece(one, share));
     }
     return c10::ivalue::Tuple::create(std::move(parts));
   }
@@ -73,7 +106,7 @@ inline c10::IValue copy_of_piece(const c10::IValue& value, int64_t size, int64_t
     const auto list = value.toList();
     auto parts = c10::impl::GenericList(list.elementType());
     for (const c10::IValue& one : value.toListRef()) {
-      parts.push_back(copy_of_piece(one, size, begin, count));
+      parts.push_back(copy_of_piece(one, share));
     }
     return parts;
   }
@@ -81,7 +114,7 @@ inline c10::IValue copy_of_piece(const c10::IValue& value, int64_t size, int64_t
     const auto dict = value.toGenericDict();
     auto parts = c10::impl::GenericDict(dict.keyType(), dict.valueType());
     for (const auto& one : dict) {
-      parts.insert(one.key(), copy_of_piece(one.value(), size, begin, count));
+      parts.insert(one.key(), copy_of_piece(one.value(), share));
     }
     return parts;
   }

@@ -120,7 +120,7 @@ def device_charts(result: RunResult) -> list[Chart]:
             Chart(
                 name=f"device-{number}", title=f"{one.device}, {one.name}",
                 says=f"{', '.join(known)} of {one.device}: {rate_text(one.throughput_calls_per_s)} "
-                "calls/s.",
+                f"{result.spec.unit}s/s.",
                 how="As the driver (NVML) says, of the whole device, whoever uses it.",
                 data=data, layout={**layout, "showlegend": False}, height=120 * len(known) + 60,
                 columns={"time s": list(samples.times_s), **known},

@@ -43,7 +43,7 @@ def over_time_chart(result: RunResult) -> Chart | None:
         line("max", found.middles_s, found.max_ms, COLOURS[1], line={"dash": "dot", "width": 1}),
         line(p99, found.middles_s, found.p99_ms, COLOURS[1]),
         line(p50, found.middles_s, found.p50_ms, COLOURS[0]),
-        line("calls/s", found.middles_s, rates, COLOURS[2], yaxis="y2"),
+        line(f"{result.spec.unit}s/s", found.middles_s, rates, COLOURS[2], yaxis="y2"),
     ]
     if found.failed.any():
         failed = found.failed / found.width_s

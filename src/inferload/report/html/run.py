@@ -123,7 +123,7 @@ def _headline(result: RunResult) -> Headline:
     summary, spec = result.summary, result.spec
     response = summary.response_ms
     figures = [("throughput", *_rate_card(summary.throughput_calls_per_s, spec.unit))]
-    if few := few_calls_text(summary):
+    if few := few_calls_text(summary, spec.unit):
         value, _, why = few.partition(" (")
         figures = [("throughput", value, why.rstrip(")"))]
     for name in ("p50", "p99"):

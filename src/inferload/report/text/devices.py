@@ -82,10 +82,11 @@ def timed_calls(result: RunResult) -> list[str]:
 def devices_table(result: RunResult) -> Table:
     """A line for each device: its calls, its clocks and what it drew."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    columns = ["device", "calls/s", "p50", "p99", "busy", "clock", "power", "J/call", "peak memory"]
+    unit = result.spec.unit
     items = any(n != 1 for n in result.spec.items_per_input)
-    if items:
-        columns[columns.index("J/call")] = "J/item"
+    energy = "J/item" if items else f"J/{unit}"
+    columns = ["device", f"{unit}s/s", "p50", "p99", "busy", "clock", "power", energy]
+    columns.append("peak memory")
     for name in columns:
         table.add_column(name, justify="left" if name == "device" else "right", no_wrap=True)
     for one in result.devices:

@@ -144,7 +144,7 @@ def figures_grid(result: RunResult) -> Table:
 
 def _throughput(result: RunResult) -> str:
     summary, unit = result.summary, result.spec.unit
-    if few := few_calls_text(summary):
+    if few := few_calls_text(summary, unit):
         return few
     found = f"{_rate(summary.throughput_calls_per_s)} {unit}s/s"
     items = sorted({*result.spec.items_per_input})
@@ -191,13 +191,13 @@ def _memory(result: RunResult) -> str:
     return found
 
 
-def few_calls_text(summary: Summary) -> str:
+def few_calls_text(summary: Summary, unit: str) -> str:
     """The rate of calls that are too few for one, and that they are; nothing of more."""
     count = summary.completed_calls
     if not 0 < count < FEWEST_FOR_A_RATE:
         return ""
     value = float(f"{summary.throughput_calls_per_s.value:.1g}")
-    return f"about {value:,.6g} calls/s (of {count_text(count, 'call')}: too few for a rate)"
+    return f"about {value:,.6g} {unit}s/s (of {count_text(count, unit)}: too few for a rate)"
 
 
 def _rate(estimate: Estimate) -> str:
@@ -249,6 +249,7 @@ def _verified(verification: Verification) -> str:
     if verification.differing:
         why = {
             "input": f": {verification.argument} is used up or written to",
+            "shape": ": an output has another shape in a batch",
             "neighbours": ": it depends on the others in the batch",
             "padding": ": it depends on how far it was padded",
             "state": ": calls change the model's state",

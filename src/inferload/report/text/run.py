@@ -72,9 +72,9 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
     if result.models:
         found["models"] = [models_table(result)]
     if result.ranks:
-        found["ranks"] = [ranks_table(result.ranks)]
+        found["ranks"] = [ranks_table(result.ranks, result.spec.unit)]
     if spec.processes > spec.ranks:
-        found["processes"] = [processes_table(result.processes)]
+        found["processes"] = [processes_table(result.processes, result.spec.unit)]
     if spec.pin != "none":
         found["layout"] = [layout_table(result)]
     if result.warnings:

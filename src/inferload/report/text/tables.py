@@ -23,10 +23,14 @@ MOST_DRAWN = 48
 QUOTED = ("p50", "p99")
 
 
+def _counted(unit: str) -> tuple[str, str]:
+    return f"{unit}s", f"{unit}s/s"
+
+
 def models_table(result: RunResult) -> Table:
     """A line for each model of a mix."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    names = ["model", "form", "share", "calls", "calls/s", "p50", "p99"]
+    names = ["model", "form", "share", *_counted(result.spec.unit), "p50", "p99"]
     failed = any(one.failed_calls for one in result.models)
     verified = any(one.verification is not None for one in result.models)
     for name in [*names, *["failed"] * failed, *["verified"] * verified]:
@@ -57,10 +61,10 @@ def models_table(result: RunResult) -> Table:
     return table
 
 
-def ranks_table(ranks: Sequence[RankFigures]) -> Table:
+def ranks_table(ranks: Sequence[RankFigures], unit: str = "call") -> Table:
     """A line for each rank: all where they are few, else those that were lost and the slowest."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    for name in ("rank", "host", "calls", "calls/s", "p50", "p99", "began after", ""):
+    for name in ("rank", "host", *_counted(unit), "p50", "p99", "began after", ""):
         left = name in {"host", ""}
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "host")
     shown = ranks
@@ -89,10 +93,10 @@ def _slowest_first(one: RankFigures) -> tuple[bool, float]:
     return one.lost is None, -(one.median_ms or one.p50_ms or 0.0)
 
 
-def processes_table(processes: Sequence[ProcessFigures]) -> Table:
+def processes_table(processes: Sequence[ProcessFigures], unit: str = "call") -> Table:
     """A line for each process: all where they are few, else the slowest."""
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    for name in ("process", "calls", "calls/s", "p50", "p99", "began after", "ended"):
+    for name in ("process", *_counted(unit), "p50", "p99", "began after", "ended"):
         table.add_column(name, justify="left" if name == "ended" else "right", no_wrap=True)
     shown = processes
     if len(processes) > MOST_LINES:

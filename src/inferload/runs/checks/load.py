@@ -61,7 +61,7 @@ def overloaded(spec: RunSpec, found: Overload) -> Iterator[tuple[str, str, str]]
 
     Never a longer run, in which the queue is longer.
     """
-    served = f"{rate_text(found.served_per_s)} of {rate_text(found.asked_per_s)} due calls/s"
+    served = f"{rate_text(found.served_per_s)} of {rate_text(found.asked_per_s)} due {spec.unit}s/s"
     notes = [f"utilisation {found.utilisation:.0%}"] if found.served_per_s else []
     draw = by_the_draw(spec, found.asked_per_s) if found.queues_in_all == 1 else ""
     notes += [f"{rate_text(found.asked_per_s)}/s {draw}"] if draw else []

@@ -108,6 +108,11 @@ def _difference_hint(found: Verification) -> str:
     """What to do about outputs that differ, by their cause."""
     if found.cause == "input":
         return f"the model uses up or writes to its input ({found.argument}): {FRESH_INPUTS}"
+    if found.cause == "shape":
+        return (
+            "an output has not the batch in dimension 0 (squeeze(), a state with it in dimension "
+            "1): have the model return what belongs to a request along dimension 0"
+        )
     if found.cause == "neighbours":
         return (
             "what a request gets depends on the others in its batch (batch norm in train mode, a "

@@ -40,7 +40,7 @@ class Fleet:
         if self._merge is None:
             self._lanes = spec.callers_by_lane
             self._merge = Merge(
-                open_loop=spec.open_loop, inputs=len(spec.inputs), most_rows=self._most_raw_calls
+                open_loop=spec.queued, inputs=len(spec.inputs), most_rows=self._most_raw_calls
             )
         log = replace(log, callers_by_lane=self._lanes)
         callers = count * spec.callers

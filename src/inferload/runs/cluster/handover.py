@@ -169,7 +169,7 @@ def unpacked(content: bytearray, rank: int) -> tuple[RankReport, CallLog]:
             "version of inferload?"
         ) from error
     log = np.frombuffer(content, np.uint8, offset=8 + length)
-    open_loop = report.processes[0].ready.spec.open_loop
+    open_loop = report.processes[0].ready.spec.queued
     return report, log_of_bytes(
         log, f"rank {rank}", f"rank {rank}", report.errors, open_loop=open_loop
     )

@@ -31,7 +31,7 @@ class Group:
     dimensions behind dimension 0 of each stacked part; a batch of inputs of two such shapes has
     ``joins[one, other]``. ``sizes`` are those of dimension 0 that the model is called with,
     ascending; ``most`` requests make a batch full. The shapes of the group are numbered from
-    ``first``.
+    ``first``. ``by_entry``: the model answers a list with an entry for each item.
     """
 
     owner: int
@@ -45,6 +45,7 @@ class Group:
     sizes: tuple[int, ...]
     most: int
     first: int
+    by_entry: bool = False
 
     @property
     def shapes(self) -> int:
@@ -79,6 +80,11 @@ class Joining:
     def shapes(self) -> int:
         """In how many shapes the model is called."""
         return sum(group.shapes for group in self.groups)
+
+    @property
+    def pads(self) -> bool:
+        """Whether inputs of different shapes join."""
+        return any(len(group.ends) > 1 for group in self.groups)
 
     @property
     def elements_of(self) -> tuple[int, ...]:

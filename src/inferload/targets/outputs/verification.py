@@ -151,11 +151,12 @@ def verified(
     *,
     tensors_only: bool,
     batched: bool = False,
+    padded: bool = False,
 ) -> Verification:
     """Compare the outputs that callers kept with the references.
 
     ``tensors_only``: native callers of a package return its tensors, and no constants. ``batched``:
-    by what :func:`differs_in_batch` says.
+    by what :func:`differs_in_batch` says; ``padded``: to which outputs may owe a larger shape.
     """
     if references.reason is not None:
         return Verification(compared=0, differing=0, reason=references.reason)
@@ -169,7 +170,7 @@ def verified(
             if tensors_only:
                 expected, actual = tensors_among(expected), tensors_among(actual)
             unknown.update(dict.fromkeys([*not_compared(expected), *not_compared(actual)]))
-            if batched:
+            if padded:
                 actual = _cropped(expected, actual)
             found = difference(expected, actual)
             if found is not None and batched and not differ(expected, actual):
