@@ -93,7 +93,7 @@ def test_the_highest_rate_of_a_server_that_batches():
 
 
 def test_of_several_batches_the_best_is_found(tmp_path):
-    """8 ms and 1 ms a request: the more in a batch the better; what cannot win takes one probe."""
+    """8 ms and 1 ms a request: the more in a batch the better; what cannot win takes two probes."""
     clock = VirtualClock()
 
     def server(x: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ def test_of_several_batches_the_best_is_found(tmp_path):
     assert (four.settings.max_batch, one.settings.max_batch) == (4, 1)
     assert four.rate_per_s == pytest.approx(4 / 0.012, rel=0.2)
     assert one.rate_per_s is None
-    assert len(one.probes) <= 1
+    assert len(one.probes) <= 2
     assert il.load_study(tmp_path / "s.json") == found
     text = str(found)
     assert "requests/s with up to 16 a batch" in text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from inferload.stats.limits.limit import Limit
+from inferload.studies import bisection
 from inferload.studies.bisection import RateSearch
 from inferload.studies.probes import judged_probe
 from support.queueing import (
@@ -63,6 +66,37 @@ def test_a_limit_that_no_rate_keeps_is_said():
     assert "a call takes too long by itself, p90 2" in found.reason
     assert search.probes[-1].rate_per_s < 100
     assert not any(one.confirms for one in search.probes)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told", "probes"),
+    [
+        (["broken"], None, None),
+        (["open", "open"], None, None),
+        (["open", "broken"], None, None),
+        (["broken", "broken"], "the limits are not kept at the throughput asked for", 2),
+        (["open", "broken", "open"], "not certain in 3 probes", 3),
+    ],
+)
+def test_one_probe_at_a_floor_settles_nothing(verdicts, told, probes, monkeypatch):
+    """The first ones say something else: the machine stood still."""
+    scripted = iter(verdicts)
+
+    def judged(*given, **how):
+        made = judged_probe(*given, **how)
+        return replace(made, verdict=next(scripted, made.verdict))
+
+    monkeypatch.setattr(bisection, "judged_probe", judged)
+    monkeypatch.setattr(bisection, "keeps_limits", lambda probe: probe.verdict == "kept")
+    limits = [P99, Limit.from_text("throughput>=200")]
+    found, search, _ = searched(limits, time_limit_s=300)
+    if told is None:
+        assert found.rate_per_s > 250
+    else:
+        assert told in found.reason
+        assert found.rate_per_s is None
+        assert len(search.probes) == probes
+        assert found.next_verdict == ("open" if "open" in verdicts else "broken")
 
 
 def test_a_floor_that_is_out_of_reach_is_said_at_once():

@@ -37,6 +37,8 @@ LEAST_SHARE = 1e-3
 # Callers are mostly free below this share: what a call takes then, it takes at any lower rate.
 IDLE_SHARE = 0.2
 MOST_CONFIRMATIONS = 5
+# Probes at a throughput that is asked for, and how many of them say that it cannot be had.
+MOST_AT_FLOOR, REFUSED_AT_FLOOR = 3, 2
 # A probe lasts until so many calls were due, however short its share of the time.
 FEWEST_DUE = 20
 
@@ -134,13 +136,29 @@ class RateSearch:
                 f"a pause, {peak:,.4g}/s"
             )
             return False
-        probe = self._probed(floor)
-        if not keeps_limits(probe):
-            found.next_rate_per_s, found.next_verdict = floor, probe.verdict
-            found.reason = _floor_text(floor)
-            return False
-        found.rate_per_s = floor
-        return True
+        # one probe settles nothing: a stall of the machine breaks a limit, and what is thrown out
+        # here is never looked at again
+        refused = 0
+        for _ in range(MOST_AT_FLOOR):
+            probe = self._probed(floor)
+            if keeps_limits(probe):
+                found.rate_per_s = floor
+                return True
+            refused += probe.verdict != "open"
+            if refused == REFUSED_AT_FLOOR:
+                break
+        settled = refused == REFUSED_AT_FLOOR
+        found.next_rate_per_s = floor
+        found.next_verdict = probe.verdict if settled else "open"
+        found.reason = (
+            _floor_text(floor)
+            if settled
+            else (
+                f"whether the limits are kept at {floor:,.4g}/s was not certain in "
+                f"{MOST_AT_FLOOR} probes"
+            )
+        )
+        return False
 
     def _bracket(self, peak: float) -> None:
         """Narrow down the highest rate that is kept and the lowest that is not."""

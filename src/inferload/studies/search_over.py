@@ -1,7 +1,8 @@
 """The highest rate over several settings: a search for each, ended early where it cannot be best.
 
 The first setting is searched in full. Each further one is first tried a little above the best rate
-so far, and searched only if it keeps the limits there: what cannot win takes one probe.
+so far, and searched only if it keeps the limits there: what cannot win takes two probes, which must
+both say so.
 """
 
 from __future__ import annotations

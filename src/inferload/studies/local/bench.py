@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,7 @@ class LocalBench:
             with ProcessCrew(checked, source=source, hand=hand) as crew:
                 return run_crew(crew, checked, observer)
         target, given = self._target(settings.form, settings.batch_size, _spec_of(checked))
+        gc.collect()  # what the runs before have left, no run of the study is to be stopped for
         return run_with(target, given, checked, observer=observer)
 
     def _hand(
