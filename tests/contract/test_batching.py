@@ -231,6 +231,7 @@ def test_without_memory_for_a_batch_the_next_ones_have_half_of_it(executor):
     assert len(failed) >= 1
     most = min(log.batches["batch_size"][~log.completed].min() // 2, 3)
     assert f"no batch had more than {most} requests" in halved.message
+    assert f"max_batch={most}" in halved.hint
     assert log.batches["batch_size"][log.completed].max() <= 3
     assert result.summary.completed_calls + result.summary.failed_calls == 400
     assert result.summary.completed_calls > 300
@@ -297,3 +298,20 @@ def test_a_saved_run_has_its_batches(tmp_path):
     assert str(again) == str(result)
     assert "wait for the batch" in str(result)
     assert "calls of the model/s" in str(result)
+
+
+def test_memory_that_ended_a_run_is_told_without_a_size_that_nobody_tried():
+    made = iter(range(10**6))
+
+    class Late(torch.nn.Module):
+        def forward(self, x):
+            if next(made) > 40 and len(x) > 1:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return x
+
+    with pytest.raises(il.CallError) as caught:
+        batched(Late(), [torch.ones(1, 2)], verify=False, calls=4000)
+    (ended,) = [one for one in caught.value.result.warnings if one.code == "batches-halved"]
+    assert "ended the run" in ended.message
+    assert "record" in ended.hint
+    assert "max_batch" not in ended.hint

@@ -205,6 +205,10 @@ def test_tuning_tries_batches_of_clients():
     assert found.best.max_batch == 8
     assert "il.Batching(max_batch=8, max_delay_s=" in found.code
     assert "il.ClosedLoop(callers=1, clients=16)" in found.code
+    text = str(found)
+    assert re.search(r"up to +delay +requests/s +p50", text)
+    assert "…" not in text
+    assert "--batch-sizes 1,4,16 tries others" not in text
 
 
 def test_the_command_line_sweeps_them(tmp_path):
@@ -216,3 +220,44 @@ def test_the_command_line_sweeps_them(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "delay  up to" in done.stdout
     assert "requests in" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "--limit", "p99<=5ms", "--max-batch", "4"],
+         "--max-batch 4 and --max-batches are both given"),
+        (["sweep", "--rates", "50", "--max-delay", "1ms", "--max-delays", "0,1ms"],
+         "--max-delay 1ms and --max-delays are both given"),
+        (["tune", "--batch-pad", "0"], "give clients (--clients 256)"),
+    ],
+)  # fmt: skip
+def test_what_is_said_twice_or_too_little_of_batches_is_told(words, said, tmp_path):
+    verb, *more = words
+    done = inferload_here(verb, "m.py", *more, "--max-batches", "1,8", cwd=written_to(tmp_path))
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_of_one_rate_that_was_due_p99_is_compared_and_not_the_throughput():
+    clock = VirtualClock()
+
+    def server(x: torch.Tensor) -> torch.Tensor:
+        clock.sleep(10 * MS)
+        return x
+
+    study = il.sweep(
+        server,
+        [torch.zeros(1, 2)],
+        load=il.OpenLoop.constant(80.0),
+        max_batches=[1, 8],
+        max_delays_s=[0.05],
+        executor=ThreadsExecutor(clock),
+        warmup_calls=0,
+        calls=3000,
+        blocks=1,
+    )
+    text = " ".join(str(study).split())
+    assert "throughput is what was due, 80.0/s; the lowest p99 that can be quoted is 10.0" in text
+    assert "with up to 1 a batch" in text
+    assert "most:" not in text

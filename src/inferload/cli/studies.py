@@ -15,13 +15,14 @@ from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.made_by import made_by
 from inferload.cli.silent import Silent
+from inferload.errors import PlanError
 from inferload.files import is_file
 from inferload.machine.hardware import cpu_model, usable_cores
 from inferload.plan import option_table as table
 from inferload.plan.model import spec_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from inferload.studies.bench import StudyObserver
     from inferload.studies.records.comparison import Comparison
@@ -53,6 +54,27 @@ def identity_of(asked: Asked, **more: Any) -> dict[str, Any]:
         found["content"] = content
     machine = {"cpu": cpu_model(), "cores": usable_cores(), "torch": version("torch")}
     return {"model": asked.model} | found | more | {"machine": machine}
+
+
+def with_batches(asked: Asked, axes: Mapping[str, Sequence[Any]], *, always: bool = True) -> Asked:
+    """What was asked, with the first size of the batches that a study varies.
+
+    ``always``: also where nothing else is said of batches.
+
+    Raises:
+        PlanError: what the study varies is given as one value as well.
+    """
+    for name, flag in (("max_batch", "max-batch"), ("max_delay", "max-delay")):
+        of = "max_batch" if name == "max_batch" else "max_delay_s"
+        if of in axes and asked[name] is not None:
+            several = "max-batches" if name == "max_batch" else "max-delays"
+            raise PlanError(
+                f"--{flag} {asked[name]} and --{several} are both given: leave one of them out"
+            )
+    said = asked["batch_pad"] is not None or asked["batch_sizes_allowed"] is not None
+    if "max_batch" in axes and (always or said or asked["max_delay"] is not None):
+        return asked.but(max_batch=axes["max_batch"][0])
+    return asked
 
 
 def content_of(model: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inferload.errors import PlanError
-from inferload.plan.numbers import check_count, check_positive, number_or_none
+from inferload.plan.numbers import check_count, number_or_none
 from inferload.records.batches import EVERY_ARGUMENT, BatchSpec
 from inferload.units import duration_s
 
@@ -41,10 +41,15 @@ class Batching:
 
     def __post_init__(self) -> None:
         check_count("max_batch", self.max_batch, at_least=1, at_most=MOST_REQUESTS)
-        if self.max_delay_s != 0:
-            check_positive("max_delay_s", self.max_delay_s, at_most=LONGEST_DELAY_S)
+        delay = self.max_delay_s
+        number = isinstance(delay, (int, float)) and not isinstance(delay, bool)
+        if not number or not 0 <= delay <= LONGEST_DELAY_S:
+            raise PlanError(
+                f"max_delay_s is {delay!r}: it must be 0 or more, and at most {LONGEST_DELAY_S:g}"
+            )
         for name, value in self._pads().items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or math.isnan(value):
                 raise PlanError(f"pad is {value!r} for {name}: it must be a number")
         for size in self.sizes_allowed:
             check_count("a size of sizes_allowed", size, at_least=1, at_most=2**20)
@@ -63,7 +68,8 @@ class Batching:
         if not queued:
             raise PlanError(
                 "callers in a closed loop have one call each, so that no two requests could be "
-                "called together: give a rate (--rate 200), or clients (--clients 256)"
+                "called together: give clients (--clients 256), or a rate (--rate 200; --rates "
+                "200 in a sweep)"
             )
         if fresh_inputs:
             raise PlanError(

@@ -85,7 +85,7 @@ def batching_of(options: RunOptions, settings: Settings) -> Batching | None:
     if options.batching is None and settings.max_batch is None:
         raise PlanError(
             f"a delay of {settings.max_delay_s:g} s is of batches: say how many requests they "
-            "have (max_batch)"
+            "have (--max-batch 64, or several by --max-batches)"
         )
     return Batching(**changes) if options.batching is None else replace(options.batching, **changes)
 

@@ -51,7 +51,11 @@ def test_what_is_not_understood_is_said(given: tuple, words: str):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: il.Batching(max_batch=8, max_delay_s=-1), "max_delay_s is -1: it must be more"),
+        (lambda: il.Batching(max_batch=8, pad=float("nan")), "pad is nan for"),
+        (
+            lambda: il.Batching(max_batch=8, max_delay_s=-1),
+            "max_delay_s is -1: it must be 0 or more",
+        ),
         (lambda: il.Batching(max_batch=8, pad="0"), "pad is '0' for \\*: it must be a number"),
         (lambda: il.Batching(max_batch=8, pad={"ids": None}), "pad is None for ids"),
         (lambda: il.ClosedLoop(clients=0), "clients is 0: it must be a whole number from 1"),
@@ -68,7 +72,7 @@ def test_what_cannot_be_is_refused(make, words: str):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give a rate \\(--rate 200\\), or clients"),
+        ({}, "give clients \\(--clients 256\\), or a rate"),
         ({"load": il.OpenLoop.poisson(9), "fresh_inputs": True}, "leave fresh_inputs"),
     ],
 )

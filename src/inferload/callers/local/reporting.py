@@ -42,27 +42,25 @@ def report_of(
     return PartReport(
         outcome=outcome,
         first_call_ms=_first_call_ms(lane, outcome),
-        warnings=(*lane.target.run_warnings(lane.job.callers), *changes, *_halved(outcome)),
+        warnings=(*lane.target.run_warnings(lane.job.callers), *changes, *_halved(lane, outcome)),
         verification=verification,
         verification_by_model=tuple(by_model),
     )
 
 
-def _halved(outcome: Outcome) -> list[RunWarning]:
+def _halved(lane: LocalLane, outcome: Outcome) -> list[RunWarning]:
     """That there was no memory for batches of some size."""
     most = outcome.batches_limited_to
     if most is None:
         return []
-    return [
-        RunWarning(
-            code="batches-halved",
-            message=(
-                "there was no memory for a batch, whose requests failed, and no batch had more "
-                f"than {most:,} requests from then on"
-            ),
-            hint=f"--max-batch {most}, or fewer callers, has room",
-        )
-    ]
+    failed = "there was no memory for a batch, whose requests failed"
+    if lane.job.stop_on_error:  # nobody tried smaller ones
+        message = f"{failed}, and which ended the run"
+        hint = "--on-error record goes on with half of its requests, and says what has room"
+    else:
+        message = f"{failed}, and no batch had more than {most:,} requests from then on"
+        hint = f"--max-batch {most}, or fewer callers, has room"
+    return [RunWarning(code="batches-halved", message=message, hint=hint)]
 
 
 def _first_call_ms(lane: LocalLane, outcome: Outcome) -> float | None:

@@ -9,7 +9,7 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.request import flags, values
-from inferload.cli.studies import asked_of, identity_of, study
+from inferload.cli.studies import asked_of, identity_of, study, with_batches
 
 OWN = {"limit", "resolution", "time_limit", "max_batches", "max_delays"}
 
@@ -70,8 +70,7 @@ def search_command(
         "max_delay_s": None if max_delays is None else values.delays("max-delays", max_delays),
     }
     axes = {name: list(own) for name, own in read.items() if own is not None}
-    if "max_batch" in axes and asked["max_batch"] is None:  # each search has its own
-        asked = asked.but(max_batch=axes["max_batch"][0])
+    asked = with_batches(asked, axes)
     more = {"axes": axes} if axes else {}
     words = identity_of(asked, **more, limits=[str(one) for one in limits], resolution=resolution)
     plan = SearchPlan(

@@ -8,7 +8,7 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.request import flags, values
-from inferload.cli.studies import asked_of, identity_of, study
+from inferload.cli.studies import asked_of, identity_of, study, with_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,8 +81,7 @@ def sweep_command(
         asked = asked.but(duration=DEFAULT_DURATION)
     if rates is not None and asked["arrivals"] is not None:
         asked = asked.but(rate=1.0)  # each point has its own
-    if "max_batch" in axes and asked["max_batch"] is None:  # each point has its own
-        asked = asked.but(max_batch=axes["max_batch"][0])
+    asked = with_batches(asked, axes)
     words = identity_of(asked, axes={name: list(own) for name, own in axes.items()}, blocks=blocks)
     plan = SweepPlan(
         target=asked.model, asked=words, options=asked.options(), axes=axes, blocks=blocks

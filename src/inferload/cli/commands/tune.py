@@ -8,7 +8,7 @@ import typer
 
 from inferload.cli import output
 from inferload.cli.request import flags, values
-from inferload.cli.studies import asked_of, identity_of, study
+from inferload.cli.studies import asked_of, identity_of, study, with_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +112,7 @@ def tune_command(
         "max_delay_s": ("max-delays", max_delays, values.delays),
     }
     axes = {name: of(flag, text) for name, (flag, text, of) in given.items() if text is not None}
+    asked = with_batches(asked, axes, always=False)
     words = identity_of(
         asked.but(duration=duration),
         axes={name: list(own) for name, own in axes.items()},

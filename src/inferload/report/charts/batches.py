@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from inferload.report.charts.chart import Chart, series
 from inferload.report.charts.drawing import COLOURS
-from inferload.units import count_text
+from inferload.units import count_text, rate_text
 
 if TYPE_CHECKING:
     from inferload.records.result import RunResult
@@ -22,8 +22,8 @@ def sizes_chart(result: RunResult) -> Chart | None:
     sampled = " The log has a sample of the requests, and so these are." if found.sampled else ""
     return Chart(
         name="batches", title="Requests in a batch",
-        says=f"Batches have {found.mean_size:.3g} requests in the mean, most often {most:,}; the "
-        f"range is {sizes[0]:,} to {sizes[-1]:,}.",
+        says=f"Batches have {rate_text(found.mean_size)} requests in the mean, most often "
+        f"{most:,}; the range is {sizes[0]:,} to {sizes[-1]:,}.",
         how=f"{count_text(found.batches, 'call')} of the model in the measured part, by the number "
         f"of requests whose inputs were put together for it.{sampled}",
         data=[

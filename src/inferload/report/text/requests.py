@@ -45,8 +45,8 @@ def batches_text(found: BatchFigures) -> str:
     least, most = found.sizes[0][0], found.sizes[-1][0]
     between = f" ({least:,} to {most:,})" if least != most else ""
     text = (
-        f"{rate_text(found.calls_per_s.value)} calls of the model/s, of {found.mean_size:.3g} "
-        f"requests{between}"
+        f"{rate_text(found.calls_per_s.value)} calls of the model/s, of "
+        f"{rate_text(found.mean_size)} requests{between}"
     )
     if found.padding_fraction >= 0.0005:
         text += f"; {found.padding_fraction:.1%} of what it was given is padding"

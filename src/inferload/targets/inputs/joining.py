@@ -172,7 +172,7 @@ def _pad_of(names: Sequence[str], tensor: torch.Tensor, spec: BatchSpec) -> floa
     if value is None or tensor.dim() < 2:
         return None
     whole = not (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
-    if whole and value != int(value):
+    if whole and not float(value).is_integer():
         raise PlanError(
             f"{names[0]} is padded with {value:g}, and has {str(tensor.dtype)[6:]}: give a whole "
             "number"

@@ -19,7 +19,7 @@ from inferload.report.text.parts import (
 from inferload.report.text.studies.comparison import comparison_report
 from inferload.report.text.studies.rivals import rivals_table
 from inferload.report.text.studies.tuning import tuning_report
-from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.comparison import Comparison, value_of
 from inferload.studies.records.settings import Settings, delay_text, setting_text, unit_of
 from inferload.studies.records.sweep import Sweep
 from inferload.studies.records.tuning import Tuning
@@ -46,6 +46,8 @@ HEADINGS = {
     "max_delay_s": "delay",
 }
 BAR_CELLS = 14
+# Of the rate that was due; what serves less does not keep up.
+KEPT_UP = 0.95
 
 
 def study_report(study: Study) -> RenderableType:
@@ -110,6 +112,7 @@ def _points_table(sweep: Sweep) -> Table:
     names = [*(HEADINGS[name] for name in varied), what, "from", "to", *drawn, "p50", "p99"]
     for name in [*names, *["per core"] * per_core]:
         table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
+    due = _due(sweep)
     for one in sweep.points:
         rate = _throughput(one)
         cells = [_shown(name, getattr(one.settings, name)) for name in varied]
@@ -120,7 +123,7 @@ def _points_table(sweep: Sweep) -> Table:
         if per_core:
             share = one.efficiency_fraction
             cells.append("-" if share is None else f"{share:.0%}")
-        best = sweep.peak is not None and one.settings == sweep.peak.settings
+        best = not due and sweep.peak is not None and one.settings == sweep.peak.settings
         table.add_row(*cells, style="bold" if best else None)
     failures = [one.failure for one in sweep.points if _throughput(one) is None and one.failure]
     known = [one.summary.response_ms for one in sweep.runs if one.summary is not None]
@@ -155,11 +158,29 @@ def _bound(estimate: Estimate | None, which: str) -> str:
     return "-" if found is None else rate_text(found)
 
 
+def _due(sweep: Sweep) -> float | None:
+    """The rate at which all requests were due, where it is one and was kept up with."""
+    rates = {one.spec.rate_per_s for one in sweep.runs if one.spec is not None}
+    rate = rates.pop() if len(rates) == 1 else None
+    kept = [_throughput(one) for one in sweep.points]
+    if rate is None or any(one is None or one.value < KEPT_UP * rate for one in kept):
+        return None
+    return rate
+
+
 def _peak_text(sweep: Sweep, peak: SweepPoint) -> str:
     varied = [name for name, values in sweep.axes.items() if len(values) > 1]
     own = Settings(**{name: getattr(peak.settings, name) for name in varied})
     rate = _throughput(peak)
     what = "items/s" if "batch_size" in varied else f"{unit_of(sweep.runs)}/s"
+    if due := _due(sweep):
+        known = [one for one in sweep.points if one.p99_ms is not None]
+        text = f"throughput is what was due, {rate_text(due)}/s"
+        if not known:
+            return f"{text}; no p99 can be quoted, a longer --duration has the calls"
+        best = min(known, key=lambda one: value_of(one.p99_ms))
+        own = Settings(**{name: getattr(best.settings, name) for name in varied})
+        return f"{text}; the lowest p99 that can be quoted is {quoted_text(best.p99_ms)} with {own}"
     text = f"most: {_rate(rate)} {what} with {own}"
     return text if peak.p99_ms is None else f"{text}, p99 {milliseconds_text(peak.p99_ms.value)}"
 

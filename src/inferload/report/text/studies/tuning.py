@@ -54,7 +54,7 @@ def tuning_report(found: Tuning) -> RenderableType:
     if found.trials:
         parts += [Text(), _table(found)]
     parts += [Text(line, style="dim") for line in _failures(found)]
-    if all(one.batch_size is None for one in found.candidates):
+    if all(one.batch_size is None and one.max_batch is None for one in found.candidates):
         parts.append(
             Text("Batches are as the inputs are; --batch-sizes 1,4,16 tries others.", style="dim")
         )
@@ -161,19 +161,18 @@ def _table(found: Tuning) -> Table:
     names = ["form", "callers", "procs", "threads", *more, "run", what, "", "p50"]
     judged = [one for one in found.limits if one.figure != "throughput"]
     names += [one.name for one in judged if one.figure != "p50"]
-    for name in names:
-        table.add_column(name, justify="left" if name in {"", "form"} else "right", no_wrap=True)
     latest = [one for one in map(found.latest, _tried(found)) if one is not None]
     good = [one for one in latest if one.run.failure is None]
     good.sort(key=lambda one: (-one.round, not judged_within(one.judgements), -one.items_per_s))
     most = max((one.items_per_s for one in good), default=0.0)
+    rows = []
     for one in good[:MOST_LINES]:
         own = one.run.settings
         median = None if one.run.summary is None else one.run.summary.response_ms
         cells = [
             _form(found, own), str(own.callers), str(own.processes or 1), _threads(one),
             *[str(own.batch_size)] * batched,
-            *["-" if own.max_batch is None else f"{own.max_batch:,}"] * own_batch,
+            *[_max_batch(one)] * own_batch,
             *["-" if own.max_delay_s is None else delay_text(own.max_delay_s)] * delayed,
             duration_text(found.rounds[one.round][1]),
             rate_text(one.items_per_s),
@@ -185,7 +184,19 @@ def _table(found: Tuning) -> Table:
                 text = _judged(judgement.value, judgement.limit)
                 cells.append(("" if judgement.low is not None else "~") + text)
         beyond = not judged_within(one.judgements)
-        table.add_row(*cells, style="bold" if own == found.best else "dim" if beyond else None)
+        rows.append((cells, "bold" if own == found.best else "dim" if beyond else None))
+    # with batches there are more columns than a terminal holds: those that say one thing go, and
+    # what is drawn or said above
+    alike = range(names.index("run") if own_batch else 0)
+    left_out = {place for place in alike if len({cells[place] for cells, _ in rows}) == 1}
+    left_out |= {names.index("run"), names.index("")} if own_batch else set()
+    for place, name in enumerate(names):
+        if place not in left_out:
+            left = name in {"", "form"}
+            table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for cells, style in rows:
+        shown = [cell for place, cell in enumerate(cells) if place not in left_out]
+        table.add_row(*shown, style=style)
     notes = []
     if len(good) > MOST_LINES:
         notes.append(f"{len(good) - MOST_LINES} more fell out before")
@@ -209,6 +220,13 @@ def _threads(trial: Trial) -> str:
     if settings.threads_per_call is None and spec is not None:
         return str(spec.threads_per_call)
     return str(settings.threads_per_call or "-")
+
+
+def _max_batch(trial: Trial) -> str:
+    most, spec = trial.run.settings.max_batch, trial.run.spec
+    if most is None and spec is not None and spec.batching is not None:
+        most = spec.batching.max_batch
+    return "-" if most is None else f"{most:,}"
 
 
 def _failures(found: Tuning) -> list[str]:
