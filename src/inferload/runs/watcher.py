@@ -77,14 +77,7 @@ class Watcher:
     def watch(self, observer: Observer) -> bool:
         """Return when every caller has finished, or false: some had not within a limit."""
         looks = np.random.default_rng(0)
-        while True:
-            pause_s = looks.uniform(0.5, 1.5) * LOOK_S if self._schedules else POLL_S
-            # it comes late where callers are busy, when fewer calls are in flight than there were:
-            # what had finished is counted as of when it was to come
-            look_ns = self._crew.now_ns() + round(pause_s * NS_PER_S)
-            if self._crew.wait_done(pause_s):
-                return True
-            now_ns = min(self._crew.now_ns(), look_ns)
+        while (now_ns := self._next_look_ns(looks)) is not None:
             elapsed_ns = now_ns - self.start_ns
             if self._impatient():
                 return False
@@ -105,6 +98,19 @@ class Watcher:
                 reader.make_room(self.start_ns)
             if self._rule is not None and finished >= self._rule.next_calls:
                 self._check(finished, elapsed_ns / 1e9)
+        return True
+
+    def _next_look_ns(self, looks: np.random.Generator) -> int | None:
+        """Wait for the next look; as of when it counts, or ``None``: every caller has finished.
+
+        A look comes late where callers are busy, after what they were busy with: counted as of
+        then, too few calls would be in flight.
+        """
+        pause_s = looks.uniform(0.5, 1.5) * LOOK_S if self._schedules else POLL_S
+        look_ns = self._crew.now_ns() + round(pause_s * NS_PER_S)
+        if self._crew.wait_done(pause_s):
+            return None
+        return min(self._crew.now_ns(), look_ns)
 
     def look_at_processes(self, elapsed_s: float) -> None:
         """Note what the processes take, where it is time to."""

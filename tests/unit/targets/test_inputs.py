@@ -115,7 +115,9 @@ def test_lists_are_arguments_and_arrays_are_one():
 
 def test_an_array_reaches_the_model_as_an_array():
     seen = []
-    il.run(lambda x: seen.append(type(x)), [np.ones(3)], calls=3)
+    reversed_ = np.arange(3.0)[::-1]
+    inputs = [np.ones(3), reversed_, np.arange(3, dtype=">f4"), np.ones(3, np.longdouble)]
+    il.run(lambda x: seen.append(type(x)), inputs, calls=8, verify=True)
     assert set(seen) == {np.ndarray}
 
 

@@ -124,7 +124,13 @@ class Comparing:
         if isinstance(was, np.ndarray):
             if was.dtype.kind not in "biufc":
                 return None
-            was, now = torch.from_numpy(was), torch.from_numpy(now)
+            try:  # of any strides and byte order
+                was, now = (
+                    torch.from_numpy(np.array(one, one.dtype.newbyteorder("="), order="C"))
+                    for one in (was, now)
+                )
+            except TypeError:  # such as float128
+                return None
         try:
             with torch.no_grad():
                 pairs = list(zip(_dense(was), _dense(now), strict=True))
