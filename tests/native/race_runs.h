@@ -64,10 +64,11 @@ struct Call {
   }
   void release() { output.reset(); }
   std::vector<c10::IValue> copy_outputs() const { return {output.clone()}; }
-  std::vector<c10::IValue> copy_piece(int64_t, int64_t begin, int64_t count) const {
-    return {output.narrow(0, begin, count).clone()};
+  std::vector<c10::IValue> copy_piece(const Share& share) const {
+    return {output.narrow(0, share.begin, share.count).clone()};
   }
   void output_tensors(std::vector<at::Tensor>& found) const { found = {output}; }
+  size_t entries(int64_t size) const { return size; }
 
   Model& model;
   const size_t caller;

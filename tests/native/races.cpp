@@ -108,7 +108,7 @@ void an_open_loop_that_ends_early() {
 // Batches of up to four items, of two inputs that join.
 GatherPlan plan_of_batches() {
   GatherPlan plan;
-  plan.groups = {{{0}, 1, 0, {1, 2, 3, 4}, {at::full({0}, 0)}}};
+  plan.groups = {{{0}, 1, 0, {1, 2, 3, 4}, {at::full({0}, 0)}, false}};
   plan.group_of = plan.ends_of = {0, 0};
   plan.items_of = {1, 1};
   plan.elements_of = {3, 3};

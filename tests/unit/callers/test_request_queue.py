@@ -22,7 +22,7 @@ def queue_of(requests: int, group_of: tuple[int, ...], most: int) -> RequestQueu
         Scheduled(due),
         Forming(group_of, [most] * (max(group_of) + 1), DELAY_NS),
         range(len(group_of)),
-        lambda _: True,
+        lambda row, most: (most, True),
         lambda: requests,
     )
     queue.begin(0)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_AT_ONCE = 64
+
+
 class Request(NamedTuple):
     """One request that is due: its row of the log, when it was due, and the number of its input."""
 
@@ -42,24 +45,35 @@ class Forming:
         self._order: deque[Request] = deque()
         self._full: set[int] = set()
 
-    def add(self, request: Request) -> None:
-        """A request is due; they are added in the order in which they are."""
-        group = self._group_of[request.input]
-        waiting = self._waiting[group]
-        waiting.append(request)
-        self._order.append(request)
-        if len(waiting) == self._most_of[group]:
-            self._full.add(group)
-
-    def is_settled(self, now_ns: int) -> bool:
-        """Whether the next batch is full and known: no request that is due could change it."""
+    def add(self, requests: Sequence[Request]) -> None:
+        """Requests are due; they are added in the order in which they are."""
+        self._order.extend(requests)
         if len(self._waiting) == 1:
-            return len(self._waiting[0]) >= self._most_of[0]
-        oldest = self.oldest()
-        if oldest is None or oldest.due_ns + self._max_delay_ns > now_ns:
-            return False
-        group = self._group_of[oldest.input]
-        return len(self._waiting[group]) >= self._most_of[group]
+            self._waiting[0].extend(requests)
+            if len(self._waiting[0]) >= self._most_of[0]:
+                self._full.add(0)
+            return
+        for request in requests:
+            group = self._group_of[request.input]
+            waiting = self._waiting[group]
+            waiting.append(request)
+            if len(waiting) >= self._most_of[group]:
+                self._full.add(group)
+
+    def room(self, now_ns: int) -> int:
+        """How many requests may be added at once; none: the next batch is full and known.
+
+        In a long backlog no request that is due could change it then (``is_settled`` in forming.h).
+        """
+        group = 0
+        if len(self._waiting) > 1:
+            oldest = self.oldest()
+            if oldest is None:
+                return 1
+            if oldest.due_ns + self._max_delay_ns > now_ns:
+                return _AT_ONCE
+            group = self._group_of[oldest.input]
+        return max(self._most_of[group] - len(self._waiting[group]), 0)
 
     def oldest(self) -> Request | None:
         """The request that has waited for longest."""

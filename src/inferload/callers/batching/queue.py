@@ -31,9 +31,10 @@ class Batch(NamedTuple):
 class RequestQueue:
     """The requests of one queue, as its callers share them; under a lock of theirs.
 
-    ``order`` says which input each request has, repeated. ``admit(row)``: whether the next request
-    may be admitted, which has this row of the log then; ``False``: no more are, ``None``: not yet.
-    None is from row ``ends_at()`` on.
+    ``order`` says which input each request has, repeated. ``admit(row, most)``: how many of the
+    next requests, so many at most, may be admitted, which have the rows of the log from this one
+    on; and of further ones ``True``: ask again, ``False``: no more are, ``None``: not yet. None is
+    from row ``ends_at()`` on.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class RequestQueue:
         requests: Requests,
         forming: Forming,
         order: Sequence[int],
-        admit: Callable[[int], bool | None],
+        admit: Callable[[int, int], tuple[int, bool | None]],
         ends_at: Callable[[], int],
     ) -> None:
         self._requests = requests
@@ -78,17 +79,22 @@ class RequestQueue:
         requests, order, row = self._requests, self._order, self.admitted
         self._is_held_up, ends_at = False, self._ends_at()
         # of a long backlog no more than the next batch needs
-        while row < ends_at and not self._over and not self._forming.is_settled(now_ns):
-            due = requests.due_ns(row)
-            if due is None or due > now_ns:
+        while row < ends_at and not self._over and (room := self._forming.room(now_ns)):
+            dues = requests.due_by(now_ns, row, min(room, ends_at - row))
+            if not dues:
                 break
-            admitted = self._admit(row)
-            if not admitted:
-                self._over, self._is_held_up = admitted is False, admitted is None
+            count, more = self._admit(row, len(dues))
+            rows = range(row, row + count)
+            place = row % len(order)
+            inputs = order[place : place + count]
+            if len(inputs) < count:
+                inputs = [order[one % len(order)] for one in rows]
+            self._forming.add([*map(Request._make, zip(rows, dues, inputs, strict=False))])
+            requests.taken(count)
+            self.admitted = row = row + count
+            if not more and count < len(dues):
+                self._over, self._is_held_up = more is False, more is None
                 return
-            self._forming.add(Request(row, due, order[row % len(order)]))
-            requests.taken()
-            self.admitted = row = row + 1
         self._over = self._over or row >= ends_at
 
     def look_again_ns(self, now_ns: int) -> int | None:

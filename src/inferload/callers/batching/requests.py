@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,8 +23,14 @@ class Requests(Protocol):
         ``ahead``: so many requests after it. ``None``: that is not known, or there is none.
         """
 
-    def taken(self) -> None:
-        """The next request was taken."""
+    def due_by(self, now_ns: int, number: int, most: int) -> list[int]:
+        """When some of the next requests are due, so many at most, of those that are by now.
+
+        The first of them is ``number``; none only if none is due.
+        """
+
+    def taken(self, count: int) -> None:
+        """So many of them were taken."""
 
     def returned(self, count: int, finished_ns: int) -> int | None:
         """So many requests have been answered; when the next one is due that follows from that."""
@@ -51,7 +58,17 @@ class Scheduled:
         due: int = self._start_ns + self._times[place] + turn * self._period_ns
         return due
 
-    def taken(self) -> None:
+    def due_by(self, now_ns: int, number: int, most: int) -> list[int]:
+        """When the next of them are due."""
+        turn, place = divmod(number, self._size)
+        most = min(most, self._calls - number, self._size - place)
+        offset = self._start_ns + turn * self._period_ns
+        times: list[int] = self._times[place : place + most].tolist()
+        if times and times[-1] > now_ns - offset:
+            times = times[: bisect_right(times, now_ns - offset)]
+        return [time + offset for time in times]
+
+    def taken(self, count: int) -> None:
         """Nothing follows from that."""
 
     def returned(self, count: int, finished_ns: int) -> None:
@@ -76,9 +93,15 @@ class OfClients:
         del number
         return self._due[0] if self._due and not ahead else None
 
-    def taken(self) -> None:
-        """The client has its request in flight."""
-        heapq.heappop(self._due)
+    def due_by(self, now_ns: int, number: int, most: int) -> list[int]:
+        """When the next one is due."""
+        del number, most
+        return self._due[:1] if self._due and self._due[0] <= now_ns else []
+
+    def taken(self, count: int) -> None:
+        """The clients have their requests in flight."""
+        for _ in range(count):
+            heapq.heappop(self._due)
 
     def returned(self, count: int, finished_ns: int) -> int:
         """So many clients think; when the first of them has its next request."""

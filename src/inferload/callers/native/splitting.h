@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+#include <ATen/ops/as_strided_native.h>
 
 #include <cstdint>
 #include <sstream>
@@ -24,6 +25,25 @@ struct Share {
   bool by_entry;  // they are entries of a list
 };
 
+// Views of a batch. Without gradients they are made as split_with_sizes makes them, less what it
+// asks the dispatcher for each: half of what it takes.
+inline std::vector<at::Tensor> split(const at::Tensor& batch, const std::vector<int64_t>& counts) {
+  if (batch.requires_grad() || batch.layout() != at::kStrided || batch.is_quantized() ||
+      batch.unsafeGetTensorImpl()->is_python_dispatch()) {
+    return batch.split_with_sizes(counts);
+  }
+  std::vector<at::Tensor> found;
+  found.reserve(counts.size());
+  at::DimVector sizes(batch.sizes());
+  int64_t offset = batch.storage_offset();
+  for (const int64_t count : counts) {
+    sizes[0] = count;
+    found.push_back(at::native::as_strided_tensorimpl(batch, sizes, batch.strides(), offset));
+    offset += count * batch.stride(0);
+  }
+  return found;
+}
+
 // Views of every tensor that has the size of the batch in dimension 0, so many items each.
 class Pieces {
  public:
@@ -35,7 +55,7 @@ class Pieces {
     for (const auto& output : outputs) {
       any = any || output.dim() > 0 || size > 1;
       if (is_batch(output, size)) {
-        pieces_.push_back(output.split_with_sizes(counts));
+        pieces_.push_back(split(output, counts));
       }
     }
     if (any && pieces_.empty()) {

@@ -110,20 +110,24 @@ class Run:
         """From which row on no request is admitted."""
         return min(self.job.log.rows, self.end_row)
 
-    def _admit(self, row: int) -> bool | None:
-        """Give the next request its row of the log, as ``RequestQueue`` asks for it."""
+    def _admit(self, row: int, most: int) -> tuple[int, bool | None]:
+        """Give the next requests their rows of the log, as ``RequestQueue`` asks for it."""
         log, budget = self.job.log, self.job.budget
         if self.disk_full:
-            return False
-        if row >= self.folded_rows + log.room:
+            return 0, False
+        count = min(most, self.folded_rows + log.room - row)
+        if count <= 0:
             self.log_was_full = True
-            return None
-        if log.reserved_rows < min(row + 1, log.room) and not self._reserved(row + GROWTH_ROWS):
-            return False
-        if budget is not None and not budget.take(1, self.job.callers_in_all):
-            return False
-        self.next_row = row + 1
-        return True
+            return 0, None
+        last = row + count
+        if log.reserved_rows < min(last, log.room) and not self._reserved(last + GROWTH_ROWS):
+            return 0, False
+        if budget is not None:
+            count = budget.take(count, self.job.callers_in_all)
+            if not count:
+                return 0, False
+        self.next_row = row + count
+        return count, True
 
     def _reserved(self, rows: int) -> bool:
         """Set aside disk space; without it the run ends."""
