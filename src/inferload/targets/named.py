@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +30,7 @@ def is_model(value: Any, name: str, where: str) -> bool:
     Raises:
         PlanError: it is neither.
     """
-    if isinstance(value, _MODELS):
+    if isinstance(value, _MODELS) or _is_by_size(value):
         return True
     if not callable(value):
         raise PlanError(
@@ -50,6 +51,11 @@ def is_model(value: Any, name: str, where: str) -> bool:
     return bool(parameters)
 
 
+def _is_by_size(made: object) -> bool:
+    """Whether it maps sizes of dimension 0 to models."""
+    return isinstance(made, Mapping) and bool(made) and all(isinstance(one, int) for one in made)
+
+
 def check_made(made: object, value: Callable[..., Any], name: str, where: str) -> None:
     """Refuse what is no model.
 
@@ -59,6 +65,8 @@ def check_made(made: object, value: Callable[..., Any], name: str, where: str) -
     if made is None:
         raise PlanError(f"{name}() in {where} returned None: it must return the model")
     if callable(made) or isinstance(made, (str, *_MODELS)) or hasattr(made, "__fspath__"):
+        return
+    if _is_by_size(made):
         return
     if isinstance(value, type):
         raise PlanError(

@@ -11,6 +11,7 @@ import inferload as il
 from inferload.errors import PlanError
 from inferload.targets.as_target import model_from_spec
 from inferload.targets.inputs.given import inputs_from_text
+from inferload.targets.loading import target_and_inputs
 
 MODELS = """
 import functools, torch
@@ -157,3 +158,19 @@ def test_a_file_of_one_input_and_one_of_several_are_read_alike(tmp_path):
         torch.save(content, tmp_path / "own.pt")
         read = inputs_from_text([str(tmp_path / "own.pt")], 0)
         assert [one.items for one in read] == [2] * count
+
+
+def test_a_file_may_name_or_make_a_program_for_each_size(tmp_path: Path):
+    (tmp_path / "sizes.py").write_text(
+        "import torch\n"
+        "programs = {1: torch.nn.Identity(), 4: torch.nn.Identity()}\n"
+        "def model():\n"
+        "    return programs\n"
+        "def wrong():\n"
+        "    return {'a': 1}\n"
+    )
+    for name in ("programs", "model"):
+        target, _ = target_and_inputs(f"{tmp_path}/sizes.py:{name}", [torch.ones(1)])
+        assert target.sizes == (1, 4)
+    with pytest.raises(il.PlanError, match="returned a dict, which is no model"):
+        target_and_inputs(f"{tmp_path}/sizes.py:wrong", [torch.ones(1)])

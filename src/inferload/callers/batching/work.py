@@ -218,7 +218,9 @@ def _bind(target: Target, shape: int, one: CallInput, joining: Joining) -> None:
         target.bind(shape, one)
     except PlanError as error:
         size, _ = joining.group_of_shape(shape).shape(shape)
-        told = str(error).replace(f"input {shape}", f"a batch of {size:,} items ({described(one)})")
+        told = str(error).replace(
+            f"input {shape}", f"a batch of {count_text(size, 'item')} ({described(one)})"
+        )
         told = told.replace("; run inputs of such sizes apart", "")
         raise PlanError(
             f"{told}: allow the sizes that the model takes (--batch-sizes-allowed), or make its "
