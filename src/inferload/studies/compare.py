@@ -17,7 +17,7 @@ from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.differences import judged_gate, of_pairs, of_summaries
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.endings import StudyInterrupted
-from inferload.studies.records.settings import Settings, StudyRun
+from inferload.studies.records.settings import Settings, StudyRun, unit_of
 from inferload.studies.same_model import other_content, other_model
 from inferload.studies.spoiled import CODES, spoiled
 from inferload.units import duration_text, milliseconds_text, rate_text
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import RunWarning, Summary
+    from inferload.records.figures import RunWarning
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
     from inferload.studies.bench import Bench, StudyObserver
@@ -116,7 +116,7 @@ def run_pairs(
             environment = environment or result.environment
             runs.append(StudyRun.of(settings, result, block=place // 2))
             check_alike(runs)
-            observer.found(f"{side.upper()}: {figures_text(result.summary, result.spec.unit)}")
+            observer.found(f"{side.upper()}: {figures_text(runs[-1])}")
             took_s[side] += clock() - began
             keep(_compared(plan, runs, "interrupted", environment, same))
     except KeyboardInterrupt as interrupt:
@@ -163,10 +163,12 @@ def check_alike(runs: Sequence[StudyRun]) -> None:
         )
 
 
-def figures_text(summary: Summary, unit: str) -> str:
-    """The figures of a run in a few words."""
-    text = f"{rate_text(summary.throughput_calls_per_s.value)} {unit}s/s"
-    p50 = None if summary.response_ms is None else summary.response_ms.p50
+def figures_text(run: StudyRun) -> str:
+    """The figures of a run that returned something, in a few words."""
+    if run.summary is None:
+        return ""
+    text = f"{rate_text(run.summary.throughput_calls_per_s.value)} {unit_of([run])}/s"
+    p50 = None if run.summary.response_ms is None else run.summary.response_ms.p50
     return text if p50 is None else f"{text}, p50 {milliseconds_text(p50.value)}"
 
 

@@ -84,7 +84,7 @@ class Rounds:
             judgements = self._plan.judged(result)
             self.environment = self.environment or result.environment
             self._extras_s.append(max(self._clock() - began - run_s, 0.0))
-            self._observer.found(f"{settings}: {figures_text(result.summary, result.spec.unit)}")
+            self._observer.found(f"{settings}: {figures_text(run)}")
         except InferloadError as error:
             self.first_error = self.first_error or error
             partial = getattr(error, "result", None)
