@@ -145,9 +145,10 @@ class Boxes(torch.nn.Module):
 def test_a_list_of_answers_is_taken_apart_by_its_entries(executor, max_batch):
     inputs = [torch.tensor([[float(count), *range(9)]]) for count in (1, 2, 3, 4, 8)]
     batching = {"max_batch": max_batch}
-    result = batched(for_executor(Boxes(), executor), inputs, executor, batching=batching)
-    assert result.summary.completed_calls == 400
-    assert result.verification.compared > 50
+    model = for_executor(Boxes(), executor)
+    result = batched(model, inputs, executor, batching=batching, rate=500.0, calls=100)
+    assert not result.summary.failed_calls
+    assert result.verification.compared >= 20
     assert not result.verification.differing
 
 
@@ -163,7 +164,7 @@ class Wrapped(torch.nn.Module):
 
 def test_answers_in_containers_of_their_own_class_are_taken_apart():
     result = batched(Wrapped(), [torch.randn(1, 4) for _ in range(3)])
-    assert result.verification.compared > 50
+    assert result.verification.compared >= 20
     assert not result.verification.differing
 
 
