@@ -2,8 +2,8 @@
 
 With others it computes what comes, from memory beyond a tensor that is too small. Its checks are on
 where ``AOTI_RUNTIME_CHECK_INPUTS`` is set at its first call, and cost time at each: a copy that is
-called once for each shape has them on, and the one that callers call has not. Packages that torch
-2.11 compiled have no such checks, and take whatever they are given.
+called once for each shape has them on, and the one that callers call has not. With torch 2.11 the
+reason stands on stderr alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
@@ -67,10 +67,13 @@ class PackageShapes:
         before = os.environ.get(_ASKED)
         os.environ[_ASKED] = "1"
         try:
-            with torch.inference_mode(), _without_complaints():
-                self._package(*one.args, **one.kwargs)
-        except Exception as error:  # noqa: BLE001 - what else it raises, it raises when it is called
-            return _SAID.search(str(error))
+            with tempfile.TemporaryFile() as complaints:
+                try:
+                    with torch.inference_mode(), _stderr_to(complaints):
+                        self._package(*one.args, **one.kwargs)
+                except Exception as error:  # noqa: BLE001 - else it raises when it is called, too
+                    complaints.seek(0)
+                    return _SAID.search(f"{error}\n{complaints.read().decode(errors='replace')}")
         finally:
             del os.environ[_ASKED]
             if before is not None:
@@ -104,14 +107,13 @@ def _trouble(said: re.Match[str], tensors: Sequence[tuple[str, torch.Tensor]]) -
 
 
 @contextmanager
-def _without_complaints() -> Iterator[None]:
-    """What the package's code writes to stderr, it raises as well."""
+def _stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """Have what compiled code writes to stderr go to a file."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
