@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inferload.errors import InferloadError, NativeBuildError, PlanError, ResultFormatError
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
+    from inferload.log.piece_times import PieceTimes
     from inferload.plan.batching import Batching
     from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.records.batches import BatchFigures
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
+    from inferload.records.pieces import PieceFigures
     from inferload.records.result import RunResult
     from inferload.records.spec import ModelShare, RunSpec
     from inferload.report.export.writing import export
@@ -58,12 +60,14 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.inputs.capture import Capture, capture
     from inferload.targets.mix import Mix
+    from inferload.targets.outputs.piece import Piece
 
 _HOMES = {
     "compat": ("BenchmarkConfig", "ExecutionStats", "ThroughputBenchmark", "format_time"),
     "errors": ("InferloadError", "NativeBuildError", "PlanError", "ResultFormatError"),
     "log.calls": ("CallLog", "CallTally"),
     "log.failures": ("CallFailure",),
+    "log.piece_times": ("PieceTimes",),
     "plan.batching": ("Batching",),
     "plan.loads": ("ClosedLoop", "OpenLoop"),
     "records.batches": ("BatchFigures",),
@@ -84,6 +88,7 @@ _HOMES = {
         "Summary",
         "Verification",
     ),
+    "records.pieces": ("PieceFigures",),
     "records.result": ("RunResult",),
     "records.spec": ("ModelShare", "RunSpec"),
     "report.export.writing": ("export",),
@@ -107,6 +112,7 @@ _HOMES = {
     "targets.inputs.call_input": ("CallInput",),
     "targets.inputs.capture": ("Capture", "capture"),
     "targets.mix": ("Mix",),
+    "targets.outputs.piece": ("Piece",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -143,6 +149,9 @@ __all__ = [
     "NativeBuildError",
     "OpenLoop",
     "Overload",
+    "Piece",
+    "PieceFigures",
+    "PieceTimes",
     "PlanError",
     "Probe",
     "ProcessFigures",

@@ -9,7 +9,7 @@ import torch
 import inferload as il
 from inferload.callers.local import executors as plan
 from inferload.callers.local import floor
-from inferload.callers.python import executor as threads
+from inferload.callers.python import running as threads
 from inferload.errors import NativeBuildError
 from support.on_device import EXECUTORS, run
 

@@ -53,6 +53,9 @@ class Job:
     a batch. ``clients``: closed loop, those who ask. Either makes ``queued`` requests of the calls,
     each with a row of the log; ``target`` is what is called with ``inputs``.
 
+    ``timeout_ns``: how long a call of the executor ``async`` may take, which is then cancelled.
+    ``seed`` draws the calls of which single pieces are timed.
+
     ``given``: what the inputs were before any call, to be compared with afterwards; none where that
     is not looked at. ``fresh_inputs``: each call gets a copy of its input of its own.
     ``first_calls``: so many calls the first caller makes even if there are no warm-up calls.
@@ -82,6 +85,8 @@ class Job:
     warmup_limit_ns: int | None = None
     batching: BatchWork | None = None
     clients: Clients | None = None
+    seed: int | Sequence[int] = 0
+    timeout_ns: int | None = None
 
     @property
     def callers(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from inferload.log.failures import CallFailure  # noqa: TC001
+from inferload.log.piece_times import PieceTimes  # noqa: TC001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,12 @@ class Outcome:
     the cores it could run on and ``threads[caller]`` its intra-op threads, read back from it when
     it had made its calls; ``threads_set[caller]`` are those before its first one, where a model can
     set its own. ``warmed[caller]``: how many warm-up calls it has made, where that is known.
+    ``loop_lag_ms``: how late the event loop of tasks was, the median and the most.
+    ``piece_times``: those of answers in pieces, by the callers' clock.
     ``batches_limited_to``: how many requests batches had at most, once there was no memory for one.
     """
+
+    __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
 
     claimed_rows: int
     first_calls_ns: Sequence[Sequence[int]]
@@ -52,3 +57,5 @@ class Outcome:
     threads_set: Sequence[int] = ()
     warmed: Sequence[int] = ()
     batches_limited_to: int | None = None
+    piece_times: PieceTimes | None = None
+    loop_lag_ms: tuple[float, float] | None = None

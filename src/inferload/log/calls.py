@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inferload.log.arrays import Floats, Int32s, Int64s
     from inferload.log.buckets import WindowCounts
     from inferload.log.failures import CallFailure
+    from inferload.log.piece_times import PieceTimes
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
 DISTINCT_ERRORS = 256
@@ -32,14 +33,21 @@ COLUMNS: dict[str, np.dtype[Any]] = {
 DEVICE_STAGES = ("issue_ns", "device_ns", "copy_in_ns", "copy_out_ns")
 #: Of requests of a batch: putting it together, and what they waited beside waiting for a caller.
 BATCH_STAGES = ("gather_ns", "hold_ns", "late_ns")
-STAGES = (*DEVICE_STAGES, *BATCH_STAGES)
+#: Of calls that answer in pieces: from the start of the call to its first and its last one.
+PIECE_STAGES = ("first_piece_ns", "last_piece_ns")
+STAGES = (*DEVICE_STAGES, *BATCH_STAGES, *PIECE_STAGES)
 STAGE_DTYPE = np.dtype("<i8")
 #: Of calls that were requests of a batch.
 BATCH = ("batch", "batch_size", "padding_ppm")
+#: How many pieces a call gave, and how many tokens they are.
+PIECE_COUNTS = ("pieces", "tokens")
+PIECES = (*PIECE_STAGES, *PIECE_COUNTS)
+#: What follows from them, of each call.
+PIECE_DURATIONS = ("first_piece_ns", "first_response_ns", "call_gap_ns")
 #: The columns that a log has where they are used, after the others in the order of its file.
 OPTIONAL: dict[str, np.dtype[Any]] = {
     **dict.fromkeys(STAGES, STAGE_DTYPE),
-    **dict.fromkeys(BATCH, np.dtype("<i4")),
+    **dict.fromkeys((*BATCH, *PIECE_COUNTS), np.dtype("<i4")),
 }
 #: Stands in the columns of stages where a call has none: on the CPU, or if they are not known.
 NO_STAGE = -1
@@ -67,6 +75,11 @@ class CallLog:
     ``batches``, int32, where calls are requests that were called in batches: the number of its
     ``batch``, ``batch_size`` requests in it, and how many millionths of what the model was given
     were padding (``padding_ppm``). All requests of a batch started and finished together.
+
+    Where calls answer in pieces, ``first_piece_ns`` and ``last_piece_ns`` are stages, too, from the
+    start of the call, -1 of one that gave none; ``answers``, int32, has how many ``pieces`` each
+    gave, also before it raised, and how many ``tokens`` they are, -1 of one that answered whole.
+    ``piece_times`` has the time of each piece of some of the calls.
     """
 
     scheduled_ns: Int64s
@@ -78,6 +91,8 @@ class CallLog:
     errors: tuple[CallFailure, ...] = ()
     stages: Mapping[str, Int64s] = field(default_factory=dict)
     batches: Mapping[str, Int32s] = field(default_factory=dict)
+    answers: Mapping[str, Int32s] = field(default_factory=dict)
+    piece_times: PieceTimes | None = None
     #: Set where the rows are a uniform sample of a longer run, which is counted here in full.
     tally: CallTally | None = None
     #: How many callers serve each queue of a process; they are numbered through all processes.
@@ -95,10 +110,12 @@ class CallLog:
         open_loop: bool,
     ) -> CallLog:
         """A log with these columns, optional ones among them."""
+        own: dict[str, Any] = {name: columns[name] for name in COLUMNS}
         return cls(
-            **{name: columns[name] for name in COLUMNS},
+            **own,
             stages={name: columns[name] for name in STAGES if name in columns},
             batches={name: columns[name] for name in BATCH if name in columns},
+            answers={name: columns[name] for name in PIECE_COUNTS if name in columns},
             errors=tuple(errors),
             tally=tally,
             callers_by_lane=tuple(callers_by_lane),
@@ -107,7 +124,8 @@ class CallLog:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """All columns by their names."""
-        return {**{name: getattr(self, name) for name in COLUMNS}, **self.stages, **self.batches}
+        own = {name: getattr(self, name) for name in COLUMNS}
+        return {**own, **self.stages, **self.batches, **self.answers}
 
     def __len__(self) -> int:
         return len(self.finished_ns)
@@ -130,7 +148,10 @@ class CallLog:
         return found
 
     def rows(self, places: NDArray[Any] | slice) -> CallLog:
-        """A log of some of the rows, by number, mask or slice; ``errors`` are all of this one's."""
+        """A log of some of the rows, by number, mask or slice; ``errors`` are all of this one's.
+
+        Without the times of single pieces.
+        """
         return CallLog.of(
             {name: column[places] for name, column in self.columns().items()},
             self.errors,
@@ -193,8 +214,29 @@ class CallLog:
         found: Int64s = self.queue_ns - self.stages["hold_ns"] - self.stages["late_ns"]
         return found
 
+    @property
+    def pieces(self) -> Int32s:
+        """How many pieces each call gave; -1: it answered whole.
+
+        Raises:
+            KeyError: calls do not answer in pieces.
+        """
+        return self.answers["pieces"]
+
+    @property
+    def first_ns(self) -> Int64s:
+        """When the first piece of each call was there, from the start line; -1: it gave none.
+
+        Raises:
+            KeyError: calls do not answer in pieces.
+        """
+        first = self.stages["first_piece_ns"]
+        return np.where(first == NO_STAGE, NO_STAGE, self.started_ns + first)
+
     def duration_ns(self, name: str) -> Int64s:
         """A duration of each call by its name: ``"queue_ns"``, ``"device_ns"``, ..."""
+        if name in PIECE_DURATIONS:
+            return piece_durations(self.columns())[name]
         found: Int64s = self.stages[name] if name in self.stages else getattr(self, name)
         return found
 
@@ -202,6 +244,27 @@ class CallLog:
     def completed(self) -> NDArray[np.bool_]:
         """True where the call returned, False where it raised."""
         return self.error < 0
+
+
+def piece_durations(columns: Mapping[str, NDArray[Any]]) -> dict[str, Int64s]:
+    """Durations of calls that gave pieces, ``NO_STAGE`` of the others; none where no call could.
+
+    ``first_piece_ns`` from the start of the call; ``first_response_ns`` from when it was due, which
+    the field calls TTFT; ``call_gap_ns``, the mean time of a token after the first one up to the
+    last, which it calls TPOT, (E2E - TTFT) / (tokens - 1).
+    """
+    if "first_piece_ns" not in columns:
+        return {}
+    first, last = columns["first_piece_ns"], columns["last_piece_ns"]
+    queue = columns["started_ns"] - columns["scheduled_ns"]
+    more = np.maximum(columns["tokens"].astype(np.int64) - 1, 0)
+    several = (columns["pieces"] > 1) & (more > 0)
+    gap = np.rint((last - first) / np.maximum(more, 1)).astype(np.int64)
+    return {
+        "first_piece_ns": first,
+        "first_response_ns": np.where(first == NO_STAGE, NO_STAGE, first + queue),
+        "call_gap_ns": np.where(several, gap, NO_STAGE),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, OPTIONAL, CallLog
+from inferload.log.piece_times import joined
 from inferload.log.ring import KEPT_CALLS
 from inferload.log.tally import SAMPLED_CALLS, Tally, in_sample
 from inferload.log.window_counter import WindowCounter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.log.failures import CallFailure
+    from inferload.log.piece_times import PieceTimes
 
     Columns = dict[str, NDArray[Any]]
     Number = TypeVar("Number", int, NDArray[Any])
@@ -62,6 +64,7 @@ class Merge:
         self._rows: list[Columns] = []
         self._one_in = 1
         self._errors = _Errors()
+        self._piece_times: list[PieceTimes] = []
         self._batches = 0
 
     def add(self, log: CallLog, place: LogPlace) -> None:
@@ -69,6 +72,8 @@ class Merge:
         if not log.calls_made:
             return
         self._calls += log.calls_made
+        if log.piece_times is not None:
+            self._piece_times.append(_numbered(log.piece_times, place))
         if self._counter is None and log.tally is None and self._calls <= self._most_rows:
             self._raw.append((log, place))
             return
@@ -122,13 +127,14 @@ class Merge:
             for name, dtype in dtypes.items()
         }
         order = np.argsort(columns["scheduled_ns"], kind="stable")
-        return CallLog.of(
+        log = CallLog.of(
             {name: column[order] for name, column in columns.items()},
             self._errors.found,
             None if self._counter is None else self._counter.tally(self._one_in),
             callers_by_lane,
             open_loop=self._open_loop,
         )
+        return replace(log, piece_times=joined(self._piece_times))
 
 
 def merged(
@@ -162,7 +168,7 @@ def counted(log: CallLog, callers: int) -> CallLog:
         tally = Tally(served_by or callers, inputs, open_loop=log.open_loop)
         tally.add(0, own.columns())
         merge.add(tally.handed_over(log.errors), LogPlace(callers=served_by or callers))
-    return merge.log(log.callers_by_lane)
+    return replace(merge.log(log.callers_by_lane), piece_times=log.piece_times)
 
 
 def thinned(log: CallLog, one_in: int) -> CallLog:
@@ -171,11 +177,19 @@ def thinned(log: CallLog, one_in: int) -> CallLog:
         raise ValueError("only a log that is counted can do without rows")
     tally = replace(log.tally, sampled_one_in=log.tally.sampled_one_in * one_in)
     rows = _thinned(log.columns(), one_in)
-    return CallLog.of(rows, log.errors, tally, log.callers_by_lane, open_loop=log.open_loop)
+    found = CallLog.of(rows, log.errors, tally, log.callers_by_lane, open_loop=log.open_loop)
+    return replace(found, piece_times=log.piece_times)
+
+
+def _numbered(times: PieceTimes, place: LogPlace) -> PieceTimes:
+    """With the numbers that callers and inputs have among all."""
+    calls = times.calls.copy()
+    calls["caller"], calls["input"] = place.numbered(calls["caller"], calls["input"])
+    return replace(times, calls=calls)
 
 
 def _with_optional(rows: Columns, dtypes: Mapping[str, np.dtype[Any]]) -> Columns:
-    """Rows with these columns; calls on the CPU have no stages."""
+    """Rows with these columns; calls on the CPU have no stages, and whole answers no pieces."""
     count = len(rows["finished_ns"])
     missing = {name: dtype for name, dtype in dtypes.items() if name not in rows}
     return {**rows, **{name: np.full(count, NO_STAGE, of) for name, of in missing.items()}}

@@ -5,12 +5,14 @@ order of ``calls.COLUMNS``, then the optional ones that the header names as its 
 only the cells that hold calls are written: how far each is from the one before, and its count, both
 as the smallest unsigned integers that hold them
 (version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the
-time that failed calls took, 1 to 4 no batches).
+time that failed calls took, 1 to 4 no batches, 1 to 5 no pieces). What is known of single pieces
+stands at the end.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from inferload.errors import ResultFormatError
 from inferload.log.buckets import BUCKETS, WindowCounts
 from inferload.log.calls import COLUMNS, OPTIONAL, CallLog, CallTally
+from inferload.log.piece_times import CALLS_DTYPE, PieceTimes
 from inferload.log.ring import HEADER_BYTES
 from inferload.log.window_counter import OF_EVERY_CALL
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 _DTYPES = {**COLUMNS, **OPTIONAL}
 MAGIC = b"inferload calls\n"
-VERSION = 5
+VERSION = 6
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -48,20 +51,22 @@ def write_log(path: Path, log: CallLog, run_id: str) -> None:
 def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
     """The bytes of a log, one part after another."""
     arrays = [] if log.tally is None else _arrays(log.tally)
+    times = log.piece_times
     header = {
         "version": VERSION,
         "rows": len(log),
-        "stages": [*log.stages, *log.batches],
+        "stages": [*log.stages, *log.batches, *log.answers],
         "run_id": run_id,
         "endian": "little",
         "tally": None if log.tally is None else _described(log.tally),
         "tally_bytes": sum(array.nbytes for array in arrays),
+        "pieces": None if times is None else _told(times),
     }
     yield (MAGIC + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0")
     for name, column in log.columns().items():
         yield np.ascontiguousarray(column, _DTYPES[name]).data.cast("B")
-    for array in arrays:
-        yield array.data.cast("B")
+    for array in [*arrays, *([] if times is None else [times.calls, times.times_ns])]:
+        yield np.ascontiguousarray(array).view(np.uint8).data
 
 
 def read_log(path: Path, run_id: str, errors: Sequence[CallFailure], *, open_loop: bool) -> CallLog:
@@ -99,7 +104,7 @@ def log_of_bytes(
     rows = header["rows"]
     dtypes = {name: _DTYPES[name] for name in (*COLUMNS, *header["stages"])}
     row_bytes = sum(dtype.itemsize for dtype in dtypes.values())
-    wanted = HEADER_BYTES + rows * row_bytes + header["tally_bytes"]
+    wanted = HEADER_BYTES + rows * row_bytes + header["tally_bytes"] + _bytes_of(header["pieces"])
     if len(content) != wanted:
         raise ResultFormatError(
             f"the call log {name} is damaged: {len(content):,} bytes where "
@@ -109,9 +114,11 @@ def log_of_bytes(
     columns = {column: reader.array(dtype, rows) for column, dtype in dtypes.items()}
     try:
         tally = None if header["tally"] is None else _tally(reader, header["tally"])
+        times = None if header["pieces"] is None else _piece_times(reader, header["pieces"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ResultFormatError(f"the counts in the call log {name} are damaged") from error
-    return CallLog.of(columns, errors, tally, open_loop=open_loop)
+    log = CallLog.of(columns, errors, tally, open_loop=open_loop)
+    return replace(log, piece_times=times)
 
 
 class _Reader:
@@ -145,14 +152,43 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
             "tally": header.get("tally"),
             "tally_bytes": int(header.get("tally_bytes", 0)),
             "stages": [name for name in OPTIONAL if name in header.get("stages", ())],
+            "pieces": _pieces_told(header.get("pieces")),
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, 2, 3, 4, VERSION}:
+    if version not in {1, 2, 3, 4, 5, VERSION}:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )
     return found
+
+
+def _told(times: PieceTimes) -> dict[str, Any]:
+    """What the header says of single pieces."""
+    return {"calls": len(times.calls), "times": len(times.times_ns), "share": times.share}
+
+
+def _pieces_told(found: Any) -> dict[str, Any] | None:
+    """What a header says of single pieces, looked through."""
+    if found is None:
+        return None
+    return {
+        "calls": int(found["calls"]), "times": int(found["times"]), "share": float(found["share"])
+    }  # fmt: skip
+
+
+def _bytes_of(told: dict[str, Any] | None) -> int:
+    if told is None:
+        return 0
+    return int(told["calls"] * CALLS_DTYPE.itemsize + told["times"] * 8)
+
+
+def _piece_times(reader: _Reader, told: dict[str, Any]) -> PieceTimes:
+    return PieceTimes(
+        calls=reader.array(CALLS_DTYPE, told["calls"]),
+        times_ns=reader.array("<i8", told["times"]),
+        share=told["share"],
+    )
 
 
 def _integers(values: NDArray[Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.log.calls import NO_STAGE, STAGES, CallLog
+from inferload.log.calls import NO_STAGE, PIECE_STAGES, STAGES, CallLog, piece_durations
 from inferload.log.window_counter import WindowCounter
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ class Tally:
         if self._open_loop and "batch" not in rows:
             free, self._carried = free_since(finished, self._carried, self._callers)
             durations["lateness_ns"] = np.maximum(started - np.maximum(scheduled, free), 0)
-        durations |= {name: rows[name] for name in STAGES if name in rows}
+        durations |= {
+            name: rows[name] for name in STAGES if name in rows and name not in PIECE_STAGES
+        }
+        durations |= piece_durations(rows)
         if "late_ns" in durations:
             durations["instance_ns"] = started - scheduled - rows["hold_ns"] - rows["late_ns"]
             durations["lateness_ns"] = durations.pop("late_ns")

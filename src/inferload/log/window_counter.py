@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inferload.log.arrays import Floats, Int64s
 
 MOST_WINDOWS = 128
-# Stages are those of calls on a device alone.
+# Stages are those of some calls alone.
 OF_EVERY_CALL = {"response_ns", "service_ns", "queue_ns", "lateness_ns"}
 
 

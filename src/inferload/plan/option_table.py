@@ -18,7 +18,7 @@ from inferload.plan.numbers import check_count, check_positive
 from inferload.plan.option_row import VERBS, Row, option, ordered, rows_of
 from inferload.records.quantiles import QUOTED_QUANTILES
 
-EXECUTORS = ("auto", "threads", "native", "processes")
+EXECUTORS = ("auto", "threads", "native", "async", "processes")
 STREAMS = ("per-caller", "shared")
 COMPLETIONS = ("event", "sync")
 PINS = ("none", "cores", "numa")
@@ -113,7 +113,8 @@ class Options:
     )  # fmt: skip
     executor: object = option(
         "auto", "threads", flag="executor", kind=str, check=_check_executor, completes=EXECUTORS,
-        help="auto, threads or native; processes: one process a core.",
+        help="auto, threads, native, or async: tasks of an event loop, for coroutines; processes: "
+        "one process a core.",
     )  # fmt: skip
     threads_per_call: int | None = option(
         None, "threads", flag="threads-per-call", verbs=_NOT_SWEPT,
@@ -144,7 +145,7 @@ class Options:
     timeout_s: float | None = option(
         None, "errors", flag="timeout", unit="time", told=True,
         check=partial(check_positive, at_least=1e-3, at_most=LONGEST_S), metavar="TIME",
-        help="A call that takes longer failed, and ends the run.",
+        help="A call that takes longer failed, and ends the run; a coroutine is cancelled.",
     )  # fmt: skip
     trace: Path | None = option(
         None, "output", flag="trace", verbs=_ONE_RUN, metavar="FILE",

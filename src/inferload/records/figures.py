@@ -11,6 +11,7 @@ from inferload.records.distribution import (
     Distribution,
     Estimate,
 )
+from inferload.records.pieces import PieceFigures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ class Summary:
     flight, which is 1; in a closed loop the rest is time between calls, in an open loop calls in
     flight are sampled, and half of the 95 % interval is ``littles_law_error``. ``stages``: where
     the service time went, of calls on a device. ``overload``: the queue grew through the run, so
-    that no quantile of response and queue is quoted. ``batches``: what requests were called in.
+    that no quantile of response and queue is quoted. ``batches``: what requests were called in,
+    ``pieces``: what calls answered in.
     """
 
     from_s: float = 0.0
@@ -66,6 +68,7 @@ class Summary:
     stages: StageFigures | None = None
     overload: Overload | None = None
     batches: BatchFigures | None = None
+    pieces: PieceFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ def execute(
         crew,
         rule,
         drain_ns=int(options.drain_s * NS_PER_S),
-        limit_ns=None if options.timeout_s is None else int(options.timeout_s * NS_PER_S),
+        limit_ns=_limit_ns(ready, options),
         also=telemetry.look,
         impatient=lambda: signals.waited_s() > PATIENCE_S,
     )
@@ -125,6 +125,14 @@ def execute(
         telemetry={0: telemetry.found},
         widths={} if rule is None else rule.widths,
     )
+
+
+def _limit_ns(ready: Sequence[Preparation], options: RunOptions) -> int | None:
+    """How long a call may take until it is given up; tasks have time to cancel it themselves."""
+    if options.timeout_s is None:
+        return None
+    tasks = all(one.spec.executors == ("async",) for one in ready)
+    return int((2 * options.timeout_s + 1 if tasks else options.timeout_s) * NS_PER_S)
 
 
 def _given_up(watcher: Watcher, reports: Sequence[PartReport]) -> list[RunWarning]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.log.calls import CallLog
+from inferload.log.calls import NO_STAGE, CallLog
 from inferload.log.failures import CallFailure
 from inferload.log.tally import CHUNK_ROWS, Tally
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.callers.crew import Part
+    from inferload.log.piece_times import PieceTimes
     from inferload.log.ring import CallInFlight
 
 # So full a ring is read, and its places given back.
@@ -89,8 +91,22 @@ class LogReader:
         errors: Sequence[CallFailure],
         hung: Sequence[CallInFlight] = (),
         given_up_ns: int = 0,
+        piece_times: PieceTimes | None = None,
     ) -> CallLog:
         """The log of a run that is over, where ``hung`` calls failed when they were given up."""
+        found = self._of_all(start_ns, claimed, errors, hung, given_up_ns)
+        if piece_times is None:
+            return found
+        return replace(found, piece_times=piece_times.since(start_ns))
+
+    def _of_all(
+        self,
+        start_ns: int,
+        claimed: int,
+        errors: Sequence[CallFailure],
+        hung: Sequence[CallInFlight],
+        given_up_ns: int,
+    ) -> CallLog:
         rest = self.part.log.hand_over(
             start_ns,
             self._folded,
@@ -126,10 +142,11 @@ def _with_hung(
         "caller": [call.caller for call in hung],
         "input": [call.input for call in hung],
         "error": [len(log.errors) for _ in hung],
-        "batch": [-1 for _ in hung],
     }
     columns = {
-        name: np.concatenate([column, np.array(added.get(name, [0] * len(hung)), column.dtype)])
+        name: np.concatenate(
+            [column, np.array(added.get(name, [NO_STAGE] * len(hung)), column.dtype)]
+        )
         for name, column in log.columns().items()
     }
     failure = CallFailure(

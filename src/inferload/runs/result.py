@@ -17,6 +17,7 @@ from inferload.runs.checks.findings import Findings
 from inferload.runs.device_result import device_figures, device_warnings
 from inferload.stats import summary as stats
 from inferload.stats.batches import batch_figures
+from inferload.stats.pieces import piece_figures
 from inferload.stats.process_calls import overloaded_processes, part_figures
 from inferload.units import NS_PER_MS, NS_PER_S
 
@@ -54,7 +55,11 @@ def result_of(done: Execution) -> RunResult:
         clients=_clients(spec, made_calls),
     )
     elements = () if spec.batching is None else spec.batching.elements_per_input
-    summary = replace(summary, batches=batch_figures(done.log, summary, elements))
+    summary = replace(
+        summary,
+        batches=batch_figures(done.log, summary, elements),
+        pieces=piece_figures(done.log, summary),
+    )
     # ranks of a cluster do not end at the same moment when something ends them
     if status in {"crashed", "timed out"} or (done.ranks and status != "complete"):
         summary = replace(summary, littles_law=None, littles_law_error=None)
@@ -85,6 +90,10 @@ def result_of(done: Execution) -> RunResult:
         errors=done.log.errors,
         floor_ms=set_up.harness_ms,
         run_delay_s=sum(report.outcome.run_delay_ns for report in reports) / NS_PER_S,
+        loop_lag_ms=max(
+            (r.outcome.loop_lag_ms for r in reports if r.outcome.loop_lag_ms is not None),
+            default=None,
+        ),
         recompiled_graphs=sum(report.recompiled_graphs for report in reports),
         cut_short=status != "complete",
         widths_when_ended=done.widths,

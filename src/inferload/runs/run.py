@@ -140,8 +140,9 @@ def run(
         warmup_calls: calls each caller makes before the start line, not logged. With warmup
             ``"auto"`` and the default number, Python callers begin none once the length of the run,
             and 30 s at least, have passed since their first one.
-        executor: ``"threads"``, ``"native"`` (TorchScript, AOTInductor), or ``"auto"``: native
-            where the target and the machine allow it; ``"processes"``: ``processes`` of them, one
+        executor: ``"threads"``, ``"native"`` (TorchScript, AOTInductor), ``"async"`` (tasks of an
+            event loop, in a thread of its own), or ``"auto"``: native where the target and the
+            machine allow it, async for coroutines; ``"processes"``: ``processes`` of them, one
             a core if not given; or an ``Executor``.
         processes: run the callers in so many other processes, ``load.callers`` in each. They share
             the model's weights; the model must be picklable, or given as a spec string, which
@@ -150,7 +151,8 @@ def run(
         pin: ``"cores"``: each process has cores of its own, and each caller some of them, as many
             intra-op threads as it has cores; ``"numa"``: each process has a node, in turn, and its
             memory comes from there.
-        timeout_s: a call that takes longer is recorded as failed, and ends the run; changing the
+        timeout_s: a call that takes longer is recorded as failed, and ends the run; where tasks of
+            an event loop call, it is cancelled, which is a failure like others; changing the
             form of a model, and compiling it, may take no longer either.
         device: put the model (a module in place, as ``module.to`` does) and copies of the inputs
             there; of several devices each has processes in turn. If not given, both stay where

@@ -33,20 +33,28 @@ from inferload.records.figures import (
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
 from inferload.stats.parts import log_of_inputs, part_of
+from inferload.stats.pieces import gaps
 
 if TYPE_CHECKING:
     import os
 
     from inferload.log.calls import CallLog
     from inferload.records.distribution import Distribution
+    from inferload.records.pieces import PieceFigures
+    from inferload.stats.parts import MeasuredPart
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[7] = 7
+SCHEMA_VERSION: Literal[8] = 8
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
     "queue_ms": "queue_ns",
     "lateness_ms": "lateness_ns",
+}
+_OF_PIECES = {
+    "first_response_ms": "first_response_ns",
+    "first_ms": "first_piece_ns",
+    "call_gap_ms": "call_gap_ns",
 }
 _OF_BATCHES = ("instance_wait_ms", "batch_wait_ms", "gather_ms", "device_ms")
 
@@ -63,7 +71,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[7]
+    schema_version: Literal[8]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
@@ -117,6 +125,7 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
                 **{name: {"sample"} for name in _DISTRIBUTIONS},
                 "stages": {f"{name}_ms": {"sample"} for name in STAGE_NAMES},
                 "batches": {name: {"sample"} for name in _OF_BATCHES},
+                "pieces": {name: {"sample"} for name in (*_OF_PIECES, "gap_ms")},
             },
             "models": {"__all__": {"response_ms": {"sample"}, "service_ms": {"sample"}}},
         },
@@ -211,7 +220,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is {_what_else(content)}")
     version = content.get("schema_version")
-    if version in {1, 2, 3, 4, 5, 6}:  # what was added since has defaults
+    if version in {1, 2, 3, 4, 5, 6, 7}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
         _read_load(content.get("spec"))
     if version != SCHEMA_VERSION:
@@ -302,4 +311,19 @@ def _with_samples(summary: Summary, log: CallLog, callers: int) -> Summary:
             if own is not None:
                 stages[f"{name}_ms"] = replace(own, sample=part.stage(f"{name}_ns"))
         found["stages"] = replace(summary.stages, **stages)
+    if summary.pieces is not None:
+        found["pieces"] = _with_sampled_pieces(summary.pieces, log, part, summary.from_s)
     return replace(summary, **found)
+
+
+def _with_sampled_pieces(
+    figures: PieceFigures, log: CallLog, part: MeasuredPart, from_s: float
+) -> PieceFigures:
+    found = {name: part.stage(duration) for name, duration in _OF_PIECES.items()}
+    found["gap_ms"] = gaps(log, from_s)
+    own: dict[str, Any] = {}
+    for name, durations in found.items():
+        distribution: Distribution | None = getattr(figures, name)
+        if distribution is not None:
+            own[name] = replace(distribution, sample=durations)
+    return replace(figures, **own)

@@ -193,6 +193,7 @@ class Watcher:
                 report.outcome.errors,
                 [call for part, call in self.hung if part == number],
                 self._given_up_ns,
+                report.outcome.piece_times,
             )
             for number, (reader, report) in enumerate(zip(self.readers, reports, strict=True))
         ]

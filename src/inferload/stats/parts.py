@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inferload.log.calls import NO_STAGE
+from inferload.log.calls import NO_STAGE, PIECE_DURATIONS
 from inferload.log.tally import free_since
 from inferload.stats.durations import CountedDurations, Durations, RawDurations
 from inferload.stats.intervals import BATCHES
@@ -151,6 +151,10 @@ class RawPart:
         the response of those whose stages on the device were timed.
         """
         stages = self._log.stages
+        if name in PIECE_DURATIONS and stages.keys() >= {"first_piece_ns"}:
+            found = self._values_ns(name)
+            found = found[found != NO_STAGE]
+            return RawDurations.of(found) if len(found) else None
         known_by = _KNOWN_BY.get(name, name)
         if known_by not in stages:
             return None

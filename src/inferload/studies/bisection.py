@@ -19,6 +19,7 @@ from inferload.studies.probes import (
     judged_probe,
     keeps_limits,
     says_something,
+    too_little_goodput,
 )
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ class RateSearch:
             probe = self._judged(rate, duration_s, decide=False)
             if keeps_limits(probe):
                 found.confirmed = says_something(probe)
+                if (why := too_little_goodput(probe)) is not None:
+                    found.rate_per_s, found.confirmed, found.reason = None, False, why
                 return
             found.next_rate_per_s, found.next_verdict = rate, probe.verdict
             # what the run that failed says counts as well

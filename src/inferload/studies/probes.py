@@ -70,7 +70,7 @@ def judged_probe(
     """What a run at a rate says of limits; ``floor``: so many calls must return per second."""
     summary = result.summary
     judgements = judged_limits(result.log, limits, summary.from_s, summary.unfinished_calls)
-    verdict: str = verdict_of_all(judgements)
+    verdict: str = verdict_of_all([one for one in judgements if not one.limit.at_least])
     if verdict == "kept" and not lasts_long_enough(result.log, limits, summary.from_s):
         verdict = "open"
     if summary.unfinished_calls or backlog_grows(result.log, summary.from_s):
@@ -105,12 +105,24 @@ def says_something(probe: Probe) -> bool:
         and one.high is not None
         and (one.limit.figure != "errors" or one.high <= 4 * one.limit.bound)
         for one in probe.judgements
+        if not one.limit.at_least
     )
+
+
+def too_little_goodput(probe: Probe) -> str | None:
+    """Why the highest rate that keeps the limits will not do, where goodput is asked for."""
+    for one in probe.judgements:
+        if one.limit.figure == "goodput" and one.verdict == "broken" and one.value is not None:
+            return (
+                f"{one.limit} is not reached: at {probe.rate_per_s:,.4g}/s, the highest rate that "
+                f"keeps the other limits, goodput is {one.limit.text_of(one.value)}"
+            )
+    return None
 
 
 def keeps_limits(probe: Probe) -> bool:
     """Whether limits are kept, or all figures lie within them and calls are too few to be sure."""
     if probe.verdict != "open":
         return probe.verdict == "kept"
-    rooms = [one.room_fraction for one in probe.judgements]
+    rooms = [one.room_fraction for one in probe.judgements if not one.limit.at_least]
     return all(room is not None and room >= 0 for room in rooms)

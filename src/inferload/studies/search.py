@@ -9,6 +9,7 @@ from inferload.errors import InferloadError, PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.plan.numbers import check_positive
 from inferload.plan.option_table import LONGEST_S
+from inferload.stats.limits.limit import check_together
 from inferload.studies.bench import check_settings, for_seconds
 from inferload.studies.bisection import RateSearch
 from inferload.studies.probes import keeps_limits, says_something
@@ -44,11 +45,8 @@ class SearchPlan:
     time_limit_s: float = 120.0
 
     def __post_init__(self) -> None:
-        names = [one.name for one in self.limits]
-        for name in names:
-            if names.count(name) > 1:
-                raise PlanError(f"there are two limits of {name}: give one")
-        if not any(one.figure != "throughput" for one in self.limits):
+        check_together(self.limits)
+        if all(one.at_least for one in self.limits):
             raise PlanError(
                 "a search needs a limit that a higher rate breaks: give --limit p99<=20ms, or "
                 "errors<=1%"
@@ -76,7 +74,7 @@ class SearchPlan:
 
     def probe(self, rate_per_s: float, duration_s: float, seed: int, *, decide: bool) -> RunOptions:
         """Options of a run at a rate."""
-        judged = tuple(one for one in self.limits if one.figure != "throughput")
+        judged = tuple(one for one in self.limits if not one.at_least)
         return replace(self._at(rate_per_s, duration_s, seed), decide=judged if decide else ())
 
     def _for(self, duration_s: float, **changes: Any) -> RunOptions:

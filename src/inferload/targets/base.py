@@ -139,6 +139,21 @@ class Target(ABC):
         return None
 
     @property
+    def answers_in_pieces(self) -> bool:
+        """Whether calls return generators, as far as that can be told before any is made."""
+        return False
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether calls return coroutines or asynchronous generators, as far as can be told."""
+        return False
+
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether all calls return coroutines, which can be awaited as they are."""
+        return False
+
+    @property
     def runs_natively(self) -> bool:
         """Whether :meth:`native_callable` gives something."""
         return type(self).native_callable is not Target.native_callable

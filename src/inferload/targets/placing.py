@@ -13,7 +13,7 @@ from inferload.targets.inputs.call_input import described, owned, tensors_of
 from inferload.targets.inputs.copies import copied
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.mixed import MixedTarget
-from inferload.targets.outputs.unfinished import check_returned
+from inferload.targets.outputs.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ def check_same_device(target: Target, bound: Sequence[CallInput]) -> None:
             continue
         own = owned(one)
         try:
-            check_returned(target.callable_for(number)(*own.args, **own.kwargs), target.name)
+            settled(target.callable_for(number)(*own.args, **own.kwargs), target.name)
         except PlanError:
             raise
         except (RuntimeError, ValueError) as error:

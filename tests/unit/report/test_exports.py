@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import result_of
 from hdrh.histogram import HdrHistogram
-from perfetto.protos.perfetto.trace import perfetto_trace_pb2
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from test_report import fixed_result
 
@@ -20,6 +19,7 @@ from inferload.log.calls import CallLog
 from inferload.log.tally import Tally
 from inferload.report.export import perfetto
 from inferload.stats.summary import summarize
+from support.traces import slices_of
 
 
 def queued_result() -> il.RunResult:
@@ -139,21 +139,6 @@ def test_openmetrics_are_read_back_and_quote_what_the_summary_quotes(tmp_path):
     bounds = families["inferload_response_quantile_bound_seconds"].samples
     low = next(s.value for s in bounds if s.labels == {"quantile": "0.99", "bound": "low"})
     assert low == pytest.approx(response.p99.low / 1e3)
-
-
-def slices_of(path) -> tuple[dict[int, tuple[str, int]], dict[int, list]]:
-    """Tracks by number, each with its name and parent, and the events of each."""
-    trace = perfetto_trace_pb2.Trace()
-    trace.ParseFromString(path.read_bytes())
-    tracks, events = {}, {}
-    for packet in trace.packet:
-        if packet.HasField("track_descriptor"):
-            one = packet.track_descriptor
-            tracks[one.uuid] = (one.name or one.process.process_name, one.parent_uuid)
-        else:
-            one = packet.track_event
-            events.setdefault(one.track_uuid, []).append((packet.timestamp, one))
-    return tracks, events
 
 
 def test_a_trace_has_a_track_for_each_caller_with_its_queue_and_its_calls(tmp_path):

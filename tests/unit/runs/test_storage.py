@@ -212,7 +212,7 @@ def _cut(path: Path, size: int) -> None:
 
 def test_another_version_of_the_log_is_refused(saved: Path):
     log = saved.with_suffix(".calls")
-    log.write_bytes(log.read_bytes().replace(b'"version": 5', b'"version": 7'))
+    log.write_bytes(log.read_bytes().replace(b'"version": 6', b'"version": 7'))
     with pytest.raises(ResultFormatError, match="has version 7"):
         il.load_result(saved)
 

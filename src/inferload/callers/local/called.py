@@ -60,6 +60,13 @@ def called_by(
         PlanError: the target failed, or an input does not fit.
     """
     if options.batching is not None:
+        if target.answers_in_pieces:
+            raise PlanError(
+                f"{target.name} answers in pieces, and the requests of a batch are answered "
+                "together: leave max_batch (--max-batch) out, or name a function that returns "
+                "list(model(x)). Requests that join and leave between pieces (continuous batching) "
+                "are a server's own, and not measured here"
+            )
         with at_most(options.timeout_s, f"preparing {target.name}"):
             batching = batch_work(
                 target, bound, options.batching.told, callers, transfers=options.transfers

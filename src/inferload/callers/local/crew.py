@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.callers.budget import Budget
 from inferload.callers.crew import Part, PartReport, Preparation
 from inferload.callers.local.changed_inputs import shared_inputs
 from inferload.callers.local.devices import forget_peaks, info_of, memory_of, settle
@@ -20,11 +19,13 @@ from inferload.callers.local.environment import environment
 from inferload.callers.local.executors import executor_for, with_extension
 from inferload.callers.local.floor import Floor, largest_floor
 from inferload.callers.local.lane import LocalLane, alone_of
-from inferload.callers.local.preparing import Share, intra_op_threads, prepared
+from inferload.callers.local.preparing import Share, intra_op_threads, prepared, whole_share
 from inferload.callers.local.reporting import report_of
 from inferload.callers.local.spec import spec_of, with_devices
 from inferload.callers.local.warnings_before import warnings_before
 from inferload.callers.native.build import native_extension
+from inferload.callers.tasks.executor import RunningTasks
+from inferload.callers.tasks.loops import loop_name
 from inferload.callers.trace import check_traceable, tracing
 from inferload.log.merge import LogPlace
 from inferload.machine.disturbances import PythonWatch
@@ -78,7 +79,7 @@ class LocalCrew:
         self._place = Place()
         if share is None:
             (self._place,) = options.places()
-        self._share = share or _whole(options, self._place)
+        self._share = share or whole_share(options, self._place)
         self._load_s = load_s
         self._whole = ExitStack()
         self._measured = ExitStack()
@@ -128,7 +129,13 @@ class LocalCrew:
         warnings: list[RunWarning] = []
         for number, lane in enumerate(self._lanes):
             lane.job = prepared(
-                lane.target, lane.given, self._options, self._share, number, self._threads_per_call
+                lane.target,
+                lane.given,
+                self._options,
+                self._share,
+                number,
+                self._threads_per_call,
+                tasks=lane.executor.name == "async",
             )
             self._whole.callback(lane.job.log.close)
             lane.job, found = with_extension(lane.job, lane.executor, announce)
@@ -153,7 +160,7 @@ class LocalCrew:
         return Preparation(
             pid=os.getpid(),
             spec=spec,
-            environment=environment(set(devices)) | {"usable_cores": self._share.usable_cores},
+            environment=environment(set(devices)) | self._own_environment(),
             devices=tuple(map(info_of, devices)),
             warnings=tuple(warnings),
             prepare_s=took_s + self._load_s + converted_s,
@@ -164,6 +171,12 @@ class LocalCrew:
             columns=tuple(lane.job.log.optional for lane in self._lanes),
             log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
         )
+
+    def _own_environment(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"usable_cores": self._share.usable_cores}
+        if any(lane.executor.name == "async" for lane in self._lanes):
+            own["event_loop"] = loop_name()
+        return own
 
     def _lay_out(self, announce: Callable[[str], None]) -> list[RunWarning]:
         """Make the lanes: one for each model with callers of its own, else one for all."""
@@ -215,7 +228,7 @@ class LocalCrew:
         except BaseException:
             self.stop()
             raise
-        python = any(lane.executor.name == "threads" for lane in self._lanes)
+        python = any(lane.executor.name != "native" for lane in self._lanes)
         self._watch = PythonWatch(python_callers=python)
         self.parts = [
             Part(
@@ -291,9 +304,12 @@ class LocalCrew:
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
         """What the callers left behind."""
-        if not abandoned:
-            for lane in self._lanes:
+        for lane in self._lanes:
+            if not abandoned:
                 lane.running.join()
+            elif isinstance(lane.running, RunningTasks):
+                lane.running.give_up()
+        if not abandoned:
             for device in self._devices:  # copies of outputs that were kept are still made there
                 settle(device)
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
@@ -313,22 +329,6 @@ class LocalCrew:
             device_memory=tuple(map(memory_of, self._devices)),
         )
         return reports
-
-
-def _whole(options: RunOptions, place: Place) -> Share:
-    """The share of a process that has all callers of a run."""
-    (schedules,) = options.schedules()
-    budget = None
-    if len(schedules) > 1 and schedules[0] is None and options.calls is not None:
-        budget = Budget.of(options.calls)
-    return Share(
-        number=options.number_of(0),
-        processes=options.local_ranks,
-        schedules=schedules,
-        budget=budget,
-        callers_in_all=options.load.callers,
-        cpus=place.cpus,
-    )
 
 
 def _sleep_until(time_ns: int) -> None:

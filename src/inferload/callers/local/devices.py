@@ -12,7 +12,7 @@ import torch
 from inferload.callers.python.thread_state import ThreadState
 from inferload.records.devices import DeviceInfo, DeviceMemory
 from inferload.targets.inputs.call_input import tensors_of
-from inferload.targets.outputs.unfinished import check_returned
+from inferload.targets.outputs.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def works_elsewhere(
             for module, device in zip(modules, devices, strict=True):
                 module.synchronize(device)
             began = time.perf_counter()
-            check_returned(calls[number](), target.name)
+            settled(calls[number](), target.name)
             for stream in streams:
                 stream.synchronize()
             took_s = time.perf_counter() - began
@@ -97,8 +97,7 @@ def in_use(
         return tuple(sorted(found, key=str))
 
     def look() -> set[torch.device]:
-        output = target.calls_of(0, given)[0]()
-        check_returned(output, target.name)
+        output = settled(target.calls_of(0, given)[0](), target.name)
         return {tensor.device for tensor in tensors_of(output)} - {torch.device("cpu")}
 
     return tuple(sorted(_tried(look, patience_s) or set(), key=str))

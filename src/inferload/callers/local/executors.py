@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from inferload.callers.native.build import native_extension
 from inferload.callers.native.executor import NativeExecutor
 from inferload.callers.python.executor import ThreadsExecutor
+from inferload.callers.tasks.executor import TasksExecutor
 from inferload.errors import NativeBuildError, PlanError
 from inferload.plan.model import or_a_native_form
 from inferload.records.figures import RunWarning
@@ -34,18 +35,17 @@ def executor_for(
         PlanError: native callers were asked for, and the target or fresh inputs need Python.
         NativeBuildError: native callers were asked for, and cannot be had.
     """
-    if fresh_inputs and "cudagraph" in target.form:
-        raise PlanError(
-            "a CUDA graph reads tensors of its own, which each call copies its input to: its "
-            "inputs are fresh in each call anyway, so leave fresh_inputs (--fresh-inputs) out"
-        )
-    if fresh_inputs and "native" in {asked, getattr(asked, "name", None)}:
-        raise PlanError(
-            "fresh copies of inputs are made by Python callers: use --executor threads, or leave "
-            "fresh_inputs (--fresh-inputs) out"
-        )
+    if fresh_inputs:
+        _check_fresh(target, asked)
     if not isinstance(asked, str):
         return cast("Executor", asked), []
+    if asked == "async" or (asked == "auto" and target.asynchronous):
+        return TasksExecutor(), []
+    if target.asynchronous:
+        raise PlanError(
+            f"{target.name} is asynchronous, and {asked} do not await: use the executor async "
+            "(--executor async), or auto, which takes it"
+        )
     if fresh_inputs and asked == "auto" and target.runs_natively:
         return ThreadsExecutor(), [_FRESH_IN_PYTHON]
     if asked == "threads" or (asked != "native" and not target.runs_natively):
@@ -68,6 +68,24 @@ def executor_for(
             )
         ]
     return NativeExecutor(), []
+
+
+def _check_fresh(target: Target, asked: object) -> None:
+    """Refuse fresh inputs where calls have them anyway, or nobody makes them.
+
+    Raises:
+        PlanError: saying which.
+    """
+    if "cudagraph" in target.form:
+        raise PlanError(
+            "a CUDA graph reads tensors of its own, which each call copies its input to: its "
+            "inputs are fresh in each call anyway, so leave fresh_inputs (--fresh-inputs) out"
+        )
+    if "native" in {asked, getattr(asked, "name", None)}:
+        raise PlanError(
+            "fresh copies of inputs are made by Python callers: use --executor threads, or leave "
+            "fresh_inputs (--fresh-inputs) out"
+        )
 
 
 def with_extension(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parameter import is_lazy
 
+from inferload.callers.budget import Budget
 from inferload.callers.job import Job
 from inferload.callers.local.called import called_by
 from inferload.errors import PlanError
-from inferload.log.calls import BATCH, BATCH_STAGES
+from inferload.log.calls import BATCH, BATCH_STAGES, PIECES
 from inferload.log.failures import exception_text, in_brief
 from inferload.log.ring import LogFile
 from inferload.machine.hardware import usable_cores
@@ -22,7 +23,7 @@ from inferload.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferload.callers.budget import Budget
+    from inferload.plan.cores import Place
     from inferload.plan.options import RunOptions
     from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
@@ -53,6 +54,22 @@ class Share:
     usable_cores: float = field(default_factory=usable_cores)
 
 
+def whole_share(options: RunOptions, place: Place) -> Share:
+    """The share of a process that has all callers of a run."""
+    (schedules,) = options.schedules()
+    budget = None
+    if len(schedules) > 1 and schedules[0] is None and options.calls is not None:
+        budget = Budget.of(options.calls)
+    return Share(
+        number=options.number_of(0),
+        processes=options.local_ranks,
+        schedules=schedules,
+        budget=budget,
+        callers_in_all=options.load.callers,
+        cpus=place.cpus,
+    )
+
+
 def prepared(
     target: Target,
     given: Sequence[CallInput],
@@ -60,14 +77,20 @@ def prepared(
     share: Share,
     lane: int,
     threads_per_call: int,
+    *,
+    tasks: bool = False,
 ) -> Job:
     """Check and copy the inputs of one lane, compile, and set the log file aside.
+
+    ``tasks``: its callers are tasks of an event loop.
 
     Raises:
         PlanError: the target failed, an input does not fit, or there is no room for the log.
     """
     callers = options.callers_by_lane[lane]
     options.check_batching()
+    if tasks:
+        check_for_tasks(target, options)
     clients = options.clients_of(share.number, lane)
     target.load(callers)
     bound = [*given]
@@ -82,8 +105,12 @@ def prepared(
         called = called_by(target, bound, options, callers)
         if called.batching is not None:
             log_file.use([*BATCH_STAGES, *BATCH])
+        if called.target.answers_in_pieces:
+            log_file.use(PIECES)
         work = called.device_work
-        if work is not None:
+        if work is not None and tasks:  # of one thread, whose present streams all of them use
+            work = replace(work, own_streams=False, timed=False)
+        elif work is not None:
             log_file.use(work.stages)
     except BaseException as error:
         log_file.close()
@@ -128,7 +155,30 @@ def prepared(
         first_calls=max(len(target.shares()), 1) if makes_parameters(target) else 0,
         batching=called.batching,
         clients=clients,
+        seed=_seed(options.seed, share.number, lane),
+        timeout_ns=(
+            int(options.timeout_s * NS_PER_S) if tasks and options.timeout_s is not None else None
+        ),
     )
+
+
+def check_for_tasks(target: Target, options: RunOptions) -> None:
+    """Refuse what tasks of an event loop do not do.
+
+    Raises:
+        PlanError: naming it.
+    """
+    if options.batching is not None or getattr(options.load, "clients", None) is not None:
+        raise PlanError(
+            f"tasks of an event loop call {target.name} one request at a time, as they come: leave "
+            "batches and clients (--max-batch, --clients) out, and have a task for each client "
+            "(--callers 256)"
+        )
+    if options.transfers:
+        raise PlanError(
+            "tasks of an event loop copy no inputs to a device and no outputs back: leave "
+            "transfers (--transfers) out, and have the model do it"
+        )
 
 
 def makes_parameters(target: Target) -> bool:

@@ -101,7 +101,7 @@ def with_devices(
     return replace(
         spec,
         devices=tuple(map(str, devices)),
-        streams=options.streams,
+        streams=options.streams if work.own_streams else "shared",
         completion="event" if work.by_event else "sync",
         transfers=work.transfers,
     )

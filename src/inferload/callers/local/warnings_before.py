@@ -34,7 +34,8 @@ def warnings_before(
     """
     found = [*_weights_without_a_say(spec), *_streams(spec), *_two_ids(spec, modules)]
     found += _first_call_anyway(spec, modules)
-    wanted = spec.callers * spec.threads_per_call
+    threads = spec.processes if spec.executors == ("async",) else spec.callers
+    wanted = threads * spec.threads_per_call
     if wanted > usable_cores and not on_device:
         fitting = max(int(usable_cores) // spec.processes, 1)
         callers = min(spec.callers_per_process, fitting)
@@ -53,8 +54,8 @@ def warnings_before(
             RunWarning(
                 code="oversubscribed",
                 message=(
-                    f"{spec.callers} callers x {spec.threads_per_call} intra-op threads = {wanted} "
-                    f"threads on {usable_cores:g} usable cores"
+                    f"{threads} {_whose_threads(spec)} x {spec.threads_per_call} intra-op threads "
+                    f"= {wanted} threads on {usable_cores:g} usable cores"
                 ),
                 hint=hint,
             )
@@ -165,3 +166,8 @@ def _stateful(module: torch.nn.Module) -> bool:
     """Whether a module computes something else in training mode."""
     name = str(getattr(module, "original_name", type(module).__name__))
     return "Dropout" in name or "BatchNorm" in name
+
+
+def _whose_threads(spec: RunSpec) -> str:
+    """Who has intra-op threads: all tasks of a loop are one thread."""
+    return "event loops" if spec.executors == ("async",) else "callers"

@@ -14,7 +14,7 @@ constexpr int64_t kHeaderBytes = 4096;
 constexpr int64_t kBlockRows = 1024;
 constexpr int64_t kNoStage = -1;
 // The last so many columns are optional: they have disk behind them only where they are used.
-constexpr int kOptional = 10;
+constexpr int kOptional = 14;
 
 struct Columns {
   Columns() = default;
@@ -44,9 +44,13 @@ struct Columns {
     visit("gather_ns", gather_ns);
     visit("hold_ns", hold_ns);
     visit("late_ns", late_ns);
+    visit("first_piece_ns", first_piece_ns);
+    visit("last_piece_ns", last_piece_ns);
     visit("batch", batch);
     visit("batch_size", batch_size);
     visit("padding_ppm", padding_ppm);
+    visit("pieces", pieces);
+    visit("tokens", tokens);
   }
 
   // A row is read while others are written: whoever sees that a call has started finds in its row
@@ -64,7 +68,9 @@ struct Columns {
   int64_t *issue_ns = nullptr, *device_ns = nullptr;
   int64_t *copy_in_ns = nullptr, *copy_out_ns = nullptr, *gather_ns = nullptr;
   int64_t *hold_ns = nullptr, *late_ns = nullptr;
+  int64_t *first_piece_ns = nullptr, *last_piece_ns = nullptr;
   int32_t *batch = nullptr, *batch_size = nullptr, *padding_ppm = nullptr;
+  int32_t *pieces = nullptr, *tokens = nullptr;
 };
 
 inline int count_columns() {

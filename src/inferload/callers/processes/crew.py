@@ -186,8 +186,7 @@ class ProcessCrew:
         """Have every process start its callers."""
         for process in self._processes:
             process.tell(say.START)
-            for log, columns in zip(self._logs[process.number], process.columns, strict=True):
-                log.show(columns)
+            process.show_columns(self._logs[process.number])
         self.parts = [
             Part(
                 process=process.number,
@@ -233,6 +232,7 @@ class ProcessCrew:
         lead_ns = LEAD_NS + LEAD_PER_PROCESS_NS * len(self._processes)
         self._start_ns = time.perf_counter_ns() + lead_ns if at_ns is None else at_ns
         for process in self._processes:
+            process.show_columns(self._logs[process.number])
             process.tell(say.RELEASE, self._start_ns)
         return self._start_ns
 

@@ -41,6 +41,8 @@ class CallersProcess:
         self.stage = "started"
         #: What it has said so far.
         self.ready: Preparation | None = None
+        #: The optional columns of each of its logs.
+        self.columns: Sequence[Sequence[str]] = ()
         self.at_line = False
         self.warmed: tuple[int, int] | None = None
         self._refused = False
@@ -87,10 +89,11 @@ class CallersProcess:
             raise AssertionError("a process is prepared before it is asked for its spec")
         return self.ready.spec
 
-    @property
-    def columns(self) -> Sequence[Sequence[str]]:
-        """The optional columns that the log of each lane has; known once it is prepared."""
-        return () if self.ready is None else self.ready.columns
+    def show_columns(self, logs: Sequence[LogFile]) -> None:
+        """Have its logs read with the optional columns that it has said it writes."""
+        for log, columns in zip(logs, self.columns, strict=True):
+            if log.optional != columns:
+                log.show(columns)
 
     def tell(self, *message: Any) -> None:
         """Say something to it; one that has ended does not hear it."""
@@ -128,11 +131,13 @@ class CallersProcess:
             self.stage = "prepared"
         elif word == say.PREPARED:
             (self.ready,) = rest
+            self.columns = () if self.ready is None else self.ready.columns
             self.stage = "warmed up"
         elif word == say.WARMED:
             self.warmed = (rest[0], rest[1])
         elif word == say.READY:
             self.at_line = True
+            (self.columns,) = rest
         elif word == say.ERROR:
             self._refused = True
         elif word == say.DONE:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
 
 # What a process says: (STAGE, text), (PREPARED, Preparation), (WARMED, calls made, of how many),
-# (READY,), (DONE, a list of the lanes'
+# (READY, the optional columns of the lanes' logs), (DONE, a list of the lanes'
 # PartReports, a list of their pickled exceptions or None), (ERROR, name of the class, text).
 STAGE, PREPARED, WARMED, READY, DONE, ERROR = (
     "stage",

@@ -201,7 +201,7 @@ class _Worker:
     def _pass_on(self, notice: bytes) -> bool:
         """Tell the starter how far the callers have come; whether they have finished."""
         if notice == b"r":
-            self._starter.send((say.READY,))
+            self._starter.send((say.READY, [part.log.optional for part in self._crew.parts]))
         elif notice == b"d":
             self._report(abandoned=False)
         elif (warmed := self._crew.warmed()) is not None:

@@ -1,4 +1,4 @@
-"""Python callers: one thread each.
+"""Python callers: one thread each, and what they share with tasks.
 
 Read ``executor`` first, then ``caller``.
 """

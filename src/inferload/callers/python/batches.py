@@ -13,11 +13,12 @@ from inferload.log.failures import exception_words, is_out_of_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from inferload.callers.answers.kept_outputs import Keeper
+    from inferload.callers.answers.used_up import Answers
     from inferload.callers.batching.gathering import Gathering
     from inferload.callers.batching.queue import Batch, RequestQueue
     from inferload.callers.device_work import CallerDevices
     from inferload.callers.python.fresh_calls import FreshCalls
-    from inferload.callers.python.kept_outputs import Keeper
     from inferload.callers.python.run import Run
 
 
@@ -36,6 +37,7 @@ class BatchCalls:
         gathering: Gathering | None,
         on: CallerDevices | None,
         keeper: Keeper,
+        answers: Answers,
         failed: Callable[[BaseException, int], int],
     ) -> None:
         self._run = run
@@ -44,6 +46,7 @@ class BatchCalls:
         self._gathering = gathering
         self._on = on
         self._keeper = keeper
+        self._answers = answers
         self._failed = failed
         self._columns = run.job.log.columns
         self._stages = [n for n in run.job.log.optional if n in DEVICE_STAGES]
@@ -107,6 +110,7 @@ class BatchCalls:
             columns["padding_ppm"][places] = gathering.padding_ppm(shape)
         call = self._calls[shape]
         first = rows[0] % room
+        self._answers.expect(slice(first, first + 1))
         if self._on is not None:
             self._on.go_to(first)
         started = now()
@@ -116,6 +120,8 @@ class BatchCalls:
             if gathering is not None and gathering.before:
                 gathering.gather(shape)
             output = call()
+            if output.__class__ not in self._answers.whole:
+                output = self._answers.of_class_unseen(output)
             if gathering is not None:
                 pieces = gathering.taken_apart(output, shape)
             finished = now()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
-from itertools import cycle, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.callers.answers.used_up import Answers
 from inferload.callers.batching.gathering import Gathering
-from inferload.callers.job import BLOCK_NS, FIRST_CALLS, STOP_POLL_NS
+from inferload.callers.job import BLOCK_NS, STOP_POLL_NS
 from inferload.callers.python.batches import BatchCalls
+from inferload.callers.python.calling import Calling, run_delay_ns
 from inferload.callers.python.devices import caller_devices
 from inferload.callers.python.fresh_calls import FreshCalls
-from inferload.callers.python.kept_outputs import Keeper
-from inferload.errors import PlanError
 from inferload.log.ring import BLOCK_ROWS
-from inferload.targets.outputs.unfinished import check_returned
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -33,25 +29,17 @@ if TYPE_CHECKING:
 _STOP_POLL_S = STOP_POLL_NS / NS_PER_S
 
 
-class PythonCaller:
+class PythonCaller(Calling):
     """One caller of a run; :meth:`run` is its thread."""
 
     def __init__(self, run: Run, number: int) -> None:
-        self.number = number
-        self.first_calls_ns: list[int] = []
-        self.run_delay_ns = 0
-        self.cpus: list[int] = []
-        self.threads_set = self.threads = 0
-        #: Warm-up calls made so far.
-        self.warmed = 0
-        self.keeper = Keeper(run.job.kept_outputs)
-        self._run = run
-        self._now = run.clock.now_ns
+        super().__init__(run, number)
+        self.answers = Answers(run.job, number, self._now, run.answer_in_pieces)
         self._calls: list[Callable[[], Any]] | FreshCalls = []
         self._fresh: FreshCalls | None = None
         self._gathering: Gathering | None = None
-        #: The inputs whose first results have been looked at.
-        self._checked: set[int] = set()
+        #: What makes calls whose answers are known to be whole.
+        self._bare: list[Callable[[], Any]] = []
         self._on: CallerDevices | None = None
         #: Makes the calls of a closed loop in the extension, where it can.
         self._rows: Callable[[int, int], bool] = self._call_rows
@@ -59,7 +47,7 @@ class PythonCaller:
     def run(self) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
         run = self._run
-        self._hold_to_cpus()
+        self.hold_to_cpus()
         torch.set_num_threads(run.job.threads_per_call)
         self.threads_set = self.threads = torch.get_num_threads()
         while self.number and run.limit_ns[0] and not run.first_made.wait(_STOP_POLL_S):
@@ -81,7 +69,10 @@ class PythonCaller:
                 time.sleep(0)  # others of this process get the GIL meanwhile
             if self._on is not None:
                 self._on.time_one_in(run.timed_one_in)
-            before = _run_delay_ns()
+            elif self._bare and not run.in_pieces:
+                self._calls = self._bare
+            self.answers.log.begin()
+            before = run_delay_ns()
             if run.queue is not None:
                 BatchCalls(
                     run,
@@ -90,13 +81,14 @@ class PythonCaller:
                     self._gathering,
                     self._on,
                     self.keeper,
+                    self.answers,
                     self._failed,
                 ).call_all()
             elif run.job.schedule is None:
                 self._call_at_once()
             else:
                 self._call_when_due(run.job.schedule)
-            self.run_delay_ns = _run_delay_ns() - before
+            self.run_delay_ns = run_delay_ns() - before
             self.threads = torch.get_num_threads()
 
     def _make_calls(self) -> None:
@@ -111,78 +103,40 @@ class PythonCaller:
         if job.batching is not None:
             self._gathering = Gathering(job.batching, self.number, self._now)
             calls = [self._gathering.around(shape, call) for shape, call in enumerate(calls)]
+        self._bare = calls
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
-        if job.queued:
+        if job.queued or self._on is None or self._on.rows is None:
             return
-        rows = None if self._on is None else self._on.rows
-        if rows is not None and job.warmup_calls:  # their results have been looked at
-            functions, limit_ns = list(calls), self._run.limit_ns
-            self._rows = lambda begin, end: rows(
+        rows, limit_ns = self._on.rows, self._run.limit_ns
+        functions = [self.answers.around(number, call) for number, call in enumerate(calls)]
+
+        def call_rows(begin: int, end: int) -> bool:
+            place = begin % job.log.room
+            self.answers.expect(slice(place, place + end - begin))
+            return rows(
                 begin, end, self.number, job.order, functions, limit_ns, self._failed, self.keeper
             )
 
+        self._rows = call_rows
+
     def _wrapped(self, number: int, call: Callable[[], Any]) -> Callable[[], Any]:
-        """A call as it is made on devices; without warm-up calls, its first result is checked."""
-        if self._on is not None:
-            call = self._on.calling(number, call)
-        if self._run.job.warmup_calls or number in self._checked:
-            return call
-
-        def checked() -> Any:
-            output = call()
-            self._checked.add(number)
-            if isinstance(self._calls, list):
-                self._calls[number] = call
-            check_returned(output, self._run.job.target.name)
-            return output
-
-        return checked
-
-    def _hold_to_cpus(self) -> None:
-        # before anything else: the intra-op threads that a caller starts inherit its cores
-        own = self._run.job.cpus
-        if hasattr(os, "sched_setaffinity"):
-            if own and own[self.number]:
-                os.sched_setaffinity(0, own[self.number])
-            self.cpus = sorted(os.sched_getaffinity(0))
+        """A call that returns when its answer is whole, and its work on devices finished."""
+        call = self.answers.around(number, call)
+        return call if self._on is None else self._on.calling(number, call)
 
     def _warm_up(self) -> None:
-        run, calls = self._run, self._calls
-        order = run.job.warmup_order or range(len(calls))
-        wanted = max(run.job.warmup_calls, 0 if self.number else run.job.first_calls)
-        limit_ns, warm_ns = run.job.warmup_limit_ns, 0
-        for number in range(wanted):
-            if not run.limit_ns[0]:
-                return
-            chosen = order[number % len(order)]
-            call = calls[chosen]
+        for number, chosen in self._warm_up_inputs():
+            call = self._calls[chosen]
             if self._gathering is not None:
                 self._gathering.begin_example(chosen)
             failure: BaseException | None = None
             started = self._now()
             try:
-                output = call()
+                call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
-                run.end_in_fork(error)
-                failure, output = error, None
-            now_ns = self._now()
-            self.warmed += 1
-            if number < FIRST_CALLS:
-                self.first_calls_ns.append(now_ns - started)
-            try:
-                check_returned(output, run.job.target.name)
-            except PlanError as error:
+                self._run.end_in_fork(error)
                 failure = error
-            # When errors are recorded, only those of measured calls count.
-            if failure is not None and self._ends_run(failure):
-                run.record(failure, self.number, chosen, warming_up=True)
-                run.stop()
-            if number + 1 == run.alone:
-                run.first_made.set()
-            # the first may have compiled, and the second, of another shape
-            warm_ns = warm_ns or now_ns
-            if limit_ns is not None and number and now_ns - warm_ns > limit_ns:
-                return
+            self._has_warmed(number, chosen, started, failure)
 
     def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another."""
@@ -197,18 +151,7 @@ class PythonCaller:
 
     def _call_rows(self, begin: int, end: int) -> bool:
         """Make the calls of these rows; whether the caller should go on after them."""
-        log, order = self._run.job.log, self._run.job.order
-        drawn = begin % len(order)
-        inputs = order[drawn : drawn + end - begin].tolist()
-        if len(inputs) < end - begin:
-            inputs = list(islice(cycle(order.tolist()), drawn, drawn + end - begin))
-        place = begin % log.room
-        own = {name: column[place : place + end - begin] for name, column in log.columns.items()}
-        own["caller"][:] = self.number
-        own["input"][:] = inputs
-        own["error"][:] = -1
-        if self._on is not None:
-            self._on.go_to(place)
+        inputs, own = self._begin_rows(begin, end)
         try:
             return self._call_loop(inputs, own)
         finally:
@@ -217,6 +160,7 @@ class PythonCaller:
 
     def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
         # Every name is a local and every object is made before: 0.25 us of harness a call.
+        whole, unseen = self.answers.whole, self.answers.of_class_unseen
         started, finished = own["started_ns"].data, own["finished_ns"].data
         errors, calls, row = own["error"].data, self._calls, 0
         now, limit_ns = self._now, self._run.limit_ns
@@ -226,6 +170,8 @@ class PythonCaller:
             started[row] = now()
             try:
                 output = call()
+                if output.__class__ not in whole:
+                    output = unseen(output)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 end = now()
                 errors[row] = self._failed(error, number)
@@ -250,7 +196,8 @@ class PythonCaller:
         scheduled, started = columns["scheduled_ns"], columns["started_ns"]
         finished, errors = columns["finished_ns"], columns["error"]
         caller_of, input_of, room = columns["caller"], columns["input"], job.log.room
-        order, start, on, fresh = job.order.tolist(), run.start_ns, self._on, self._fresh
+        order, start, fresh = job.order.tolist(), run.start_ns, self._fresh
+        answers = self.answers
         while True:
             # whoever holds this watches for the next due call; free callers wait for it in turn
             with watch:
@@ -265,11 +212,12 @@ class PythonCaller:
                 call = self._calls[number]
                 if not self._wait_until(due, row):
                     return
-            if on is not None:
-                on.go_to(place)
+            self._expect(slice(place, place + 1))
             started[place] = now()
             try:
                 output = call()
+                if output.__class__ not in answers.whole:
+                    output = answers.of_class_unseen(output)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 end = now()
                 errors[place] = self._failed(error, number)
@@ -300,21 +248,3 @@ class PythonCaller:
             # in the last stretch other callers get the GIL between two looks at the clock
             clock.sleep(min(sleep_ns, STOP_POLL_NS) if sleep_ns > 0 else 0)
         return bool(run.limit_ns[0])
-
-    def _failed(self, error: BaseException, number: int) -> int:
-        self._run.end_in_fork(error)
-        if self._ends_run(error):
-            self._run.stop()
-        return self._run.record(error, self.number, number, warming_up=False)
-
-    def _ends_run(self, error: BaseException) -> bool:
-        """Whether a run ends by an exception: calls that do no work are never counted."""
-        return self._run.job.stop_on_error or isinstance(error, PlanError)
-
-
-def _run_delay_ns() -> int:
-    """How long this thread has stood in a run queue (schedstat); 0 where that is not known."""
-    try:
-        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -16,7 +16,7 @@ from inferload.callers.batching.queue import RequestQueue
 from inferload.callers.batching.requests import OfClients, Requests, Scheduled
 from inferload.callers.outcome import FirstFailure
 from inferload.callers.python.thread_state import ThreadState
-from inferload.log.calls import DISTINCT_ERRORS
+from inferload.log.calls import DISTINCT_ERRORS, PIECES
 from inferload.log.failures import call_failure, exception_text, exception_words, is_fatal, place_of
 from inferload.log.ring import BLOCK_ROWS, GROWTH_ROWS
 
@@ -62,6 +62,8 @@ class Run:
         self.queue_lock = threading.Lock()
         #: Whoever holds ``watch`` waits by it for the next batch.
         self.waiter = clock.waiter()
+        #: Whether calls answer in pieces, so that they are made by ``Answers.around``.
+        self.in_pieces = job.target.answers_in_pieces
         self.next_row = 0
         self.folded_rows = 0
         self.log_was_full = False
@@ -90,6 +92,17 @@ class Run:
         with self._lock:
             self.end_row = min(rows, self.end_row)
         self.set_limit(self.clock.now_ns() + self.job.drain_ns)
+
+    def answer_in_pieces(self) -> None:
+        """A warm-up call gave pieces: have the columns for them.
+
+        Raises:
+            PlanError: the disk has no room for them.
+        """
+        with self._lock:
+            self.in_pieces = True
+            if not set(PIECES) <= set(self.job.log.optional):
+                self.job.log.use(PIECES)
 
     def _queue_of(self, job: Job) -> RequestQueue:
         work = job.batching
@@ -142,18 +155,23 @@ class Run:
     def claim(self, in_a_while: int) -> tuple[int, int] | None:
         """The next range of rows for a caller, as ``Claims::claim`` in claims.h."""
         while True:
-            with self._lock:
-                claimed = self._claimed(in_a_while)
+            claimed = self.claimed(in_a_while)
             if claimed is None or claimed[0] < claimed[1]:
                 return claimed
-            self.log_was_full = True
             # past the end: a caller that has ended may have left rows that never finish
             if self.clock.now_ns() > self.limit_ns[0]:
                 return None
             time.sleep(_LOG_FULL_POLL_S)  # without the lock: what is in the log must be read first
 
-    def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
+    def claimed(self, in_a_while: int) -> tuple[int, int] | None:
         """A range of rows, empty while the log is full; ``None`` if the run is over."""
+        with self._lock:
+            found = self._claimed(in_a_while)
+        if found is not None and found[0] == found[1]:
+            self.log_was_full = True
+        return found
+
+    def _claimed(self, in_a_while: int) -> tuple[int, int] | None:
         log, begin, budget = self.job.log, self.next_row, self.job.budget
         left = min(log.rows, self.end_row) - begin
         if left <= 0 or not self.limit_ns[0]:

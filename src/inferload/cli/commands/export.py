@@ -21,7 +21,7 @@ def export_command(
         ),
     ],
     of: Annotated[
-        str, typer.Option(help="Of a .hgrm: response, service or queue time.")
+        str, typer.Option(help="Of a .hgrm: response, service or queue time, first piece or gap.")
     ] = "response",
 ) -> None:
     """Write a saved run for other tools; the ending of each file says how."""

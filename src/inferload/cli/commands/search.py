@@ -22,8 +22,9 @@ def search_command(
         list[str],
         typer.Option(
             metavar="LIMIT",
-            help="p99<=20ms, errors<=1%, or throughput>=200 (the least that will do). May be given "
-            "again for more limits.",
+            help="p99<=20ms, errors<=1%, throughput>=200 (the least that will do); of answers in "
+            "pieces first p99<=200ms, gap p99<=50ms, goodput>=20/s. May be given again for more "
+            "limits.",
         ),
     ],
     resolution: Annotated[

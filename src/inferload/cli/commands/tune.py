@@ -30,8 +30,9 @@ def tune_command(
         list[str] | None,
         typer.Option(
             metavar="LIMIT",
-            help="What the best must keep: p99<=20ms, errors<=1%, or throughput>=200. May be given "
-            "again for more limits.",
+            help="What the best must keep: p99<=20ms, errors<=1%, throughput>=200; of answers in "
+            "pieces first p99<=200ms, gap p99<=50ms, goodput>=20/s. May be given again for more "
+            "limits.",
         ),
     ] = None,
     callers: Annotated[

@@ -14,6 +14,7 @@ import numpy as np
 
 from inferload.errors import PlanError
 from inferload.log import buckets as hdr
+from inferload.log.calls import NO_STAGE
 from inferload.units import NS_PER_MS
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str |
         PlanError: no call has returned.
     """
     del ending
-    counts, mean_ns = _counted(result, f"{duration}_ns")
+    counts, mean_ns = _counted(result, duration)
     if counts is None:
         raise PlanError("no call has returned, so there are no percentiles")
     file.write_text("\n".join([*_lines(counts, mean_ns), ""]), encoding="ascii")
@@ -50,9 +51,13 @@ def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str |
     return None
 
 
-def _counted(result: RunResult, name: str) -> tuple[Int64s | None, float]:
+def _counted(result: RunResult, duration: str) -> tuple[Int64s | None, float]:
     """Counts by bucket, and the mean."""
     log, from_s = result.log, result.summary.from_s
+    if duration == "gap":  # those of the calls whose pieces were kept
+        times = log.piece_times
+        return _of(np.empty(0, np.int64) if times is None else times.gaps_ns(round(from_s * 1e9)))
+    name = "first_response_ns" if duration == "first" else f"{duration}_ns"
     if log.tally is not None:
         # a closed loop has no queue, and counts its service times alone
         known = name if name in log.tally.counts else "service_ns"
@@ -67,6 +72,10 @@ def _counted(result: RunResult, name: str) -> tuple[Int64s | None, float]:
         total_ns = float(log.tally.sums[known][first:].sum())
         return (found, total_ns / max(int(found.sum()), 1)) if found.any() else (None, 0.0)
     values = log.duration_ns(name)[log.completed & (log.finished_ns > round(from_s * 1e9))]
+    return _of(values[values != NO_STAGE])
+
+
+def _of(values: Int64s) -> tuple[Int64s | None, float]:
     return (hdr.counts_of(values), float(values.mean())) if len(values) else (None, 0.0)
 
 

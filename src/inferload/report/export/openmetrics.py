@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from inferload.records.batches import BatchFigures
     from inferload.records.distribution import Distribution, Estimate
+    from inferload.records.pieces import PieceFigures
     from inferload.records.result import RunResult
 
 
@@ -87,6 +88,8 @@ class _Registry:
             yield gauge
         if summary.batches is not None:
             yield from _batches(summary.batches)
+        if summary.pieces is not None:
+            yield from _pieces(summary.pieces)
         for what in ("response", "service", "queue", "lateness"):
             one: Distribution | None = getattr(summary, f"{what}_ms")
             if one is not None:
@@ -106,6 +109,21 @@ def _batches(found: BatchFigures) -> Iterable[Any]:
     ):  # fmt: skip
         yield GaugeMetricFamily(f"inferload_{name}", says, value)
     for name in ("instance_wait", "batch_wait", "gather", "device"):
+        one: Distribution | None = getattr(found, f"{name}_ms")
+        if one is not None:
+            yield from _durations(name, one)
+
+
+def _pieces(found: PieceFigures) -> Iterable[Any]:
+    from prometheus_client.core import CounterMetricFamily
+
+    for name, says in (
+        ("pieces", "Pieces of answers, of calls that returned."),
+        ("tokens", "Tokens in these pieces."),
+        ("broken_calls", "Calls that raised after they had given pieces."),
+    ):
+        yield CounterMetricFamily(f"inferload_{name}", says, getattr(found, name))
+    for name in ("first_response", "first", "gap", "call_gap"):
         one: Distribution | None = getattr(found, f"{name}_ms")
         if one is not None:
             yield from _durations(name, one)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: More than these, Perfetto's page is slow to open.
 MOST_CALLS = 1_000_000
 _SEQUENCE = 1
-_BEGIN, _END = 1, 2
+_BEGIN, _END, _INSTANT = 1, 2, 3
 # Field numbers of perfetto_trace.proto.
 _PACKET, _TIMESTAMP, _SEQUENCE_ID, _EVENT, _DESCRIPTOR = 1, 8, 10, 11, 60
 _TYPE, _TRACK, _NAME, _ANNOTATION = 9, 11, 23, 4
@@ -49,7 +49,7 @@ def write(result: RunResult, file: Path, *, ending: str, duration: str) -> str |
     rows = log.rows(order)
     with file.open("wb") as opened:
         opened.write(b"".join(_descriptors(rows, result)))
-        for part in _events(rows):
+        for part in [*_events(rows), *_marks(log, rows)]:
             opened.write(part.tobytes())
     return note
 
@@ -59,7 +59,9 @@ def _descriptors(log: CallLog, result: RunResult) -> list[bytes]:
     title = f"{result.spec.target} ({result.spec.form})"
     process = _message(3, _number(1, 1), _text(6, title))
     packets = [_descriptor(_number(1, 1), process)]
-    below = {_QUEUE: "queue", _CALLS: "calls"} | ({_DEVICE: "device"} if log.stages else {})
+    below = {_QUEUE: "queue", _CALLS: "calls"} | (
+        {_DEVICE: "device"} if "issue_ns" in log.stages else {}
+    )
     for caller in np.unique(log.caller).tolist():
         own = _uuid(caller, _OWN)
         packets.append(_descriptor(_number(1, own), _number(5, 1), _text(2, f"caller {caller}")))
@@ -103,6 +105,18 @@ def _events(log: CallLog) -> list[Bytes]:
         found += _slices("wait", calls[there], issued, finished[there])
         found += _on_device(log, there)
     return found
+
+
+def _marks(log: CallLog, shown: CallLog) -> list[Bytes]:
+    """A mark for each piece of the calls that are shown, where its time is known."""
+    times = log.piece_times
+    if times is None or not len(shown):
+        return []
+    call = times.call_of_piece
+    own = times.calls["started_ns"][call] <= shown.started_ns[-1]
+    track = _uuid(times.calls["caller"][call][own].astype(np.int64), _CALLS)
+    marks = _packets(times.times_ns[own], track, _INSTANT, [_text(_NAME, "piece")])
+    return [marks] if len(marks) else []
 
 
 def _previous(started_ns: Int64s, caller: Any) -> Int64s:

@@ -37,6 +37,8 @@ def columns(log: CallLog) -> dict[str, NDArray[Any]]:
         "response_ns": log.response_ns,
         **log.stages,
         **log.batches,
+        **({"first_ns": log.first_ns} if log.answers else {}),
+        **log.answers,
         "process": log.process,
         "caller": log.caller,
         "input": log.input,

@@ -22,7 +22,7 @@ FORMATS = {
     ".prom": ("openmetrics", "figures in OpenMetrics, as Prometheus reads them"),
     ".pftrace": ("perfetto", "a track for each caller, for ui.perfetto.dev"),
 }
-DURATIONS = ("response", "service", "queue")
+DURATIONS = ("response", "service", "queue", "first", "gap")
 
 
 def check_export(path: Path) -> None:
@@ -45,8 +45,9 @@ def export(
     Args:
         result: of a run.
         path: its ending says what is written.
-        duration: of a ``.hgrm``, which of the durations: ``"response"``, ``"service"`` or
-            ``"queue"``.
+        duration: of a ``.hgrm``, which of the durations: ``"response"``, ``"service"``,
+            ``"queue"``, or of calls that answer in pieces ``"first"``, from when a call was due to
+            its first piece, or ``"gap"``, between two pieces.
 
     Returns:
         what is left out, in a sentence; ``None`` if nothing is.
@@ -66,6 +67,8 @@ def export(
             f"{path} would be empty: calls of a closed loop wait in no queue; give an open loop "
             "(--rate), or take response or service"
         )
+    if duration in {"first", "gap"} and result.summary.pieces is None:
+        raise PlanError(f"{path} would be empty: calls of this run gave no pieces")
     ending = path.suffix.lower()
     module = import_module(f"inferload.report.export.{FORMATS[ending][0]}")
     with replacing(path) as file:

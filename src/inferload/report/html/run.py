@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.report.charts.batches import sizes_chart
 from inferload.report.charts.latency import curves_chart, histogram_chart, percentiles_chart
+from inferload.report.charts.pieces import pieces_chart
 from inferload.report.charts.resources import cores_chart, device_charts, memory_chart
 from inferload.report.charts.series import slowest
 from inferload.report.charts.time import callers_chart, over_time_chart
@@ -55,6 +56,7 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
             body=words("percentiles"),
             charts=_there(percentiles_chart(result), histogram_chart(result)),
         ),
+        Section(title="Pieces", body=words("pieces"), charts=_there(pieces_chart(result))),
         Section(title="Batches", body=words("batches"), charts=_there(sizes_chart(result))),
         Section(
             title="Along the run", charts=_there(over_time_chart(result), callers_chart(result))

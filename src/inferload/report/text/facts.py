@@ -9,6 +9,7 @@ from rich.text import Text
 
 from inferload.report.text.devices import energy_text
 from inferload.report.text.parts import STATUS, figure_name
+from inferload.report.text.pieces import pieces_text
 from inferload.report.text.requests import batches_text, batching_text
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
@@ -38,7 +39,7 @@ def header_grid(result: RunResult) -> Table:
     grid.add_row("target", Text(f"{spec.target} ({spec.form})", style="bold cyan"))
     grid.add_row(
         "load",
-        f"{spec.load}, {_callers(spec)} ({spec.executor}), {end_text(spec)}, "
+        f"{spec.load}, {_callers(spec)} ({_executor(result)}), {end_text(spec)}, "
         f"{spec.warmup_calls} warm-up calls{' a model' * bool(spec.models)} each",
     )
     if spec.batching is not None:
@@ -62,6 +63,12 @@ def header_grid(result: RunResult) -> Table:
     if result.status != "complete":
         grid.add_row("status", Text(STATUS[result.status], style="bold red"))
     return grid
+
+
+def _executor(result: RunResult) -> str:
+    """Who calls; of tasks, whose loop it is."""
+    loop = result.environment.get("event_loop")
+    return f"{result.spec.executor}, {loop}" if loop else result.spec.executor
 
 
 def _threads(result: RunResult) -> str:
@@ -120,6 +127,8 @@ def figures_grid(result: RunResult) -> Table:
     )
     if summary.batches is not None:
         grid.add_row("called", batches_text(summary.batches))
+    if summary.pieces is not None:
+        grid.add_row("answers", pieces_text(summary.pieces, result.spec.callers))
     if result.steady is not None:
         grid.add_row("steady", _steady(result.steady, summary.from_s))
     first = "not known: no warm-up calls"

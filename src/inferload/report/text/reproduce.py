@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
 
-_EXECUTORS = {"threads", "native"}
+_EXECUTORS = {"threads", "native", "async"}
 # Those that are written as the run had them; others where they differ from what is so by itself.
 _ALWAYS = {
     "calls", "duration_s", "precision", "quantile", "time_limit_s", "warmup_calls", "seed", "mode",

@@ -20,6 +20,7 @@ from inferload.report.text.devices import (
 from inferload.report.text.facts import figures_grid, header_grid
 from inferload.report.text.latencies import histogram_grid, notes_on, percentiles_table
 from inferload.report.text.parts import warnings_grid
+from inferload.report.text.pieces import piece_notes, pieces_table
 from inferload.report.text.requests import sizes_grid, waits_table
 from inferload.report.text.studies.sweeps import study_report
 from inferload.report.text.tables import layout_table, models_table, processes_table, ranks_table
@@ -60,8 +61,7 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
         notes = [Text(note, style="dim") for note in notes_on(result)]
         found["percentiles"] = [percentiles_table(result), *notes]
         found["histogram"] = [histogram_grid(summary.response_ms)]
-    if summary.batches is not None:
-        found["batches"] = [waits_table(result), Text(), sizes_grid(summary.batches)]
+    found |= _batches_and_pieces(result)
     if summary.stages is not None:
         sampled = [Text(line, style="dim") for line in timed_calls(result)]
         bound = Text(diagnosis(result) or "", style="bold")
@@ -79,4 +79,16 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
         found["layout"] = [layout_table(result)]
     if result.warnings:
         found["warnings"] = [warnings_grid(result.warnings)]
+    return found
+
+
+def _batches_and_pieces(result: RunResult) -> dict[str, list[RenderableType]]:
+    """What requests were called in, and what calls answered in."""
+    summary = result.summary
+    found: dict[str, list[RenderableType]] = {}
+    if summary.batches is not None:
+        found["batches"] = [waits_table(result), Text(), sizes_grid(summary.batches)]
+    if summary.pieces is not None:
+        notes = [Text(note, style="dim") for note in piece_notes(summary.pieces)]
+        found["pieces"] = [pieces_table(summary), *notes]
     return found

@@ -60,7 +60,7 @@ _FLAG = re.compile(
     r"--(?P<flag>[a-z]+(?:-[a-z]+)*)"
     r"(?P<value>\s(?:\d[\w.:,]*\w%?|\d%?|[A-Z]\b|[A-Z]{2,}\b|"
     r"(?:aoti|cudagraph|script|export|compile|eager|cuda|cores|numa|none|per-caller|shared|sync|"
-    r"event|threads|native|stop|record|inference|no|on)\b))?"
+    r"event|threads|native|async|stop|record|inference|no|on)\b))?"
 )
 # More calls than this worth one independent call: those near each other are alike.
 ALIKE = 2.0

@@ -72,6 +72,30 @@ def harness(found: Findings) -> Iterator[Texts]:
         )
 
 
+# A loop that is late by more than this is held up, whatever its timers round.
+LEAST_LAG_MS, LONGEST_LAG_MS = 1.0, 10.0
+
+
+def event_loop(found: Findings) -> Iterator[Texts]:
+    """Calls that hold up the event loop which others wait for."""
+    lag, service = found.loop_lag_ms, found.summary.service_ms
+    if lag is None or service is None:
+        return
+    middle, most = lag
+    if middle > LEAST_LAG_MS or most > max(LONGEST_LAG_MS, service.quantile(0.5)):
+        yield (
+            "loop-blocked",
+            (
+                f"the event loop was late by {milliseconds_text(middle)} in the median and up to "
+                f"{milliseconds_text(most)}: calls hold it up, and all others wait"
+            ),
+            (
+                "a guess: have threads do what computes (await asyncio.to_thread(model, x)), or "
+                "processes, with a loop each (--processes)"
+            ),
+        )
+
+
 def leak(found: Findings) -> Iterator[Texts]:
     """Memory that grows with the number of calls."""
     for one in found.processes:

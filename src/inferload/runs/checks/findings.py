@@ -31,6 +31,7 @@ class Findings:
     are the distinct exceptions. ``floor_ms``: what the harness takes of a call. ``run_delay_s``:
     how long all callers together stood in run queues. ``cut_short``: the run ended before its end.
     ``widths_when_ended``: half of the intervals that ended a run by precision, as fractions.
+    ``loop_lag_ms``: how late the event loop of tasks was, the median and the most.
     ``machines``: the environment of the callers, by the name of their machine.
     """
 
@@ -43,6 +44,7 @@ class Findings:
     errors: Sequence[CallFailure] = ()
     floor_ms: float | None = None
     run_delay_s: float = 0.0
+    loop_lag_ms: tuple[float, float] | None = None
     recompiled_graphs: int = 0
     cut_short: bool = False
     widths_when_ended: Mapping[str, float] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from inferload.plan.options import FRESH_INPUTS
 from inferload.records.distribution import half_width_fraction
 from inferload.records.figures import RunWarning
 from inferload.runs.checks.advice import enough_calls
-from inferload.runs.checks.conditions import harness, leak, neighbours, placement
+from inferload.runs.checks.conditions import event_loop, harness, leak, neighbours, placement
 from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
 
@@ -30,6 +30,7 @@ def warnings_after(found: Findings) -> list[RunWarning]:
             _unfinished,
             _figures,
             harness,
+            event_loop,
             leak,
             placement,
             neighbours,

@@ -206,7 +206,8 @@ def _small_outcome(outcome: Outcome) -> Outcome:
     return replace(
         outcome,
         kept=(),
-        errors=(),  # they are the log's
+        piece_times=None,  # they are the log's, as errors are
+        errors=(),
         first_calls_ns=() if slowest is None else (slowest,),
         first_failure=None if failure is None else replace(failure, exception=None),
     )

@@ -11,9 +11,11 @@ from scipy import special
 from inferload.records.quantiles import quantile_rank
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.stats.limits.certificates import certificate_of
+from inferload.stats.limits.goodput import check_judged, goodput_per_s
 from inferload.stats.limits.limit import Limit  # noqa: TC001 - pydantic reads these records
 from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.stats.parts import part_of
+from inferload.stats.pieces import gaps
 from inferload.stats.summary import quantile_ms
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from inferload.log.calls import CallLog
     from inferload.stats.durations import Durations
+    from inferload.stats.parts import MeasuredPart
 
 #: What is known of a limit: kept or broken, each at a risk of 1 %, or neither.
 Verdict = Literal["kept", "broken", "open"]
@@ -58,7 +61,7 @@ class Judgement:
         if self.value is None or not self.limit.bound:
             return None
         room = 1 - self.value / self.limit.bound
-        return -room if self.limit.figure == "throughput" else room
+        return -room if self.limit.at_least else room
 
 
 def judged_limits(
@@ -76,21 +79,26 @@ def judged_limits(
     other side, both at a risk of 1 %, with calls divided by how many are worth an independent one.
     It is broken, and has no value, where the queue grows: what it is depends on how long the run
     lasts. A limit of the error fraction goes by the exact binomial bounds (Clopper & Pearson 1934)
-    at the same risk; one of no errors at all is kept where there are none. Throughput is compared
-    as it is.
+    at the same risk; one of no errors at all is kept where there are none. Throughput and goodput
+    are compared as they are. Of gaps a lost call counts for as many as others have in the mean.
+
+    Raises:
+        PlanError: a limit is of pieces, and calls answered whole.
     """
+    check_judged(log, limits)
     part = part_of(log, from_s)
-    durations = part.durations("response_ns")
+    whole = part.durations("response_ns")
     lost = part.failed + unfinished
-    returned = 0 if durations is None else durations.count
+    returned = 0 if whole is None else whole.count
     deviations = DEVIATIONS if risk >= CERTIFICATE_RISK else DEVIATIONS_OF_A_LOOK
     grows = backlog_grows(log, from_s, deviations)
     found = []
     for limit in limits:
         if limit.quantile is not None:
-            service = part.durations("service_ns")
-            one = _of_quantile(limit, limit.quantile, durations, service, lost, risk)
-            if grows:
+            durations, service, each = _durations_of(limit, log, part, from_s, returned)
+            lost_here = math.ceil(lost * each)
+            one = _of_quantile(limit, limit.quantile, durations, service, lost_here, risk)
+            if grows and limit.of != "gap":  # which no call waits for
                 one = replace(
                     one, verdict="broken", value=None, low=None, high=None, calls_missing=None
                 )
@@ -100,9 +108,23 @@ def judged_limits(
         else:
             lasted_s = part.duration_s if duration_s is None else duration_s
             rate = returned / lasted_s if lasted_s > 0 else 0.0
+            if limit.figure == "goodput":
+                rate = goodput_per_s(log, limits, from_s, lasted_s)
             kept = rate >= limit.bound
             found.append(Judgement(limit=limit, verdict="kept" if kept else "broken", value=rate))
     return tuple(found)
+
+
+def _durations_of(
+    limit: Limit, log: CallLog, part: MeasuredPart, from_s: float, returned: int
+) -> tuple[Durations | None, Durations | None, float]:
+    """The durations that a limit is of, the same without a queue, and how many a call has."""
+    if limit.of == "first":
+        return part.stage("first_response_ns"), part.stage("first_piece_ns"), 1.0
+    if limit.of == "gap":
+        found = gaps(log, from_s)
+        return found, found, 0.0 if found is None else found.count / max(returned, 1)
+    return part.durations("response_ns"), part.durations("service_ns"), 1.0
 
 
 def _of_quantile(

@@ -12,30 +12,36 @@ from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MOST = 1e12
-_WORDS = re.compile(r"\s*([a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
+_WORDS = re.compile(r"\s*((?:(?:first|gap)\s+)?[a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
 _NAMES = {"p99.9": "p999", "p99.99": "p9999"}
+#: Figures of which a limit is the least that will do.
+_RATES = ("throughput", "goodput")
+_WHOLE = {*QUOTED_QUANTILES, "errors", *_RATES}
+_QUANTILES = ", ".join(QUOTED_QUANTILES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """A bound on one figure of a run.
 
-    ``figure`` is a quantile of the response time (``"p99"``; ``bound`` in milliseconds),
-    ``"errors"`` (the fraction of calls that failed or never finished) or ``"throughput"`` (calls
-    that returned per second; ``bound`` is the least).
+    ``figure`` is a quantile of the response time (``"p99"``; ``bound`` in milliseconds), of the
+    time to the first piece from when a call was due (``"first p99"``), or of the time between two
+    pieces (``"gap p99"``); ``"errors"`` (the fraction of calls that failed or never finished),
+    ``"throughput"`` (calls that returned per second; ``bound`` is the least) or ``"goodput"`` (of
+    them those that kept the other limits).
     """
 
     figure: str
     bound: float
 
     def __post_init__(self) -> None:
-        if self.figure not in {*QUOTED_QUANTILES, "errors", "throughput"}:
+        if not _is_figure(self.figure):
             raise PlanError(
-                f"figure {self.figure!r} cannot be limited: choose {', '.join(QUOTED_QUANTILES)}, "
-                "errors or throughput"
+                f"figure {self.figure!r} cannot be limited: choose {_QUANTILES}, the same after "
+                "first or gap (first p99), errors, throughput or goodput"
             )
         least = 0.0 if self.figure == "errors" else 1e-9
         if not least <= self.bound <= MOST:
@@ -46,7 +52,7 @@ class Limit:
 
     @classmethod
     def from_text(cls, text: str) -> Limit:
-        """Read ``"p99<=20ms"``, ``"errors<=1%"`` or ``"throughput>=200"``.
+        """Read ``"p99<=20ms"``, ``"first p99<=200ms"``, ``"errors<=1%"`` or ``"goodput>=20/s"``.
 
         >>> Limit.from_text("p99.9 <= 20ms")
         Limit(figure='p999', bound=20.0)
@@ -55,20 +61,22 @@ class Limit:
             PlanError: the text is no such limit.
         """
         found = _WORDS.fullmatch(text)
-        name = "" if found is None else _NAMES.get(found[1], found[1])
-        if found is None or name not in {*QUOTED_QUANTILES, "errors", "throughput"}:
+        *of, last = ("",) if found is None else found[1].split()
+        name = " ".join([*of, _NAMES.get(last, last)])
+        if found is None or not _is_figure(name):
             raise PlanError(
-                f"limit {text!r} is not understood: write for example p99<=20ms, errors<=1% or "
-                "throughput>=200 (quantiles: p50 p90 p95 p99 p99.9 p99.99)"
+                f"limit {text!r} is not understood: write for example p99<=20ms, first "
+                "p99<=200ms, gap p99<=50ms, errors<=1%, throughput>=200 or goodput>=20/s "
+                "(quantiles: p50 p90 p95 p99 p99.9 p99.99)"
             )
-        if (name == "throughput") != found[2].startswith(">"):
-            least = "at least (>=)" if name == "throughput" else "at most (<=)"
+        if (name in _RATES) != found[2].startswith(">"):
+            least = "at least (>=)" if name in _RATES else "at most (<=)"
             raise PlanError(f"limit {text!r} points the wrong way: {found[1]} is to be {least}")
         if name == "errors":
             bound = 0.0 if found[3] in {"0", "0%"} else fraction(found[3])
             if bound >= 1:
                 raise PlanError(f"limit {text!r} holds of any run: an error fraction is below 100%")
-        elif name == "throughput":
+        elif name in _RATES:
             bound = _rate(text, found[3])
         else:
             if re.fullmatch(r"[\d.]+", found[3]):
@@ -82,37 +90,76 @@ class Limit:
     @property
     def quantile(self) -> float | None:
         """The quantile that is bounded; ``None`` of another figure."""
-        return QUOTED_QUANTILES.get(self.figure)
+        return QUOTED_QUANTILES.get(self.figure.rpartition(" ")[2])
+
+    @property
+    def of(self) -> str:
+        """Of which duration: ``"response"``, ``"first"`` or ``"gap"``."""
+        return self.figure.partition(" ")[0] if " " in self.figure else "response"
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the bound is the least that will do, and not the most."""
+        return self.figure in _RATES
 
     @property
     def name(self) -> str:
         """The figure as it is written."""
-        return {value: key for key, value in _NAMES.items()}.get(self.figure, self.figure)
+        *of, last = self.figure.split()
+        return " ".join([*of, {value: key for key, value in _NAMES.items()}.get(last, last)])
 
     def __str__(self) -> str:
-        if self.figure == "throughput":
-            return f"throughput >= {rate_text(self.bound)}/s"
+        if self.at_least:
+            return f"{self.figure} >= {rate_text(self.bound)}/s"
         return f"{self.name} <= {self.text_of(self.bound)}"
 
     def text_of(self, value: float) -> str:
         """A value of the figure in words."""
         if self.figure == "errors":
             return f"{100 * value:.3g}%"
-        return f"{rate_text(value)}/s" if self.figure == "throughput" else milliseconds_text(value)
+        return f"{rate_text(value)}/s" if self.at_least else milliseconds_text(value)
+
+
+def _is_figure(name: str) -> bool:
+    of, _, last = name.rpartition(" ")
+    return last in QUOTED_QUANTILES if of in {"first", "gap"} else name in _WHOLE
+
+
+def each_limit(text: str) -> list[Limit]:
+    """One limit, or several with commas between them.
+
+    Raises:
+        PlanError: one is not understood.
+    """
+    return [Limit.from_text(one) for one in text.split(",")]
 
 
 def limits_from_texts(texts: Iterable[str]) -> tuple[Limit, ...]:
     """Read limits, each alone or several with commas between them.
 
     Raises:
-        PlanError: one is not understood, or two are of the same figure.
+        PlanError: one is not understood, or they do not go together.
     """
-    found = tuple(Limit.from_text(one) for text in texts for one in text.split(","))
-    names = [one.name for one in found]
+    found = tuple(one for text in texts for one in each_limit(text))
+    check_together(found)
+    return found
+
+
+def check_together(limits: Sequence[Limit]) -> None:
+    """Refuse two limits of one figure, and goodput without what is good.
+
+    Raises:
+        PlanError: naming them.
+    """
+    names = [one.name for one in limits]
     for name in names:
         if names.count(name) > 1:
             raise PlanError(f"there are two limits of {name}: give one")
-    return found
+    if "goodput" in names and not any(one.quantile is not None for one in limits):
+        raise PlanError(
+            "goodput counts the calls that keep the limits of durations: give one beside it, such "
+            "as p99<=200ms or first p99<=200ms (without one it is throughput)"
+        )
 
 
 def _rate(text: str, number: str) -> float:
@@ -121,5 +168,5 @@ def _rate(text: str, number: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < math.inf:
-        raise PlanError(f"limit {text!r} is not understood: write for example throughput>=200")
+        raise PlanError(f"limit {text!r} is not understood: write for example throughput>=200/s")
     return value

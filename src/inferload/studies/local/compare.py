@@ -88,7 +88,7 @@ def compare(
         raise PlanError("a result and a model cannot be compared: give two of a kind")
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_RUN_S
-    if options.get("executor", "auto") in {"auto", "threads", "native"}:
+    if options.get("executor", "auto") in {"auto", "threads", "native", "async"}:
         options.setdefault("processes", 1)
     models = {"a": a, "b": a if forms is not None else b}
     settings = {side: Settings() for side in models}

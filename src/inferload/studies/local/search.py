@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
-from inferload.stats.limits.limit import Limit, limits_from_texts
+from inferload.stats.limits.limit import Limit, each_limit
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
@@ -103,9 +103,7 @@ def limits_read(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]
     """Limits as users give them: one or several, as texts or not."""
     listed = [limit] if isinstance(limit, str | Limit) else list(limit)
     return tuple(
-        own
-        for one in listed
-        for own in ((one,) if isinstance(one, Limit) else limits_from_texts([one]))
+        own for one in listed for own in ((one,) if isinstance(one, Limit) else each_limit(one))
     )
 
 

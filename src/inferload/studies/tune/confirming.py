@@ -175,9 +175,7 @@ def _keeps(judgements: Sequence[tuple[Judgement, ...]]) -> bool:
     for own in zip(*judgements, strict=True):
         values = sorted(math.inf if j.value is None else j.value for j in own)
         limit = own[0].limit
-        middle = values[
-            (len(values) - 1) // 2 if limit.figure == "throughput" else len(values) // 2
-        ]
-        if (middle < limit.bound) if limit.figure == "throughput" else (middle > limit.bound):
+        middle = values[(len(values) - 1) // 2 if limit.at_least else len(values) // 2]
+        if (middle < limit.bound) if limit.at_least else (middle > limit.bound):
             return False
     return True

@@ -181,6 +181,21 @@ class MixedTarget(Target):
         return extension.MixModel(models, self._owner, self._local)
 
     @property
+    def answers_in_pieces(self) -> bool:
+        """Whether one of the models does."""
+        return any(member.target.answers_in_pieces for member in self.members)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether one of the models is."""
+        return any(member.target.asynchronous for member in self.members)
+
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether all of the models are."""
+        return all(member.target.is_coroutine for member in self.members)
+
+    @property
     def runs_natively(self) -> bool:
         """Whether all of the models do."""
         return all(member.target.runs_natively for member in self.members)

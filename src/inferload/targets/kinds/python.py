@@ -14,7 +14,8 @@ from inferload.plan.model import FORMS
 from inferload.records.figures import RunWarning
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import described, tensors_of
-from inferload.targets.outputs.unfinished import check_returned, check_signature
+from inferload.targets.outputs.settling import settled
+from inferload.targets.outputs.unfinished import Answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,28 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
 
 
-class CallableTarget(Target):
+class PythonTarget(Target):
+    """What runs Python code, and may answer later than a call of it returns."""
+
+    answering: Answering
+
+    @property
+    def answers_in_pieces(self) -> bool:
+        """Whether it is a generator function, asynchronous or not."""
+        return self.answering.in_pieces
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it is a coroutine function or an asynchronous generator function."""
+        return self.answering.asynchronous
+
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether it is a coroutine function."""
+        return self.answering.asynchronous and not self.answering.in_pieces
+
+
+class CallableTarget(PythonTarget):
     """Any Python callable."""
 
     form = "callable"
@@ -31,30 +53,30 @@ class CallableTarget(Target):
         """Take a callable.
 
         Raises:
-            PlanError: it cannot be called, or a call of it does no work.
+            PlanError: it cannot be called.
         """
         if not callable(function):
             raise PlanError(f"a {type(function).__name__} is no model: it cannot be called")
         super().__init__(name or str(getattr(function, "__qualname__", type(function).__name__)))
-        check_signature(function, self.name)
         self._function = function
-        self.may_become: tuple[str, ...] = ("compile", "cudagraph")
+        self.answering = Answering.of(function)
+        self.may_become: tuple[str, ...] = () if self.answering.later else ("compile", "cudagraph")
 
     def python_callable(self) -> Callable[..., Any]:
         """The function itself."""
         return self._function
 
 
-class ModuleTarget(Target):
+class ModuleTarget(PythonTarget):
     """An ``nn.Module``, called as it is."""
 
     form = "eager"
 
     def __init__(self, module: torch.nn.Module, name: str | None = None) -> None:
         super().__init__(name or type(module).__name__)
-        check_signature(module, self.name)
         self.module = module
-        self.may_become = _forms_of(module)
+        self.answering = Answering.of(module)
+        self.may_become = () if self.answering.later else _forms_of(module)
 
     def python_callable(self) -> Callable[..., Any]:
         """The module's ``__call__``, looked up once."""
@@ -91,7 +113,7 @@ class CompiledTarget(CallableTarget):
         for _ in range(2):
             for one in inputs:
                 started = time.perf_counter()
-                check_returned(self._function(*one.args, **one.kwargs), self.name)
+                settled(self._function(*one.args, **one.kwargs), self.name)
                 if self.first_call_ms is None:
                     self.first_call_ms = (time.perf_counter() - started) * 1e3
 

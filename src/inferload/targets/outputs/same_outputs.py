@@ -20,7 +20,7 @@ from inferload.targets.outputs.comparing import (
     widest,
 )
 from inferload.targets.outputs.seeding import MOST_DRAWS, generator_states, seeded
-from inferload.targets.outputs.unfinished import check_returned
+from inferload.targets.outputs.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,9 +76,7 @@ class Eager:
         """
         own = owned(one)
         try:
-            output = self._call(*own.args, **own.kwargs)
-            check_returned(output, self.name)
-            return leaves(output)
+            return leaves(settled(self._call(*own.args, **own.kwargs), self.name))
         except PlanError:
             raise
         except KeyboardInterrupt:

@@ -1,4 +1,9 @@
-"""Models whose call returns before its work is done: coroutines, generators, iterators, futures."""
+"""Calls that return before their work is done: coroutines, generators, iterators, futures.
+
+Generators and iterators are answers in pieces, which callers use up, and they wait for futures;
+tasks of an event loop do so with coroutines and asynchronous generators. What nobody brings to its
+end is refused: its speed would mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import concurrent.futures
 import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,32 +22,43 @@ from inferload.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_KINDS = (
-    (inspect.iscoroutinefunction, "a coroutine"),
-    (inspect.isasyncgenfunction, "an asynchronous generator"),
-    (inspect.isgeneratorfunction, "a generator"),
-)
+#: What :func:`kind_of` says of answers in pieces, and of those that come later.
+STREAMS = frozenset({"a generator", "an iterator"})
+FUTURE = "a future"
+ASYNC_STREAM = "an asynchronous generator"
 
 
-def check_signature(function: Any, name: str) -> None:
-    """Refuse a model whose call does no work, as far as its definition says so.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """What calls return in place of their answer, as far as a definition says so."""
 
-    Raises:
-        PlanError: it is asynchronous, or a generator.
-    """
-    for one in _behind(function):
-        for is_kind, kind in _KINDS:
-            if is_kind(one):
-                raise _refusal(name, kind)
+    in_pieces: bool = False
+    asynchronous: bool = False
+
+    @classmethod
+    def of(cls, function: Any) -> Answering:
+        """Of a callable or a module."""
+        behind = _behind(function)
+        stream, own = (
+            any(map(is_kind, behind))
+            for is_kind in (inspect.isgeneratorfunction, inspect.iscoroutinefunction)
+        )
+        both = any(map(inspect.isasyncgenfunction, behind))
+        return cls(in_pieces=stream or both, asynchronous=own or both)
+
+    @property
+    def later(self) -> bool:
+        """Whether the answer is not there when a call returns."""
+        return self.in_pieces or self.asynchronous
 
 
 def check_returned(output: object, name: str) -> None:
-    """Refuse a model whose call returned something that has its work still to do.
+    """Refuse a call that returned something that has its work still to do.
 
     Raises:
         PlanError: naming what it returned; a coroutine is closed.
     """
-    kind = _kind_of(output)
+    kind = kind_of(output)
     if kind is None:
         _check_parts(output, name)
         return
@@ -52,7 +69,7 @@ def check_returned(output: object, name: str) -> None:
 
 def _check_parts(output: object, name: str) -> None:
     for one in pytree.tree_leaves(output):
-        kind = None if one is output else _kind_of(one)
+        kind = None if one is output else kind_of(one)
         if kind not in {None, "a module"}:
             raise PlanError(
                 f"what a call of {name} returns holds {kind}, whose work is still to be done, so "
@@ -61,15 +78,15 @@ def _check_parts(output: object, name: str) -> None:
             )
 
 
-def _kind_of(output: object) -> str | None:
-    """What a call returned in place of a result: one of the keys of ``_WAYS``."""
+def kind_of(output: object) -> str | None:
+    """What a call returned in place of a result, if it did."""
     if isinstance(output, torch.Tensor):
         return None
     found = (
         ("a coroutine", inspect.iscoroutine(output)),
-        ("an asynchronous generator", isinstance(output, AsyncIterator)),
+        (ASYNC_STREAM, isinstance(output, AsyncIterator)),
         ("a generator", inspect.isgenerator(output)),
-        ("a future", isinstance(output, _FUTURES)),
+        (FUTURE, isinstance(output, FUTURES)),
         ("an awaitable", isinstance(output, Awaitable)),
         ("an iterator", isinstance(output, Iterator)),
         ("a module", isinstance(output, torch.nn.Module)),
@@ -77,16 +94,11 @@ def _kind_of(output: object) -> str | None:
     return next((kind for kind, is_it in found if is_it), None)
 
 
-_FUTURES = (concurrent.futures.Future, torch.futures.Future, torch._C.Future)  # noqa: SLF001
+FUTURES = (concurrent.futures.Future, torch.futures.Future, torch._C.Future)  # noqa: SLF001
 _WAYS = {
-    "a coroutine": "def predict(x): return asyncio.run(model(x))",
-    "an awaitable": "def predict(x): return asyncio.run(wait(x)), of async def wait(x): return "
-    "await model(x)",
-    "an asynchronous generator": "def predict(x): return asyncio.run(collect(x)), of async def "
-    "collect(x): return [one async for one in model(x)]",
     "a generator": "def predict(x): return list(model(x))",
     "an iterator": "def predict(x): return list(model(x))",
-    "a future": "def predict(x): return model(x).result()",
+    FUTURE: "def predict(x): return model(x).result()",
     "a module": "def model(): return make(arguments)",
 }
 
@@ -96,6 +108,12 @@ def _refusal(name: str, kind: str) -> PlanError:
         return PlanError(
             f"a call of {name} returns a module and computes nothing: name a function without "
             f"arguments that returns the model, such as {_WAYS[kind]}"
+        )
+    if kind not in _WAYS:
+        return PlanError(
+            f"a call of {name} returns {kind}, which nobody awaits here: have tasks of an event "
+            "loop call it (--executor async), which auto does where the definition says so (async "
+            "def predict(x): return await model(x))"
         )
     return PlanError(
         f"a call of {name} returns {kind}, whose work is still to be done, so its speed would mean "

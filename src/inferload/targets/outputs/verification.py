@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from inferload.errors import PlanError
 from inferload.records.figures import Verification
 from inferload.targets.argument_changes import as_it_was, used_up, written_argument
 from inferload.targets.inputs.call_input import owned
@@ -24,7 +25,7 @@ from inferload.targets.outputs.comparing import (
 )
 from inferload.targets.outputs.same_outputs import differ
 from inferload.targets.outputs.seeding import MOST_DRAWS, generator_states, seeded
-from inferload.targets.outputs.unfinished import check_returned
+from inferload.targets.outputs.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +76,7 @@ def reference_outputs(
             was, began = as_it_was(one, own), time.perf_counter()
             try:
                 output = _computed(target, number, own) if alone is None else alone(number)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, PlanError):
                 raise
             except BaseException as error:  # noqa: BLE001 - what the run does with it is shown
                 return References(
@@ -83,7 +84,6 @@ def reference_outputs(
                 )
             if target.first_call_ms is None:
                 target.first_call_ms = (time.perf_counter() - began) * 1e3
-            check_returned(output, target.name)
             found.append(leaves(output))
             argument = written_argument(target, number, was, own)
             if argument is not None:
@@ -103,7 +103,7 @@ def reference_outputs(
 
 
 def _computed(target: Target, number: int, own: CallInput) -> Any:
-    return target.callable_for(number)(*own.args, **own.kwargs)
+    return settled(target.callable_for(number)(*own.args, **own.kwargs), target.name)
 
 
 def _why_two_answers(target: Target, number: int, one: CallInput) -> str:

@@ -1,0 +1,224 @@
+"""What one task does: warm up, wait at the line, await one call after another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inferload.callers.job import BLOCK_NS
+from inferload.callers.python.calling import Calling
+from inferload.callers.python.fresh_calls import FreshCalls
+from inferload.callers.tasks.awaiting import AwaitedAnswers
+from inferload.callers.tasks.time_limit import limited
+from inferload.log.ring import BLOCK_ROWS
+from inferload.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from inferload.callers.python.run import Run
+    from inferload.callers.tasks.loops import LoopTimer
+    from inferload.plan.schedule import Schedule
+
+    Calls = list[Callable[[], Awaitable[Any]]] | FreshCalls
+
+# How soon a task looks again for what has no event.
+_POLL_S = 0.001
+_LOOKING_NS = 2_000_000
+
+
+class TaskCaller(Calling):
+    """One caller of a run; :meth:`run` is its task.
+
+    Of all tasks of a loop the one that has the ``turn`` watches, by the ``timer``, for the next due
+    call of an open loop.
+    """
+
+    def __init__(self, run: Run, number: int) -> None:
+        super().__init__(run, number)
+        self.answers: AwaitedAnswers = AwaitedAnswers(
+            run.job, number, self._now, run.answer_in_pieces
+        )
+        self._calls: Calls = []
+        self._fresh: FreshCalls | None = None
+
+    async def run(self, go: asyncio.Event, turn: asyncio.Lock, timer: LoopTimer) -> None:
+        """Warm up, wait at the start line, and call until the run is over."""
+        run = self._run
+        self.threads_set = self.threads = torch.get_num_threads()
+        first_made = run.first_made.is_set  # an event of threads, which tells no task
+        while self.number and run.limit_ns[0] and not first_made():  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        self._make_calls()
+        await self._warm_up()
+        if self.number == 0:  # also where its warm-up was cut short
+            run.first_made.set()
+        self.threads = torch.get_num_threads()  # a model may set its own
+        run.at_line.release()
+        await go.wait()
+        if not run.job.open_loop:
+            await self._start_line()
+        self.answers.log.begin()
+        self._make_calls()
+        if run.job.schedule is None:
+            await self._call_at_once()
+        else:
+            await self._call_when_due(run.job.schedule, turn, timer)
+        self.threads = torch.get_num_threads()
+
+    async def _start_line(self) -> None:
+        """Wait until callers may leave it: up to 2 ms before by the loop, then by looking."""
+        run = self._run
+        while run.limit_ns[0] and (left := run.start_ns - self._now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(max(left - _LOOKING_NS, 0) / NS_PER_S)
+
+    def _make_calls(self) -> None:
+        """What awaits one call for each input; bare coroutines where their answers are whole."""
+        job = self._run.job
+        if job.fresh_inputs:
+            self._calls = self._fresh = FreshCalls(job, self.number, self._wrapped)
+            return
+        calls = job.target.calls_of(self.number, job.inputs[self.number])
+        whole = bool(self.answers.whole) and not self._run.in_pieces
+        if whole and job.target.is_coroutine and job.timeout_ns is None and not job.device_work:
+            self._calls = calls
+        else:
+            self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
+
+    def _wrapped(self, number: int, call: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+        awaiting = self.answers.awaiting(number, call)
+        timeout_ns = self._run.job.timeout_ns
+        return awaiting if timeout_ns is None else limited(awaiting, timeout_ns)
+
+    async def _warm_up(self) -> None:
+        for number, chosen in self._warm_up_inputs():
+            call = self._calls[chosen]
+            failure: BaseException | None = None
+            started = self._now()
+            try:
+                await call()
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                self._run.end_in_fork(error)
+                failure = error
+            self._has_warmed(number, chosen, started, failure)
+            self._end_if_cancelled(failure)
+
+    async def _claim(self, in_a_while: int) -> tuple[int, int] | None:
+        """As ``Run.claim``, without holding up the loop."""
+        run = self._run
+        while True:
+            claimed = run.claimed(in_a_while)
+            if claimed is None or claimed[0] < claimed[1]:
+                return claimed
+            if self._now() > run.limit_ns[0]:
+                return None
+            await asyncio.sleep(_POLL_S)
+
+    async def _call_at_once(self) -> None:
+        """Closed loop: ranges of rows, one after another; between them others have their turn."""
+        in_a_while = 1
+        while claimed := await self._claim(in_a_while):
+            started = self._now()
+            if not await self._call_rows(*claimed):
+                return
+            # tasks of one loop take turns, so a call lasts as long as all of theirs
+            fast = self._now() - started < BLOCK_NS * self._run.job.callers
+            in_a_while = min(2 * in_a_while, BLOCK_ROWS) if fast else max(in_a_while // 2, 1)
+            await asyncio.sleep(0)
+
+    async def _call_rows(self, begin: int, end: int) -> bool:
+        """Make the calls of these rows; whether the caller should go on after them."""
+        inputs, own = self._begin_rows(begin, end)
+        try:
+            return await self._call_loop(inputs, own)
+        finally:
+            # a closed loop's calls are due when they start
+            own["scheduled_ns"][:] = own["started_ns"]
+
+    async def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
+        # as that of threads, and as fast as a loop by hand that stamps twice
+        whole, unseen = self.answers.whole, self.answers.of_class_unseen_awaiting
+        started, finished, errors = (own[n].data for n in ("started_ns", "finished_ns", "error"))
+        now, limit_ns, kept_row = self._now, self._run.limit_ns, self.keeper.calls_until_next
+        for row, call in enumerate(map(self._calls.__getitem__, inputs)):
+            started[row] = now()
+            try:
+                output = await call()
+                if output.__class__ not in whole:
+                    output = await unseen(output)
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                end = now()
+                errors[row] = self._failed(error, inputs[row])
+                finished[row] = end
+                self._end_if_cancelled(error)
+            else:
+                end = finished[row] = now()
+                if row >= kept_row:
+                    kept_row = row + self.keeper.keep(inputs[row], output)
+                output = None  # let go of after the stamp
+            if end > limit_ns[0]:
+                return False
+        self.keeper.calls_until_next = kept_row - len(inputs)
+        return True
+
+    async def _call_when_due(
+        self, schedule: Schedule, turn: asyncio.Lock, timer: LoopTimer
+    ) -> None:
+        """Open loop: the next row whenever free, when it is due."""
+        run, now, answers, keeper = self._run, self._now, self.answers, self.keeper
+        job, log = run.job, run.job.log
+        columns = {name: column.data for name, column in log.columns.items()}
+        while True:
+            # whose turn it is watches for the next due call; free callers wait for it in turn
+            async with turn:
+                claimed = await self._claim(1)
+                if claimed is None:
+                    return
+                row = claimed[0]
+                number, place = int(job.order[row % len(job.order)]), row % log.room
+                due = run.start_ns + schedule.due_ns(row)
+                columns["caller"][place], columns["input"][place] = self.number, number
+                columns["error"][place] = -1
+                columns["scheduled_ns"][place] = due
+                call = self._calls[number]
+                if not await self._is_due(due, row, timer):
+                    return
+            self._expect(slice(place, place + 1))
+            columns["started_ns"][place] = now()
+            try:
+                output = await call()
+                if output.__class__ not in answers.whole:
+                    output = await answers.of_class_unseen_awaiting(output)
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+                end = now()
+                columns["error"][place] = self._failed(error, number)
+                columns["finished_ns"][place] = end
+                self._end_if_cancelled(error)
+            else:
+                columns["finished_ns"][place] = now()
+                if keeper.calls_until_next <= 0:
+                    keeper.calls_until_next = keeper.keep(number, output)
+                output = None
+            keeper.calls_until_next -= 1
+            if not run.limit_ns[0]:
+                return
+
+    async def _is_due(self, due: int, row: int, timer: LoopTimer) -> bool:
+        """Wait until a call is due, as ``PythonCaller._wait_until``."""
+        run = self._run
+        if (begun := self._now()) >= due:
+            return begun <= run.limit_ns[0]
+        while self._now() < due:
+            if not run.limit_ns[0] or row >= run.end_row:
+                return False
+            await timer.until(due)
+        return bool(run.limit_ns[0])
+
+    def _end_if_cancelled(self, error: BaseException | None) -> None:
+        """A task that somebody else cancelled ends, as every task does."""
+        if isinstance(error, asyncio.CancelledError):
+            raise error
