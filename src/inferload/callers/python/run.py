@@ -66,6 +66,8 @@ class Run:
         self.in_pieces = job.target.answers_in_pieces
         self.next_row = 0
         self.folded_rows = 0
+        #: Calls that are still made are in flight for ever, and write nothing more.
+        self.given_up = False
         self.log_was_full = False
         self.disk_full = False
         self.failures: list[CallFailure] = []

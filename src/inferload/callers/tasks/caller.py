@@ -103,9 +103,8 @@ class TaskCaller(Calling):
                 await call()
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 self._run.end_in_fork(error)
-                failure = error
+                failure = self._own(error)
             self._has_warmed(number, chosen, started, failure)
-            self._end_if_cancelled(failure)
 
     async def _claim(self, in_a_while: int) -> tuple[int, int] | None:
         """As ``Run.claim``, without holding up the loop."""
@@ -152,9 +151,8 @@ class TaskCaller(Calling):
                     output = await unseen(output)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 end = now()
-                errors[row] = self._failed(error, inputs[row])
+                errors[row] = self._failed(self._own(error), inputs[row])
                 finished[row] = end
-                self._end_if_cancelled(error)
             else:
                 end = finished[row] = now()
                 if row >= kept_row:
@@ -195,9 +193,8 @@ class TaskCaller(Calling):
                     output = await answers.of_class_unseen_awaiting(output)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 end = now()
-                columns["error"][place] = self._failed(error, number)
+                columns["error"][place] = self._failed(self._own(error), number)
                 columns["finished_ns"][place] = end
-                self._end_if_cancelled(error)
             else:
                 columns["finished_ns"][place] = now()
                 if keeper.calls_until_next <= 0:
@@ -218,7 +215,12 @@ class TaskCaller(Calling):
             await timer.until(due)
         return bool(run.limit_ns[0])
 
-    def _end_if_cancelled(self, error: BaseException | None) -> None:
-        """A task that somebody else cancelled ends, as every task does."""
-        if isinstance(error, asyncio.CancelledError):
+    def _own(self, error: BaseException) -> BaseException:
+        """What the call raised by itself; a call that was given up is in flight for ever.
+
+        Raises:
+            CancelledError: it was given up, and nobody reads what is written of it.
+        """
+        if self._run.given_up:
             raise error
+        return error

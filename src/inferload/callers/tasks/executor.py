@@ -71,6 +71,7 @@ class RunningTasks(RunningCallers):
 
     def give_up(self) -> None:
         """Cancel the calls that are still made: nothing of them goes on."""
+        self._run.given_up = True
         self._in_loop(lambda: [task.cancel() for task in self._all])
 
     def outcome(self) -> Outcome:
