@@ -36,9 +36,11 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
+    from inferload.records.limits import LimitVerdict
     from inferload.records.pieces import PieceFigures
     from inferload.records.result import RunResult
     from inferload.records.spec import ModelShare, RunSpec
+    from inferload.records.stages import LoadStage, Stage
     from inferload.report.export.writing import export
     from inferload.runs.run import run
     from inferload.runs.saved import load_result
@@ -88,9 +90,11 @@ _HOMES = {
         "Summary",
         "Verification",
     ),
+    "records.limits": ("LimitVerdict",),
     "records.pieces": ("PieceFigures",),
     "records.result": ("RunResult",),
     "records.spec": ("ModelShare", "RunSpec"),
+    "records.stages": ("LoadStage", "Stage"),
     "report.export.writing": ("export",),
     "runs.run": ("run",),
     "runs.saved": ("load_result",),
@@ -141,6 +145,8 @@ __all__ = [
     "InferloadError",
     "Judgement",
     "Limit",
+    "LimitVerdict",
+    "LoadStage",
     "MaxRate",
     "MemoryUse",
     "Mix",
@@ -162,6 +168,7 @@ __all__ = [
     "RunWarning",
     "SetUp",
     "Settings",
+    "Stage",
     "StageFigures",
     "SteadyState",
     "StudyInterrupted",

@@ -186,9 +186,10 @@ class BenchFixture:
                 f"{key} was measured already: give each run of a test a name of its own",
                 pytrace=False,
             )
-        if not {"calls", "duration_s", "precision"} & set(options):
-            options["duration_s"] = DEFAULT_RUN_S
         options.setdefault("load", ClosedLoop(callers=callers))
+        staged = getattr(options["load"], "stages", ())  # which have an end of their own
+        if not {"calls", "duration_s", "precision"} & set(options) and not staged:
+            options["duration_s"] = DEFAULT_RUN_S
         own = [gates] if isinstance(gates, str) else self._suite.gates if gates is None else gates
         read = self._suite.read_gates(own)
 

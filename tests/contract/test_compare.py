@@ -51,6 +51,27 @@ def test_two_callables_compared_in_virtual_time():
 
 
 @pytest.mark.multiprocess
+def test_stages_are_compared_whole():
+    clock = VirtualClock()
+
+    def target(x):
+        if clock._running:
+            clock.sleep(1_000_000)
+        return x
+
+    stages = [il.Stage(rate_per_s=20, to_per_s=60, duration_s=5)]
+    found = il.compare(
+        target,
+        target,
+        [torch.zeros(1)],
+        pairs=10,
+        load=il.OpenLoop.staged(stages, arrivals="constant"),
+        warmup_calls=0,
+        executor=ThreadsExecutor(clock),
+    )
+    assert {one.summary.completed_calls for one in found.runs} == {200}
+
+
 def test_models_of_their_own_processes_are_compared():
     one, other = models.mlp(), models.mlp()
     with torch.no_grad():

@@ -112,6 +112,8 @@ def shortened(words: list[str]) -> list[str]:
             found[place] = "--duration=0.3s"
         elif place and found[place - 1] == "--duration" and pattern.fullmatch(word):
             found[place] = lasts.get(command, "0.3s")
+        elif place and found[place - 1] == "--rate":
+            found[place] = re.sub(r"/\d+s", "/0.2s", word)
         elif place and found[place - 1] == "--processes" and int(word) > 2:
             found[place] = "2"
         elif word.startswith("--json=/"):

@@ -25,6 +25,7 @@ def a_run_is_a_result() -> None:
     assert_type(il.run("model.py:small", "1x4:float32", calls=10), il.RunResult)
     assert_type(il.run(MODEL, INPUTS, load=il.ClosedLoop(callers=2), duration_s=1), il.RunResult)
     assert_type(il.run(MODEL, INPUTS, load=il.OpenLoop.poisson(50.0)), il.RunResult)
+    il.run(MODEL, INPUTS, limit=["p99<=20ms", il.Limit(figure="errors", bound=0.01)])
     clients = il.ClosedLoop(callers=2, clients=64, think_s=0.05, think="constant")
     batching = il.Batching(max_batch=8, max_delay_s=0.002, pad={"ids": 0}, sizes_allowed=(1, 8))
     assert_type(il.run(MODEL, INPUTS, load=clients, batching=batching), il.RunResult)
@@ -60,6 +61,9 @@ def figures_of_a_result(result: il.RunResult) -> None:
     assert_type(result.warnings, tuple[il.RunWarning, ...])
     assert_type(result.warnings[0].hint, str)
     assert_type(result.steady, il.SteadyState | None)
+    assert_type(result.limits, tuple[il.LimitVerdict, ...])
+    assert_type(result.load_stages, tuple[il.LoadStage, ...])
+    assert_type(result.load_stages[0].behind_at_per_s, float | None)
     assert_type(result.verification, il.Verification | None)
     assert_type(result.processes, tuple[il.ProcessFigures, ...])
     assert_type(result.processes[0].memory, il.MemoryUse | None)
@@ -111,6 +115,10 @@ def loads() -> None:
     assert_type(il.OpenLoop.gamma(100.0, burstiness=0.5), il.OpenLoop)
     assert_type(il.OpenLoop.replay("times.txt", speed=2.0), il.OpenLoop)
     assert_type(il.OpenLoop.replay([0.0, 0.1]), il.OpenLoop)
+    ramp = il.Stage(rate_per_s=50, to_per_s=500.0, duration_s=60)
+    assert_type(il.OpenLoop.staged([ramp], arrivals="constant", callers=2), il.OpenLoop)
+    il.Stage(rate_per_s=50)  # type: ignore[call-arg]
+    il.OpenLoop.staged("50..500/60s")  # type: ignore[arg-type]
     il.ClosedLoop(4)  # type: ignore[call-arg]
     il.ClosedLoop(callers="4")  # type: ignore[arg-type]
     il.OpenLoop.poisson()  # type: ignore[call-arg]

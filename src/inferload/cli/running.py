@@ -104,6 +104,9 @@ def reported(asked: Asked, done: Done) -> None:
         code = code if output.print_any(result) else code or output.EXIT_FAILED
     if done.failure is not None:
         output.say(output.with_place(done.failure))
+    for one in () if result is None else result.limits:
+        if one.verdict == "broken":
+            output.say(f"the limit {one.limit} is broken")
     given_up = result is not None and (
         result.status == "timed out" or any(w.code == "calls-given-up" for w in result.warnings)
     )
@@ -122,6 +125,8 @@ def _exit_code(result: RunResult | None, failure: BaseException | None, *, saved
     if isinstance(failure, TargetCrashed):
         return output.EXIT_CRASHED
     if failure is not None or not saved or result is None or result.summary.failed_calls:
+        return output.EXIT_FAILED
+    if any(one.verdict == "broken" for one in result.limits):
         return output.EXIT_FAILED
     checked = result.verification
     unverified = checked is not None and (checked.differing or checked.reason)

@@ -37,8 +37,9 @@ _NOT_ASKED = {"json", "html", "markdown", "quiet", "isolate"}
 
 def asked_of(context: typer.Context, own: set[str], model: str | None = None) -> Asked:
     """What was asked of every run of a study; ``own`` names the flags that are the study's."""
-    # a study has a process of its own, in which runs without processes stay
-    return Asked.from_context(context, own=own, model=model, isolate=False)
+    # a study has a process of its own, in which runs without processes stay; that they break the
+    # limit of a run file ends none of its runs
+    return Asked.from_context(context, own=own, model=model, isolate=False).but(limit=None)
 
 
 def identity_of(asked: Asked, **more: Any) -> dict[str, Any]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.files import is_file
 from inferload.plan.batching import delay_from_text
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import number_or_none
+from inferload.plan.replays import CAPTURED
+from inferload.plan.stages import rate_from_text
+
+if TYPE_CHECKING:
+    from inferload.records.stages import Stage
 
 
 def load_from_text(
     arrivals: str | None,
-    rate_per_s: float | None,
+    rate: str | float | None,
     callers: int,
     seed: int,
     clients: int | None = None,
@@ -21,6 +27,7 @@ def load_from_text(
 ) -> ClosedLoop | OpenLoop:
     """Read ``--rate`` and ``--arrivals``: a closed loop where neither was given.
 
+    ``rate`` is a number, or stages as ``50/10s,50..500/60s``.
     ``think`` is a time, ``exponential:TIME`` or ``constant:TIME``, of ``clients``.
 
     ``arrivals`` is ``constant``, ``poisson``, ``gamma:SHAPE``, ``replay:FILE`` or
@@ -29,7 +36,7 @@ def load_from_text(
     Raises:
         PlanError: the text is not understood, or does not go with the rate.
     """
-    if arrivals is None and rate_per_s is None:
+    if arrivals is None and rate is None:
         return _closed_loop(callers, clients, think)
     if clients is not None or think is not None:
         asked = f"--think {think!r}" if clients is None else f"--clients {clients}"
@@ -39,7 +46,7 @@ def load_from_text(
         )
     kind, _, rest = (arrivals or "poisson").partition(":")
     if kind == "replay" and rest:
-        if rate_per_s is not None:
+        if rate is not None:
             raise PlanError("a replay has the rate of its file: give replay:FILE:2x to change it")
         return _replay_from_text(rest, callers)
     if kind == "gamma" and number_or_none(rest) is None:
@@ -49,10 +56,18 @@ def load_from_text(
             f"arrivals {arrivals!r} are not understood: "
             "write constant, poisson, gamma:0.25, replay:FILE or replay:FILE:2x"
         )
-    if rate_per_s is None:
+    if rate is None:
         raise PlanError(f"arrivals {arrivals!r} need a rate: give --rate 500")
+    return _drawn(kind, rest, rate_from_text(rate), callers, seed)
+
+
+def _drawn(
+    kind: str, shape: str, rate_per_s: float | tuple[Stage, ...], callers: int, seed: int
+) -> OpenLoop:
+    if isinstance(rate_per_s, tuple):
+        return OpenLoop.staged(rate_per_s, arrivals=kind, callers=callers, seed=seed)
     if kind == "gamma":
-        return OpenLoop.gamma(rate_per_s, burstiness=float(rest), callers=callers, seed=seed)
+        return OpenLoop.gamma(rate_per_s, burstiness=float(shape), callers=callers, seed=seed)
     if kind == "constant":
         return OpenLoop.constant(rate_per_s, callers=callers)
     return OpenLoop.poisson(rate_per_s, callers=callers, seed=seed)
@@ -71,8 +86,20 @@ def _closed_loop(callers: int, clients: int | None, think: str | None) -> Closed
 
 
 def _replay_from_text(text: str, callers: int) -> OpenLoop:
+    path, speed = _file_and_speed(text)
+    return OpenLoop.replay(path, callers=callers, speed=speed)
+
+
+def _file_and_speed(text: str) -> tuple[Path, float]:
     name, _, speed = text.rpartition(":")
     own = name and speed.endswith("x") and number_or_none(speed[:-1]) is not None
     if own and not is_file(Path(text)):
-        return OpenLoop.replay(Path(name), callers=callers, speed=float(speed[:-1]))
-    return OpenLoop.replay(Path(text), callers=callers)
+        return Path(name), float(speed[:-1])
+    return Path(text), 1.0
+
+
+def captured_in(arrivals: str | None) -> Path | None:
+    """The file of captured calls that ``--arrivals`` replays, if it does."""
+    kind, _, rest = (arrivals or "").partition(":")
+    path = _file_and_speed(rest)[0] if kind == "replay" else Path()
+    return path if path.suffix == CAPTURED else None

@@ -12,8 +12,17 @@ import numpy as np
 from inferload.errors import PlanError
 from inferload.plan.clients import THINKS, Clients, clients_drawn
 from inferload.plan.numbers import check_count, check_positive
-from inferload.plan.replays import as_times, times_of_file
+from inferload.plan.replays import (
+    CAPTURED,
+    as_times,
+    replay_text,
+    schedule_of_times,
+    times_of_capture,
+    times_of_file,
+)
 from inferload.plan.schedule import Schedule
+from inferload.plan.stages import check_stages, schedule_of_stages
+from inferload.records.stages import MOST_PER_S
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -21,10 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferload.log.arrays import Floats, Int64s
+    from inferload.records.recording import Recording
+    from inferload.records.stages import Stage
 
 # Times drawn one by one; a longer schedule repeats them (80 MB, and hours of most services).
 DRAWN_ARRIVALS = 10_000_000
-MOST_PER_S = 1e8
 MOST_CLIENTS = 1_000_000
 # About 30 years: beyond, nanoseconds no longer fit.
 LAST_NS = 10**18
@@ -45,7 +55,11 @@ class ClosedLoop:
 
     #: Whether calls are due at times fixed beforehand.
     open_loop: ClassVar[bool] = False
+    #: Whether the load comes to an end by itself.
+    ends: ClassVar[bool] = False
     drain_s: ClassVar[None] = None
+    stages: ClassVar[tuple[Stage, ...]] = ()
+    recording: ClassVar[None] = None
 
     callers: int = 1
     clients: int | None = None
@@ -102,7 +116,7 @@ class OpenLoop:
 
     The callers serve one first-in-first-out queue: a due call waits only while all of them are
     busy, and its response time counts from when it was due. Nothing is ever re-based. Make one
-    with :meth:`constant`, :meth:`poisson`, :meth:`gamma` or :meth:`replay`.
+    with :meth:`constant`, :meth:`poisson`, :meth:`gamma`, :meth:`staged` or :meth:`replay`.
 
     ``drain_s``: how long after the last call was due the run goes on, which it does at least until
     the next one would be; calls that are queued or still running then are given up, and counted as
@@ -118,12 +132,16 @@ class OpenLoop:
     seed: int = 0
     burstiness: float = 1.0
     times_s: Floats | None = None
+    stages: tuple[Stage, ...] = ()
+    recording: Recording | None = None
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
         check_count("callers", self.callers, at_least=1, at_most=10_000)
         check_count("seed", self.seed, at_least=0)
-        if self.times_s is None:
+        if self.stages:
+            check_stages(self.stages, self.arrivals)
+        elif self.times_s is None:
             check_positive("rate_per_s", self.rate_per_s, at_most=MOST_PER_S)
         check_positive("burstiness", self.burstiness, at_most=1e6)
         if self.drain_s != 0:
@@ -131,8 +149,20 @@ class OpenLoop:
         if self.arrivals not in ARRIVALS:
             raise PlanError(f"arrivals {self.arrivals!r} are unknown: choose {', '.join(ARRIVALS)}")
 
+    @property
+    def ends(self) -> bool:
+        """Whether the load comes to an end by itself: a replay, or stages."""
+        return self.times_s is not None or bool(self.stages)
+
     def at_rate(self, rate_per_s: float, seed: int) -> OpenLoop:  # noqa: ARG002
-        """The same arrivals at another rate; ``seed`` is for loads that draw none."""
+        """The same arrivals at another rate; ``seed`` is for loads that draw none.
+
+        Raises:
+            PlanError: the load has rates of its own.
+        """
+        if self.ends:
+            own = "stages have their" if self.stages else "a replay has its"
+            raise PlanError(f"{rate_per_s:g}/s is asked for, and {own} own rate: give one of them")
         return replace(self, rate_per_s=rate_per_s)
 
     @classmethod
@@ -173,6 +203,31 @@ class OpenLoop:
         )
 
     @classmethod
+    def staged(
+        cls,
+        stages: Sequence[Stage],
+        *,
+        arrivals: str = "poisson",
+        callers: int = 1,
+        seed: int = 0,
+        drain_s: float = 30.0,
+    ) -> OpenLoop:
+        """A rate that changes: one stage after another, ``"poisson"`` or ``"constant"`` in each.
+
+        The run lasts as long as its stages, if no earlier end is given; a later one is refused.
+        """
+        if not stages:
+            raise PlanError("there are no stages: give il.Stage(rate_per_s=50, duration_s=10)")
+        return cls(
+            arrivals=arrivals,
+            rate_per_s=None,
+            stages=tuple(stages),
+            callers=callers,
+            seed=seed,
+            drain_s=drain_s,
+        )
+
+    @classmethod
     def replay(
         cls,
         arrivals_s: Sequence[float] | Floats | str | os.PathLike[str],
@@ -185,14 +240,20 @@ class OpenLoop:
 
         The first is the start line, whatever its value. ``speed`` 2 replays twice as fast. A file
         has one time a line, or is CSV with the times in its first column; one line of headings is
-        skipped.
+        skipped. Of a file of ``inferload.capture`` they are when its calls came, and each call
+        takes the input that came with its time, if no other inputs are given.
 
         Raises:
             PlanError: the file cannot be read, or the times are not finite and ascending.
         """
         check_positive("speed", speed, at_most=1e9)
+        recording = None
         if isinstance(arrivals_s, str | Path) or hasattr(arrivals_s, "__fspath__"):
-            found = times_of_file(Path(arrivals_s))
+            path = Path(arrivals_s)
+            if path.suffix == CAPTURED:
+                found, recording = times_of_capture(path, speed)
+            else:
+                found = times_of_file(path)
         else:
             found = as_times(arrivals_s)
         times = (found - found[0]) / speed
@@ -203,12 +264,19 @@ class OpenLoop:
             rate_per_s=float((len(times) - 1) / times[-1]) if times[-1] > 0 else None,
             callers=callers,
             times_s=times,
+            recording=recording,
             drain_s=drain_s,
         )
 
     def __str__(self) -> str:
+        if self.stages:
+            more = f" and {len(self.stages) - 3} more" if len(self.stages) > 4 else ""
+            shown = self.stages[: 3 if more else None]
+            return f"open loop, {self.arrivals} in stages: {', '.join(map(str, shown))}{more}"
         shape = f" (burstiness {self.burstiness:g})" if self.arrivals == "gamma" else ""
         rate = "" if self.rate_per_s is None else f" {self.rate_per_s:,.6g}/s"
+        if self.recording is not None:
+            return f"open loop, {replay_text(self.recording)}{rate}"
         return f"open loop, {self.arrivals}{shape}{rate}"
 
     def schedule(self, calls: int | None, duration_s: float | None) -> Schedule:
@@ -218,7 +286,9 @@ class OpenLoop:
             PlanError: no call is due in that time.
         """
         if self.times_s is not None:
-            return self._replayed(self.times_s, calls, duration_s)
+            return schedule_of_times(self.times_s, calls, duration_s, self.recording)
+        if self.stages:
+            return schedule_of_stages(self.stages, self.arrivals, self.seed, calls, duration_s)
         wanted = calls if calls is not None else self._most_calls(duration_s or 0.0)
         drawn = self._drawn(min(wanted, DRAWN_ARRIVALS) + 1)
         times, period_ns = drawn[:-1], max(int(drawn[-1] - drawn[0]), 1)
@@ -239,18 +309,6 @@ class OpenLoop:
                 "30 years: raise the rate"
             )
         return found
-
-    def _replayed(self, times_s: Floats, calls: int | None, duration_s: float | None) -> Schedule:
-        times = np.rint(times_s * NS_PER_S).astype(np.int64)
-        # after the last of a file the next is due after the mean time between two
-        gap_ns = int(times[-1]) // max(len(times) - 1, 1)
-        ends = np.append(times[1:], times[-1] + gap_ns)
-        count = len(times) if calls is None else min(calls, len(times))
-        span_ns = int(ends[count - 1])
-        if duration_s is not None:
-            count = int(np.searchsorted(times, int(duration_s * NS_PER_S)))
-            span_ns = min(int(duration_s * NS_PER_S), int(ends[-1]))
-        return Schedule(times_ns=times[:count], period_ns=0, calls=count, span_ns=span_ns)
 
     @property
     def _mean_ns(self) -> float:

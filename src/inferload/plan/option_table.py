@@ -74,6 +74,12 @@ class Options:
         None, "end", flag="time-limit", unit="time", verbs=_ONE_RUN, told=True, check=_TIMED,
         metavar="TIME", help="Ends --precision all the same; 60s.",
     )  # fmt: skip
+    limit: object = option(
+        None, "end", flag="limit", kind=list, verbs=_ONE_RUN, in_file=str | list[str],
+        metavar="LIMIT",
+        help="What calls must keep, as p99<=20ms,errors<=1%, or throughput>=200: a run that breaks "
+        "a limit ends there, with exit code 1. May be given again.",
+    )  # fmt: skip
     batching: Batching | None = option(None, "arrivals", kind=object, check=_check_batching)
     warmup: str | None = option(None, "inputs", one_of=("auto", "fixed"))
     warmup_calls: int = option(
@@ -168,15 +174,16 @@ class Words:
         None, "callers", flag="batch-sizes", verbs=_ONE_RUN, in_file=list[int], metavar="N,...",
         help="One run for each size, with inputs stacked to it along dimension 0.",
     )  # fmt: skip
-    rate: float | None = option(
-        None, "arrivals", flag="rate", verbs={"run", "compare"}, metavar="R",
-        help="Open loop: calls due per second, come what may.",
+    rate: str | None = option(
+        None, "arrivals", flag="rate", verbs={"run", "compare"}, metavar="R", in_file=float | str,
+        help="Open loop: calls due per second, come what may. Or stages, as 50/10s,50..500/60s: 50 "
+        "a second for 10 s, then a ramp to 500 within a minute.",
     )  # fmt: skip
     arrivals: str | None = option(
         None, "arrivals", flag="arrivals", verbs={"run", "sweep", "search", "compare"},
         metavar="KIND", completes=("poisson", "constant", "gamma:", "replay:"),
         help="poisson (with --rate), constant, gamma:SHAPE (bursts below 1), replay:FILE or "
-        "replay:FILE:2x (twice as fast).",
+        "replay:FILE:2x (twice as fast); of captured calls (.safetensors) each with its own input.",
     )  # fmt: skip
     clients: int | None = option(
         None, "arrivals", flag="clients", verbs={"run", "sweep", "compare", "tune"},

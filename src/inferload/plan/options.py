@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.machine.hardware import usable_cores
+from inferload.plan import stages
 from inferload.plan.cores import Place, places, usable_cpus
 from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS, Options
 from inferload.plan.schedule import Schedule, models_drawn
+from inferload.stats.limits.limit import Limit, limits_given
 
 if TYPE_CHECKING:
     from inferload.plan.clients import Clients
-    from inferload.stats.limits.limit import Limit
 
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000
@@ -78,18 +79,22 @@ class RunOptions(Options):
         if len(self.devices) > 1 and processes is None:
             processes = len(self.devices)
         self._check_devices()
-        calls, limit_s = self.calls, self.time_limit_s
-        if calls is None and self.duration_s is None and self.precision is None:
-            calls = None if getattr(self.load, "times_s", None) is not None else DEFAULT_CALLS
+        calls, duration_s, limit_s = self.calls, self.duration_s, self.time_limit_s
+        if calls is None and duration_s is None and self.precision is None:
+            calls = None if self.load.ends else DEFAULT_CALLS
+            duration_s = stages.length_s(self.load.stages) if self.load.stages else None
+        stages.check_beside(self.load.stages, self.duration_s, self.precision, self.warmup)
         if self.precision is not None and limit_s is None:
             limit_s = DEFAULT_TIME_LIMIT_S
-        by_time = self.duration_s or self.precision
+        by_time = (self.duration_s or self.precision) and not self.load.stages
         return replace(
             self,
+            limit=limits_given(self.limit),
             load=load,
             executor=executor,
             processes=processes,
             calls=calls,
+            duration_s=duration_s,
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
         )

@@ -28,13 +28,17 @@ class Schedule:
     int64, ascending, of shape ``(n,)``. ``calls`` are due in all, in the ``span_ns`` from the start
     line on: that is the time that was asked for, or when the call after the last would be due. So
     many calls in that time are their rate without a bias: of Poisson arrivals, n calls until the
-    next one have the rate as their mean, and evenly spaced ones exactly.
+    next one have the rate as their mean, and evenly spaced ones exactly. ``in_turn``: distances are
+    regular, though they change, and stay so where calls are dealt in turn. ``rows``: of times that
+    were recorded with their inputs the number of each, int32 of the same shape.
     """
 
     times_ns: Int64s
     period_ns: int
     calls: int
     span_ns: int
+    in_turn: bool = False
+    rows: Int32s | None = None
 
     def due_ns(self, row: int) -> int:
         """When one call is due, from the start line."""
@@ -64,8 +68,8 @@ class Schedule:
         """The calls dealt to so many processes; all of them together are these again.
 
         Each call goes to one of them at random, so that independent arrivals stay independent in
-        every process (a Poisson process thinned at random is one). Calls at even distances are
-        dealt in turn, and so stay even.
+        every process (a Poisson process thinned at random is one). Calls at even distances, or at
+        such as change evenly, are dealt in turn, and so stay even.
 
         Raises:
             PlanError: there are fewer calls than processes.
@@ -79,7 +83,7 @@ class Schedule:
             )
         size = len(self.times_ns)
         owner = np.arange(size) % processes
-        if not self._even:
+        if not (self.in_turn or self._even):
             drawn = np.random.default_rng([seed, processes]).integers(processes, size=size)
             # so few calls that some process would get none are dealt in turn
             owner = drawn if len(np.unique(drawn[: self.calls])) == processes else owner
@@ -98,6 +102,7 @@ class Schedule:
                 period_ns=self.period_ns,
                 calls=int(turns * own + rest_of_it),
                 span_ns=self.span_ns,
+                rows=None if self.rows is None else self.rows[order[end - own : end]],
             )
             for end, own, rest_of_it in zip(ends, of_turn, of_rest, strict=True)
         ]

@@ -16,8 +16,10 @@ from inferload.records.figures import (
     Summary,
     Verification,
 )
+from inferload.records.limits import LimitVerdict
 from inferload.records.shown import Saved
 from inferload.records.spec import RunSpec
+from inferload.records.stages import LoadStage
 
 if TYPE_CHECKING:
     from inferload.log.calls import CallLog
@@ -30,7 +32,9 @@ class RunResult(Saved):
     ``status`` is ``"complete"``, ``"failed"`` (the target raised and ended the run),
     ``"crashed"`` (it ended its process), ``"rank lost"`` (of a cluster), ``"timed out"`` (a call
     did not return) or ``"interrupted"`` (Ctrl-C or SIGTERM). ``environment`` maps names to JSON
-    values, those of the first rank. ``cpu_energy_j``: what the processor packages took over the
+    values, those of the first rank. ``load_stages``: of a load whose rate changes, which is not
+    asked whether it is ``steady``. ``limits``: whether those that it was given are kept; one that
+    is broken may have ended it. ``cpu_energy_j``: what the processor packages took over the
     measured part, where the system lets it be read. ``made_by``: the command line that made it;
     ``None`` in Python.
     """
@@ -44,6 +48,8 @@ class RunResult(Saved):
     summary: Summary
     warnings: tuple[RunWarning, ...]
     steady: SteadyState | None = None
+    load_stages: tuple[LoadStage, ...] = ()
+    limits: tuple[LimitVerdict, ...] = ()
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
     ranks: tuple[RankFigures, ...] = ()

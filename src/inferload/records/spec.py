@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.records.batches import BatchSpec
 from inferload.records.figures import Fingerprint
+from inferload.records.recording import Recording
+from inferload.records.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +52,9 @@ class RunSpec:
     ``asked_form``, ``mode`` and ``batch_size``: what the model and inputs given were turned into,
     where that was asked for, and ``compare`` whether its outputs were held against the eager
     model's. ``arrivals``, ``burstiness`` and ``load_seed``: of an open loop, as ``OpenLoop`` has
-    them. ``clients``, ``think_s`` and ``think``: of a closed loop, as ``ClosedLoop`` has them.
+    them; ``load_stages``: its stages, where the rate changes; ``recording``: captured calls that it
+    replays, ``paired`` with the inputs that came with them. ``clients``, ``think_s`` and
+    ``think``: of a closed loop, as ``ClosedLoop`` has them. ``limits``: as they are written.
     ``batching``: how requests were put together. ``fingerprint``: of one model; those of a mix have
     their own. ``more``: further options as they were asked for, by name.
     """
@@ -97,10 +101,14 @@ class RunSpec:
     arrivals: str | None = None
     burstiness: float | None = None
     load_seed: int | None = None
+    load_stages: tuple[Stage, ...] = ()
+    recording: Recording | None = None
+    paired: bool = False
     clients: int | None = None
     think_s: float | None = None
     think: str | None = None
     batching: BatchSpec | None = None
+    limits: tuple[str, ...] = ()
     telemetry: bool = True
     compare: bool = True
     more: dict[str, Any] = field(default_factory=dict)

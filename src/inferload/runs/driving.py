@@ -14,6 +14,8 @@ from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, HungCall, ProcessRecord
 from inferload.runs.warming import WarmUp, cut_short
 from inferload.runs.watcher import POLL_S, Watcher
+from inferload.stats.limits.goodput import check_of_pieces
+from inferload.stats.limits.limit import limits_given
 from inferload.stats.process_calls import CallsOfLog
 from inferload.units import NS_PER_S
 
@@ -48,7 +50,8 @@ def execute(
     than the timeout.
 
     Raises:
-        PlanError: the machine would not start so many callers.
+        PlanError: the machine would not start so many callers, or a limit is of pieces and calls
+            answer whole.
         TargetCrashed: a process ended while it warmed up.
     """
     opened = time.perf_counter()
@@ -82,6 +85,10 @@ def execute(
         open_s = time.perf_counter() - opened
         abandoned = never_ready or given_up
         if not abandoned:
+            check_of_pieces(
+                [*limits_given(options.limit), *options.decide],
+                in_pieces=any("pieces" in part.log.optional for part in crew.parts),
+            )
             watcher.look_at_processes(0.0)
             with telemetry:  # to begin looking takes a while, which nobody must wait for
                 start_ns = crew.agreed_start(observer)

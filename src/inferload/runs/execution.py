@@ -71,6 +71,8 @@ class Execution:
     machine, pairs of a time and how many calls were due and not finished then. ``signals``: the
     names of the signals that ended it. ``ranks``: those of a cluster. ``telemetry``: what devices
     and processors did, for each rank. ``widths``: those at which a ``StopRule`` ended it.
+    ``broken``: the limits that ended it, as they are written, each with when it was found broken
+    and in which stage of its load.
     """
 
     processes: Sequence[ProcessRecord]
@@ -90,3 +92,4 @@ class Execution:
     ranks: Sequence[RankRecord] = ()
     telemetry: Mapping[int, Telemetry] = field(default_factory=dict)
     widths: Mapping[str, float] = field(default_factory=dict)
+    broken: Mapping[str, tuple[float, int | None]] = field(default_factory=dict)

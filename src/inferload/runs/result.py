@@ -14,11 +14,15 @@ from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
 from inferload.runs.checks import result as checks
 from inferload.runs.checks.findings import Findings
+from inferload.runs.checks.limits import limit_verdicts
 from inferload.runs.device_result import device_figures, device_warnings
+from inferload.runs.stage_result import stage_figures
 from inferload.stats import summary as stats
 from inferload.stats.batches import batch_figures
+from inferload.stats.load_stages import with_stages
 from inferload.stats.pieces import piece_figures
 from inferload.stats.process_calls import overloaded_processes, part_figures
+from inferload.stats.steady_state import not_known
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:
@@ -36,7 +40,8 @@ def result_of(done: Execution) -> RunResult:
     reports = [report for process in done.processes for report in process.reports]
     spec = _spec_of_all(done)
     status = _status(done, spec)
-    steady = stats.judged(done.log)
+    # a rate that changes has no steady state
+    steady = not_known() if spec.load_stages else stats.judged(done.log)
     # of a run that a process or a call has ended, what came before it is no warm-up
     whole = spec.warmup != "auto" or status in {"failed", "crashed", "timed out"}
     from_s = 0.0 if whole else stats.cut_of(steady)
@@ -60,6 +65,8 @@ def result_of(done: Execution) -> RunResult:
         batches=batch_figures(done.log, summary, elements),
         pieces=piece_figures(done.log, summary),
     )
+    stages = stage_figures(done, spec, _due_s(done))
+    summary = with_stages(summary, stages)
     # ranks of a cluster do not end at the same moment when something ends them
     if status in {"crashed", "timed out"} or (done.ranks and status != "complete"):
         summary = replace(summary, littles_law=None, littles_law_error=None)
@@ -83,6 +90,7 @@ def result_of(done: Execution) -> RunResult:
     found = Findings(
         spec=spec,
         summary=summary,
+        load_stages=stages,
         steady=steady,
         disturbances=done.disturbances,
         made_calls=made_calls,
@@ -95,7 +103,7 @@ def result_of(done: Execution) -> RunResult:
             default=None,
         ),
         recompiled_graphs=sum(report.recompiled_graphs for report in reports),
-        cut_short=status != "complete",
+        cut_short=status != "complete" or bool(done.broken),
         widths_when_ended=done.widths,
         disk_full=any(report.outcome.disk_full for report in reports),
         log_was_full=any(report.outcome.log_was_full for report in reports),
@@ -122,7 +130,9 @@ def result_of(done: Execution) -> RunResult:
                 *device_warnings(devices, troubles),
             ]
         ),
-        steady=steady,
+        steady=None if stages else steady,
+        limits=limit_verdicts(done.log, spec.limits, summary, stages, done.broken),
+        load_stages=stages,
         verification=verification,
         processes=tuple(processes),
         ranks=tuple(ranks),

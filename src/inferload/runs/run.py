@@ -34,7 +34,7 @@ from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from inferload.callers.crew import Observer
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from inferload.plan.batching import Batching
     from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
+    from inferload.stats.limits.limit import Limit
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 
@@ -85,6 +86,7 @@ def run(
     precision: float | None = None,
     quantile: str = "p99",
     time_limit_s: float | None = None,
+    limit: str | Limit | Iterable[str | Limit] | None = None,
     warmup: str | None = None,
     warmup_calls: int = 10,
     executor: str | Executor = "auto",
@@ -135,6 +137,8 @@ def run(
             throughput is within this fraction of its value.
         quantile: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"``, ``"p999"`` or ``"p9999"``.
         time_limit_s: ends a run by precision all the same; 60 s if not given.
+        limit: one or more, such as ``"p99<=20ms"``, ``"errors<=1%"``, ``"throughput>=200"``: a run
+            that breaks one of them ends there, and ``result.limits`` says what became of each.
         warmup: ``"auto"`` cuts off what comes before the steady state, which the log still has;
             ``"fixed"`` does not. By default auto where ``duration_s`` or ``precision`` is given.
         warmup_calls: calls each caller makes before the start line, not logged. With warmup
@@ -197,7 +201,7 @@ def run(
     try:
         found = run_with(
             model,
-            inputs,
+            inputs if inputs is not None else _recorded_inputs(model, options.load),
             options,
             form=form,
             compare=compare,
@@ -280,6 +284,13 @@ def run_with(
 
     with ProcessCrew(options, hand=hand) as elsewhere:
         return run_crew(elsewhere, options, observer)
+
+
+def _recorded_inputs(model: object, load: ClosedLoop | OpenLoop) -> list[str] | None:
+    """Those of the calls that are replayed: each call takes the one that came with its time."""
+    if load.recording is None or isinstance(model, Mix):
+        return None
+    return [load.recording.path]
 
 
 def names_of_devices(device: object) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from inferload.runs.checks import result as checks
 from inferload.runs.driving import execute
 from inferload.runs.result import result_of
 from inferload.signals import StopSignals
-from inferload.stats.stopping import StopByLimits, StopByPrecision
+from inferload.stats.limits.limit import limits_given
+from inferload.stats.stopping import StopAtBroken, StopByLimits, StopByPrecision
 
 if TYPE_CHECKING:
     from inferload.callers.crew import Crew, Observer
@@ -51,12 +52,14 @@ def run_crew(
         rule = StopByPrecision(options.precision, options.quantile, cut=cut)
     elif options.decide:
         rule = StopByLimits(options.decide, cut=cut)
+    limits = limits_given(options.limit)
+    watch = StopAtBroken(limits, cut=cut, stages=options.load.stages, other=rule)
     with StopSignals(then=then) as signals:
-        done = execute(crew, ready, options, observer, signals, rule)
+        done = execute(crew, ready, options, observer, signals, watch if limits else rule)
         if done.log.calls_made > MANY_CALLS:
             observer.stage(f"summarizing {done.log.calls_made:,} calls")
         # a signal that comes from here on does not lose what was measured
-        done = replace(done, signals=tuple(signals.received))
+        done = replace(done, signals=tuple(signals.received), broken=watch.broken)
         result = result_of(done)
     raise_what_ended(result, done)
     return result

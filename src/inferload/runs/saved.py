@@ -30,8 +30,10 @@ from inferload.records.figures import (
     Summary,
     Verification,
 )
+from inferload.records.limits import LimitVerdict
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
+from inferload.records.stages import LoadStage
 from inferload.stats.parts import log_of_inputs, part_of
 from inferload.stats.pieces import gaps
 
@@ -81,6 +83,8 @@ class _Document(BaseModel):
     summary: Summary
     warnings: tuple[RunWarning, ...]
     steady: SteadyState | None = None
+    load_stages: tuple[LoadStage, ...] = ()
+    limits: tuple[LimitVerdict, ...] = ()
     verification: Verification | None = None
     processes: tuple[ProcessFigures, ...] = ()
     ranks: tuple[RankFigures, ...] = ()
@@ -127,6 +131,7 @@ def save_result(result: RunResult, path: str | os.PathLike[str]) -> None:
                 "batches": {name: {"sample"} for name in _OF_BATCHES},
                 "pieces": {name: {"sample"} for name in (*_OF_PIECES, "gap_ms")},
             },
+            "load_stages": {"__all__": {"response_ms": {"sample"}, "lateness_ms": {"sample"}}},
             "models": {"__all__": {"response_ms": {"sample"}, "service_ms": {"sample"}}},
         },
     )

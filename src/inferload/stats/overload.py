@@ -30,7 +30,11 @@ DEVIATIONS, DEVIATIONS_OF_A_LOOK = 2.0, 3.0
 
 
 def overload_of(
-    log: CallLog, from_s: float = 0.0, deviations: float = DEVIATIONS
+    log: CallLog,
+    from_s: float = 0.0,
+    deviations: float = DEVIATIONS,
+    *,
+    left_behind: bool = False,
 ) -> Overload | None:
     """Which queues of an open loop grow through the run; ``None`` if none does.
 
@@ -45,7 +49,8 @@ def overload_of(
     So many ``deviations`` of it are asked for, and more of many queues: two are found by chance in
     1 or 2 of a hundred runs at 95 to 98 % load, and in none in a thousand below 90 %
     (tests/statistical). An overload of a fraction x takes about 4 (a^2 + s^2) / x^2 calls to be
-    seen: 10 % within 400 to 1,000 calls.
+    seen: 10 % within 400 to 1,000 calls. ``left_behind``: what waited at ``from_s`` already is
+    another stage's, and not counted.
     """
     if not log.open_loop:
         return None
@@ -54,7 +59,8 @@ def overload_of(
     deviations = math.sqrt(deviations**2 + 2 * math.log(max(len(queues), 1)))
     growing, worst = [], (1.0, 0.0, 0.0)
     for rows, _ in queues:
-        found = _growth(log if len(queues) == 1 else log.rows(rows), from_s, deviations)
+        own_log = log if len(queues) == 1 else log.rows(rows)
+        found = _growth(own_log, from_s, deviations, left_behind=left_behind)
         if found is None:
             continue
         caller = int(log.caller[rows[0]])
@@ -78,7 +84,9 @@ def backlog_grows(log: CallLog, from_s: float = 0.0, deviations: float = DEVIATI
     return overload_of(log, from_s, deviations) is not None
 
 
-def _growth(log: CallLog, from_s: float, deviations: float) -> tuple[float, float] | None:
+def _growth(
+    log: CallLog, from_s: float, deviations: float, *, left_behind: bool
+) -> tuple[float, float] | None:
     """How many calls a second were due in one queue and how many were served, if it grows."""
     one_in = 1 if log.tally is None else log.tally.sampled_one_in
     every = len(log) // ENOUGH_CALLS + 1  # one call in so many, in the order in which they were due
@@ -93,6 +101,8 @@ def _growth(log: CallLog, from_s: float, deviations: float) -> tuple[float, floa
     waiting = np.searchsorted(due, places, side="right") - np.searchsorted(
         started, places, side="right"
     )
+    if left_behind:
+        waiting = waiting - (len(due) - calls - int(np.searchsorted(started, from_ns, "right")))
     # of a sample, one in k of a renewal process at random, the times between calls show 1/k of how
     # it differs from a Poisson process; the sum of k times varies by a k-th of one
     between = max(1 + one_in * (every * _variation(np.diff(due[-calls:])) - 1), 0.0)

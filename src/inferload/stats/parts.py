@@ -141,7 +141,7 @@ class RawPart:
         return RawDurations(self._count, lambda: self._values_ns(name)) if self._count else None
 
     def _values_ns(self, name: str) -> Int64s:
-        values = self._lateness_ns() if name == "lateness_ns" else self._log.duration_ns(name)
+        values = self.lateness_ns() if name == "lateness_ns" else self._log.duration_ns(name)
         return self._returned(self._of(values))
 
     def stage(self, name: str) -> Durations | None:
@@ -163,7 +163,8 @@ class RawPart:
         count = int(np.count_nonzero(there))
         return RawDurations(count, lambda: self._values_ns(name)[there]) if count else None
 
-    def _lateness_ns(self) -> Int64s:
+    def lateness_ns(self) -> Int64s:
+        """How late the harness began each call of the whole log, in the order of its rows."""
         log = self._log
         if "late_ns" in log.stages:  # a batch is not late while it is held back
             return log.stages["late_ns"]

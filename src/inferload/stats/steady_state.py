@@ -76,7 +76,7 @@ def steady_state(medians: ArrayLike, starts_s: ArrayLike, pace: Pace | None = No
     """
     values, starts = np.asarray(medians, np.float64), np.asarray(starts_s, np.float64)
     if len(values) < FEWEST_WINDOWS:
-        return _not_known(len(values))
+        return not_known(len(values))
     cut = min(mser_cut(values), _unlike_the_rest(values))
     cut_s, at_limit = float(starts[cut]) if cut else 0.0, cut == len(values) // 2
     if pace is not None and (settled := slow_start(pace)):
@@ -110,10 +110,10 @@ def steady_state_of_few(medians: ArrayLike) -> SteadyState:
     """
     values = np.asarray(medians, np.float64)
     if len(values) < FEWEST_WINDOWS:
-        return _not_known()
+        return not_known()
     p, drift = _drift(values, len(values))
     if p >= PACE_DRIFT_P or abs(drift) <= DRIFT_FRACTION:
-        return _not_known()
+        return not_known()
     return SteadyState(
         steady=False,
         cut_s=0.0,
@@ -124,7 +124,8 @@ def steady_state_of_few(medians: ArrayLike) -> SteadyState:
     )
 
 
-def _not_known(windows: int = 0) -> SteadyState:
+def not_known(windows: int = 0) -> SteadyState:
+    """Of a run that says nothing of it."""
     return SteadyState(
         steady=None,
         cut_s=0.0,

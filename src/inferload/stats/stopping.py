@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import scipy.special  # noqa: F401 - functions of intervals import it: not in the middle of a run
 
 from inferload.records.distribution import half_width_fraction
 from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
-from inferload.stats.limits.judging import says_enough
+from inferload.stats.limits.judging import RISK_OF_A_LOOK, judged_limits, says_enough
+from inferload.stats.load_stages import judged_in_stages
 from inferload.stats.overload import backlog_grows
 from inferload.stats.parts import part_of
 from inferload.stats.summary import cut_of, judged, quantile_ms, rate
+from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inferload.log.calls import CallLog
+    from inferload.records.stages import Stage
     from inferload.stats.durations import Durations
+    from inferload.stats.limits.judging import Judgement
     from inferload.stats.limits.limit import Limit
 
 
@@ -27,7 +33,8 @@ if TYPE_CHECKING:
 SHARE = 0.9
 # Fewer calls do not show how they are correlated.
 FEWEST_CALLS = 400
-
+# A limit of the error fraction goes by the exact bounds of however few.
+FEWEST_FOR_ERRORS = 50
 
 # So many of the calls must suffice to quote the quantile: how they are correlated moves as well.
 QUOTED_SHARE = 0.75
@@ -36,8 +43,10 @@ QUOTED_SHARE = 0.75
 class StopRule(Protocol):
     """Ends a run early."""
 
-    #: Not worth asking before so many calls.
-    next_calls: int
+    @property
+    def next_calls(self) -> int:
+        """Not worth asking before so many calls."""
+
     #: When the calls sufficed: half of the interval of each figure that was asked for, as a
     #: fraction of it. The calls that come in after that are in no such figure.
     widths: Mapping[str, float]
@@ -64,6 +73,75 @@ class StopByLimits:
         self.next_calls = finished + max(finished // 10, 1)
         from_s = cut_of(judged(log)) if self._cut else 0.0
         return says_enough(log, self._limits, from_s)
+
+
+class StopAtBroken:
+    """Stop when a limit is broken, or when another rule says enough.
+
+    Each look is at a tenth of the risk of one verdict, as those of a search are. Calls of a load in
+    stages are judged by those of their stage, where they are enough. Throughput and goodput are
+    judged in the end: they are of the whole run, and so are gaps, which callers keep until then.
+    """
+
+    def __init__(
+        self,
+        limits: Sequence[Limit],
+        *,
+        cut: bool,
+        stages: Sequence[Stage] = (),
+        other: StopRule | None = None,
+    ) -> None:
+        self._limits = [one for one in limits if not one.at_least]
+        self._cut = cut
+        self._stages = stages
+        self._ends_s = list(accumulate(one.duration_s for one in stages))
+        self._other = other
+        self._next = FEWEST_FOR_ERRORS
+        self._stage = 0
+        self.widths: Mapping[str, float] = {}
+        #: By the text of a limit: when it was found broken, and the number of the stage, from 1.
+        self.broken: dict[str, tuple[float, int | None]] = {}
+
+    @property
+    def next_calls(self) -> int:
+        """Not worth asking before so many calls."""
+        return self._next if self._other is None else min(self._next, self._other.next_calls)
+
+    def enough(self, log: CallLog, finished: int) -> bool:
+        """Whether a limit is broken, or the other rule has enough."""
+        if finished >= self._next:
+            self._next = finished + max(finished // 10, 1)
+            self._look(log)
+        if self._other is not None and finished >= self._other.next_calls and not self.broken:
+            enough = self._other.enough(log, finished)
+            self.widths = self._other.widths
+            return enough
+        return bool(self.broken)
+
+    def _look(self, log: CallLog) -> None:
+        now_s = float(log.finished_ns.max(initial=0)) / NS_PER_S
+        if not self._stages:
+            from_s = cut_of(judged(log)) if self._cut else 0.0
+            found = judged_limits(log, self._worth_asking(log), from_s, risk=RISK_OF_A_LOOK)
+            self._note(found, now_s, None)
+            return
+        # those in which calls may have finished since the last look
+        first, last = self._stage, int(np.searchsorted(self._ends_s, now_s)) + 1
+        stages = self._stages[:last]
+        for number, own, found in judged_in_stages(log, self._limits, stages, risk=RISK_OF_A_LOOK):
+            asked = self._worth_asking(own)
+            if number > first and len(own):
+                self._note([one for one in found if one.limit in asked], now_s, number)
+        self._stage = last - 1
+
+    def _worth_asking(self, log: CallLog) -> list[Limit]:
+        few = len(log) < FEWEST_CALLS
+        return [one for one in self._limits if one.figure == "errors" or not few]
+
+    def _note(self, found: Sequence[Judgement], now_s: float, stage: int | None) -> None:
+        for one in found:
+            if one.verdict == "broken":
+                self.broken.setdefault(one.limit.written, (now_s, stage))
 
 
 class StopByPrecision:

@@ -53,8 +53,9 @@ class SearchPlan:
             )
         check_positive("resolution", self.resolution, at_least=1e-4, at_most=0.5)
         check_positive("time_limit_s", self.time_limit_s, at_least=1.0, at_most=LONGEST_S)
-        if getattr(self.options.load, "times_s", None) is not None:
-            raise PlanError("a search sets the rate itself, and a replay has its own: leave it out")
+        if self.options.load.ends:
+            own = "stages have their" if self.options.load.stages else "a replay has its"
+            raise PlanError(f"a search sets the rate itself, and {own} own: leave it out")
         check_settings(self._at(1.0, 1.0, 0), Settings())
 
     def closed_loop(self, duration_s: float) -> RunOptions:
@@ -202,7 +203,8 @@ def value_text(one: Judgement) -> str:
     """A judged figure; with a ~ where its calls are too few to quote it."""
     if one.value is None:
         return "-"
-    return ("" if one.low is not None else "~") + one.limit.text_of(one.value)
+    quoted = one.low is not None or one.limit.at_least
+    return ("" if quoted else "~") + one.limit.text_of(one.value)
 
 
 def probe_text(probe: Probe) -> str:

@@ -42,6 +42,19 @@ RUNS: dict[str, dict[str, object]] = {
     "random arrivals": {"load": il.OpenLoop.poisson(812.5, seed=5, drain_s=0.5), "calls": 20},
     "bursts": {"load": il.OpenLoop.gamma(500, burstiness=0.123456789, seed=9), "calls": 20},
     "a replay": {"load": il.OpenLoop.replay(ARRIVALS_S, callers=2, drain_s=7)},
+    "stages": {
+        "load": il.OpenLoop.staged(
+            [
+                il.Stage(rate_per_s=300, duration_s=0.03),
+                il.Stage(rate_per_s=300, to_per_s=1234.5678, duration_s=0.02),
+            ],
+            arrivals="constant", callers=2, drain_s=4,
+        ),
+    },
+    "random stages": {
+        "load": il.OpenLoop.staged([il.Stage(rate_per_s=900, duration_s=0.1)], seed=5), "calls": 20,
+    },
+    "limits": {"calls": 20, "limit": ["p99.9<=1.5s", "errors<=0.1%", "throughput>=0.5"]},
     "threads asked for": {"executor": "threads", "calls": 20},
     "an executor of one's own": {"executor": Named(), "calls": 20},
     "all that is seldom": {
@@ -95,6 +108,18 @@ def test_the_python_that_is_printed_makes_the_same_run(options: dict, tmp_path):
         linear(),
         executor=options.get("executor"),
     )
+    assert as_saved(again.spec) == as_saved(result.spec)
+
+
+def test_captured_calls_are_replayed_again_from_their_file(tmp_path):
+    path, model = tmp_path / "calls.safetensors", linear()
+    with torch.no_grad(), il.capture(model, path):
+        for one in INPUTS:
+            model(one)
+    with torch.no_grad():
+        result = il.run(linear(), None, load=il.OpenLoop.replay(path, speed=0.5, drain_s=2))
+    assert result.spec.paired
+    again = made_again(result, linear())
     assert as_saved(again.spec) == as_saved(result.spec)
 
 

@@ -17,12 +17,14 @@ from inferload.log.calls import BATCH, BATCH_STAGES, PIECES
 from inferload.log.failures import exception_text, in_brief
 from inferload.log.ring import LogFile
 from inferload.machine.hardware import usable_cores
+from inferload.targets.inputs.pairs import inputs_of_recording
 from inferload.targets.placing import check_same_device
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from inferload.log.arrays import Int32s
     from inferload.plan.cores import Place
     from inferload.plan.options import RunOptions
     from inferload.plan.schedule import Schedule
@@ -131,7 +133,7 @@ def prepared(
     return Job(
         target=called.target,
         inputs=called.inputs,
-        order=target.order(len(bound), options.calls, _seed(options.seed, share.number, lane)),
+        order=_order(target, given, options, share, lane),
         calls=options.calls,
         duration_ns=limit_ns,
         warmup_calls=options.warmup_calls * max(len(target.shares()), 1),
@@ -179,6 +181,17 @@ def check_for_tasks(target: Target, options: RunOptions) -> None:
             "tasks of an event loop copy no inputs to a device and no outputs back: leave "
             "transfers (--transfers) out, and have the model do it"
         )
+
+
+def _order(
+    target: Target, given: Sequence[CallInput], options: RunOptions, share: Share, lane: int
+) -> Int32s:
+    """Which input each call takes: that of its time, where they were recorded together."""
+    schedule, mix = share.schedules[lane], bool(target.shares())
+    numbers = inputs_of_recording(given, options.load.recording, of_a_mix=mix)
+    if schedule is not None and schedule.rows is not None and numbers is not None:
+        return numbers[schedule.rows]
+    return target.order(len(given), options.calls, _seed(options.seed, share.number, lane))
 
 
 def makes_parameters(target: Target) -> bool:

@@ -9,8 +9,10 @@ from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
 from inferload.plan.loads import ClosedLoop
 from inferload.records.spec import AND, RunSpec
+from inferload.stats.limits.limit import limits_given
 from inferload.targets.fingerprint import fingerprint_of, shares_of
 from inferload.targets.inputs.call_input import described, item_count
+from inferload.targets.inputs.pairs import inputs_of_recording
 from inferload.targets.kinds.known_types import with_inputs
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def spec_of(
 ) -> RunSpec:
     """The spec of callers that are prepared, on the CPU."""
     state, load = ThreadState.of_this_thread(), options.load
+    shares = shares_of(target)
     return RunSpec.telling(
         options.told(),
         target=target.name,
@@ -51,12 +54,16 @@ def spec_of(
         drawn=tuple(dict.fromkeys(one.drawn for one in given if one.drawn)),
         grad_mode=state.grad_mode,
         autocast=state.autocast_mode,
-        models=shares_of(target),
+        models=shares,
         may_become=with_inputs(target.may_become, given),
         asked_form=options.form,
         arrivals=getattr(load, "arrivals", None),
         burstiness=getattr(load, "burstiness", None),
         load_seed=getattr(load, "seed", None),
+        load_stages=load.stages,
+        recording=load.recording,
+        paired=inputs_of_recording(given, load.recording, of_a_mix=bool(shares)) is not None,
+        limits=tuple(one.written for one in limits_given(options.limit)),
         **_of_clients(load),
         batching=_batches_of(lanes),
         fingerprint=fingerprint_of(target),

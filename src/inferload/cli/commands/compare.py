@@ -147,6 +147,7 @@ def _pairs(
     from contextlib import ExitStack
 
     from inferload.errors import PlanError
+    from inferload.plan.stages import rate_from_text
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.compare import ComparePlan, run_pairs, said_of
     from inferload.studies.records.comparison import Comparison
@@ -156,7 +157,8 @@ def _pairs(
             "A is compared with one thing: give a second MODEL, --forms FORM,FORM or "
             "--revisions REV,REV"
         )
-    if asked["duration"] is None and asked["calls"] is None:
+    staged = asked["rate"] is not None and isinstance(rate_from_text(asked["rate"]), tuple)
+    if asked["duration"] is None and asked["calls"] is None and not staged:
         asked = asked.but(duration=DEFAULT_DURATION)
     with ExitStack() as stack:
         sides = _sides(asked, b, forms, revisions, stack)

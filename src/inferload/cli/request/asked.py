@@ -156,13 +156,17 @@ class Asked:
 
     def source(self) -> ModelSource:
         """What to run."""
+        from inferload.plan.load_words import captured_in
         from inferload.plan.model import ModelSource
 
-        batching = self._batching()
+        batching, captured = self._batching(), captured_in(self["arrivals"])
+        inputs = tuple(self["inputs"] or ())
+        if captured is not None and not self.members:
+            inputs = inputs or (str(captured),)  # each call takes that of its time
         return ModelSource(
             spec=self.model,
             members=self.members,
-            input_texts=tuple(self["inputs"] or ()),
+            input_texts=inputs,
             form=self["form"],
             mode=self["mode"],
             batch_size=self.batch_size,

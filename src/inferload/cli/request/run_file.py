@@ -41,15 +41,30 @@ class ModelEntry(_Strict):
     callers: _CALLERS | None = None
 
 
+class StageEntry(_Strict):
+    """One stage of a load whose rate changes: ``[[stages]]``."""
+
+    rate: float | str
+    duration: float | str
+
+    def __str__(self) -> str:
+        lasts = self.duration if isinstance(self.duration, str) else f"{self.duration:.9g}s"
+        return f"{self.rate}/{lasts}"
+
+
 class RunFile(_Strict):
     """A run file: one model or several, and any flags of ``inferload run``, with underscores."""
 
     model: str | None = None
     models: dict[str, ModelEntry] = Field(default_factory=dict)
+    stages: list[StageEntry] = Field(default_factory=list)
 
     def options(self) -> dict[str, Any]:
         """The options that it sets, by the names of the flags, as the command line has them."""
-        found = self.model_dump(exclude_none=True, by_alias=True, exclude={"models", "model"})
+        own = {"models", "model", "stages"}
+        found = self.model_dump(exclude_none=True, by_alias=True, exclude=own)
+        if self.stages:
+            found["rate"] = ",".join(map(str, self.stages))
         return {row.key: _word(row, found[row.key]) for row in table.FLAGS if row.key in found}
 
 
@@ -109,6 +124,8 @@ def read_run_file(path: Path) -> RunFile:
         raise PlanError(f"{path} has {both}: give it model = ..., or [models.NAME] tables")
     if found.models and {"form", "inputs"} & found.options().keys():
         raise PlanError(f"{path}: form and inputs belong into each [models.NAME] of a mix")
+    if found.stages and getattr(found, "rate_", None) is not None:
+        raise PlanError(f"{path} has rate = ..., and [[stages]] with rates of their own: give one")
     without = [name for name, entry in found.models.items() if entry.callers is None]
     if without and len(without) < len(found.models):
         raise PlanError(
@@ -135,7 +152,8 @@ def _told(path: Path, text: str, error: ValidationError) -> str:
 
 def _no_such_key(place: tuple[int | str, ...]) -> str:
     """Say so, and name the key that was probably meant."""
-    model = run_file() if len(place) == 1 else ModelEntry
+    nested = StageEntry if place[0] == "stages" else ModelEntry
+    model: type[BaseModel] = run_file() if len(place) == 1 else nested
     keys = [field.alias or name for name, field in model.model_fields.items()]
     meant = difflib.get_close_matches(str(place[-1]).replace("-", "_").lower(), keys, n=1)
     return f"there is no such key; {meant[0]} may be meant" if meant else "there is no such key"
@@ -143,11 +161,15 @@ def _no_such_key(place: tuple[int | str, ...]) -> str:
 
 def _line_of(text: str, place: tuple[int | str, ...]) -> int | None:
     """The line on which a key is set, as far as that can be seen without a parser."""
-    names = [str(part) for part in place if isinstance(part, str)]
+    # a number is of inputs, or of a table like [[stages]]
+    names = [str(part) for part in place if isinstance(part, str) or place[0] == "stages"]
     table: list[str] = []
+    seen = 0
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
+        if header := re.match(r"\s*(\[\[?)([^\[\]]+)\]", line):
+            table = [part.strip(" \"'") for part in header[2].split(".")]
+            if header[1] == "[[":
+                table, seen = [*table, str(seen)], seen + 1
             if table == names:
                 return number
         elif key := re.match(r"\s*([\w\"'.-]+)\s*=", line):

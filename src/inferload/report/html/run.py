@@ -56,6 +56,7 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
             body=words("percentiles"),
             charts=_there(percentiles_chart(result), histogram_chart(result)),
         ),
+        Section(title="Stages of the load", body=words("load stages")),
         Section(title="Pieces", body=words("pieces"), charts=_there(pieces_chart(result))),
         Section(title="Batches", body=words("batches"), charts=_there(sizes_chart(result))),
         Section(
@@ -136,7 +137,7 @@ def _headline(result: RunResult) -> Headline:
             more = response.more_calls.get(name)
             why = "among the unfinished" if more is None else f"takes {more:,} more calls"
             if response.not_quoted is not None:
-                why = "the queue grew through the run"
+                why = "the queue grew"
             figures.append((f"response {name}", "not quoted", why))
     failed = f"{summary.failed_calls:,} failed" if summary.failed_calls else "none failed"
     if summary.unfinished_calls:

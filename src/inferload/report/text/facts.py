@@ -13,11 +13,15 @@ from inferload.report.text.pieces import pieces_text
 from inferload.report.text.requests import batches_text, batching_text
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
+from inferload.stats.limits.limit import Limit
 from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inferload.records.distribution import Estimate
     from inferload.records.figures import SetUp, SteadyState, Summary, Verification
+    from inferload.records.limits import LimitVerdict
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
 
@@ -50,6 +54,7 @@ def header_grid(result: RunResult) -> Table:
     )
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
+    seed = ", each at the time at which it came" if spec.paired else seed
     drawn = f" ({'; '.join(spec.drawn[:2])}{'; ...' * (len(spec.drawn) > 2)})" if spec.drawn else ""
     fresh = "; a fresh copy for each call" if spec.fresh_inputs else ""
     grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}{drawn}{fresh}"))
@@ -129,8 +134,8 @@ def figures_grid(result: RunResult) -> Table:
         grid.add_row("called", batches_text(summary.batches))
     if summary.pieces is not None:
         grid.add_row("answers", pieces_text(summary.pieces, result.spec.callers))
-    if result.steady is not None:
-        grid.add_row("steady", _steady(result.steady, summary.from_s))
+    for name, text in _judged(result):
+        grid.add_row(name, text)
     first = "not known: no warm-up calls"
     if set_up.first_call_ms is not None:
         first = milliseconds_text(set_up.first_call_ms)
@@ -149,6 +154,35 @@ def figures_grid(result: RunResult) -> Table:
     if result.verification is not None:
         grid.add_row("verified", _verified(result.verification))
     return grid
+
+
+def _judged(result: RunResult) -> Iterator[tuple[str, str | Text]]:
+    """Whether it was steady, and kept its limits."""
+    if result.steady is not None:
+        yield "steady", _steady(result.steady, result.summary.from_s)
+    elif result.load_stages:
+        yield "steady", "not asked: the rate changes, so that nothing is cut off"
+    for one in result.limits:
+        yield "limit", _limit(one, result)
+
+
+def _limit(one: LimitVerdict, result: RunResult) -> Text:
+    """Whether a limit is kept, by which figure, and what it ended."""
+    limit, parts = Limit.from_text(one.limit), []
+    if one.value is not None:
+        between = ""
+        if one.low is not None and one.high is not None:
+            between = f" ({limit.text_of(one.low)} to {limit.text_of(one.high)})"
+        parts.append(f"{limit.text_of(one.value)}{between}")
+    if one.stage is not None:
+        stages = result.spec.load_stages
+        parts.append(f"in stage {one.stage} of {len(stages)}, {stages[one.stage - 1]}")
+    if one.broken_at_s is not None:
+        parts.append(f"this ended the run after {duration_text(one.broken_at_s)}")
+    elif one.verdict == "open" and one.calls_missing:
+        parts.append(f"{one.calls_missing:,} more calls like these would say that it is kept")
+    style = "bold red" if one.verdict == "broken" else ""
+    return Text(f"{limit}: {'; '.join([one.verdict, *parts])}", style=style)
 
 
 def _throughput(result: RunResult) -> str:

@@ -90,7 +90,10 @@ def notes_on(result: RunResult) -> list[str]:
         )
         notes.append(f"-  not quoted; more calls needed: {wanted}")
     if distribution.not_quoted is not None:
-        notes.append(f"-  {NOT_QUOTED[distribution.not_quoted]}")
+        reason = NOT_QUOTED[distribution.not_quoted]
+        if result.load_stages:
+            reason = reason.replace("through the run", "in a stage")
+        notes.append(f"-  {reason}")
         return notes
     lost = [
         figure_name(name)

@@ -40,18 +40,11 @@ def reproduction(result: RunResult) -> str:
 def _arguments(spec: RunSpec) -> list[str]:
     found = [f"model,  # {printable(spec.target)} ({printable(spec.form)})"]
     if not spec.models:  # a mix has its own
-        found.append(f"inputs,  # {len(spec.inputs):,}")
+        own = spec.paired and spec.recording is not None
+        given_inputs = "None" if own else "inputs"
+        found.append(f"{given_inputs},  # {len(spec.inputs):,}")
     found += [*_load(spec), *_batching(spec)]
-    given: dict[str, object] = {
-        "form": spec.asked_form,
-        "batch_size": spec.batch_size,
-        "calls": spec.calls,
-        "duration_s": spec.duration_s,
-        "precision": spec.precision,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if spec.precision is not None:
-        given |= {"quantile": spec.quantile, "time_limit_s": spec.time_limit_s}
+    given = _ends(spec)
     given |= {"warmup": spec.warmup, "warmup_calls": spec.warmup_calls}
     inner = set(spec.executors)
     if inner < _EXECUTORS:
@@ -74,6 +67,23 @@ def _arguments(spec: RunSpec) -> list[str]:
     return found
 
 
+def _ends(spec: RunSpec) -> dict[str, object]:
+    """What was made of model and inputs, and what ends the run."""
+    given: dict[str, object] = {
+        "form": spec.asked_form,
+        "batch_size": spec.batch_size,
+        "calls": spec.calls,
+        "duration_s": spec.duration_s,
+        "precision": spec.precision,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if spec.limits:
+        given["limit"] = [*spec.limits]
+    if spec.precision is not None:
+        given |= {"quantile": spec.quantile, "time_limit_s": spec.time_limit_s}
+    return given
+
+
 def _load(spec: RunSpec) -> list[str]:
     """The load, and a line before it on what has to be at hand."""
     if spec.models and spec.models[0].callers is not None:
@@ -83,6 +93,10 @@ def _load(spec: RunSpec) -> list[str]:
     if not spec.open_loop:
         return [f"load=il.ClosedLoop({', '.join(filter(None, [callers, *_clients(spec)]))}),"]
     kind, drain = spec.arrivals, f"drain_s={spec.drain_s!r}"
+    if spec.recording is not None:
+        path, speed = _written(spec.recording.path), f"speed={spec.recording.speed!r}"
+        given = ", ".join(one for one in (path, speed, callers, drain) if one)
+        return [f"load=il.OpenLoop.replay({given}),"]
     if kind == "replay":
         given = ", ".join(one for one in ("arrivals_s", callers, drain) if one)
         return [
@@ -95,6 +109,10 @@ def _load(spec: RunSpec) -> list[str]:
     seed = None
     if kind != "constant":
         seed = f"seed={spec.seed if spec.load_seed is None else spec.load_seed}"
+    if spec.load_stages:
+        stages = [f"    {one.code}," for one in spec.load_stages]
+        rest = ", ".join(one for one in (f"arrivals={_written(kind)}", callers, seed, drain) if one)
+        return ["load=il.OpenLoop.staged([", *stages, f"], {rest}),"]
     parts = [f"rate_per_s={spec.rate_per_s!r}", shape, callers, seed, drain]
     return [f"load=il.OpenLoop.{kind}({', '.join(one for one in parts if one)}),"]
 

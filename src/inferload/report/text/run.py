@@ -23,7 +23,13 @@ from inferload.report.text.parts import warnings_grid
 from inferload.report.text.pieces import piece_notes, pieces_table
 from inferload.report.text.requests import sizes_grid, waits_table
 from inferload.report.text.studies.sweeps import study_report
-from inferload.report.text.tables import layout_table, models_table, processes_table, ranks_table
+from inferload.report.text.tables import (
+    layout_table,
+    load_stages_table,
+    models_table,
+    processes_table,
+    ranks_table,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,7 +58,7 @@ def report(result: RunResult) -> RenderableType:
 
 def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
     """What the report says, by name, in its order; only what there is."""
-    summary, spec = result.summary, result.spec
+    summary = result.summary
     found: dict[str, list[RenderableType]] = {
         "header": [header_grid(result)],
         "figures": [figures_grid(result)],
@@ -61,6 +67,8 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
         notes = [Text(note, style="dim") for note in notes_on(result)]
         found["percentiles"] = [percentiles_table(result), *notes]
         found["histogram"] = [histogram_grid(summary.response_ms)]
+    if result.load_stages:
+        found["load stages"] = [load_stages_table(result)]
     found |= _batches_and_pieces(result)
     if summary.stages is not None:
         sampled = [Text(line, style="dim") for line in timed_calls(result)]
@@ -69,14 +77,7 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
     if result.devices:
         caps = [Text(line, style="dim") for line in power_caps(result)]
         found["devices"] = [devices_table(result), *caps]
-    if result.models:
-        found["models"] = [models_table(result)]
-    if result.ranks:
-        found["ranks"] = [ranks_table(result.ranks, result.spec.unit)]
-    if spec.processes > spec.ranks:
-        found["processes"] = [processes_table(result.processes, result.spec.unit)]
-    if spec.pin != "none":
-        found["layout"] = [layout_table(result)]
+    found |= _of_parts(result)
     if result.warnings:
         found["warnings"] = [warnings_grid(result.warnings)]
     return found
@@ -91,4 +92,19 @@ def _batches_and_pieces(result: RunResult) -> dict[str, list[RenderableType]]:
     if summary.pieces is not None:
         notes = [Text(note, style="dim") for note in piece_notes(summary.pieces)]
         found["pieces"] = [pieces_table(summary), *notes]
+    return found
+
+
+def _of_parts(result: RunResult) -> dict[str, list[RenderableType]]:
+    """Tables of the models, ranks, processes and callers that a run is made up of."""
+    spec = result.spec
+    found: dict[str, list[RenderableType]] = {}
+    if result.models:
+        found["models"] = [models_table(result)]
+    if result.ranks:
+        found["ranks"] = [ranks_table(result.ranks, spec.unit)]
+    if spec.processes > spec.ranks:
+        found["processes"] = [processes_table(result.processes, spec.unit)]
+    if spec.pin != "none":
+        found["layout"] = [layout_table(result)]
     return found

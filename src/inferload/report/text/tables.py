@@ -1,4 +1,4 @@
-"""The tables of a report that have a line for each model, rank, process or caller."""
+"""The tables of a report that have a line for each model, stage, rank, process or caller."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from inferload.records.figures import ProcessFigures, RankFigures
     from inferload.records.result import RunResult
+    from inferload.records.stages import LoadStage
 
 # Processes that a report names one by one.
 MOST_LINES = 8
@@ -59,6 +60,50 @@ def models_table(result: RunResult) -> Table:
     known = [one.response_ms for one in result.models if one.response_ms is not None]
     table.caption = wanting_note([one.more_calls for one in known], QUOTED) or None
     return table
+
+
+def load_stages_table(result: RunResult) -> Table:
+    """A line for each stage of a load whose rate changes.
+
+    After a stage in which the queue grew each line has how many calls that had left behind.
+    """
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    stages, unit = result.load_stages, result.spec.unit
+    failed = any(one.failed_calls for one in stages)
+    unfinished = any(one.unfinished_calls for one in stages)
+    lost = [*["failed"] * failed, *["unfinished"] * unfinished]
+    for name in ("stage", "due", *lost, f"{unit}s/s", *QUOTED, "late p99", "queue"):
+        left = name in {"stage", "queue"}
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "stage")
+    grew = False
+    for one in stages:
+        quantiles = [
+            None if one.response_ms is None else getattr(one.response_ms, name) for name in QUOTED
+        ]
+        before = [f"{one.waiting_calls:,} waited"] * bool(grew and one.waiting_calls)
+        grew |= one.overload is not None
+        table.add_row(
+            _stage_text(one),
+            f"{one.due_calls:,}",
+            *[f"{one.failed_calls:,}"] * failed,
+            *[f"{one.unfinished_calls:,}"] * unfinished,
+            rate_text(one.served_per_s),
+            *map(quoted_text, quantiles),
+            quoted_text(None if one.lateness_ms is None else one.lateness_ms.p99),
+            ", ".join([*before, *["grew"] * (one.overload is not None)]),
+        )
+    missing = len(result.spec.load_stages) - len(stages)
+    ended = f"{missing} more stage{'s' * (missing > 1)} did not begin" if missing else ""
+    known = [one.response_ms.more_calls for one in stages if one.response_ms is not None]
+    table.caption = captioned(ended, wanting_note(known, QUOTED))
+    return table
+
+
+def _stage_text(one: LoadStage) -> str:
+    """What was asked for, and how much of it there was if that is less."""
+    lasted_s = one.until_s - one.from_s
+    short = lasted_s < 0.995 * one.stage.duration_s
+    return f"{one.stage}" + (f" ({lasted_s:.3g} s of it)" if short else "")
 
 
 def ranks_table(ranks: Sequence[RankFigures], unit: str = "call") -> Table:

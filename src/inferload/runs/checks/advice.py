@@ -170,6 +170,8 @@ def enough_calls(spec: RunSpec, summary: Summary, response: Distribution, quanti
     By how alike the calls are that lie near each other, with room for what few calls do not say of
     that. Where they are alike, a run by precision is the sure way: it goes on until it can quote.
     """
+    if spec.load_stages:
+        return "make the stages longer"
     q, tau = QUOTED_QUANTILES[quantile], _tau(response)
     needed = max(response.count + response.more_calls[quantile], CALLS_BEYOND * tau / (1 - q))
     if tau < ALIKE:

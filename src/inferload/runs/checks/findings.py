@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Verification,
     )
     from inferload.records.spec import RunSpec
+    from inferload.records.stages import LoadStage
 
 #: The code of a warning, its message, and what to do.
 Texts: TypeAlias = tuple[str, str, str]
@@ -47,6 +48,7 @@ class Findings:
     loop_lag_ms: tuple[float, float] | None = None
     recompiled_graphs: int = 0
     cut_short: bool = False
+    load_stages: Sequence[LoadStage] = ()
     widths_when_ended: Mapping[str, float] = field(default_factory=dict)
     disk_full: bool = False
     log_was_full: bool = False

@@ -39,7 +39,8 @@ def due_per_s(result: RunResult) -> float | None:
     if len(due_ns) < FEWEST_FOR_A_RATE:
         return None
     calls = len(due_ns) * (log.calls_made / len(log))  # the rows may be a sample
-    if spec.duration_s is not None and result.status == "complete":
+    to_its_end = not any(one.broken_at_s is not None for one in result.limits)
+    if spec.duration_s is not None and result.status == "complete" and to_its_end:
         return (calls + summary.unfinished_calls) / (spec.duration_s - summary.from_s)
     span_s = float(due_ns.max()) / NS_PER_S - summary.from_s
     if summary.unfinished_calls or span_s <= 0:

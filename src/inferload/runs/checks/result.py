@@ -11,6 +11,7 @@ from inferload.runs.checks.advice import enough_calls
 from inferload.runs.checks.conditions import event_loop, harness, leak, neighbours, placement
 from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
+from inferload.runs.checks.stages import overloaded_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -165,7 +166,9 @@ def ending_text(ending: Ending) -> str:
 def _unfinished(found: Findings) -> Iterator[Texts]:
     """An open loop that the target did not keep up with."""
     spec, summary = found.spec, found.summary
-    if summary.overload is not None:
+    behind = tuple(overloaded_stages(spec, found.load_stages))
+    yield from behind
+    if summary.overload is not None and not behind:
         yield from overloaded(spec, summary.overload)
     if summary.unfinished_calls:
         when = "when the run ended"

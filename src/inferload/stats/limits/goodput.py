@@ -31,6 +31,8 @@ def goodput_per_s(log: CallLog, limits: Sequence[Limit], from_s: float, duration
     for limit in limits:
         if limit.quantile is None:
             continue
+        if limit.of != "response" and not log.answers:  # of no calls
+            return 0.0
         values = log.duration_ns(_OWN[limit.of])
         kept &= values <= limit.bound * NS_PER_MS
         if limit.of == "first":
@@ -39,14 +41,14 @@ def goodput_per_s(log: CallLog, limits: Sequence[Limit], from_s: float, duration
     return int(np.count_nonzero(kept)) * one_in / duration_s if duration_s > 0 else 0.0
 
 
-def check_judged(log: CallLog, limits: Sequence[Limit]) -> None:
-    """Refuse limits of what calls do not have.
+def check_of_pieces(limits: Sequence[Limit], *, in_pieces: bool) -> None:
+    """Refuse limits of what calls do not have, where they do not answer ``in_pieces``.
 
     Raises:
         PlanError: naming the limit.
     """
     asked = [one for one in limits if one.of != "response"]
-    if asked and not log.answers and len(log):
+    if asked and not in_pieces:
         raise PlanError(
             f"the limit {asked[0]} is of answers in pieces, and calls answered whole: have the "
             "model yield its pieces, or limit the whole response (p99<=200ms)"

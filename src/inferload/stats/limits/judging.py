@@ -11,7 +11,7 @@ from scipy import special
 from inferload.records.quantiles import quantile_rank
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.stats.limits.certificates import certificate_of
-from inferload.stats.limits.goodput import check_judged, goodput_per_s
+from inferload.stats.limits.goodput import check_of_pieces, goodput_per_s
 from inferload.stats.limits.limit import Limit  # noqa: TC001 - pydantic reads these records
 from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.stats.parts import part_of
@@ -85,7 +85,7 @@ def judged_limits(
     Raises:
         PlanError: a limit is of pieces, and calls answered whole.
     """
-    check_judged(log, limits)
+    check_of_pieces(limits, in_pieces=bool(log.answers) or not len(log))
     part = part_of(log, from_s)
     whole = part.durations("response_ns")
     lost = part.failed + unfinished
@@ -94,7 +94,9 @@ def judged_limits(
     grows = backlog_grows(log, from_s, deviations)
     found = []
     for limit in limits:
-        if limit.quantile is not None:
+        if limit.of == "gap" and log.piece_times is None:  # not known while a run goes on
+            found.append(Judgement(limit=limit, verdict="open", value=None))
+        elif limit.quantile is not None:
             durations, service, each = _durations_of(limit, log, part, from_s, returned)
             lost_here = math.ceil(lost * each)
             one = _of_quantile(limit, limit.quantile, durations, service, lost_here, risk)

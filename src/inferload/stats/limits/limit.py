@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 MOST = 1e12
 _WORDS = re.compile(r"\s*((?:(?:first|gap)\s+)?[a-z]+[\d.]*)\s*(<=|<|>=|>)\s*(\S.*?)\s*")
@@ -108,6 +109,19 @@ class Limit:
         *of, last = self.figure.split()
         return " ".join([*of, {value: key for key, value in _NAMES.items()}.get(last, last)])
 
+    @property
+    def written(self) -> str:
+        """The text that it is read from, with every digit.
+
+        >>> Limit.from_text("p99.9 <= 1.5s").written
+        'p99.9<=1500ms'
+        """
+        if self.at_least:
+            return f"{self.figure}>={f'{float(self.bound)!r}'.removesuffix('.0')}"
+        if self.figure == "errors":
+            return f"errors<={100 * self.bound:.15g}%"
+        return f"{self.name}<={f'{self.bound:.9f}'.rstrip('0').rstrip('.')}ms"
+
     def __str__(self) -> str:
         if self.at_least:
             return f"{self.figure} >= {rate_text(self.bound)}/s"
@@ -125,22 +139,13 @@ def _is_figure(name: str) -> bool:
     return last in QUOTED_QUANTILES if of in {"first", "gap"} else name in _WHOLE
 
 
-def each_limit(text: str) -> list[Limit]:
-    """One limit, or several with commas between them.
-
-    Raises:
-        PlanError: one is not understood.
-    """
-    return [Limit.from_text(one) for one in text.split(",")]
-
-
 def limits_from_texts(texts: Iterable[str]) -> tuple[Limit, ...]:
     """Read limits, each alone or several with commas between them.
 
     Raises:
         PlanError: one is not understood, or they do not go together.
     """
-    found = tuple(one for text in texts for one in each_limit(text))
+    found = tuple(one for text in texts for one in map(Limit.from_text, text.split(",")))
     check_together(found)
     return found
 
@@ -160,6 +165,22 @@ def check_together(limits: Sequence[Limit]) -> None:
             "goodput counts the calls that keep the limits of durations: give one beside it, such "
             "as p99<=200ms or first p99<=200ms (without one it is throughput)"
         )
+
+
+def limits_given(limit: object) -> tuple[Limit, ...]:
+    """Limits as Python gives them: one or several, as texts or not; none of ``None``.
+
+    Raises:
+        PlanError: one is no limit, or two are of the same figure.
+    """
+    listed = [limit] if isinstance(limit, str | Limit) else limit or ()
+    if not isinstance(listed, Iterable):
+        raise PlanError(f"limit is {limit!r}: give 'p99<=20ms', or several of them")
+    texts = [one.written if isinstance(one, Limit) else one for one in listed]
+    for text in texts:
+        if not isinstance(text, str):
+            raise PlanError(f"a limit is {text!r}: give 'p99<=20ms', or an il.Limit")
+    return limits_from_texts(texts)
 
 
 def _rate(text: str, number: str) -> float:

@@ -86,7 +86,8 @@ def compare(
         return found
     if both != [None, None] or (forms is not None and both[0] is not None):
         raise PlanError("a result and a model cannot be compared: give two of a kind")
-    if not {"calls", "duration_s", "precision"} & set(options):
+    staged = load is not None and bool(load.stages)  # which have an end of their own
+    if not {"calls", "duration_s", "precision"} & set(options) and not staged:
         options["duration_s"] = DEFAULT_RUN_S
     if options.get("executor", "auto") in {"auto", "threads", "native", "async"}:
         options.setdefault("processes", 1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
 
 # What a study sets itself.
-_ITS_OWN = {"trace", "form", "mode", "batch_size"}
+_ITS_OWN = {"trace", "form", "mode", "batch_size", "limit"}
 
 
 def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptions:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.files import as_path
 from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
-from inferload.stats.limits.limit import Limit, each_limit
+from inferload.stats.limits.limit import Limit, limits_given
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
@@ -66,7 +66,7 @@ def find_max_rate(
         CallError, TargetCrashed: the very first run failed.
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
-    limits = limits_read(limit)
+    limits = limits_given(limit)
     base = options_of(options, load or ClosedLoop())
     target, own_inputs = target_and_inputs(model, inputs)
     asked = {
@@ -96,14 +96,6 @@ def find_max_rate(
         observer or Logging(),
         done=keeper.done,
         keep=keeper.keep,
-    )
-
-
-def limits_read(limit: str | Limit | Iterable[str | Limit]) -> tuple[Limit, ...]:
-    """Limits as users give them: one or several, as texts or not."""
-    listed = [limit] if isinstance(limit, str | Limit) else list(limit)
-    return tuple(
-        own for one in listed for own in ((one,) if isinstance(one, Limit) else each_limit(one))
     )
 
 

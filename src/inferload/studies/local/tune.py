@@ -10,10 +10,11 @@ from inferload.machine.hardware import usable_cores
 from inferload.plan.cores import memory_nodes
 from inferload.plan.loads import ClosedLoop
 from inferload.runs.run import Logging
+from inferload.stats.limits.limit import limits_given
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
-from inferload.studies.local.search import limits_read, varied
+from inferload.studies.local.search import varied
 from inferload.studies.records.tuning import Tuning
 from inferload.studies.tune.candidates import candidates, forms_of
 from inferload.studies.tune.plan import FULL_S, TunePlan
@@ -91,7 +92,7 @@ def tune(
     axes = {name: varied(value) for name, value in given.items() if value is not None}
     for name in {"calls", "precision", "time_limit_s"} & options.keys():
         raise PlanError(f"{name} is no option of tuning: give duration_s")
-    limits = limits_read(limit)
+    limits = limits_given(limit)
     on_device = options.get("device") is not None
     target, own_inputs = target_and_inputs(model, inputs)
     tried = dict(axes)

@@ -27,13 +27,15 @@ class CallInput:
 
     ``items`` is the number of samples in its batch; if not given, dimension 0 of its first tensor
     or array with two dimensions or more, and 1 where it has none. ``drawn`` says what values were
-    drawn from, where they were drawn here.
+    drawn from, where they were drawn here. ``recorded``: the file in which ``inferload.capture``
+    recorded it, and which of the calls there it is of.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     items: int | None = None
     drawn: str = ""
+    recorded: tuple[str, int] | None = None
 
 
 def input_order(inputs: int, calls: int | None, seed: int | Sequence[int]) -> Int32s:

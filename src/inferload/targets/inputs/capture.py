@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,8 @@ class Capture:
         self.skipped: dict[str, int] = {}
         self._module = module
         self._limit = limit
-        #: By place in the reservoir: the number of the call, and its input.
-        self._kept: dict[int, tuple[int, PackedInput]] = {}
+        #: By place in the reservoir: the number of the call, when it came, and its input.
+        self._kept: dict[int, tuple[int, float, PackedInput]] = {}
         self._random = random.Random(seed)  # noqa: S311 - a sample, no secret
         self._lock = threading.Lock()
         self._next = 1
@@ -92,9 +93,10 @@ class Capture:
             OSError: the file could not be written; what stood there before is untouched.
         """
         with self._lock:
-            kept = [self._kept[place][1] for place in sorted(self._kept)]
+            kept, seen = sorted(self._kept.values(), key=lambda one: one[0]), self.seen
         if kept:
-            write_inputs(self.path, kept)
+            inputs, arrivals_s = [one for *_, one in kept], [at_s for _, at_s, _ in kept]
+            write_inputs(self.path, inputs, arrivals_s, seen)
             return
         why = "" if self.seen else " (capture the object that is called, of a compiled model that)"
         logging.getLogger("inferload").warning(
@@ -107,7 +109,7 @@ class Capture:
             self.seen += 1
             if self.seen < self._next:
                 return
-            number, place = self.seen, self._place()
+            number, place, came_s = self.seen, self._place(), time.monotonic()
         found: PackedInput | None = None
         reason = ""
         try:
@@ -123,7 +125,7 @@ class Capture:
                 # what stands there has had its time: to keep it would favour early calls
                 self._kept.pop(place, None)
             elif place not in self._kept or self._kept[place][0] < number:
-                self._kept[place] = (number, found)
+                self._kept[place] = (number, came_s, found)
 
     def _place(self) -> int:
         """Where this call goes, and which is the next to be taken.
@@ -157,8 +159,9 @@ def capture(
     ``with inferload.capture(model, "inputs.safetensors"): serve()``; then
     ``inferload run model.py --inputs inputs.safetensors``. Inputs are copied to the CPU when they
     are taken, ``limit`` of the first calls and ever fewer later, and written when the block ends.
-    Calls from any thread count. Nothing is pickled: tensors, numpy arrays, numbers, texts, ``None``
-    and lists, tuples and dicts of them are recorded; calls with anything else are skipped and
+    When each of them came is written, too, for ``OpenLoop.replay("inputs.safetensors")``. Calls
+    from any thread count. Nothing is pickled: tensors, numpy arrays, numbers, texts, ``None`` and
+    lists, tuples and dicts of them are recorded; calls with anything else are skipped and
     counted, which makes the sample smaller and no less uniform, and never fail by it. Calls within
     a compiled graph are not seen: give the object that is called.
 

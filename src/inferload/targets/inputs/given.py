@@ -97,7 +97,11 @@ def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
         if Path(text).suffix in {".pt", ".pth"}:
             found += inputs_from_file(Path(text))
         elif Path(text).suffix == ".safetensors":
-            found += [CallInput(*one) for one in read_inputs(Path(text))]
+            path = str(Path(text).resolve())
+            found += [
+                CallInput(*one, recorded=(path, place))
+                for place, one in enumerate(read_inputs(Path(text)))
+            ]
         else:
             found += [
                 CallInput(args, kwargs, drawn=drawn)

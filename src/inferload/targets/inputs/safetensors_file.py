@@ -4,7 +4,8 @@ Tensors stand under numbers. One more, ``inputs``, has the bytes of a JSON list 
 each input: ``args`` and ``kwargs``, trees of nodes, and ``items``. A node is ``{"tensor": "7"}``
 (with ``"stride"`` where its order in memory is not the usual one), ``{"array": "7"}`` of numpy,
 ``{"list": [...]}``, ``{"tuple": [...]}``, ``{"dict": {...}}``, or ``{"value": 3}`` of numbers,
-texts, booleans and ``None``.
+texts, booleans and ``None``. ``arrivals_s``, float64, has when each of them came, in seconds since
+the first, and the metadata how many calls were ``seen``; files of older versions have neither.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safetensors.torch import save, save_file
 
 from inferload.errors import PlanError
 from inferload.files import replacing
+from inferload.plan.replays import ARRIVALS, CAPTURE_FORMAT, SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     #: Positional arguments, keyword arguments, and how many samples.
     Arguments = tuple[tuple[Any, ...], dict[str, Any], int]
 
-FORMAT = "inferload inputs"
 VERSION = "1"
 MOST_ITEMS = 2**31
 _TREE = "inputs"
@@ -138,8 +139,10 @@ def _is_writable(dtype: torch.dtype) -> bool:
     return True
 
 
-def write_inputs(path: Path, inputs: Sequence[PackedInput]) -> None:
-    """Write inputs, whole or not at all.
+def write_inputs(
+    path: Path, inputs: Sequence[PackedInput], arrivals_s: Sequence[float], seen: int
+) -> None:
+    """Write inputs, whole or not at all, with when each came, of so many calls that were seen.
 
     Raises:
         OSError: the file could not be written.
@@ -155,9 +158,13 @@ def write_inputs(path: Path, inputs: Sequence[PackedInput]) -> None:
             tensors[str(len(tensors))] = tensor.contiguous()
     text = bytearray(json.dumps(trees).encode())
     tensors[_TREE] = torch.frombuffer(text, dtype=torch.uint8)
+    tensors[ARRIVALS] = torch.tensor(
+        [one - arrivals_s[0] for one in arrivals_s], dtype=torch.float64
+    )
+    metadata = {"format": CAPTURE_FORMAT, "version": VERSION, SEEN: str(seen)}
     try:
         with replacing(path) as file:
-            save_file(tensors, file, {"format": FORMAT, "version": VERSION})
+            save_file(tensors, file, metadata)
     except SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
     except OSError as error:  # not of the temporary name
@@ -188,7 +195,7 @@ def read_inputs(path: Path) -> list[Arguments]:
         raise PlanError(f"there is no input file {path}") from None
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise PlanError(f"input file {path} is damaged, or no safetensors ({error})") from error
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != CAPTURE_FORMAT:
         raise PlanError(f"{path} has no captured inputs: inferload.capture writes such files")
     if metadata.get("version") != VERSION:
         raise PlanError(

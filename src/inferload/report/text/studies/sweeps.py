@@ -273,6 +273,8 @@ def _judgement_text(one: Judgement, probe: Probe) -> str:
     text = f"confirmation: {one.limit.name} {value_text(one)}"
     if one.low is not None and one.high is not None:
         text += f" ({one.limit.text_of(one.low)} to {one.limit.text_of(one.high)})"
+    if one.limit.at_least:
+        return f"{text}, {'as much as' if one.verdict == 'kept' else 'less than'} is asked for"
     if one.room_fraction is not None:
         text += f", {abs(one.room_fraction):.0%} {'below' if one.room_fraction >= 0 else 'above'}"
         text += " the limit"
