@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from inferload.callers.answers.kept_outputs import Keeper
 from inferload.callers.job import FIRST_CALLS
@@ -80,16 +81,16 @@ class Calling:
         """The inputs of the calls of these rows, and their columns, as far as known filled in."""
         log, order = self._run.job.log, self._run.job.order
         drawn = begin % len(order)
-        inputs = order[drawn : drawn + end - begin].tolist()
+        inputs = order[drawn : drawn + end - begin]
         if len(inputs) < end - begin:
-            inputs = list(islice(cycle(order.tolist()), drawn, drawn + end - begin))
+            inputs = order[np.arange(begin, end) % len(order)]
         place = begin % log.room
         own = {name: column[place : place + end - begin] for name, column in log.columns.items()}
         own["caller"][:] = self.number
         own["input"][:] = inputs
         own["error"][:] = -1
         self._expect(slice(place, place + end - begin))
-        return inputs, own
+        return inputs.tolist(), own
 
     def _expect(self, places: slice) -> None:
         """The next calls are those of the rows at these places of the log."""

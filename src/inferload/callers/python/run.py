@@ -66,6 +66,9 @@ class Run:
         self.in_pieces = job.target.answers_in_pieces
         self.next_row = 0
         self.folded_rows = 0
+        #: Of tasks of one thread, where none waits for what another has claimed: how many rows
+        #: they take in a turn.
+        self.rows_in_turn = 0
         #: Calls that are still made are in flight for ever, and write nothing more.
         self.given_up = False
         self.log_was_full = False
@@ -178,7 +181,7 @@ class Run:
         left = min(log.rows, self.end_row) - begin
         if left <= 0 or not self.limit_ns[0]:
             return None
-        shared = self.job.calls is not None and not self.job.open_loop
+        shared = self.job.calls is not None and not self.job.open_loop and not self.rows_in_turn
         fair = left // (4 * self.job.callers) if shared and budget is None else in_a_while
         wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
         end = min(begin + wanted, self.folded_rows + log.room)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -119,14 +120,14 @@ class TaskCaller(Calling):
 
     async def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, one after another; between them others have their turn."""
-        in_a_while = 1
-        while claimed := await self._claim(in_a_while):
+        run = self._run
+        while claimed := await self._claim(run.rows_in_turn):
             started = self._now()
             if not await self._call_rows(*claimed):
                 return
-            # tasks of one loop take turns, so a call lasts as long as all of theirs
-            fast = self._now() - started < BLOCK_NS * self._run.job.callers
-            in_a_while = min(2 * in_a_while, BLOCK_ROWS) if fast else max(in_a_while // 2, 1)
+            # what a task has learned of its calls is true of all
+            fast, rows = self._now() - started < BLOCK_NS, run.rows_in_turn
+            run.rows_in_turn = min(2 * rows, BLOCK_ROWS) if fast else max(rows // 2, 1)
             await asyncio.sleep(0)
 
     async def _call_rows(self, begin: int, end: int) -> bool:
@@ -139,11 +140,14 @@ class TaskCaller(Calling):
             own["scheduled_ns"][:] = own["started_ns"]
 
     async def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
-        # as that of threads, and as fast as a loop by hand that stamps twice
+        # as that of threads, and 1.2x of a loop by hand that stamps twice
+        calls = self._calls
+        single = len(calls) == 1 and self._fresh is None  # a look-up less: 18 ns of 230
+        taken = repeat(calls[0], len(inputs)) if single else map(calls.__getitem__, inputs)
         whole, unseen = self.answers.whole, self.answers.of_class_unseen_awaiting
         started, finished, errors = (own[n].data for n in ("started_ns", "finished_ns", "error"))
         now, limit_ns, kept_row = self._now, self._run.limit_ns, self.keeper.calls_until_next
-        for row, call in enumerate(map(self._calls.__getitem__, inputs)):
+        for row, call in enumerate(taken):
             started[row] = now()
             try:
                 output = await call()

@@ -43,6 +43,7 @@ class RunningTasks(RunningCallers):
 
     def __init__(self, job: Job, clock: Clock, new_loop: NewLoop) -> None:
         run = Run(job, clock)
+        run.rows_in_turn = 1
         self._tasks = [TaskCaller(run, number) for number in range(job.callers)]
         super().__init__(run, self._tasks)
         self._loop = new_loop()
