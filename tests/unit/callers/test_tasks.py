@@ -163,10 +163,8 @@ def test_a_loop_that_calls_hold_up_is_warned_about_and_one_that_is_free_is_not()
     assert "asyncio.to_thread" in found["loop-blocked"].hint
 
 
-def test_batches_and_clients_are_refused_with_the_way_round():
-    with pytest.raises(il.PlanError, match=r"--max-batch, --clients\) out, and have a task for"):
-        run(adds, load=il.ClosedLoop(callers=2, clients=4))
-    with pytest.raises(il.PlanError, match="one request at a time"):
+def test_batches_are_refused_with_the_way_round():
+    with pytest.raises(il.PlanError, match=r"one request at a time.*leave max_batch"):
         run(
             adds,
             load=il.OpenLoop.constant(100, callers=2),

@@ -134,3 +134,14 @@ def test_of_a_closed_loop_of_coroutines_that_never_wait_every_task_has_its_turn(
 
     log = simulated_tasks(of, il.ClosedLoop(callers=4), duration_s=1.0).log
     assert min(np.bincount(log.caller, minlength=4)) > 20
+
+
+def test_clients_think_and_wait_for_the_tasks_that_serve_them():
+    """Twelve clients of two tasks: all are served in 60 ms, of which each thinks for 30."""
+    load = il.ClosedLoop(callers=2, clients=12, think_s=0.03, think="constant")
+    result = simulated_tasks(sleeping(10), load, calls=300)
+    assert near(result.log.service_ns, 10)
+    settled = result.log.rows(result.log.started_ns > 200 * MS)
+    assert near(settled.response_ns, 30)
+    assert result.summary.throughput_calls_per_s.value == pytest.approx(200, rel=0.02)
+    assert set(result.log.caller.tolist()) == {0, 1}

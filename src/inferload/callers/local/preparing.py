@@ -170,11 +170,10 @@ def check_for_tasks(target: Target, options: RunOptions) -> None:
     Raises:
         PlanError: naming it.
     """
-    if options.batching is not None or getattr(options.load, "clients", None) is not None:
+    if options.batching is not None:
         raise PlanError(
             f"tasks of an event loop call {target.name} one request at a time, as they come: leave "
-            "batches and clients (--max-batch, --clients) out, and have a task for each client "
-            "(--callers 256)"
+            "max_batch (--max-batch) out, or have the model put together what it is called with"
         )
     if options.transfers:
         raise PlanError(

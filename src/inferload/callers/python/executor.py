@@ -37,13 +37,10 @@ class RunningThreads(RunningCallers):
         self._start([(partial(self._calling, one), f"caller-{one.number}") for one in callers])
 
     def _calling(self, caller: PythonCaller) -> None:
-        run = self._run
         try:
             caller.run()
         except BaseException as error:  # noqa: BLE001 - a caller that ends must say why
-            run.record(error, caller.number, 0, warming_up=True)
-            run.stop()
-            run.at_line.release()
+            self._has_failed(caller, error)
         finally:
-            run.first_made.set()
+            self._run.first_made.set()
             self._ended.release()

@@ -52,6 +52,12 @@ class RunningCallers:
             self.stop()
             raise
 
+    def _has_failed(self, caller: Calling, error: BaseException) -> None:
+        """A caller has ended by something that was no call's: nobody waits for it."""
+        self._run.record(error, caller.number, 0, warming_up=True)
+        self._run.stop()
+        self._run.at_line.release()
+
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
         deadline = time.monotonic() + timeout_s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.callers.job import BLOCK_NS
+from inferload.callers.job import BLOCK_NS, STOP_POLL_NS
 from inferload.callers.python.calling import Calling
 from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.callers.tasks.awaiting import AwaitedAnswers
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from inferload.callers.batching.queue import Batch, RequestQueue
     from inferload.callers.python.run import Run
     from inferload.callers.tasks.loops import LoopTimer
     from inferload.plan.schedule import Schedule
@@ -61,11 +62,13 @@ class TaskCaller(Calling):
         self.threads = torch.get_num_threads()  # a model may set its own
         run.at_line.release()
         await go.wait()
-        if not run.job.open_loop:
+        if run.queue is None and not run.job.open_loop:
             await self._start_line()
         self.answers.log.begin()
         self._make_calls()
-        if run.job.schedule is None:
+        if run.queue is not None:
+            await self._serve(run.queue, turn, timer)
+        elif run.job.schedule is None:
             await self._call_at_once()
         else:
             await self._call_when_due(run.job.schedule, turn, timer)
@@ -171,9 +174,7 @@ class TaskCaller(Calling):
         self, schedule: Schedule, turn: asyncio.Lock, timer: LoopTimer
     ) -> None:
         """Open loop: the next row whenever free, when it is due."""
-        run, now, answers, keeper = self._run, self._now, self.answers, self.keeper
-        job, log = run.job, run.job.log
-        columns = {name: column.data for name, column in log.columns.items()}
+        run, order = self._run, self._run.job.order
         while True:
             # whose turn it is watches for the next due call; free callers wait for it in turn
             async with turn:
@@ -181,32 +182,75 @@ class TaskCaller(Calling):
                 if claimed is None:
                     return
                 row = claimed[0]
-                number, place = int(job.order[row % len(job.order)]), row % log.room
-                due = run.start_ns + schedule.due_ns(row)
-                columns["caller"][place], columns["input"][place] = self.number, number
-                columns["error"][place] = -1
-                columns["scheduled_ns"][place] = due
-                call = self._calls[number]
+                number, due = int(order[row % len(order)]), run.start_ns + schedule.due_ns(row)
+                call = self._begin_row(row, number, due)
                 if not await self._is_due(due, row, timer):
                     return
-            self._expect(slice(place, place + 1))
-            columns["started_ns"][place] = now()
-            try:
-                output = await call()
-                if output.__class__ not in answers.whole:
-                    output = await answers.of_class_unseen_awaiting(output)
-            except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
-                end = now()
-                columns["error"][place] = self._failed(self._own(error), number)
-                columns["finished_ns"][place] = end
-            else:
-                columns["finished_ns"][place] = now()
-                if keeper.calls_until_next <= 0:
-                    keeper.calls_until_next = keeper.keep(number, output)
-                output = None
-            keeper.calls_until_next -= 1
+            await self._call_row(row, number, call)
             if not run.limit_ns[0]:
                 return
+
+    async def _serve(self, queue: RequestQueue, turn: asyncio.Lock, timer: LoopTimer) -> None:
+        """Closed loop of clients: the next request in their queue whenever free."""
+        run, finished = self._run, self._run.start_ns
+        while (batch := await self._next(queue, finished, turn, timer)) is not None:
+            (request,) = batch.requests
+            call = self._begin_row(request.row, request.input, request.due_ns)
+            finished = await self._call_row(request.row, request.input, call)
+            queue.returned(1, finished)
+            timer.wake()  # whose turn it is looks again: a client may ask sooner than was known
+            if not run.limit_ns[0]:
+                return
+
+    async def _next(
+        self, queue: RequestQueue, free_ns: int, turn: asyncio.Lock, timer: LoopTimer
+    ) -> Batch | None:
+        """The next request, when it is due, as ``BatchCalls._next``; ``None``: the run is over."""
+        run = self._run
+        queue.free(free_ns)
+        async with turn:
+            waited = False
+            while run.limit_ns[0]:
+                now_ns = self._now()
+                batch = queue.take(now_ns)
+                until = None if batch is not None else queue.look_again_ns(now_ns)
+                if now_ns > run.limit_ns[0] and not waited:
+                    return None
+                if batch is not None or (until is None and queue.over):
+                    return batch
+                waited = True
+                await timer.until(now_ns + STOP_POLL_NS if until is None else until)
+        return None
+
+    def _begin_row(self, row: int, number: int, due: int) -> Callable[[], Awaitable[Any]]:
+        """Write what is known of a call before it starts; what makes it."""
+        log = self._run.job.log
+        columns, place = log.columns, row % log.room
+        columns["caller"][place], columns["input"][place] = self.number, number
+        columns["error"][place] = -1
+        columns["scheduled_ns"][place] = due
+        self._expect(slice(place, place + 1))
+        return self._calls[number]
+
+    async def _call_row(self, row: int, number: int, call: Callable[[], Awaitable[Any]]) -> int:
+        """Make the call of a row, and write it; when it finished."""
+        log, answers, keeper, now = self._run.job.log, self.answers, self.keeper, self._now
+        columns, place, finished = log.columns, row % log.room, 0
+        columns["started_ns"][place] = now()
+        try:
+            output = await call()
+            if output.__class__ not in answers.whole:
+                output = await answers.of_class_unseen_awaiting(output)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
+            finished = now()
+            columns["error"][place] = self._failed(self._own(error), number)
+            columns["finished_ns"][place] = finished
+        else:
+            columns["finished_ns"][place] = finished = now()
+            if keeper.calls_until_next <= 0:
+                keeper.calls_until_next = keeper.keep(number, output)
+        keeper.calls_until_next -= 1
+        return finished
 
     async def _is_due(self, due: int, row: int, timer: LoopTimer) -> bool:
         """Wait until a call is due, as ``PythonCaller._wait_until``."""

@@ -124,18 +124,15 @@ class RunningTasks(RunningCallers):
             timer.close()
 
     async def _calling(self, caller: TaskCaller, turn: asyncio.Lock, timer: LoopTimer) -> None:
-        run = self._run
         try:
             await caller.run(self._go, turn, timer)
         except asyncio.CancelledError:
-            run.stop()
+            self._run.stop()
             raise
         except BaseException as error:  # noqa: BLE001 - a caller that ends must say why
-            run.record(error, caller.number, 0, warming_up=True)
-            run.stop()
-            run.at_line.release()
+            self._has_failed(caller, error)
         finally:
-            run.first_made.set()
+            self._run.first_made.set()
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
