@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from inferload.log.failures import CallFailure  # noqa: TC001
-from inferload.log.piece_times import PieceTimes  # noqa: TC001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +40,6 @@ class Outcome:
     ``batches_limited_to``: how many requests batches had at most, once there was no memory for one.
     """
 
-    __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
-
     claimed_rows: int
     first_calls_ns: Sequence[Sequence[int]]
     errors: tuple[CallFailure, ...]
@@ -57,5 +54,5 @@ class Outcome:
     threads_set: Sequence[int] = ()
     warmed: Sequence[int] = ()
     batches_limited_to: int | None = None
-    piece_times: PieceTimes | None = None
+    piece_times: Any = field(default=None, repr=False)  # PieceTimes: arrays, which no schema has
     loop_lag_ms: tuple[float, float] | None = None

@@ -150,7 +150,7 @@ class Watcher:
 
     def end(self) -> None:
         """End the run: a closed loop at once, an open loop when what is due by now is done."""
-        if not self._schedules:
+        if not self._schedules or (self._rule is not None and self._rule.at_once):
             self._crew.stop()
             return
         self._due_ns = self._crew.now_ns() - self.start_ns

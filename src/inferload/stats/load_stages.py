@@ -21,8 +21,6 @@ from inferload.units import NS_PER_S
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
     from inferload.log.arrays import Int64s
     from inferload.log.calls import CallLog
     from inferload.records.distribution import Distribution
@@ -42,16 +40,34 @@ def load_stages(
     what earlier stages left behind.
     """
     ends = list(accumulate(one.duration_s for one in stages))
-    order = np.argsort(log.finished_ns, kind="stable")  # intervals go by the order of time
-    late = None if log.tally is not None else RawPart(log, 0, callers).lateness_ns()[order]
-    in_order = log.rows(order)
-    found = []
+    late = None if log.tally is not None else RawPart(log, 0, callers).lateness_ns()
+    by_due, found = ByDue(log), []
     for stage, end_s in zip(stages, ends, strict=True):
         from_s, until_s = end_s - stage.duration_s, min(end_s, lasted_s)
         if until_s > from_s:
-            one = _stage(replace(in_order, tally=log.tally), late, stage, from_s, until_s, due_ns)
-            found.append(one)
+            found.append(_stage(by_due, late, stage, (from_s, until_s), due_ns))
     return tuple(found)
+
+
+class ByDue:
+    """The calls of a log in the order in which they were due, so that a stage is a slice of it."""
+
+    def __init__(self, log: CallLog) -> None:
+        self.order = np.argsort(log.scheduled_ns, kind="stable")
+        self.log, self.whole = log.rows(self.order), log
+        self._all_before = np.maximum.accumulate(self.log.finished_ns)
+
+    def within(self, from_ns: int, until_ns: int) -> slice:
+        """Which were due from one time on and before another one."""
+        first, last = np.searchsorted(self.log.scheduled_ns, [from_ns, until_ns])
+        return slice(int(first), int(last))
+
+    def since(self, from_ns: int, until_ns: int) -> CallLog:
+        """Those that were due before ``until_ns``, without what was over at ``from_ns``."""
+        own = self.within(from_ns, until_ns)
+        first = int(np.searchsorted(self._all_before, from_ns, side="right"))
+        found = self.log.rows(slice(min(first, own.start), own.stop))
+        return replace(found, tally=self.whole.tally)
 
 
 def judged_in_stages(
@@ -60,19 +76,21 @@ def judged_in_stages(
     stages: Sequence[Stage],
     unfinished: Sequence[int] = (),
     risk: float = CERTIFICATE_RISK,
+    first: int = 0,
 ) -> Iterator[tuple[int, CallLog, tuple[Judgement, ...]]]:
     """Of each stage its number, from 1, the calls that were due in it, and what they say of limits.
 
-    A quantile is broken, and has no value, where the queue grew in its stage.
+    The ``first`` ones are left out. A quantile is broken, and has no value, where the queue grew in
+    its stage.
     """
-    begun_s = 0.0
+    by_due, begun_s = ByDue(log), sum(one.duration_s for one in stages[:first])
     deviations = DEVIATIONS if risk >= CERTIFICATE_RISK else DEVIATIONS_OF_A_LOOK
-    for number, stage in enumerate(stages, 1):
+    for number, stage in enumerate(stages[first:], first + 1):
         from_ns, until_ns = (
             round(at_s * NS_PER_S) for at_s in (begun_s, begun_s + stage.duration_s)
         )
-        until = log.rows(log.scheduled_ns < until_ns)
-        own = until.rows(until.scheduled_ns >= from_ns)
+        until = replace(by_due.since(from_ns, until_ns), tally=None)
+        own = by_due.log.rows(by_due.within(from_ns, until_ns))
         grew = len(own) > 0 and overload_of_stage(until, stage, begun_s, deviations) is not None
         lost = unfinished[number - 1] if unfinished else 0
         found = judged_limits(own, limits, begun_s, lost, risk)
@@ -87,32 +105,35 @@ def _broken(one: Judgement) -> Judgement:
 
 
 def _stage(
-    log: CallLog,
+    by_due: ByDue,
     late: Int64s | None,
     stage: Stage,
-    from_s: float,
-    until_s: float,
+    span_s: tuple[float, float],
     due_ns: Int64s,
 ) -> LoadStage:
+    log, (from_s, until_s) = by_due.whole, span_s
     from_ns, until_ns = round(from_s * NS_PER_S), round(until_s * NS_PER_S)
     one_in = log.calls_made / max(len(log), 1)  # the rows may be a sample
-    mine = (log.scheduled_ns >= from_ns) & (log.scheduled_ns < until_ns)
-    well = mine & log.completed
-    due = int(np.searchsorted(due_ns, until_ns) - np.searchsorted(due_ns, from_ns))
-    failed, made = (_count(rows, one_in) for rows in (mine & ~well, mine))
+    own = by_due.within(from_ns, until_ns)
+    # intervals go by the order of time
+    mine = by_due.order[own][np.argsort(by_due.log.finished_ns[own], kind="stable")]
+    well = mine[log.completed[mine]]
+    before, upto = (int(np.searchsorted(due_ns, at_ns)) for at_ns in (from_ns, until_ns))
+    due, failed = upto - before, round((len(mine) - len(well)) * one_in)
     # of a sample it is not known how many were made in one stage: all, or less by chance
-    unfinished = max(due - made, 0) if log.tally is None else 0
-    until = replace(log.rows(log.scheduled_ns < until_ns), tally=log.tally)
+    unfinished = max(due - len(mine), 0) if log.tally is None else 0
+    until = by_due.since(from_ns, until_ns)
     overload, behind_ns = overload_of_stage(until, stage, from_s), None
     if overload is not None and late is not None:
         behind_ns = _behind_from_ns(until, from_ns)
-        overload = _while_behind(overload, until, behind_ns, until_ns)
+        overload = _while_behind(overload, log, due_ns, behind_ns, until_ns)
+    begun = np.count_nonzero(log.started_ns[by_due.order[: own.start]] < from_ns) * one_in
     within = (log.finished_ns > from_ns) & (log.finished_ns <= until_ns) & log.completed
     return LoadStage(
         stage=stage,
         from_s=from_s,
         until_s=until_s,
-        waiting_calls=_count((log.scheduled_ns < from_ns) & (log.started_ns >= from_ns), one_in),
+        waiting_calls=max(round(before - begun), 0),
         due_calls=due,
         completed_calls=due - failed - unfinished,
         failed_calls=failed,
@@ -120,24 +141,16 @@ def _stage(
         served_per_s=int(within.sum()) * one_in / (until_s - from_s),
         response_ms=_of_sample(
             distribution_ms(
-                _durations(log.response_ns, well),
+                RawDurations.of(log.response_ns[well]),
                 unfinished,
                 not_quoted=None if overload is None else "overloaded",
             ),
             one_in,
         ),
-        lateness_ms=None if late is None else distribution_ms(_durations(late, well)),
+        lateness_ms=None if late is None else distribution_ms(RawDurations.of(late[well])),
         overload=overload,
         behind_from_s=None if behind_ns is None else behind_ns / NS_PER_S,
     )
-
-
-def _count(rows: NDArray[np.bool_], one_in: float) -> int:
-    return round(int(rows.sum()) * one_in)
-
-
-def _durations(values_ns: Int64s, rows: NDArray[np.bool_]) -> RawDurations:
-    return RawDurations.of(values_ns[rows])
 
 
 def _of_sample(distribution: Distribution | None, one_in: float) -> Distribution | None:
@@ -157,13 +170,30 @@ def overload_of_stage(
     since the last moment at which no call waited, too. A queue that was not empty since then, of
     calls that are served just as fast as they come, ends at d standard deviations or more with the
     chance exp(-d^2 / 2) (Brownian meander; Durrett, Iglehart & Miller, Annals of Probability 5,
-    1977), so that 1.5 more of them are asked for: 0.2 % at 3.5.
+    1977), so that 1.5 more of them are asked for: 0.2 % at 3.5. On its way down the queue grows at
+    first, and may be gone at the end: it is judged until the moment at which the most calls waited,
+    which is at d deviations or more with the chance 2 (1 - Phi(d)) (reflection), 0.05 % at 3.5.
     """
     found = overload_of(log, from_s, deviations, left_behind=True)
-    if found is None and stage.end_per_s > stage.rate_per_s and log.tally is None:
+    if found is not None or log.tally is not None:
+        return found
+    if stage.end_per_s > stage.rate_per_s:
         behind_s = _behind_from_ns(log, round(from_s * NS_PER_S)) / NS_PER_S
-        found = overload_of(log, behind_s, deviations + 1.5)
-    return found
+        return overload_of(log, behind_s, deviations + 1.5)
+    if stage.end_per_s < stage.rate_per_s:
+        most = log.rows(log.scheduled_ns <= _most_waiting_ns(log, round(from_s * NS_PER_S)))
+        return overload_of(most, from_s, deviations + 1.5, left_behind=True)
+    return None
+
+
+def _most_waiting_ns(log: CallLog, from_ns: int) -> int:
+    """When the most calls waited that were due from a time on."""
+    due, started = np.sort(log.scheduled_ns), np.sort(log.started_ns)
+    first = int(np.searchsorted(due, from_ns))
+    if first == len(due):
+        return from_ns
+    waiting = np.arange(first, len(due)) - np.searchsorted(started, due[first:], side="right")
+    return int(due[first + int(np.argmax(waiting))])
 
 
 def _behind_from_ns(log: CallLog, from_ns: int) -> int:
@@ -176,14 +206,16 @@ def _behind_from_ns(log: CallLog, from_ns: int) -> int:
     return int(due[first + none[-1]]) if len(none) else from_ns
 
 
-def _while_behind(overload: Overload, log: CallLog, behind_ns: int, until_ns: int) -> Overload:
+def _while_behind(
+    overload: Overload, log: CallLog, due_ns: Int64s, behind_ns: int, until_ns: int
+) -> Overload:
     """With the rates of the time in which some call waited, where there is one queue."""
     span_s = (until_ns - behind_ns) / NS_PER_S
     if overload.queues_in_all > 1 or span_s <= 0:
         return overload
     asked, served = (
         int(np.count_nonzero((times > behind_ns) & (times <= until_ns))) / span_s
-        for times in (log.scheduled_ns, log.finished_ns)
+        for times in (due_ns, log.finished_ns)
     )
     return replace(overload, asked_per_s=asked, served_per_s=served)
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SHARE = 0.9
 # Fewer calls do not show how they are correlated.
 FEWEST_CALLS = 400
+# Of slow calls, by which a run has lasted so long, so many do: how they are correlated is unknown,
+# and so each is taken for a fifth of an independent one.
+FEWEST_SLOW_CALLS, SLOW_S, WORTH = 50, 5.0, 5
 # A limit of the error fraction goes by the exact bounds of however few.
 FEWEST_FOR_ERRORS = 50
 
@@ -46,6 +49,10 @@ class StopRule(Protocol):
     @property
     def next_calls(self) -> int:
         """Not worth asking before so many calls."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the run ends without what is queued, and not when that is done."""
 
     #: When the calls sufficed: half of the interval of each figure that was asked for, as a
     #: fraction of it. The calls that come in after that are in no such figure.
@@ -67,12 +74,18 @@ class StopByLimits:
         #: Not worth asking before so many calls.
         self.next_calls = FEWEST_CALLS
         self.widths: Mapping[str, float] = {}
+        self.at_once = False
 
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether the calls so far suffice."""
         self.next_calls = finished + max(finished // 10, 1)
         from_s = cut_of(judged(log)) if self._cut else 0.0
         return says_enough(log, self._limits, from_s)
+
+
+def _risk(*, few: bool) -> float:
+    """That of one look; as if calls were fewer where they are few."""
+    return RISK_OF_A_LOOK**WORTH if few else RISK_OF_A_LOOK
 
 
 class StopAtBroken:
@@ -107,6 +120,11 @@ class StopAtBroken:
         """Not worth asking before so many calls."""
         return self._next if self._other is None else min(self._next, self._other.next_calls)
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a limit is broken: how long queued calls wait is no news."""
+        return bool(self.broken)
+
     def enough(self, log: CallLog, finished: int) -> bool:
         """Whether a limit is broken, or the other rule has enough."""
         if finished >= self._next:
@@ -122,21 +140,30 @@ class StopAtBroken:
         now_s = float(log.finished_ns.max(initial=0)) / NS_PER_S
         if not self._stages:
             from_s = cut_of(judged(log)) if self._cut else 0.0
-            found = judged_limits(log, self._worth_asking(log), from_s, risk=RISK_OF_A_LOOK)
-            self._note(found, now_s, None)
+            for few in (False, True):
+                asked = self._worth_asking(log, few=few)
+                self._note(judged_limits(log, asked, from_s, risk=_risk(few=few)), now_s, None)
             return
         # those in which calls may have finished since the last look
         first, last = self._stage, int(np.searchsorted(self._ends_s, now_s)) + 1
         stages = self._stages[:last]
-        for number, own, found in judged_in_stages(log, self._limits, stages, risk=RISK_OF_A_LOOK):
-            asked = self._worth_asking(own)
-            if number > first and len(own):
+        for few in (False, True):
+            for number, own, found in judged_in_stages(
+                log, self._limits, stages, risk=_risk(few=few), first=first
+            ):
+                asked = self._worth_asking(own, few=few)
                 self._note([one for one in found if one.limit in asked], now_s, number)
         self._stage = last - 1
 
-    def _worth_asking(self, log: CallLog) -> list[Limit]:
-        few = len(log) < FEWEST_CALLS
-        return [one for one in self._limits if one.figure == "errors" or not few]
+    def _worth_asking(self, log: CallLog, *, few: bool) -> list[Limit]:
+        """Of enough calls all limits, of ``few`` that took their time those of durations."""
+        if len(log) >= FEWEST_CALLS:
+            return [] if few else self._limits
+        span_ns = np.ptp(log.finished_ns) if len(log) >= FEWEST_SLOW_CALLS else 0
+        if few:
+            slow = span_ns >= SLOW_S * NS_PER_S
+            return [one for one in self._limits if one.quantile is not None and slow]
+        return [one for one in self._limits if one.figure == "errors"]
 
     def _note(self, found: Sequence[Judgement], now_s: float, stage: int | None) -> None:
         for one in found:
@@ -159,6 +186,7 @@ class StopByPrecision:
         self._cut = cut
         #: Not worth asking before so many calls.
         self.next_calls = more_calls_to_quote(0, self._q, 1.0)
+        self.at_once = False
         self.widths: Mapping[str, float] = {}
 
     def enough(self, log: CallLog, finished: int) -> bool:
