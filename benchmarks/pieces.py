@@ -203,7 +203,7 @@ def main() -> None:
     rows = [
         piece_row("threads", rounds, 2000 // scale, "<= 0.4 us"),
         piece_row("async", rounds, 2000 // scale, "<= 1.5 us"),
-        coroutine_row("does nothing", no_op, rounds, 640_000 // scale),
+        coroutine_row("does nothing", no_op, rounds, 1_920_000 // scale),
         coroutine_row("yields once", yields, rounds, 128_000 // scale),
         *exact_rows("threads", max(rounds // 3, 1), 800 // scale),
         *exact_rows("async", max(rounds // 3, 1), 800 // scale),

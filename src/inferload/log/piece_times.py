@@ -53,6 +53,11 @@ class PieceTimes:
         return replace(self, calls=calls, times_ns=self.times_ns - start_ns)
 
     @property
+    def cut_calls(self) -> int:
+        """Of how many calls only the first pieces are here."""
+        return int(np.count_nonzero(self.calls["pieces"] >= MOST_OF_A_CALL))
+
+    @property
     def call_of_piece(self) -> Int64s:
         """The place of the call that each of the times belongs to."""
         return np.repeat(np.arange(len(self.calls)), self.calls["pieces"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -216,12 +217,12 @@ class OpenLoop:
 
         The run lasts as long as its stages, if no earlier end is given; a later one is refused.
         """
-        if not stages:
+        if not isinstance(stages, Iterable) or not (stages := tuple(stages)):
             raise PlanError("there are no stages: give il.Stage(rate_per_s=50, duration_s=10)")
         return cls(
             arrivals=arrivals,
             rate_per_s=None,
-            stages=tuple(stages),
+            stages=stages,
             callers=callers,
             seed=seed,
             drain_s=drain_s,

@@ -75,13 +75,13 @@ def times_of_capture(path: Path, speed: float) -> tuple[Floats, Recording]:
             "or replay a file of times"
         )
     found = as_times(times, f"{path}: ")
-    seen = metadata.get(SEEN, "")
-    return found, Recording(
-        path=str(path.resolve()),
-        kept=len(found),
-        seen=int(seen) if seen.isdigit() else len(found),
-        speed=speed,
-    )
+    told = metadata.get(SEEN, "")
+    seen = int(told) if told.isascii() and told.isdigit() else -1
+    if seen < len(found):
+        raise PlanError(
+            f"{path} is damaged: it has the times of {len(found):,} calls, of {told or 'no'} seen"
+        )
+    return found, Recording(path=str(path.resolve()), kept=len(found), seen=seen, speed=speed)
 
 
 def schedule_of_times(

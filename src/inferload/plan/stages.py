@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Arrivals that a changing rate can have.
 STAGED_ARRIVALS = ("constant", "poisson")
-# The times of all calls are drawn beforehand: 400 MB.
-MOST_CALLS = 50_000_000
+# The times of all calls are drawn beforehand: 80 MB, and some times that while they are drawn.
+MOST_CALLS = 10_000_000
 MOST_STAGES = 1000
 # Sums of stages are off by less than this, in calls.
 _ROUNDING = 1e-6

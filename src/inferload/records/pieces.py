@@ -16,7 +16,8 @@ class PieceFigures:
     ``first_ms``: from when it was started. ``gap_ms``: from one piece to the next (ITL), of all
     calls or of a ``share`` of them that was drawn. ``call_gap_ms``: the mean time of a token after
     the first of its call, up to the last (TPOT). ``broken_calls`` raised after they had given
-    ``broken_pieces``, which are in no other figure. ``sampled``: numbers are estimates from a
+    ``broken_pieces``, which are in no other figure. Of ``cut_calls`` only the first gaps are known.
+    ``sampled``: numbers are estimates from a
     sample of a long run.
     """
 
@@ -32,6 +33,7 @@ class PieceFigures:
     call_gap_ms: Distribution | None
     share: float = 1.0
     broken_calls: int = 0
+    cut_calls: int = 0
     broken_pieces: int = 0
     sampled: bool = False
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload.records.distribution import Estimate
 from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.records.stages import LoadStage
 from inferload.stats.durations import RawDurations
@@ -223,8 +224,15 @@ def _while_behind(
 def with_stages(summary: Summary, stages: Sequence[LoadStage]) -> Summary:
     """The summary of a run with a stage in which the queue grew: no quantile of it is quoted.
 
-    They would say how long that stage lasted. Little's law holds all the same.
+    They would say how long that stage lasted. Little's law holds all the same. Nor has the rate of
+    any such load an interval: batches of time differ because they were asked to.
     """
+    if stages:
+        summary = replace(
+            summary,
+            throughput_calls_per_s=_without_interval(summary.throughput_calls_per_s),
+            throughput_items_per_s=_without_interval(summary.throughput_items_per_s),
+        )
     overloads = [one.overload for one in stages if one.overload is not None]
     if summary.overload is not None or not overloads:
         return summary
@@ -234,6 +242,10 @@ def with_stages(summary: Summary, stages: Sequence[LoadStage]) -> Summary:
         response_ms=_not_quoted(summary.response_ms),
         queue_ms=_not_quoted(summary.queue_ms),
     )
+
+
+def _without_interval(rate: Estimate) -> Estimate:
+    return Estimate(value=rate.value, method="count / duration, of a load that changes")
 
 
 def _not_quoted(distribution: Distribution | None) -> Distribution | None:

@@ -54,6 +54,7 @@ def piece_figures(log: CallLog, summary: Summary) -> PieceFigures | None:
         gap_ms=gap_distribution(log, summary.from_s),
         call_gap_ms=distribution_ms(part.stage("call_gap_ns")),
         share=1.0 if times is None else times.share,
+        cut_calls=0 if times is None else times.cut_calls,
         broken_calls=int(np.count_nonzero(broken)) * one_in,
         broken_pieces=int(own.pieces[broken].sum()) * one_in,
         sampled=one_in > 1,

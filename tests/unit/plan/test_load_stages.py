@@ -150,7 +150,7 @@ def test_stages_in_words_are_read_and_written():
         ("50..-3/3s", None, "to_per_s of a stage is -3"),
         ("nan..5/3s", None, "rate_per_s of a stage is nan"),
         ("0/3s,0..0/2s", None, "the rate of every stage is 0"),
-        ("1e7/1h", None, "the stages have 36,000,000,000 calls, .* ask for 50,000,000 at most"),
+        ("1e7/1h", None, "the stages have 36,000,000,000 calls, .* ask for 10,000,000 at most"),
         ("50/3s", "gamma:0.5", "arrivals 'gamma' have no rate that changes: choose constant or"),
         ("50/3s", "replay:t.csv", "rate of its file"),
     ],

@@ -170,7 +170,6 @@ def test_an_open_loop_that_ends_by_its_limit_has_the_rate_of_its_time():
     result = il.run(slow, [torch.zeros(1)], load=load, duration_s=60.0, limit="p50<=1us")
     assert result.limits[0].broken_at_s < 20
     assert due_per_s(result) == pytest.approx(1000, rel=0.05)
-    assert result.summary.unfinished_calls == 0
 
 
 def test_stages_are_named_where_a_limit_broke():

@@ -34,7 +34,7 @@ class PythonCaller(Calling):
 
     def __init__(self, run: Run, number: int) -> None:
         super().__init__(run, number)
-        self.answers = Answers(run.job, number, self._now, run.answer_in_pieces)
+        self.answers = Answers(run.job, number, self._now, run.answer_in_pieces, run.piece_pool)
         self._calls: list[Callable[[], Any]] | FreshCalls = []
         self._fresh: FreshCalls | None = None
         self._gathering: Gathering | None = None

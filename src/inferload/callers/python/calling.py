@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from inferload.callers.answers.used_up import Answers
     from inferload.callers.device_work import CallerDevices
     from inferload.callers.python.run import Run
+    from inferload.log.arrays import Int32s
 
 
 class Calling:
@@ -79,18 +80,23 @@ class Calling:
 
     def _begin_rows(self, begin: int, end: int) -> tuple[list[int], dict[str, NDArray[Any]]]:
         """The inputs of the calls of these rows, and their columns, as far as known filled in."""
+        span, inputs = self._filled(begin, end)
+        own = {name: column[span] for name, column in self._run.job.log.columns.items()}
+        return inputs.tolist(), own
+
+    def _filled(self, begin: int, end: int) -> tuple[slice, Int32s]:
+        """Where these rows are in the log, which is filled in as far as known, and their inputs."""
         log, order = self._run.job.log, self._run.job.order
-        drawn = begin % len(order)
+        drawn, place = begin % len(order), begin % log.room
         inputs = order[drawn : drawn + end - begin]
         if len(inputs) < end - begin:
             inputs = order[np.arange(begin, end) % len(order)]
-        place = begin % log.room
-        own = {name: column[place : place + end - begin] for name, column in log.columns.items()}
-        own["caller"][:] = self.number
-        own["input"][:] = inputs
-        own["error"][:] = -1
-        self._expect(slice(place, place + end - begin))
-        return inputs.tolist(), own
+        span = slice(place, place + end - begin)
+        log.columns["caller"][span] = self.number
+        log.columns["input"][span] = inputs
+        log.columns["error"][span] = -1
+        self._expect(span)
+        return span, inputs
 
     def _expect(self, places: slice) -> None:
         """The next calls are those of the rows at these places of the log."""

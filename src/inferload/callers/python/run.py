@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from inferload.callers.answers.piece_log import PiecePool
 from inferload.callers.batching.forming import Forming
 from inferload.callers.batching.queue import RequestQueue
 from inferload.callers.batching.requests import OfClients, Requests, Scheduled
@@ -64,11 +65,11 @@ class Run:
         self.waiter = clock.waiter()
         #: Whether calls answer in pieces, so that they are made by ``Answers.around``.
         self.in_pieces = job.target.answers_in_pieces
+        self.piece_pool = PiecePool()
         self.next_row = 0
         self.folded_rows = 0
-        #: Of tasks of one thread, where none waits for what another has claimed: how many rows
-        #: they take in a turn.
-        self.rows_in_turn = 0
+        #: Of tasks of one thread: how many rows they take in a turn, and how many turns there were.
+        self.rows_in_turn = self.turns = 0
         #: Calls that are still made are in flight for ever, and write nothing more.
         self.given_up = False
         self.log_was_full = False
@@ -181,8 +182,10 @@ class Run:
         left = min(log.rows, self.end_row) - begin
         if left <= 0 or not self.limit_ns[0]:
             return None
-        shared = self.job.calls is not None and not self.job.open_loop and not self.rows_in_turn
-        fair = left // (4 * self.job.callers) if shared and budget is None else in_a_while
+        shared = self.job.calls is not None and not self.job.open_loop and budget is None
+        fair = left // (4 * self.job.callers) if shared else in_a_while
+        if self.rows_in_turn:  # an equal share keeps tasks busy alike
+            fair = min(4 * fair, in_a_while) if shared else in_a_while
         wanted = max(1, min(fair, BLOCK_ROWS, left, log.room - begin % log.room))
         end = min(begin + wanted, self.folded_rows + log.room)
         if budget is not None and begin < end:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from inferload.callers.device_work import timed_one_in
 from inferload.callers.job import LEAD_NS
 from inferload.callers.outcome import Outcome
-from inferload.log.piece_times import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferload.callers.python.calling import Calling
     from inferload.callers.python.run import Run
+    from inferload.log.piece_times import PieceTimes
 
 
 class RunningCallers:
@@ -51,6 +51,12 @@ class RunningCallers:
         except RuntimeError:
             self.stop()
             raise
+
+    def _piece_times(self) -> PieceTimes | None:
+        if self._done == len(self._threads):  # else some are still in a call
+            for caller in self._callers:
+                caller.answers.log.put_away()
+        return self._run.piece_pool.found()
 
     def _has_failed(self, caller: Calling, error: BaseException) -> None:
         """A caller has ended by something that was no call's: nobody waits for it."""
@@ -130,9 +136,7 @@ class RunningCallers:
             run_delay_ns=sum(caller.run_delay_ns for caller in self._callers),
             log_was_full=run.log_was_full,
             kept=[caller.keeper.kept for caller in self._callers],
-            piece_times=joined(
-                [one for c in self._callers if (one := c.answers.log.times()) is not None]
-            ),
+            piece_times=self._piece_times(),
             cpus=[caller.cpus for caller in self._callers],
             threads=[caller.threads for caller in self._callers],
             threads_set=[caller.threads_set for caller in self._callers],

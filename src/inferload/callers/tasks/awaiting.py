@@ -56,6 +56,8 @@ class AwaitedAnswers(Answers):
     async def of_class_unseen_awaiting(self, output: Any) -> Any:
         """As :meth:`of_class_unseen`, of what a coroutine returned."""
         kind = kind_of(output)
+        if kind == ASYNC_STREAM:
+            raise self._unexpected(kind)
         if kind == FUTURE or (kind is not None and isawaitable(output)):
             return await self._awaited(output, None, 0)
         return self.of_class_unseen(output)
@@ -85,8 +87,8 @@ class AwaitedAnswers(Answers):
             returned = True
         finally:
             if place is not None:
-                more = (count - len(times), last)
-                self.log.write(place, number, times, more, tokens + count, returned=returned)
+                pieces = (count, last, tokens + count)
+                self.log.write(place, number, times, pieces, returned=returned)
         return kept
 
     async def _finished(self) -> None:

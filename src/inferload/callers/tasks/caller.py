@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.callers.job import BLOCK_NS, STOP_POLL_NS
+from inferload.callers.job import STOP_POLL_NS
 from inferload.callers.python.calling import Calling
 from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.callers.tasks.awaiting import AwaitedAnswers
 from inferload.callers.tasks.time_limit import limited
-from inferload.log.ring import BLOCK_ROWS
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Awaitable, Callable
 
     from inferload.callers.batching.queue import Batch, RequestQueue
     from inferload.callers.python.run import Run
     from inferload.callers.tasks.loops import LoopTimer
+    from inferload.log.arrays import Int32s
     from inferload.plan.schedule import Schedule
 
     Calls = list[Callable[[], Awaitable[Any]]] | FreshCalls
@@ -31,6 +29,9 @@ if TYPE_CHECKING:
 # How soon a task looks again for what has no event.
 _POLL_S = 0.001
 _LOOKING_NS = 2_000_000
+# Calls that take less are made many in a turn: to claim a row alone and yield takes 5 us. What a
+# task has claimed no other makes, should calls become slow.
+_FAST_NS, _MOST_ROWS = 5_000, 1024
 
 
 class TaskCaller(Calling):
@@ -43,10 +44,12 @@ class TaskCaller(Calling):
     def __init__(self, run: Run, number: int) -> None:
         super().__init__(run, number)
         self.answers: AwaitedAnswers = AwaitedAnswers(
-            run.job, number, self._now, run.answer_in_pieces
+            run.job, number, self._now, run.answer_in_pieces, run.piece_pool
         )
         self._calls: Calls = []
         self._fresh: FreshCalls | None = None
+        self._columns: dict[str, Any] = {}
+        self._closed = run.job.schedule is None and run.queue is None
 
     async def run(self, go: asyncio.Event, turn: asyncio.Lock, timer: LoopTimer) -> None:
         """Warm up, wait at the start line, and call until the run is over."""
@@ -65,6 +68,7 @@ class TaskCaller(Calling):
         if run.queue is None and not run.job.open_loop:
             await self._start_line()
         self.answers.log.begin()
+        self._columns = {name: column.data for name, column in run.job.log.columns.items()}
         self._make_calls()
         if run.queue is not None:
             await self._serve(run.queue, turn, timer)
@@ -122,33 +126,44 @@ class TaskCaller(Calling):
             await asyncio.sleep(_POLL_S)
 
     async def _call_at_once(self) -> None:
-        """Closed loop: ranges of rows, one after another; between them others have their turn."""
+        """Closed loop: a row at a time, or where calls hardly take any time, ranges of them."""
         run = self._run
         while claimed := await self._claim(run.rows_in_turn):
-            started = self._now()
-            if not await self._call_rows(*claimed):
+            begun, turn, rows = self._now(), run.turns + 1, claimed[1] - claimed[0]
+            run.turns = turn
+            if rows == 1:
+                row = claimed[0]
+                number = int(run.job.order[row % len(run.job.order)])
+                ended = await self._call_row(row, number, self._begin_row(row, number))
+                if ended > run.limit_ns[0]:
+                    return
+            elif not await self._call_rows(*claimed):
                 return
             # what a task has learned of its calls is true of all
-            fast, rows = self._now() - started < BLOCK_NS, run.rows_in_turn
-            run.rows_in_turn = min(2 * rows, BLOCK_ROWS) if fast else max(rows // 2, 1)
-            await asyncio.sleep(0)
+            fast = self._now() - begun < _FAST_NS * rows
+            run.rows_in_turn = min(2 * run.rows_in_turn, _MOST_ROWS) if fast else 1
+            if run.turns == turn:  # the call has not let others have their turn
+                await asyncio.sleep(0)
 
     async def _call_rows(self, begin: int, end: int) -> bool:
         """Make the calls of these rows; whether the caller should go on after them."""
-        inputs, own = self._begin_rows(begin, end)
+        span, inputs = self._filled(begin, end)
         try:
-            return await self._call_loop(inputs, own)
+            return await self._call_loop(inputs, span)
         finally:
             # a closed loop's calls are due when they start
-            own["scheduled_ns"][:] = own["started_ns"]
+            columns = self._run.job.log.columns
+            columns["scheduled_ns"][span] = columns["started_ns"][span]
 
-    async def _call_loop(self, inputs: Sequence[int], own: dict[str, NDArray[Any]]) -> bool:
+    async def _call_loop(self, inputs: Int32s, span: slice) -> bool:
         # as that of threads, and 1.2x of a loop by hand that stamps twice
         calls = self._calls
         single = len(calls) == 1 and self._fresh is None  # a look-up less: 18 ns of 230
-        taken = repeat(calls[0], len(inputs)) if single else map(calls.__getitem__, inputs)
+        taken = repeat(calls[0], len(inputs)) if single else map(calls.__getitem__, inputs.tolist())
         whole, unseen = self.answers.whole, self.answers.of_class_unseen_awaiting
-        started, finished, errors = (own[n].data for n in ("started_ns", "finished_ns", "error"))
+        started, finished, errors = (
+            self._columns[name][span] for name in ("started_ns", "finished_ns", "error")
+        )
         now, limit_ns, kept_row = self._now, self._run.limit_ns, self.keeper.calls_until_next
         for row, call in enumerate(taken):
             started[row] = now()
@@ -158,12 +173,12 @@ class TaskCaller(Calling):
                     output = await unseen(output)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a model, too
                 end = now()
-                errors[row] = self._failed(self._own(error), inputs[row])
+                errors[row] = self._failed(self._own(error), int(inputs[row]))
                 finished[row] = end
             else:
                 end = finished[row] = now()
                 if row >= kept_row:
-                    kept_row = row + self.keeper.keep(inputs[row], output)
+                    kept_row = row + self.keeper.keep(int(inputs[row]), output)
                 output = None  # let go of after the stamp
             if end > limit_ns[0]:
                 return False
@@ -222,21 +237,26 @@ class TaskCaller(Calling):
                 await timer.until(now_ns + STOP_POLL_NS if until is None else until)
         return None
 
-    def _begin_row(self, row: int, number: int, due: int) -> Callable[[], Awaitable[Any]]:
+    def _begin_row(
+        self, row: int, number: int, due: int | None = None
+    ) -> Callable[[], Awaitable[Any]]:
         """Write what is known of a call before it starts; what makes it."""
-        log = self._run.job.log
-        columns, place = log.columns, row % log.room
+        columns, place = self._columns, row % self._run.job.log.room
         columns["caller"][place], columns["input"][place] = self.number, number
         columns["error"][place] = -1
-        columns["scheduled_ns"][place] = due
-        self._expect(slice(place, place + 1))
+        if due is not None:
+            columns["scheduled_ns"][place] = due
+        if self._run.in_pieces:
+            self.answers.expect(slice(place, place + 1))
         return self._calls[number]
 
     async def _call_row(self, row: int, number: int, call: Callable[[], Awaitable[Any]]) -> int:
         """Make the call of a row, and write it; when it finished."""
-        log, answers, keeper, now = self._run.job.log, self.answers, self.keeper, self._now
-        columns, place, finished = log.columns, row % log.room, 0
-        columns["started_ns"][place] = now()
+        answers, keeper, now = self.answers, self.keeper, self._now
+        columns, place = self._columns, row % self._run.job.log.room
+        columns["started_ns"][place] = started = now()
+        if self._closed:  # calls are due when they start
+            columns["scheduled_ns"][place] = started
         try:
             output = await call()
             if output.__class__ not in answers.whole:

@@ -14,6 +14,8 @@ from inferload.callers.python.running import RunningCallers
 from inferload.callers.tasks.caller import TaskCaller
 from inferload.callers.tasks.lag import LoopLag
 from inferload.callers.tasks.loops import LoopTimer, new_loop
+from inferload.errors import PlanError
+from inferload.log.failures import exception_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from inferload.callers.outcome import Outcome
 
     NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+# Tasks that a model has left in the loop, and that will not be cancelled, have so long to end.
+_PATIENCE_S = 1.0
 
 
 class TasksExecutor:
@@ -97,6 +103,9 @@ class RunningTasks(RunningCallers):
             torch.set_num_threads(run.job.threads_per_call)
             with run.state.taken_over():
                 loop.run_until_complete(self._main())
+        except BaseException as error:  # noqa: BLE001 - what a task of the model's own raised
+            if not run.given_up:
+                run.record(self._ended_by(error), 0, 0, warming_up=run.start_ns == 0)
         finally:
             run.stop()
             run.first_made.set()
@@ -104,6 +113,14 @@ class RunningTasks(RunningCallers):
                 run.at_line.release()
             _close(loop)
             self._ended.release()
+
+    def _ended_by(self, error: BaseException) -> PlanError:
+        """What ended the loop that callers are tasks of."""
+        return PlanError(
+            f"{self._run.job.target.name} ended the event loop that it was called in: "
+            f"{exception_words(error)}. A task of its own that raises SystemExit or "
+            "KeyboardInterrupt does so, and loop.stop()"
+        )
 
     async def _main(self) -> None:
         """All callers, and the beat of the loop beside them."""
@@ -128,6 +145,14 @@ class RunningTasks(RunningCallers):
             await caller.run(self._go, turn, timer)
         except asyncio.CancelledError:
             self._run.stop()
+            if not self._run.given_up:
+                name = self._run.job.target.name
+                error = PlanError(
+                    f"a call of {name} cancelled the task that it was made in, with which its "
+                    "caller ends: have it cancel tasks of its own"
+                )
+                self._run.record(error, caller.number, 0, warming_up=False)
+            self._run.at_line.release()
             raise
         except BaseException as error:  # noqa: BLE001 - a caller that ends must say why
             self._has_failed(caller, error)
@@ -136,13 +161,14 @@ class RunningTasks(RunningCallers):
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """End what the model has left in the loop, and the loop."""
+    """End what the model has left in the loop, and the loop; who does not end is not told of."""
+    loop.set_exception_handler(lambda *_: None)
     try:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
         if left:
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(asyncio.wait(left, timeout=_PATIENCE_S))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         asyncio.set_event_loop(None)

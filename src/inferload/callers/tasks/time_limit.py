@@ -29,18 +29,22 @@ def limited(call: Callable[[], Awaitable[Any]], timeout_ns: int) -> Callable[[],
             if task is not None:
                 task.cancel()
 
+        began = loop.time()
         handle = loop.call_later(timeout_s, cancel)
         try:
-            return await call()
+            output = await call()
         except asyncio.CancelledError as error:
             if not cancelled:
                 raise
-            if task is not None and hasattr(task, "uncancel"):  # Python 3.11
-                task.uncancel()
             raise TimedOut(
                 f"had not returned after {timeout_s:.3g} s, and was cancelled"
             ) from error
         finally:
             handle.cancel()
+            if cancelled and task is not None and hasattr(task, "uncancel"):  # Python 3.11
+                task.uncancel()
+        if cancelled or loop.time() - began > timeout_s:  # it would not be, or held up the loop
+            raise TimedOut(f"returned, but had not after {timeout_s:.3g} s")
+        return output
 
     return within

@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 
 from inferload.errors import PlanError
 from inferload.plan import option_table as table
@@ -46,6 +53,13 @@ class StageEntry(_Strict):
 
     rate: float | str
     duration: float | str
+
+    @field_validator("rate")
+    @classmethod
+    def _one_rate(cls, value: float | str) -> float | str:
+        if isinstance(value, str) and set(value) & set(",/"):
+            raise ValueError("a stage has one rate or ramp, as 50 or '50..500'")
+        return value
 
     def __str__(self) -> str:
         lasts = self.duration if isinstance(self.duration, str) else f"{self.duration:.9g}s"

@@ -169,6 +169,9 @@ def _judged(result: RunResult) -> Iterator[tuple[str, str | Text]]:
 def _limit(one: LimitVerdict, result: RunResult) -> Text:
     """Whether a limit is kept, by which figure, and what it ended."""
     limit, parts = Limit.from_text(one.limit), []
+    lost = result.summary.failed_calls + result.summary.unfinished_calls
+    if one.value is None and limit.quantile is not None and lost:
+        parts.append(f"{lost:,} calls that failed or did not finish are over any limit")
     if one.value is not None:
         between = ""
         if one.low is not None and one.high is not None:

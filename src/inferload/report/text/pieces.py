@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from inferload.log.piece_times import MOST_OF_A_CALL
 from inferload.report.text.parts import captioned, quoted_text, wanting_note
 from inferload.units import count_text, milliseconds_text, rate_text
 
@@ -74,6 +75,11 @@ def piece_notes(found: PieceFigures) -> list[str]:
     notes = []
     if found.share < 1:
         notes.append(f"gaps are those of {found.share:.3g} of the calls, drawn by the seed")
+    if found.cut_calls:
+        notes.append(
+            f"of {count_text(found.cut_calls, 'long call')} gaps are those of the first "
+            f"{MOST_OF_A_CALL:,} pieces: a call's mean is of all"
+        )
     if found.empty_calls:
         notes.append(f"{count_text(found.empty_calls, 'call')} returned without a piece")
     if found.broken_calls:

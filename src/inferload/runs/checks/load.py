@@ -42,6 +42,8 @@ def due_per_s(result: RunResult) -> float | None:
     to_its_end = not any(one.broken_at_s is not None for one in result.limits)
     if spec.duration_s is not None and result.status == "complete" and to_its_end:
         return (calls + summary.unfinished_calls) / (spec.duration_s - summary.from_s)
+    if not to_its_end and summary.unfinished_calls:  # it ended at once
+        return (calls + summary.unfinished_calls) / summary.duration_s
     span_s = float(due_ns.max()) / NS_PER_S - summary.from_s
     if summary.unfinished_calls or span_s <= 0:
         return None
@@ -122,6 +124,8 @@ def _down(value: float) -> str:
 def _more_callers(spec: RunSpec, found: Overload) -> str:
     """So many callers as would serve the rate, with room, if they made as many calls each."""
     times = _times_too_much(spec, found) / HEADROOM
+    if not math.isfinite(times):  # nothing was served while calls were due
+        return "more callers"
     if len(spec.callers_by_lane) > 1:
         lane = found.queues[0][1]
         wanted = math.ceil(spec.callers_by_lane[lane] * times - 1e-9)

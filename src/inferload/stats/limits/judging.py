@@ -104,6 +104,9 @@ def judged_limits(
                 one = replace(
                     one, verdict="broken", value=None, low=None, high=None, calls_missing=None
                 )
+            cut = limit.of == "gap" and log.piece_times is not None and log.piece_times.cut_calls
+            if cut and one.verdict == "kept":  # nobody knows the gaps of the rest
+                one = replace(one, verdict="open")
             found.append(one)
         elif limit.figure == "errors":
             found.append(_of_errors(limit, lost, returned + lost, risk))

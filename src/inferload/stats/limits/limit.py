@@ -145,7 +145,9 @@ def limits_from_texts(texts: Iterable[str]) -> tuple[Limit, ...]:
     Raises:
         PlanError: one is not understood, or they do not go together.
     """
-    found = tuple(one for text in texts for one in map(Limit.from_text, text.split(",")))
+    found = tuple(
+        Limit.from_text(one) for text in texts for one in text.split(",") if one.strip() or not text
+    )
     check_together(found)
     return found
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload.errors import PlanError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,6 +30,11 @@ def inputs_of_recording(
         for number, one in enumerate(given)
         if one.recorded is not None and one.recorded[0] == recording.path
     }
+    if len(number_of) > recording.kept:
+        raise PlanError(
+            f"{recording.path} is damaged: it has {len(number_of):,} inputs, and the times of "
+            f"{recording.kept:,} calls"
+        )
     if len(number_of) < recording.kept:
         return None
     return np.array([number_of[place] for place in range(recording.kept)], np.int32)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from inferload.errors import PlanError
+
+# What a column of the log holds.
+MOST_TOKENS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,22 @@ class Piece:
 
     def __post_init__(self) -> None:
         if tokens_said(self) is None:
-            raise PlanError(f"a piece has {self.tokens!r} tokens: it must be a whole number from 0")
+            raise _no_number(self.tokens)
 
 
 def tokens_said(piece: object) -> int | None:
-    """How many tokens a piece says it is; ``None``: it does not."""
-    found = getattr(piece, "tokens", None)
-    if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
-        return found
-    return None
+    """How many tokens a piece says it is; ``None``: it does not.
+
+    Raises:
+        PlanError: it says an integer that is no number of tokens.
+    """
+    found: Any = getattr(piece, "tokens", None)
+    if not issubclass(type(found), Integral) or found is True or found is False:
+        return None  # the tokens themselves, perhaps
+    if 0 <= found <= MOST_TOKENS:
+        return int(found)
+    raise _no_number(found)
+
+
+def _no_number(tokens: object) -> PlanError:
+    return PlanError(f"a piece has {tokens!r} tokens: it must be a whole number from 0")

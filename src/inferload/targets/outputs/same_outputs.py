@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,6 +108,7 @@ def compared(
         PlanError: they differ.
     """
     unknown: list[str] = []
+    calls = [partial(_settled, call, eager.name) for call in calls]
     for number, (one, call) in enumerate(zip(inputs, calls, strict=True)):
         actual = _called(eager.name, form, call, number, inputs)
         if number == 0 and eager.changes is not None:
@@ -140,6 +142,10 @@ def compared(
             hint="return tensors, and containers of them",
         ),
     )
+
+
+def _settled(call: Callable[[], Any], name: str) -> Any:
+    return settled(call(), name)
 
 
 def _called(
