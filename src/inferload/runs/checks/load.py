@@ -42,10 +42,10 @@ def due_per_s(result: RunResult) -> float | None:
     to_its_end = not any(one.broken_at_s is not None for one in result.limits)
     if spec.duration_s is not None and result.status == "complete" and to_its_end:
         return (calls + summary.unfinished_calls) / (spec.duration_s - summary.from_s)
-    if not to_its_end and summary.unfinished_calls:  # it ended at once
-        return (calls + summary.unfinished_calls) / summary.duration_s
     span_s = float(due_ns.max()) / NS_PER_S - summary.from_s
-    if summary.unfinished_calls or span_s <= 0:
+    if summary.unfinished_calls and not to_its_end:  # it ended at once
+        calls, span_s = calls + summary.unfinished_calls + 1, summary.duration_s
+    elif summary.unfinished_calls or span_s <= 0:
         return None
     return (calls - 1) / span_s
 
