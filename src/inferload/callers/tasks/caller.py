@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.callers.job import STOP_POLL_NS
+from inferload.callers.job import BLOCK_NS, STOP_POLL_NS
 from inferload.callers.python.calling import Calling
 from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.callers.tasks.awaiting import AwaitedAnswers
 from inferload.callers.tasks.time_limit import limited
+from inferload.log.ring import BLOCK_ROWS
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 # How soon a task looks again for what has no event.
 _POLL_S = 0.001
 _LOOKING_NS = 2_000_000
-# Calls that take less are made many in a turn: to claim a row alone and yield takes 5 us. What a
-# task has claimed no other makes, should calls become slow.
-_FAST_NS, _MOST_ROWS = 5_000, 1024
 
 
 class TaskCaller(Calling):
@@ -126,13 +124,12 @@ class TaskCaller(Calling):
             await asyncio.sleep(_POLL_S)
 
     async def _call_at_once(self) -> None:
-        """Closed loop: a row at a time, or where calls hardly take any time, ranges of them."""
+        """Closed loop: ranges of rows, or one at a time; between them others have their turn."""
         run = self._run
         while claimed := await self._claim(run.rows_in_turn):
-            begun, turn, rows = self._now(), run.turns + 1, claimed[1] - claimed[0]
-            run.turns = turn
-            if rows == 1:
-                row = claimed[0]
+            begun, run.turns = self._now(), run.turns + 1
+            turn, row = run.turns, claimed[0]
+            if claimed[1] - row == 1:  # 2 us a call, where a range takes 10
                 number = int(run.job.order[row % len(run.job.order)])
                 ended = await self._call_row(row, number, self._begin_row(row, number))
                 if ended > run.limit_ns[0]:
@@ -140,8 +137,8 @@ class TaskCaller(Calling):
             elif not await self._call_rows(*claimed):
                 return
             # what a task has learned of its calls is true of all
-            fast = self._now() - begun < _FAST_NS * rows
-            run.rows_in_turn = min(2 * run.rows_in_turn, _MOST_ROWS) if fast else 1
+            fast, rows = self._now() - begun < BLOCK_NS, run.rows_in_turn
+            run.rows_in_turn = min(2 * rows, BLOCK_ROWS) if fast else max(rows // 2, 1)
             if run.turns == turn:  # the call has not let others have their turn
                 await asyncio.sleep(0)
 
