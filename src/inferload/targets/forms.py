@@ -43,6 +43,21 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
 
 
+def _check_answers_at_once(target: Target, form: str) -> None:
+    """Refuse to turn a model into a form that cannot wait, or give pieces.
+
+    Raises:
+        PlanError: saying what it does.
+    """
+    if target.asynchronous or (target.answers_in_pieces and form != "compile"):
+        what = "is asynchronous" if target.asynchronous else "answers in pieces"
+        raise PlanError(
+            f"{target.name} {what}, which nothing in the form {form!r} can: turn what it calls "
+            "into that form in its own code (as examples/generate.py compiles its step), and leave "
+            "the form out"
+        )
+
+
 def as_form(
     model: object,
     form: str | None,
@@ -72,6 +87,7 @@ def as_form(
     target = as_target(model, name)
     if form in {None, "eager", target.form}:
         return target
+    _check_answers_at_once(target, str(form))
     if isinstance(target, CompiledTarget) and isinstance(target.original, torch.nn.Module):
         target = ModuleTarget(target.original, target.name)  # torch converts what was compiled
     if form == "cudagraph" and isinstance(target, ModuleTarget | CallableTarget | ScriptTarget):

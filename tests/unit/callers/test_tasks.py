@@ -37,6 +37,11 @@ class Asynchronous(torch.nn.Module):
         return x + 1
 
 
+class Streams(torch.nn.Module):
+    def forward(self, x):
+        yield x
+
+
 class Called:
     async def __call__(self, x):
         return x + 1
@@ -237,3 +242,37 @@ def test_uvloop_is_taken_where_it_is_installed(monkeypatch):
     loop.close()
     assert isinstance(loop, Own)
     assert loop_name() == "uvloop 9"
+
+
+def test_a_loop_that_is_never_idle_still_knows_that_it_is_held_up():
+    async def computes(x):
+        time.sleep(0.01)  # noqa: ASYNC251 - more than there is time for
+        return x
+
+    load = il.OpenLoop.constant(400, callers=1, drain_s=0.0)
+    result = run(computes, load=load, calls=None, duration_s=0.6)
+    assert "loop-blocked" in [one.code for one in result.warnings]
+
+
+class OnlyIterable:
+    """As a StreamingResponse: nothing is computed before it is asked for."""
+
+    def __aiter__(self):
+        return tells(torch.zeros(1))
+
+
+def test_what_is_only_asynchronously_iterable_is_used_up_too():
+    assert (run(lambda x: OnlyIterable(), executor="async").log.pieces == 3).all()
+    with pytest.raises(il.PlanError, match="an asynchronous generator, which nobody awaits"):
+        run(lambda x: OnlyIterable())
+
+
+@pytest.mark.parametrize("form", ["compile", "export", "script", "aoti", "cudagraph"])
+def test_forms_that_cannot_wait_are_refused_with_the_way_round(form):
+    with pytest.raises(
+        il.PlanError, match=r"is asynchronous, which nothing in the form .*own code"
+    ):
+        run(Asynchronous(), form=form)
+    if form != "compile":
+        with pytest.raises(il.PlanError, match="answers in pieces, which nothing in the form"):
+            run(Streams(), form=form)

@@ -43,8 +43,8 @@ def executor_for(
         return TasksExecutor(), []
     if target.asynchronous:
         raise PlanError(
-            f"{target.name} is asynchronous, and {asked} do not await: use the executor async "
-            "(--executor async), or auto, which takes it"
+            f"{target.name} is asynchronous, and callers of the executor {asked!r} do not await: "
+            "use the executor async (--executor async), or auto, which takes it"
         )
     if fresh_inputs and asked == "auto" and target.runs_natively:
         return ThreadsExecutor(), [_FRESH_IN_PYTHON]

@@ -198,9 +198,12 @@ class TaskCaller(Calling):
                 call = self._begin_row(row, number, due)
                 if not await self._is_due(due, row, timer):
                     return
+            run.turns = turns = run.turns + 1
             await self._call_row(row, number, call)
             if not run.limit_ns[0]:
                 return
+            if run.turns == turns:  # a call that has not let others have their turn
+                await asyncio.sleep(0)
 
     async def _serve(self, queue: RequestQueue, turn: asyncio.Lock, timer: LoopTimer) -> None:
         """Closed loop of clients: the next request in their queue whenever free."""

@@ -177,7 +177,6 @@ def _is_broken(late: int, calls: int, tau: float, q: float, risk: float) -> bool
 
 
 def _of_errors(limit: Limit, failed: int, calls: int, risk: float) -> Judgement:
-
     if not calls:
         return Judgement(limit=limit, verdict="open", value=None)
     share = failed / calls

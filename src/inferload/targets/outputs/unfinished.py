@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def kind_of(output: object) -> str | None:
         return None
     found = (
         ("a coroutine", inspect.iscoroutine(output)),
-        (ASYNC_STREAM, isinstance(output, AsyncIterator)),
+        (ASYNC_STREAM, isinstance(output, AsyncIterable)),
         ("a generator", inspect.isgenerator(output)),
         (FUTURE, isinstance(output, FUTURES)),
         ("an awaitable", isinstance(output, Awaitable)),
