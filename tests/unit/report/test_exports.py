@@ -20,6 +20,7 @@ from inferload.log.tally import Tally
 from inferload.report.export import perfetto
 from inferload.stats.summary import summarize
 from support.traces import slices_of
+from support.virtual_time import simulated
 
 
 def queued_result() -> il.RunResult:
@@ -222,3 +223,14 @@ def test_an_ending_that_nobody_knows_is_refused(tmp_path):
         il.export(queued_result(), tmp_path / "a.xlsx")
     with pytest.raises(il.PlanError, match="queue"):
         il.export(queued_result(), tmp_path / "a.hgrm", duration="wait")
+
+
+def test_openmetrics_have_stages_and_limits(tmp_path):
+    stages = [il.Stage(rate_per_s=50, duration_s=2), il.Stage(rate_per_s=100, duration_s=1)]
+    load = il.OpenLoop.staged(stages, arrivals="constant", callers=2)
+    result = simulated(1_000_000, load, warmup=None, limit=["p50<=1us", "errors<=0"])
+    il.export(result, tmp_path / "r.prom")
+    told = (tmp_path / "r.prom").read_text()
+    assert 'inferload_stage_due_calls{rate="50/2s",stage="1"} 100.0' in told
+    assert 'inferload_limit_kept{limit="errors<=0%"} 1.0' in told
+    assert 'inferload_limit_kept{limit="p50<=0.001ms"} 0.0' in told

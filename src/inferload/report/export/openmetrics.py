@@ -90,6 +90,8 @@ class _Registry:
             yield from _batches(summary.batches)
         if summary.pieces is not None:
             yield from _pieces(summary.pieces)
+        yield from _load_stages(result)
+        yield from _limits(result)
         for what in ("response", "service", "queue", "lateness"):
             one: Distribution | None = getattr(summary, f"{what}_ms")
             if one is not None:
@@ -127,6 +129,39 @@ def _pieces(found: PieceFigures) -> Iterable[Any]:
         one: Distribution | None = getattr(found, f"{name}_ms")
         if one is not None:
             yield from _durations(name, one)
+
+
+def _load_stages(result: RunResult) -> Iterable[Any]:
+    """What came of each stage of a load whose rate changes."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    if not result.load_stages:
+        return
+    labels = ["stage", "rate"]
+    for name, says in (
+        ("due_calls", "Calls that were due in a stage."),
+        ("failed_calls", "Of these, calls that raised."),
+        ("unfinished_calls", "Of these, calls that were never made."),
+        ("served_per_s", "Calls that returned within the time of a stage, per second."),
+    ):
+        metric = name.replace("_per_s", "_calls_per_second")
+        gauge = GaugeMetricFamily(f"inferload_stage_{metric}", says, labels=labels)
+        for number, one in enumerate(result.load_stages, 1):
+            gauge.add_metric([str(number), str(one.stage)], getattr(one, name))
+        yield gauge
+
+
+def _limits(result: RunResult) -> Iterable[Any]:
+    """Whether each limit was kept: 1, broken: 0, or neither is certain: 0.5."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    if result.limits:
+        gauge = GaugeMetricFamily(
+            "inferload_limit_kept", "1: kept; 0: broken; 0.5: open.", labels=["limit"]
+        )
+        for one in result.limits:
+            gauge.add_metric([one.limit], {"kept": 1.0, "broken": 0.0}.get(one.verdict, 0.5))
+        yield gauge
 
 
 def _durations(what: str, one: Distribution) -> Iterable[Any]:
