@@ -156,14 +156,20 @@ def test_grad_mode_and_context_are_those_of_who_runs():
     assert set(seen) == {(True, 1)}
 
 
-def test_a_loop_that_calls_hold_up_is_warned_about_and_one_that_is_free_is_not():
+@pytest.fixture
+def quick_beats(monkeypatch):
+    """So many that a busy machine has enough of them."""
+    monkeypatch.setattr("inferload.callers.tasks.lag.BEAT_NS", 2_000_000)
+
+
+def test_a_loop_that_calls_hold_up_is_warned_about(quick_beats):
     async def blocks(x):
-        time.sleep(0.02)  # noqa: ASYNC251 - which is what is to be found
+        time.sleep(0.005)  # noqa: ASYNC251 - which is what is to be found
         await asyncio.sleep(0)
         return x
 
     load = il.ClosedLoop(callers=2)
-    found = {one.code: one for one in run(blocks, duration_s=0.5, calls=None, load=load).warnings}
+    found = {one.code: one for one in run(blocks, duration_s=1.0, calls=None, load=load).warnings}
     assert "calls hold it up, and all others wait" in found["loop-blocked"].message
     assert "asyncio.to_thread" in found["loop-blocked"].hint
 
@@ -244,13 +250,13 @@ def test_uvloop_is_taken_where_it_is_installed(monkeypatch):
     assert loop_name() == "uvloop 9"
 
 
-def test_a_loop_that_is_never_idle_still_knows_that_it_is_held_up():
+def test_a_loop_that_is_never_idle_still_knows_that_it_is_held_up(quick_beats):
     async def computes(x):
         time.sleep(0.01)  # noqa: ASYNC251 - more than there is time for
         return x
 
     load = il.OpenLoop.constant(400, callers=1, drain_s=0.0)
-    result = run(computes, load=load, calls=None, duration_s=0.6)
+    result = run(computes, load=load, calls=None, duration_s=1.0)
     assert "loop-blocked" in [one.code for one in result.warnings]
 
 

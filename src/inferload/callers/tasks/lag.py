@@ -38,7 +38,7 @@ class LoopLag:
 
     def with_lag(self, outcome: Outcome) -> Outcome:
         """With the median lag and the longest one, in milliseconds."""
-        if len(self._late_ns) < 5:
+        if len(self._late_ns) < 3:
             return outcome
         late = np.array(self._late_ns) / NS_PER_MS
         return replace(outcome, loop_lag_ms=(float(np.median(late)), float(late.max())))
