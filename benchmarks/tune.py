@@ -15,7 +15,7 @@ import numpy as np
 
 from inferload.cli.silent import Silent
 from inferload.machine.hardware import usable_cores
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.options import RunOptions
 from inferload.studies.child.bench import ChildBench

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import inferload as il
 import minilm
-from inferload.records.quantiles import quantile_rank
+from inferload.records.distribution import quantile_rank
 from inferload.stats.intervals import calls_to_quote
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog, CallTally
     from inferload.log.failures import CallFailure
     from inferload.log.piece_times import PieceTimes
+    from inferload.plan.arrivals.loads import ClosedLoop, OpenLoop
     from inferload.plan.batching import Batching
-    from inferload.plan.loads import ClosedLoop, OpenLoop
     from inferload.records.batches import BatchFigures
     from inferload.records.devices import DeviceFigures, StageFigures
     from inferload.records.distribution import Distribution, Estimate
@@ -71,7 +71,7 @@ _HOMES = {
     "log.failures": ("CallFailure",),
     "log.piece_times": ("PieceTimes",),
     "plan.batching": ("Batching",),
-    "plan.loads": ("ClosedLoop", "OpenLoop"),
+    "plan.arrivals.loads": ("ClosedLoop", "OpenLoop"),
     "records.batches": ("BatchFigures",),
     "records.devices": ("DeviceFigures", "StageFigures"),
     "records.distribution": ("Distribution", "Estimate"),

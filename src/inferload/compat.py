@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.numbers import check_count
 from inferload.runs import run as bench
 from inferload.targets.as_target import as_target

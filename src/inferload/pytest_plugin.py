@@ -177,7 +177,7 @@ class BenchFixture:
         """
         import torch
 
-        from inferload.plan.loads import ClosedLoop
+        from inferload.plan.arrivals.loads import ClosedLoop
         from inferload.runs.run import run
 
         key = self._test if name is None else f"{self._test} ({name})"

@@ -11,7 +11,7 @@ from inferload.stats.durations import RawDurations
 from inferload.stats.intervals import calls_to_certify, interval_ranks, mean_interval
 from inferload.stats.limits.certificates import certificate_of
 from inferload.stats.pairs import paired_ratio
-from inferload.stats.steady_state import kendall_p, steady_state, theil_sen_slope
+from inferload.stats.steadiness.steady_state import kendall_p, steady_state, theil_sen_slope
 from support import rates
 
 

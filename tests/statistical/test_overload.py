@@ -11,7 +11,7 @@ import inferload as il
 from inferload.log.merge import LogPlace, counted, merged
 from inferload.stats.limits.judging import judged_limits
 from inferload.stats.limits.limit import Limit
-from inferload.stats.overload import overload_of
+from inferload.stats.steadiness.overload import overload_of
 from inferload.stats.summary import model_figures, summarize
 from support.queueing import log_of, simulated_queue
 from support.virtual_time import simulated
@@ -134,7 +134,7 @@ def test_of_very_many_calls_some_are_looked_at_and_say_the_same(monkeypatch):
         gaps = drawn.exponential(1e-3 / load, 12_000)
         log = simulated_queue(np.cumsum(gaps), drawn.exponential(1e-3, 12_000), 1)
         whole = overload_of(log)
-        monkeypatch.setattr("inferload.stats.overload.ENOUGH_CALLS", 2000)
+        monkeypatch.setattr("inferload.stats.steadiness.overload.ENOUGH_CALLS", 2000)
         some = overload_of(log)
         monkeypatch.undo()
         assert (some is None) == (whole is None) == (load < 1)

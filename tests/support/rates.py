@@ -13,7 +13,7 @@ from inferload.stats.durations import RawDurations
 from inferload.stats.intervals import calls_per_independent_one, interval_ranks
 from inferload.stats.limits.certificates import certificate_of
 from inferload.stats.pairs import paired_ratio
-from inferload.stats.steady_state import steady_state
+from inferload.stats.steadiness.steady_state import steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

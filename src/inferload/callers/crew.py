@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from inferload.log.calls import CallLog
     from inferload.log.ring import LogFile
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

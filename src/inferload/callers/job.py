@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from inferload.callers.outcome import Outcome
     from inferload.log.arrays import Int32s
     from inferload.log.ring import LogFile
-    from inferload.plan.clients import Clients
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.clients import Clients
+    from inferload.plan.arrivals.schedule import Schedule
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.records.figures import CpuUse, MemoryUse
-from inferload.stats.steady_state import kendall_p, theil_sen_slope
+from inferload.stats.steadiness.steady_state import kendall_p, theil_sen_slope
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from inferload.plan.batching import Batching
 from inferload.plan.model import FORMS, GRAD_MODES
 from inferload.plan.numbers import check_count, check_positive
 from inferload.plan.option_row import VERBS, Row, option, ordered, rows_of
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 
 EXECUTORS = ("auto", "threads", "native", "async", "processes")
 STREAMS = ("per-caller", "shared")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.machine.hardware import usable_cores
-from inferload.plan import stages
+from inferload.plan.arrivals import stages
+from inferload.plan.arrivals.loads import ClosedLoop, Lane, OpenLoop
+from inferload.plan.arrivals.schedule import Schedule, models_drawn
 from inferload.plan.cores import Place, places, usable_cpus
-from inferload.plan.loads import ClosedLoop, Lane, OpenLoop
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS, Options
-from inferload.plan.schedule import Schedule, models_drawn
 from inferload.stats.limits.limit import Limit, limits_given
 
 if TYPE_CHECKING:
-    from inferload.plan.clients import Clients
+    from inferload.plan.arrivals.clients import Clients
 
 DEFAULT_TIME_LIMIT_S = 60.0
 DEFAULT_CALLS = 1000

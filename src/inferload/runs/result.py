@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from inferload.log.failures import is_fatal
-from inferload.plan.clients import THINKS
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.clients import THINKS
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.records.figures import ProcessFigures, RankFigures, SetUp
 from inferload.records.result import RunResult
 from inferload.runs.checks import result as checks
@@ -22,7 +22,7 @@ from inferload.stats.batches import batch_figures
 from inferload.stats.load_stages import with_stages
 from inferload.stats.pieces import piece_figures
 from inferload.stats.process_calls import overloaded_processes, part_figures
-from inferload.stats.steady_state import not_known
+from inferload.stats.steadiness.steady_state import not_known
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from inferload.callers.processes.handing import handed, handed_by_spec
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
 from inferload.files import as_path
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import OPTIONS
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from inferload.callers.crew import Observer
     from inferload.callers.job import Executor
+    from inferload.plan.arrivals.loads import OpenLoop
     from inferload.plan.batching import Batching
-    from inferload.plan.loads import OpenLoop
     from inferload.records.result import RunResult
     from inferload.stats.limits.limit import Limit
     from inferload.targets.base import Target

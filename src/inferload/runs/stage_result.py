@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferload.plan.stages import schedule_of_stages
+from inferload.plan.arrivals.stages import schedule_of_stages
 from inferload.stats.load_stages import load_stages
 from inferload.units import NS_PER_S
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferload.records.distribution import Estimate
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES, Estimate
 from inferload.records.stages import LoadStage
 from inferload.stats.durations import RawDurations
 from inferload.stats.intervals import CERTIFICATE_RISK
 from inferload.stats.limits.judging import judged_limits
-from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, overload_of
 from inferload.stats.parts import RawPart
+from inferload.stats.steadiness.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, overload_of
 from inferload.stats.summary import distribution_ms
 from inferload.units import NS_PER_S
 

@@ -11,8 +11,8 @@ from inferload.log.calls import NO_STAGE, PIECE_DURATIONS
 from inferload.log.tally import free_since
 from inferload.stats.durations import CountedDurations, Durations, RawDurations
 from inferload.stats.intervals import BATCHES
-from inferload.stats.pace import Pace, pace_of
-from inferload.stats.steady_state import few_windows_of, window_medians, windows_of
+from inferload.stats.steadiness.pace import Pace, pace_of
+from inferload.stats.steadiness.steady_state import few_windows_of, window_medians, windows_of
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

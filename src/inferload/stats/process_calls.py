@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.stats.durations import CountedDurations
 from inferload.stats.parts import part_of
 from inferload.stats.summary import quantile_ms, value_ms

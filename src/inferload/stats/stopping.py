@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import scipy.special  # noqa: F401 - functions of intervals import it: not in the middle of a run
 
-from inferload.records.distribution import half_width_fraction
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES, half_width_fraction
 from inferload.stats.intervals import calls_per_independent_one, more_calls_to_quote
 from inferload.stats.limits.judging import RISK_OF_A_LOOK, judged_limits, says_enough
 from inferload.stats.load_stages import judged_in_stages
-from inferload.stats.overload import backlog_grows
 from inferload.stats.parts import part_of
+from inferload.stats.steadiness.overload import backlog_grows
 from inferload.stats.summary import cut_of, judged, quantile_ms, rate
 from inferload.units import NS_PER_S
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.records.devices import STAGE_NAMES, StageFigures
-from inferload.records.distribution import Distribution, Estimate
+from inferload.records.distribution import QUOTED_QUANTILES, Distribution, Estimate, quantile_rank
 from inferload.records.figures import ModelFigures, Summary
-from inferload.records.quantiles import QUOTED_QUANTILES, quantile_rank
 from inferload.stats import intervals
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
-from inferload.stats.overload import overload_of
 from inferload.stats.parts import log_of_inputs, part_of
-from inferload.stats.steady_state import steady_state, steady_state_of_few
+from inferload.stats.steadiness.overload import overload_of
+from inferload.stats.steadiness.steady_state import steady_state, steady_state_of_few
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

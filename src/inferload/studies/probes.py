@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.stats.limits.judging import judged_limits, lasts_long_enough, verdict_of_all
-from inferload.stats.overload import backlog_grows
+from inferload.stats.steadiness.overload import backlog_grows
 from inferload.studies.records.max_rate import Probe
 from inferload.studies.records.settings import Settings, StudyRun
 

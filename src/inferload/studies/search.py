@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.numbers import check_positive
 from inferload.plan.option_table import LONGEST_S
 from inferload.stats.limits.limit import check_together

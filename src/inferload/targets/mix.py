@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inferload.errors import PlanError
-from inferload.plan.loads import Lane
+from inferload.plan.arrivals.loads import Lane
 from inferload.plan.numbers import check_positive
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.given import as_call_inputs

@@ -8,7 +8,7 @@ import pytest
 from inferload.callers.batching.forming import Forming
 from inferload.callers.batching.queue import RequestQueue
 from inferload.callers.batching.requests import Scheduled
-from inferload.plan.schedule import Schedule
+from inferload.plan.arrivals.schedule import Schedule
 
 DELAY_NS = 1000
 

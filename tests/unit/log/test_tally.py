@@ -9,7 +9,7 @@ from inferload.log import tally as module
 from inferload.log.calls import COLUMNS, CallLog
 from inferload.log.tally import Tally, free_since, in_sample
 from inferload.log.window_counter import MOST_WINDOWS
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.stats.summary import judged, summarize
 from support.virtual_time import replayed
 

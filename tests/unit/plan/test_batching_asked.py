@@ -7,9 +7,9 @@ import pytest
 
 import inferload as il
 from inferload.errors import PlanError
+from inferload.plan.arrivals.clients import clients_drawn
+from inferload.plan.arrivals.load_words import load_from_text
 from inferload.plan.batching import batching_from_text
-from inferload.plan.clients import clients_drawn
-from inferload.plan.load_words import load_from_text
 from inferload.plan.options import RunOptions
 from inferload.records.batches import EVERY_ARGUMENT
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import inferload as il
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.run_file import read_run_file
-from inferload.plan.load_words import load_from_text
+from inferload.plan.arrivals.load_words import load_from_text
+from inferload.plan.arrivals.stages import rate_from_text
 from inferload.plan.options import RunOptions
-from inferload.plan.stages import rate_from_text
 
 RAMP = (
     il.Stage(rate_per_s=50, duration_s=10),

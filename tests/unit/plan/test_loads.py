@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import inferload as il
-from inferload.plan import loads
-from inferload.plan.load_words import load_from_text
+from inferload.plan.arrivals import loads
+from inferload.plan.arrivals.load_words import load_from_text
 
 DRAWN = [
     il.OpenLoop.constant(300.0),

@@ -10,7 +10,7 @@ import torch
 import inferload as il
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.run_file import read_run_file
-from inferload.plan.load_words import load_from_text
+from inferload.plan.arrivals.load_words import load_from_text
 from inferload.plan.model import spec_parts
 from inferload.studies.tune.candidates import forms_of
 from inferload.targets.as_target import is_spec

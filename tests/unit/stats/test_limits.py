@@ -9,7 +9,7 @@ import inferload as il
 from inferload.log.failures import CallFailure
 from inferload.stats.limits.judging import judged_limits, says_enough, verdict_of_all
 from inferload.stats.limits.limit import Limit, limits_from_texts
-from inferload.stats.overload import backlog_grows
+from inferload.stats.steadiness.overload import backlog_grows
 from support.queueing import log_of, simulated_queue
 
 

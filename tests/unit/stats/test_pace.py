@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferload.stats.pace import pace_of
+from inferload.stats.steadiness.pace import pace_of
 
 S = 10**9
 

@@ -11,9 +11,8 @@ from conftest import result_of
 from inferload.log.calls import CallLog
 from inferload.log.merge import counted
 from inferload.records.devices import DeviceFigures, DeviceInfo, StageFigures
-from inferload.records.distribution import Distribution
+from inferload.records.distribution import QUOTED_QUANTILES, Distribution
 from inferload.records.figures import RankFigures
-from inferload.records.quantiles import QUOTED_QUANTILES
 from inferload.records.spec import ModelShare
 from inferload.report.text.batches import BatchLine, batches_table
 from inferload.report.text.devices import devices_table, stages_table

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from inferload.log import buckets as hdr
 from inferload.log.calls import CallLog
-from inferload.records.quantiles import quantile_rank
+from inferload.records.distribution import quantile_rank
 from inferload.stats.summary import summarize
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.plan.schedule import STRATA
+from inferload.plan.arrivals.schedule import STRATA
 
 X = torch.zeros(1)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import inferload as il
 from inferload.cli.request.asked import Asked
 from inferload.cli.request.run_file import read_run_file
-from inferload.plan.load_words import captured_in, load_from_text
+from inferload.plan.arrivals.load_words import captured_in, load_from_text
 from inferload.targets.inputs import capture as capturing
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.inputs.safetensors_file import packed, write_inputs

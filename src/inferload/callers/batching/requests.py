@@ -7,8 +7,8 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from inferload.plan.clients import Clients
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.clients import Clients
+    from inferload.plan.arrivals.schedule import Schedule
 
 
 class Requests(Protocol):

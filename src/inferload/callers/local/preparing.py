@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inferload.log.arrays import Int32s
+    from inferload.plan.arrivals.schedule import Schedule
     from inferload.plan.cores import Place
     from inferload.plan.options import RunOptions
-    from inferload.plan.schedule import Schedule
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 

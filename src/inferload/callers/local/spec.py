@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.records.spec import AND, RunSpec
 from inferload.stats.limits.limit import limits_given
 from inferload.targets.fingerprint import fingerprint_of, shares_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from inferload.callers.local.lane import LocalLane
-    from inferload.plan.loads import OpenLoop
+    from inferload.plan.arrivals.loads import OpenLoop
     from inferload.plan.options import RunOptions
     from inferload.records.batches import BatchSpec
     from inferload.targets.base import Target

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from inferload.callers.processes.birth import Group
     from inferload.callers.processes.handles import Nursery
     from inferload.callers.processes.process import CallersProcess
+    from inferload.plan.arrivals.schedule import Schedule
     from inferload.plan.cores import Place
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
-    from inferload.plan.schedule import Schedule
 
 # From telling all processes when to start until then: each has to hear of it and wake up.
 LEAD_NS = 30_000_000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferload.callers.crew import PartReport, Preparation
     from inferload.callers.processes.handles import Handle
     from inferload.log.ring import LogFile
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.schedule import Schedule
     from inferload.records.spec import RunSpec
 
 _NOT_THE_USERS = (OWN_FOLDER, str(Path(os.__file__).parent), "<")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from inferload.callers.device_work import CallerDevices
     from inferload.callers.python.run import Run
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.schedule import Schedule
 
 _STOP_POLL_S = STOP_POLL_NS / NS_PER_S
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferload.callers.python.run import Run
     from inferload.callers.tasks.loops import LoopTimer
     from inferload.log.arrays import Int32s
-    from inferload.plan.schedule import Schedule
+    from inferload.plan.arrivals.schedule import Schedule
 
     Calls = list[Callable[[], Awaitable[Any]]] | FreshCalls
 

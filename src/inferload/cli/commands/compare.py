@@ -147,7 +147,7 @@ def _pairs(
     from contextlib import ExitStack
 
     from inferload.errors import PlanError
-    from inferload.plan.stages import rate_from_text
+    from inferload.plan.arrivals.stages import rate_from_text
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.compare import ComparePlan, run_pairs, said_of
     from inferload.studies.records.comparison import Comparison

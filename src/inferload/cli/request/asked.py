@@ -94,8 +94,8 @@ class Asked:
         Raises:
             PlanError: naming the option that cannot be run, and its value.
         """
-        from inferload.plan.load_words import load_from_text
-        from inferload.plan.loads import Lane
+        from inferload.plan.arrivals.load_words import load_from_text
+        from inferload.plan.arrivals.loads import Lane
         from inferload.plan.options import RunOptions
 
         for row in table.WORDS:
@@ -156,7 +156,7 @@ class Asked:
 
     def source(self) -> ModelSource:
         """What to run."""
-        from inferload.plan.load_words import captured_in
+        from inferload.plan.arrivals.load_words import captured_in
         from inferload.plan.model import ModelSource
 
         batching, captured = self._batching(), captured_in(self["arrivals"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.log import buckets as hdr
-from inferload.records.quantiles import QUOTED_QUANTILES, quantile_rank
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.units import NS_PER_MS, NS_PER_S
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.report.charts.chart import Chart, series
 from inferload.report.charts.drawing import COLOURS, line, log_axis
 from inferload.report.charts.series import strips, timeline

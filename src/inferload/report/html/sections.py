@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from inferload.report.html.explanations import OF_A_RUN
 from inferload.report.html.page import Section
-from inferload.report.text.explanations import OF_A_RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

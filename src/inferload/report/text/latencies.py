@@ -10,10 +10,8 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from inferload.records.distribution import Estimate
-from inferload.records.quantiles import QUOTED_QUANTILES
-from inferload.report.text.bars import bar
-from inferload.report.text.parts import figure_name
+from inferload.records.distribution import QUOTED_QUANTILES, Estimate
+from inferload.report.text.parts import bar, figure_name
 from inferload.units import edges_text
 
 if TYPE_CHECKING:

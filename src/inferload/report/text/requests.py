@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.text.bars import bar
 from inferload.report.text.latencies import BAR_WIDTH
-from inferload.report.text.parts import quoted_text, wanting_note
+from inferload.report.text.parts import bar, quoted_text, wanting_note
 from inferload.units import milliseconds_text, rate_text
 
 if TYPE_CHECKING:

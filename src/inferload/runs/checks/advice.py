@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inferload.plan.option_table import OPTIONS
-from inferload.records.quantiles import QUOTED_QUANTILES, quantile_rank
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.stats.intervals import BATCHES, CALLS_BEYOND, cautious_tau
 
 if TYPE_CHECKING:

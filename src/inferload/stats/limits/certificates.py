@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inferload.records.distribution import QUOTED_QUANTILES, quantile_rank
 from inferload.records.figures import Certificate
-from inferload.records.quantiles import QUOTED_QUANTILES, quantile_rank
 from inferload.stats.intervals import CERTIFICATE_RISK, calls_per_independent_one, calls_to_certify
 from inferload.stats.parts import part_of
 

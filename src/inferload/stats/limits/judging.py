@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from scipy import special
 
-from inferload.records.quantiles import quantile_rank
+from inferload.records.distribution import quantile_rank
 from inferload.stats.intervals import CALLS_BEYOND, CERTIFICATE_RISK
 from inferload.stats.limits.certificates import certificate_of
 from inferload.stats.limits.goodput import check_of_pieces, goodput_per_s
 from inferload.stats.limits.limit import Limit  # noqa: TC001 - pydantic reads these records
-from inferload.stats.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.stats.parts import part_of
 from inferload.stats.pieces import gaps
+from inferload.stats.steadiness.overload import DEVIATIONS, DEVIATIONS_OF_A_LOOK, backlog_grows
 from inferload.stats.summary import quantile_ms
 
 if TYPE_CHECKING:

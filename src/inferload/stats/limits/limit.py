@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.records.quantiles import QUOTED_QUANTILES
+from inferload.records.distribution import QUOTED_QUANTILES
 from inferload.units import duration_s, fraction, milliseconds_text, rate_text
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.files import as_path, is_there
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
 from inferload.runs.saved import load_result
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from inferload.plan.loads import OpenLoop
+    from inferload.plan.arrivals.loads import OpenLoop
     from inferload.studies.bench import StudyObserver
 
 DEFAULT_RUN_S = 3.0

@@ -16,7 +16,7 @@ from inferload.runs.run import names_of_devices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferload.plan.loads import ClosedLoop, OpenLoop
+    from inferload.plan.arrivals.loads import ClosedLoop, OpenLoop
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 

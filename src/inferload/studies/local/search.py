@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inferload.files import as_path
-from inferload.plan.loads import ClosedLoop, OpenLoop
+from inferload.plan.arrivals.loads import ClosedLoop, OpenLoop
 from inferload.runs.run import Logging
 from inferload.stats.limits.limit import Limit, limits_given
 from inferload.studies.keeping import StudyKeeper

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferload.files import as_path
-from inferload.plan.loads import ClosedLoop
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.numbers import check_count
 from inferload.runs.run import Logging
 from inferload.studies.keeping import StudyKeeper
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from inferload.plan.loads import OpenLoop
+    from inferload.plan.arrivals.loads import OpenLoop
     from inferload.studies.bench import StudyObserver
 
 

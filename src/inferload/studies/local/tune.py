@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.files import as_path
 from inferload.machine.hardware import usable_cores
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.cores import memory_nodes
-from inferload.plan.loads import ClosedLoop
 from inferload.runs.run import Logging
 from inferload.stats.limits.limit import limits_given
 from inferload.studies.keeping import StudyKeeper

@@ -22,7 +22,7 @@ from safetensors.torch import save, save_file
 
 from inferload.errors import PlanError
 from inferload.files import replacing
-from inferload.plan.replays import ARRIVALS, CAPTURE_FORMAT, SEEN
+from inferload.plan.arrivals.replays import ARRIVALS, CAPTURE_FORMAT, SEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

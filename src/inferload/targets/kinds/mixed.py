@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.plan.schedule import models_drawn
+from inferload.plan.arrivals.schedule import models_drawn
 from inferload.records.spec import AND, ModelShare
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import input_order

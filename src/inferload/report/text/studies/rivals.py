@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.text.bars import bar
+from inferload.report.text.parts import bar
 from inferload.studies.records.settings import Settings, setting_text, unit_of
 from inferload.studies.search import value_text
 from inferload.units import rate_text

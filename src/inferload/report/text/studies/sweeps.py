@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.text.bars import bar
 from inferload.report.text.parts import (
+    bar,
     captioned,
     quoted_text,
     study_header,

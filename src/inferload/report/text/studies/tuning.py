@@ -8,9 +8,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from inferload.report.text.bars import bar
 from inferload.report.text.parts import (
     Preformatted,
+    bar,
     captioned,
     change_text,
     figure_name,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.errors import PlanError
+from inferload.plan.arrivals.schedule import Schedule
 from inferload.plan.numbers import number_or_none
-from inferload.plan.schedule import Schedule
 from inferload.records.recording import Recording
 from inferload.units import NS_PER_S
 

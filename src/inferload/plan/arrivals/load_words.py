@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.files import is_file
+from inferload.plan.arrivals.loads import ClosedLoop, OpenLoop
+from inferload.plan.arrivals.replays import CAPTURED
+from inferload.plan.arrivals.stages import rate_from_text
 from inferload.plan.batching import delay_from_text
-from inferload.plan.loads import ClosedLoop, OpenLoop
 from inferload.plan.numbers import number_or_none
-from inferload.plan.replays import CAPTURED
-from inferload.plan.stages import rate_from_text
 
 if TYPE_CHECKING:
     from inferload.records.stages import Stage

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from inferload.log.arrays import Floats, Int64s
-    from inferload.stats.pace import Pace
+    from inferload.stats.steadiness.pace import Pace
 
 WINDOWS = 60
 CALLS_A_WINDOW = 50

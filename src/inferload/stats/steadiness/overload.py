@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.records.figures import Overload
-from inferload.stats.steady_state import kendall_p
+from inferload.stats.steadiness.steady_state import kendall_p
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:

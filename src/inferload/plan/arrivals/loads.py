@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.plan.clients import THINKS, Clients, clients_drawn
-from inferload.plan.numbers import check_count, check_positive
-from inferload.plan.replays import (
+from inferload.plan.arrivals.clients import THINKS, Clients, clients_drawn
+from inferload.plan.arrivals.replays import (
     CAPTURED,
     as_times,
     replay_text,
@@ -21,8 +20,9 @@ from inferload.plan.replays import (
     times_of_capture,
     times_of_file,
 )
-from inferload.plan.schedule import Schedule
-from inferload.plan.stages import check_stages, schedule_of_stages
+from inferload.plan.arrivals.schedule import Schedule
+from inferload.plan.arrivals.stages import check_stages, schedule_of_stages
+from inferload.plan.numbers import check_count, check_positive
 from inferload.records.stages import MOST_PER_S
 from inferload.units import NS_PER_S
 
