@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from inferload.log.piece_times import PieceTimes
     from inferload.plan.arrivals.loads import ClosedLoop, OpenLoop
     from inferload.plan.batching import Batching
+    from inferload.plan.server import Server
     from inferload.records.batches import BatchFigures
     from inferload.records.devices import DeviceFigures, StageFigures
     from inferload.records.distribution import Distribution, Estimate
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
     from inferload.records.limits import LimitVerdict
     from inferload.records.pieces import PieceFigures
     from inferload.records.result import RunResult
+    from inferload.records.server import (
+        FailureFigures,
+        Reached,
+        ServerFigures,
+        ServerModel,
+        ServerSpec,
+    )
     from inferload.records.spec import ModelShare, RunSpec
     from inferload.records.stages import LoadStage, Stage
     from inferload.report.export.writing import export
@@ -71,6 +79,7 @@ _HOMES = {
     "log.failures": ("CallFailure",),
     "log.piece_times": ("PieceTimes",),
     "plan.batching": ("Batching",),
+    "plan.server": ("Server",),
     "plan.arrivals.loads": ("ClosedLoop", "OpenLoop"),
     "records.batches": ("BatchFigures",),
     "records.devices": ("DeviceFigures", "StageFigures"),
@@ -93,6 +102,13 @@ _HOMES = {
     "records.limits": ("LimitVerdict",),
     "records.pieces": ("PieceFigures",),
     "records.result": ("RunResult",),
+    "records.server": (
+        "FailureFigures",
+        "Reached",
+        "ServerFigures",
+        "ServerModel",
+        "ServerSpec",
+    ),
     "records.spec": ("ModelShare", "RunSpec"),
     "records.stages": ("LoadStage", "Stage"),
     "report.export.writing": ("export",),
@@ -141,6 +157,7 @@ __all__ = [
     "Ending",
     "Estimate",
     "ExecutionStats",
+    "FailureFigures",
     "Gate",
     "InferloadError",
     "Judgement",
@@ -161,11 +178,16 @@ __all__ = [
     "PlanError",
     "Probe",
     "ProcessFigures",
+    "Reached",
     "ResultFormatError",
     "RunInterrupted",
     "RunResult",
     "RunSpec",
     "RunWarning",
+    "Server",
+    "ServerFigures",
+    "ServerModel",
+    "ServerSpec",
     "SetUp",
     "Settings",
     "Stage",

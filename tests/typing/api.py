@@ -115,6 +115,13 @@ def loads() -> None:
     assert_type(il.OpenLoop.gamma(100.0, burstiness=0.5), il.OpenLoop)
     assert_type(il.OpenLoop.replay("times.txt", speed=2.0), il.OpenLoop)
     assert_type(il.OpenLoop.replay([0.0, 0.1]), il.OpenLoop)
+    server = il.Server("http://127.0.0.1:8080/predict", headers={"X-Tenant": "a"})
+    asked = il.run(server, ["text:8"])
+    assert_type(asked.failures, tuple[il.FailureFigures, ...])
+    assert_type(asked.servers, tuple[il.ServerFigures, ...])
+    assert_type(asked.servers[0].reached, il.Reached | None)
+    assert_type(asked.spec.servers, tuple[il.ServerSpec, ...])
+    assert_type(asked.spec.servers[0].model, il.ServerModel | None)
     ramp = il.Stage(rate_per_s=50, to_per_s=500.0, duration_s=60)
     assert_type(il.OpenLoop.staged([ramp], arrivals="constant", callers=2), il.OpenLoop)
     il.Stage(rate_per_s=50)  # type: ignore[call-arg]

@@ -17,6 +17,7 @@ from inferload.records.figures import (
     RunWarning,  # noqa: TC001
     Verification,  # noqa: TC001
 )
+from inferload.records.server import ServerSeen  # noqa: TC001
 from inferload.records.spec import RunSpec  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ class PartReport:
     """What the callers of one lane left behind beside their log.
 
     What is the process's and not the lane's stands in the report of its first lane alone: compiled
-    graphs, disturbances, peak memory, also of devices, and ``ending``: how the process ended, where
-    it was not asked to. Callers and inputs are numbered through the lanes of the process.
+    graphs, disturbances, peak memory, also of devices, ``seen``: what it saw of servers, and
+    ``ending``: how the process ended, where it was not asked to. Callers and inputs are numbered
+    through the lanes of the process.
     """
 
     outcome: Outcome
@@ -73,6 +75,7 @@ class PartReport:
     verification_by_model: tuple[Verification, ...] = ()
     device_memory: tuple[DeviceMemory, ...] = ()
     ending: Ending | None = None
+    seen: tuple[ServerSeen, ...] = ()
 
 
 class RunningPart(Protocol):

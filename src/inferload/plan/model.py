@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.files import is_file
+from inferload.plan.server import Server, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,6 +31,8 @@ def spec_parts(spec: str, folder: Path = Path()) -> tuple[str, str | None]:
     >>> spec_parts("serving/model.py:net"), spec_parts("package.module:net"), spec_parts("net.pt2")
     (('serving/model.py', 'net'), ('package.module', 'net'), ('net.pt2', None))
     """
+    if is_url(spec):
+        return spec, None
     where, colon, name = spec.rpartition(":")
     is_name = colon and "/" not in name and not name.endswith(MODEL_FILES)
     if not is_name or is_file(folder / spec):
@@ -58,7 +61,7 @@ class ModelSource:
     ``torch.compile``'s. ``batch_size``: the items of each input, stacked along dimension 0.
     ``grad`` is one of ``GRAD_MODES``, and ``None`` the calling thread's. ``compare``: whether the
     outputs of another form are held against the eager model's. ``batching``: how requests are put
-    together, where they are.
+    together, where they are. ``server``: how servers are asked that specs name by a URL.
     """
 
     spec: str
@@ -72,6 +75,7 @@ class ModelSource:
     grad: str | None = None
     compare: bool = True
     batching: BatchSpec | None = None
+    server: Server | None = None
 
 
 def or_a_native_form(may_become: Collection[str]) -> str:

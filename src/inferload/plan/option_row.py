@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 VERBS = ("run", "sweep", "search", "tune", "compare")
 #: What options are of, in the order in which they are told.
 GROUPS = (
-    "callers", "end", "arrivals", "inputs", "form", "device", "threads", "state", "errors",
-    "output",
+    "callers", "end", "arrivals", "inputs", "server", "form", "device", "threads", "state",
+    "errors", "output",
 )  # fmt: skip
 #: What a value is on the command line a text of, and how that is read.
 UNITS: dict[str, Callable[[str], Any]] = {"time": duration_s, "fraction": fraction}

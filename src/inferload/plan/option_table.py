@@ -16,6 +16,7 @@ from inferload.plan.batching import Batching
 from inferload.plan.model import FORMS, GRAD_MODES
 from inferload.plan.numbers import check_count, check_positive
 from inferload.plan.option_row import VERBS, Row, option, ordered, rows_of
+from inferload.plan.server import CONNECTIONS
 from inferload.records.distribution import QUOTED_QUANTILES
 
 EXECUTORS = ("auto", "threads", "native", "async", "processes")
@@ -140,9 +141,10 @@ class Options:
         0, "errors", flag="seed", told=True, check=partial(check_count, at_least=0),
         help="Draws the order of inputs and their values.",
     )  # fmt: skip
-    on_error: str = option(
-        "stop", "errors", flag="on-error", one_of=("stop", "record"), told=True,
-        help="stop at the first exception, or record it and go on.",
+    on_error: str | None = option(
+        None, "errors", flag="on-error", one_of=("stop", "record"), told=True,
+        help="stop at the first exception, or record it and go on; record if not given and MODEL "
+        "is a URL.",
     )  # fmt: skip
     verify: bool = option(
         False, "errors", flag="verify", verbs=_ONE_RUN, told=True,
@@ -216,6 +218,28 @@ class Words:
         help="The sizes of dimension 0 that the model is called with; batches are filled up to "
         "the next one.",
     )  # fmt: skip
+    header: list[str] | None = option(
+        None, "server", flag="header", metavar="'NAME: VALUE'",
+        help="A header of each request to a server; the words env:NAME and file:PATH stand for "
+        "what is there, as 'Authorization: Bearer env:TOKEN'. May be given again.",
+    )  # fmt: skip
+    body: str | None = option(
+        None, "server", flag="body", metavar="JSON|@FILE",
+        help='Of plain HTTP what is posted, with "{input}" or "{name}" in place of the input '
+        "or its argument of that name; of /v1/... fields that every body has.",
+    )  # fmt: skip
+    connections: str = option(
+        "kept", "server", flag="connections", one_of=CONNECTIONS,
+        help="kept: a connection for each caller, opened beforehand; new: one for each call.",
+    )  # fmt: skip
+    insecure: bool = option(
+        False, "server", flag="insecure",
+        help="Do not verify the server's certificate; the report says so.",
+    )  # fmt: skip
+    answer_bytes: int | None = option(
+        None, "server", flag="answer-bytes", check=partial(check_count, at_least=1), metavar="N",
+        help="Refuse answers of a server that are larger; 64 MiB if not given.",
+    )  # fmt: skip
     warmup: str | None = option(
         None, "inputs", flag="warmup", in_file=str | int, metavar="N|auto",
         help="Warm-up calls of each caller, and nothing is cut; auto (with --duration and "
@@ -227,7 +251,8 @@ class Words:
         help="An input as 8x3x224x224:float32 (commas between arguments, name=... for "
         "keywords; 8x32:int64:0..30000 draws values from a range, its end left out; '... x16' "
         "makes 16 inputs), a file that torch.save wrote, or one of inferload.capture "
-        "(.safetensors). May be given again for more inputs.",
+        "(.safetensors); for servers also bodies, one a line (.jsonl), and texts of so many words "
+        "(text:100..200). May be given again for more inputs.",
     )  # fmt: skip
     device: str | None = option(
         None, "device", flag="device", metavar="DEVICE,...",

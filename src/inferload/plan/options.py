@@ -40,6 +40,7 @@ class RunOptions(Options):
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
     ``form``, ``mode`` and ``batch_size``: what model and inputs are turned into beforehand, to be
     kept with the result.
+    ``of_server``: a model is behind a server, whose failures are results unless asked otherwise.
     ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
     """
 
@@ -52,6 +53,7 @@ class RunOptions(Options):
     local_ranks: int = 1
     calls_of_all: int | None = None
     decide: tuple[Limit, ...] = ()
+    of_server: bool = False
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -97,6 +99,7 @@ class RunOptions(Options):
             duration_s=duration_s,
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
+            on_error=self.on_error or ("record" if self.of_server else "stop"),
         )
 
     def told(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.records.batches import BatchSpec
 from inferload.records.figures import Fingerprint
 from inferload.records.recording import Recording
+from inferload.records.server import ServerSpec
 from inferload.records.stages import Stage
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class RunSpec:
     replays, ``paired`` with the inputs that came with them. ``clients``, ``think_s`` and
     ``think``: of a closed loop, as ``ClosedLoop`` has them. ``limits``: as they are written.
     ``batching``: how requests were put together. ``fingerprint``: of one model; those of a mix have
-    their own. ``more``: further options as they were asked for, by name.
+    their own. ``servers``: those that models are behind. ``more``: further options as they were
+    asked for, by name.
     """
 
     target: str
@@ -113,6 +115,7 @@ class RunSpec:
     compare: bool = True
     more: dict[str, Any] = field(default_factory=dict)
     fingerprint: Fingerprint | None = None
+    servers: tuple[ServerSpec, ...] = ()
 
     @property
     def open_loop(self) -> bool:

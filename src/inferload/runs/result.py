@@ -16,9 +16,11 @@ from inferload.runs.checks import result as checks
 from inferload.runs.checks.findings import Findings
 from inferload.runs.checks.limits import limit_verdicts
 from inferload.runs.device_result import device_figures, device_warnings
+from inferload.runs.server_result import server_figures
 from inferload.runs.stage_result import stage_figures
 from inferload.stats import summary as stats
 from inferload.stats.batches import batch_figures
+from inferload.stats.failures import failure_figures
 from inferload.stats.load_stages import with_stages
 from inferload.stats.pieces import piece_figures
 from inferload.stats.process_calls import overloaded_processes, part_figures
@@ -153,6 +155,8 @@ def result_of(done: Execution) -> RunResult:
             for number, share in enumerate(spec.models)
         ),
         devices=devices,
+        failures=failure_figures(done.log),
+        servers=server_figures(done),
         cpu_energy_j=_cpu_energy_j(done, summary),
         log=done.log,
     )

@@ -21,6 +21,7 @@ from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import OPTIONS
 from inferload.plan.options import RunOptions
+from inferload.plan.server import Server, is_url
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs.checks.advice import in_words_of_python
 from inferload.runs.run_crew import run_crew
@@ -100,7 +101,7 @@ def run(
     transfers: bool = False,
     telemetry: bool = True,
     seed: int = 0,
-    on_error: str = "stop",
+    on_error: str | None = None,
     share_inputs: bool = False,
     fresh_inputs: bool = False,
     verify: bool = False,
@@ -111,8 +112,8 @@ def run(
 
     Args:
         model: ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, path to a ``.pt`` or
-            ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, or a
-            ``Target``.
+            ``.pt2``, ``"path/file.py:name"`` or ``"package.module:name"``, any callable, a
+            ``Target``, or the URL of a server (or an ``il.Server``).
             An ``il.Mix`` of several models has inputs of its own.
         inputs: a sequence, a loader or anything else that ends, of ``CallInput``, tensor or numpy
             array (one positional argument, passed as it is), tuple or list (args), mapping
@@ -169,7 +170,8 @@ def run(
             call.
         telemetry: look at clocks, power and memory of GPUs meanwhile (extra ``gpu``).
         seed: draws the order of inputs.
-        on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on.
+        on_error: ``"stop"`` ends the run at the first exception; ``"record"`` logs it and goes on,
+            which is so by itself where the model is behind a server.
         share_inputs: let callers share the tensors given, where each else has copies.
         fresh_inputs: give each call a fresh copy of its input, made outside of its times, where
             calls write to their inputs or let them grow (a cache); by Python callers.
@@ -197,6 +199,7 @@ def run(
         load=load or ClosedLoop(),
         lanes=model.lanes() if isinstance(model, Mix) else (),
         devices=names_of_devices(device),
+        of_server=isinstance(model, Server) or is_url(model),
     ).checked()
     try:
         found = run_with(

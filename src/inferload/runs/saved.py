@@ -32,6 +32,7 @@ from inferload.records.figures import (
 )
 from inferload.records.limits import LimitVerdict
 from inferload.records.result import RunResult
+from inferload.records.server import FailureFigures, ServerFigures
 from inferload.records.spec import RunSpec
 from inferload.records.stages import LoadStage
 from inferload.stats.parts import log_of_inputs, part_of
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from inferload.stats.parts import MeasuredPart
 
 FORMAT: Literal["inferload run"] = "inferload run"
-SCHEMA_VERSION: Literal[8] = 8
+SCHEMA_VERSION: Literal[9] = 9
 _DISTRIBUTIONS = {
     "response_ms": "response_ns",
     "service_ms": "service_ns",
@@ -73,7 +74,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["inferload run"]
-    schema_version: Literal[8]
+    schema_version: Literal[9]
     run_id: str
     created_at: str
     status: Literal["complete", "failed", "crashed", "rank lost", "timed out", "interrupted"]
@@ -90,6 +91,8 @@ class _Document(BaseModel):
     ranks: tuple[RankFigures, ...] = ()
     models: tuple[ModelFigures, ...] = ()
     devices: tuple[DeviceFigures, ...] = ()
+    failures: tuple[FailureFigures, ...] = ()
+    servers: tuple[ServerFigures, ...] = ()
     cpu_energy_j: float | None = None
     made_by: str | None = None
     log: _LogReference
@@ -225,7 +228,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ResultFormatError(f"{path} is {_what_else(content)}")
     version = content.get("schema_version")
-    if version in {1, 2, 3, 4, 5, 6, 7}:  # what was added since has defaults
+    if version in {1, 2, 3, 4, 5, 6, 7, 8}:  # what was added since has defaults
         content["schema_version"] = version = SCHEMA_VERSION
         _read_load(content.get("spec"))
     if version != SCHEMA_VERSION:

@@ -16,6 +16,7 @@ from inferload.files import is_file
 from inferload.log.reasons import reason_of
 from inferload.plan.model import spec_parts
 from inferload.plan.numbers import check_count
+from inferload.plan.server import Server, is_url
 from inferload.targets.base import Target
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.by_size import BySizeTarget
@@ -24,6 +25,7 @@ from inferload.targets.kinds.python import CallableTarget, CompiledTarget, Modul
 from inferload.targets.kinds.script import ScriptFunctionTarget, ScriptTarget, load_script
 from inferload.targets.modules import failures_told, module_by_name, module_from_file, not_there
 from inferload.targets.named import check_made, check_makes, is_model, takes_inputs
+from inferload.targets.remote.target import RemoteTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,15 +36,18 @@ if TYPE_CHECKING:
 def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
     """Make a target of a model in any of its forms.
 
-    Takes a spec string, a ``Target``, ``nn.Module``, ``ScriptModule``, ``ExportedProgram``, the
-    object of ``aoti_load_package``, a path to a ``.pt`` or ``.pt2`` file, any callable, or a
-    mapping from a size of dimension 0 to one of these, for batches of fixed sizes.
+    Takes a spec string, the URL of a server or a ``Server``, a ``Target``, ``nn.Module``,
+    ``ScriptModule``, ``ExportedProgram``, the object of ``aoti_load_package``, a path to a ``.pt``
+    or ``.pt2`` file, any callable, or a mapping from a size of dimension 0 to one of these, for
+    batches of fixed sizes.
 
     Raises:
         PlanError: it is none of these, or the file cannot be loaded.
     """
     if isinstance(model, Target):
         return model
+    if isinstance(model, Server) or is_url(model):
+        return RemoteTarget(model if isinstance(model, Server) else Server(str(model)), name)
     if isinstance(model, str) and is_spec(model):
         return as_target(model_from_spec(model)[0], name)
     if isinstance(model, str | Path):

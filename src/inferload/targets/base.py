@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from inferload.targets.inputs.call_input import input_order, tensors_of
+from inferload.targets.inputs.call_input import input_order, item_count, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractContextManager
     from types import ModuleType
 
     from inferload.log.arrays import Int32s
     from inferload.records.figures import RunWarning
+    from inferload.records.server import ServerSeen, ServerSpec
     from inferload.records.spec import ModelShare
     from inferload.targets.inputs.call_input import CallInput
 
@@ -137,6 +138,33 @@ class Target(ABC):
         """
         del extension, inputs
         return None
+
+    @asynccontextmanager
+    async def while_awaited(self, callers: int) -> AsyncIterator[None]:
+        """What must hold in an event loop while so many of its tasks call."""
+        del callers
+        yield
+
+    def begin(self) -> None:  # noqa: B027 - most targets have nothing to note
+        """Take note, in the thread that opens the start line, that calls are measured from now."""
+
+    def servers(self) -> tuple[ServerSpec, ...]:
+        """The servers that models are behind, and how they are asked."""
+        return ()
+
+    def seen(self) -> tuple[ServerSeen, ...]:
+        """What this process has seen of each of the servers."""
+        return ()
+
+    def values_of(self, number: int, output: Any) -> Any:
+        """What a call with an input returned, as what is compared."""
+        del number
+        return output
+
+    def items_of(self, number: int, given: CallInput) -> int:
+        """How many samples an input has, once it is bound."""
+        del number
+        return item_count(given)
 
     @property
     def answers_in_pieces(self) -> bool:

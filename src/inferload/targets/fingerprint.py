@@ -19,6 +19,7 @@ from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.kinds.python import CallableTarget
 from inferload.targets.kinds.script import ScriptTarget
 from inferload.targets.outputs.flat import WRAPPED
+from inferload.targets.remote.target import RemoteTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +55,8 @@ def shares_of(target: Target) -> tuple[ModelShare, ...]:
 
 
 def _found(target: Target) -> Fingerprint | None:  # noqa: PLR0911 - one a form
-    if isinstance(target, MixedTarget):
-        return None  # each of its models has one
+    if isinstance(target, MixedTarget | RemoteTarget):
+        return None  # each of its models has one; of a server nobody can tell
     if isinstance(target, GraphTarget):
         return _found(target.inner)
     if isinstance(target, AotiTarget):

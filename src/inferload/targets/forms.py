@@ -30,6 +30,7 @@ from inferload.targets.kinds.known_types import check_types_known, learn_types
 from inferload.targets.kinds.python import CallableTarget, CompiledTarget, ModuleTarget
 from inferload.targets.kinds.script import ScriptTarget
 from inferload.targets.outputs.same_outputs import Eager, compared
+from inferload.targets.remote.target import RemoteTarget
 
 # Of so many inputs of other shapes a batch is tried.
 _MOST_UNLIKE = 4
@@ -49,6 +50,11 @@ def _check_answers_at_once(target: Target, form: str) -> None:
     Raises:
         PlanError: saying what it does.
     """
+    if isinstance(target, RemoteTarget):
+        raise PlanError(
+            f"{target.name} has the form that its server gave it: leave the form (--form) out, and "
+            "compare servers that differ in it"
+        )
     if target.asynchronous or (target.answers_in_pieces and form != "compile"):
         what = "is asynchronous" if target.asynchronous else "answers in pieces"
         raise PlanError(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from inferload.errors import PlanError
 from inferload.plan.model import GRAD_MODES, MemberSource, ModelSource
+from inferload.plan.server import Server, is_url
 from inferload.targets.as_target import as_target, is_spec, model_from_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs, inputs_from_text
 from inferload.targets.inputs.stacking import stacked
 from inferload.targets.kinds.mixed import Member, MixedTarget
 from inferload.targets.placing import Placement, placed
+from inferload.targets.remote.target import RemoteTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,27 +96,29 @@ def _loaded(
     if one.input_texts:
         given = inputs_from_text(one.input_texts, source.seed)
     began = time.perf_counter()
-    with torch.inference_mode(mode=False):  # parameters made within stay what they are
-        found, own_inputs = model_from_spec(one.spec)
+    found: object
+    own_inputs: tuple[CallInput, ...] | None
+    if is_url(one.spec):
+        found, own_inputs = _at(one.spec, source.server), None
+    else:
+        with torch.inference_mode(mode=False):  # parameters made within stay what they are
+            found, own_inputs = model_from_spec(one.spec)
     load_s = time.perf_counter() - began
     given = given or own_inputs
     if given is None:
-        raise PlanError(
-            f"there are no inputs for {one.spec}: give some (--inputs 1x3x224x224:float32), or "
-            "define inputs() in the model's file"
-        )
+        raise PlanError(f"there are no inputs for {one.spec}: {_ways_to_inputs(one.spec)}")
     if isinstance(found, torch.nn.Module) and not isinstance(found, torch.jit.ScriptModule):
         with suppress(NotImplementedError):  # of what torch.export made, which has no modes
             found.eval()
     if source.batch_size is not None and not source.members:
         given = stacked(given, source.batch_size)
     # a model is converted where it is going to run
-    found, given = placed(as_target(found), given, placement)
+    target, given = placed(as_target(found), given, placement)
     if one.form not in {None, "eager"}:
         announce(f"turning the model into the form {one.form}")
     with grad_mode(source.grad):
         target = as_form(
-            found,
+            target,
             one.form,
             given,
             folder=scratch,
@@ -124,6 +128,21 @@ def _loaded(
             batching=source.batching,
         )
     return Loaded(target=target, given=given, load_s=load_s)
+
+
+def _ways_to_inputs(spec: str) -> str:
+    """What to do where a model has no inputs."""
+    if is_url(spec):
+        return (
+            "give tensors (--inputs 1x16:int64:0..30000), bodies (--inputs FILE.jsonl, one a "
+            "line), or texts (--inputs text:100..200, so many words)"
+        )
+    return "give some (--inputs 1x3x224x224:float32), or define inputs() in the model's file"
+
+
+def _at(url: str, how: Server | None) -> RemoteTarget:
+    """The model behind a URL, asked as the command line says."""
+    return RemoteTarget(Server(url) if how is None else replace(how, url=url))
 
 
 def target_and_inputs(model: object, inputs: object) -> tuple[Target, tuple[CallInput, ...]]:

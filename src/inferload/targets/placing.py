@@ -14,6 +14,7 @@ from inferload.targets.inputs.copies import copied
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.outputs.settling import settled
+from inferload.targets.remote.target import RemoteTarget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +67,10 @@ def moved(target: Target, device: torch.device) -> Target:
     Raises:
         PlanError: it does not fit there, or cannot be moved.
     """
+    if isinstance(target, RemoteTarget):
+        raise PlanError(
+            f"{target.name} is where its server has put it: leave device (--device) out"
+        )
     try:
         if isinstance(target, AotiTarget):
             target.use_device(device)

@@ -327,6 +327,7 @@ class LocalCrew:
             # before this process ends, and before anything else is computed in it
             peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
             device_memory=tuple(map(memory_of, self._devices)),
+            seen=self._target.seen(),
         )
         return reports
 

@@ -11,7 +11,7 @@ from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.records.spec import AND, RunSpec
 from inferload.stats.limits.limit import limits_given
 from inferload.targets.fingerprint import fingerprint_of, shares_of
-from inferload.targets.inputs.call_input import described, item_count
+from inferload.targets.inputs.call_input import described
 from inferload.targets.inputs.pairs import inputs_of_recording
 from inferload.targets.kinds.known_types import with_inputs
 
@@ -50,7 +50,8 @@ def spec_of(
         warmup=options.warmup or "fixed",
         threads_per_call=threads_per_call,
         inputs=tuple(described(one) for one in given),
-        items_per_input=tuple(map(item_count, given)),
+        items_per_input=tuple(target.items_of(n, one) for n, one in enumerate(given)),
+        servers=target.servers(),
         drawn=tuple(dict.fromkeys(one.drawn for one in given if one.drawn)),
         grad_mode=state.grad_mode,
         autocast=state.autocast_mode,

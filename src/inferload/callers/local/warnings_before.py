@@ -36,7 +36,8 @@ def warnings_before(
     found += _first_call_anyway(spec, modules)
     threads = spec.processes if spec.executors == ("async",) else spec.callers
     wanted = threads * spec.threads_per_call
-    if wanted > usable_cores and not on_device:
+    asks = len(spec.servers) == max(len(spec.models), 1)  # calls compute nothing here
+    if wanted > usable_cores and not on_device and not asks:
         fitting = max(int(usable_cores) // spec.processes, 1)
         callers = min(spec.callers_per_process, fitting)
         hint = (

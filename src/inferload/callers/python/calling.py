@@ -36,7 +36,7 @@ class Calling:
         self.threads_set = self.threads = 0
         #: Warm-up calls made so far.
         self.warmed = 0
-        self.keeper = Keeper(run.job.kept_outputs)
+        self.keeper = Keeper(run.job.kept_outputs, run.job.target)
         self._run = run
         self._now = run.clock.now_ns
         self._on: CallerDevices | None = None

@@ -74,6 +74,7 @@ class AwaitedAnswers(Answers):
         kept: list[Any] | None = [] if self._keeps else None
         most = self.log.most()
         returned = False
+        said: int | None = None
         try:
             async for piece in stream:
                 if piece.__class__ not in plain:
@@ -85,9 +86,10 @@ class AwaitedAnswers(Answers):
                 if kept is not None:
                     kept.append(piece)
             returned = True
+            said = getattr(stream, "tokens", None)
         finally:
             if place is not None:
-                pieces = (count, last, tokens + count)
+                pieces = (count, last, tokens + count if said is None else said)
                 self.log.write(place, number, times, pieces, returned=returned)
         return kept
 

@@ -63,6 +63,7 @@ class RunningTasks(RunningCallers):
     def release(self, at_ns: int | None = None) -> int:
         """Let all callers leave the start line; the time of it, monotonic nanoseconds."""
         start = super().release(at_ns)
+        self._run.job.target.begin()
         self._in_loop(self._go.set)
         return start
 
@@ -123,6 +124,12 @@ class RunningTasks(RunningCallers):
         )
 
     async def _main(self) -> None:
+        """All callers, with what their target needs in the loop."""
+        job = self._run.job
+        async with job.target.while_awaited(job.callers):
+            await self._call()
+
+    async def _call(self) -> None:
         """All callers, and the beat of the loop beside them."""
         loop = asyncio.get_running_loop()
         self._timer = timer = LoopTimer(loop, self._run.clock, by_kernel=self._by_kernel)

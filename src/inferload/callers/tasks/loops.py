@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib.util
 import os
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from inferload.callers.job import STOP_POLL_NS
@@ -32,11 +34,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def loop_name() -> str:
     """Whose loop :func:`new_loop` gives, with its version."""
-    try:
-        import uvloop  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
+    if importlib.util.find_spec("uvloop") is None:
         return "asyncio"
-    return f"uvloop {uvloop.__version__}"
+    return f"uvloop {version('uvloop')}"
 
 
 class LoopTimer:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.files import is_file
 from inferload.plan import option_table as table
+from inferload.plan.server import OF_SERVERS, is_url, server_from_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from inferload.plan.batching import Batching
     from inferload.plan.model import MemberSource, ModelSource
     from inferload.plan.options import RunOptions
+    from inferload.plan.server import Server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,21 @@ class Asked:
             batching=self._batching(),
             devices=() if device is None else tuple(one.strip() for one in device.split(",")),
             batch_size=self.batch_size,
+            of_server=self._of_server,
         ).checked()
+
+    @property
+    def _of_server(self) -> bool:
+        """Whether a model is named by a URL."""
+        return any(map(is_url, [self.model, *(one.spec for one in self.members)]))
+
+    def _server(self) -> Server | None:
+        """How servers are asked.
+
+        Raises:
+            PlanError: a flag of servers was given, and no model is behind one.
+        """
+        return server_from_words({key: self[key] for key in OF_SERVERS}, of_server=self._of_server)
 
     def _batching(self) -> Batching | None:
         from inferload.plan.batching import batching_from_text
@@ -175,6 +191,7 @@ class Asked:
             compare=self["compare"],
             seed=self["seed"],
             batching=None if batching is None else batching.told,
+            server=self._server(),
         )
 
     def check_outputs(self) -> None:
@@ -212,7 +229,7 @@ class Asked:
             *(self["inputs"] or ()),
             *(text for one in self.members for text in one.input_texts),
         ]
-        named = [spec_parts(spec)[0] for spec in specs]
+        named = [spec_parts(spec)[0] for spec in specs if not is_url(spec)]
         return [path for path in map(Path, [*named, *texts]) if is_file(path)]
 
     def check_reports(self) -> None:

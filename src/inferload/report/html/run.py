@@ -57,6 +57,7 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
             charts=_there(percentiles_chart(result), histogram_chart(result)),
         ),
         Section(title="Stages of the load", body=words("load stages")),
+        Section(title="Calls that failed", body=words("failures")),
         Section(title="Pieces", body=words("pieces"), charts=_there(pieces_chart(result))),
         Section(title="Batches", body=words("batches"), charts=_there(sizes_chart(result))),
         Section(

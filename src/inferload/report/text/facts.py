@@ -11,6 +11,7 @@ from inferload.report.text.devices import energy_text
 from inferload.report.text.parts import STATUS, figure_name
 from inferload.report.text.pieces import pieces_text
 from inferload.report.text.requests import batches_text, batching_text
+from inferload.report.text.servers import server_lines
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.stats.limits.limit import Limit
@@ -48,10 +49,14 @@ def header_grid(result: RunResult) -> Table:
     )
     if spec.batching is not None:
         grid.add_row("batches", batching_text(spec.batching, spec.processes))
-    grid.add_row(
-        "call",
-        f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}{_on_device(spec)}",
-    )
+    if len(spec.servers) < max(len(spec.models), 1):  # else nothing is computed here
+        grid.add_row(
+            "call",
+            f"{_threads(result)}, {spec.grad_mode} mode, autocast {spec.autocast}"
+            f"{_on_device(spec)}",
+        )
+    for name, text in server_lines(result):
+        grid.add_row(name, text)
     shown = "; ".join(spec.inputs[:2]) + ("; ..." if len(spec.inputs) > 2 else "")
     seed = f", seed {spec.seed}" if len(spec.inputs) > 1 else ""
     seed = ", each at the time at which it came" if spec.paired else seed

@@ -16,6 +16,7 @@ from inferload.errors import PlanError
 from inferload.targets.inputs.call_input import CallInput, item_count, tensors_of
 from inferload.targets.inputs.safetensors_file import read_inputs
 from inferload.targets.inputs.specs import drawn_inputs
+from inferload.targets.inputs.texts import bodies_from_file, drawn_texts, is_text_spec
 from inferload.units import bytes_text
 
 if TYPE_CHECKING:
@@ -85,8 +86,9 @@ def _as_call_input(number: int, value: Any) -> CallInput:
 def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
     """Read ``--inputs``: each text is a file, or a spec of one input or several.
 
-    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did;
-    :func:`inferload.targets.inputs.specs.drawn_inputs` has what a spec says.
+    A ``.pt`` file is what ``torch.save`` wrote, a ``.safetensors`` what ``inferload.capture`` did,
+    a ``.jsonl`` has a body of JSON a line; ``text:100..200`` are texts of so many words, and
+    :func:`inferload.targets.inputs.specs.drawn_inputs` has what other specs say.
 
     Raises:
         PlanError: a spec or file cannot be read.
@@ -102,6 +104,10 @@ def inputs_from_text(texts: Sequence[str], seed: int) -> tuple[CallInput, ...]:
                 CallInput(*one, recorded=(path, place))
                 for place, one in enumerate(read_inputs(Path(text)))
             ]
+        elif Path(text).suffix == ".jsonl":
+            found += bodies_from_file(Path(text))
+        elif is_text_spec(text):
+            found += drawn_texts(text, seed)
         else:
             found += [
                 CallInput(args, kwargs, drawn=drawn)

@@ -55,9 +55,9 @@ def _drawn_input(text: str, generator: torch.Generator) -> Drawn:
         match = _ARGUMENT.fullmatch(part)
         if match is None:
             raise PlanError(
-                f"input {text!r} is neither a file (.pt, .safetensors) nor a spec such as "
-                "8x3x224x224:float32, 1x128:int64:0..30000 (a range of values) or "
-                "'1x128:int64:0..30000 x16' (16 inputs)"
+                f"input {text!r} is neither a file (.pt, .safetensors, .jsonl) nor a spec such as "
+                "8x3x224x224:float32, 1x128:int64:0..30000 (a range of values), "
+                "'1x128:int64:0..30000 x16' (16 inputs) or text:100..200 (texts of so many words)"
             )
         name, shape, dtype_name, *ends = match.groups()
         dtype = getattr(torch, dtype_name or "float32", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import input_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from types import ModuleType
 
     import torch
 
     from inferload.log.arrays import Int32s
     from inferload.records.figures import RunWarning
+    from inferload.records.server import ServerSeen, ServerSpec
     from inferload.targets.inputs.call_input import CallInput
 
 
@@ -119,6 +120,37 @@ class MixedTarget(Target):
         for member, numbers in self._each():
             own = [[one[number] for number in numbers] for one in inputs]
             member.target.open(own, transfers=transfers)
+
+    @asynccontextmanager
+    async def while_awaited(self, callers: int) -> AsyncIterator[None]:
+        """What each model needs in the loop."""
+        async with AsyncExitStack() as stack:
+            for member in self.members:
+                await stack.enter_async_context(member.target.while_awaited(callers))
+            yield
+
+    def servers(self) -> tuple[ServerSpec, ...]:
+        """Those of all models."""
+        return tuple(chain.from_iterable(member.target.servers() for member in self.members))
+
+    def seen(self) -> tuple[ServerSeen, ...]:
+        """What was seen of those of all models."""
+        return tuple(chain.from_iterable(member.target.seen() for member in self.members))
+
+    def values_of(self, number: int, output: Any) -> Any:
+        """As the model says that an input belongs to."""
+        member = self.members[self._owner[number]]
+        return member.target.values_of(self._local[number], output)
+
+    def items_of(self, number: int, given: CallInput) -> int:
+        """As the model says that an input belongs to."""
+        member = self.members[self._owner[number]]
+        return member.target.items_of(self._local[number], given)
+
+    def begin(self) -> None:
+        """Tell each model."""
+        for member in self.members:
+            member.target.begin()
 
     def calls_of(self, caller: int, own: Sequence[CallInput]) -> list[Callable[[], Any]]:
         """The calls of each model."""

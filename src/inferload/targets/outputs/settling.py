@@ -35,12 +35,12 @@ def settled(output: Any, name: str) -> Any:
     if kind == FUTURE and not isinstance(output, asyncio.Future):
         return settled(result_of(output), name)
     if kind == ASYNC_STREAM or isinstance(output, Awaitable):
-        return settled(_awaited(output), name)
+        return settled(awaited(output), name)
     check_returned(output, name)
     return arrived(output)
 
 
-def _awaited(output: Any) -> Any:
+def awaited(output: Any) -> Any:
     """What a coroutine gives, or the pieces of an asynchronous generator, in a loop of its own."""
 
     async def collected() -> Any:

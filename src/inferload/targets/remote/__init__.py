@@ -1,0 +1,4 @@
+"""Models behind servers: how they are spoken to, and what they answer.
+
+Read ``target`` first, then ``protocols``. ``wire`` sends.
+"""

@@ -1,0 +1,4 @@
+"""How servers are spoken to: bodies from inputs, and what answers are.
+
+Read ``protocol`` first.
+"""
