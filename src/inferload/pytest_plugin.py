@@ -216,7 +216,7 @@ class BenchFixture:
         key: str, before: RunResult, result: RunResult, gates: tuple[Gate, ...]
     ) -> Comparison:
         from inferload.errors import PlanError
-        from inferload.studies.compare import compared_results
+        from inferload.studies.compare_results import compared_results
 
         try:
             return compared_results(before, result, ("baseline", "now"), gates)

@@ -158,6 +158,24 @@ async def at_once(asked: Asked) -> None:
     await asked.answer({"ok": True})
 
 
+def answering(status=200, body=b"{}", **more) -> Script:
+    """Answer everything so."""
+
+    async def script(asked: Asked) -> None:
+        await asked.answer(body, status, **more)
+
+    return script
+
+
+def after(count: int, then: Script) -> Script:
+    """Answer so many requests, and the others by another script."""
+
+    async def script(asked: Asked) -> None:
+        await (at_once(asked) if asked.number < count else then(asked))
+
+    return script
+
+
 def chat_of(tokens: list[str], *, first_s: float = 0.0, gap_s: float = 0.0, done=True) -> Script:
     """An OpenAI-compatible server that answers with these tokens, at these times."""
 

@@ -62,6 +62,7 @@ class ModelSource:
     ``grad`` is one of ``GRAD_MODES``, and ``None`` the calling thread's. ``compare``: whether the
     outputs of another form are held against the eager model's. ``batching``: how requests are put
     together, where they are. ``server``: how servers are asked that specs name by a URL.
+    ``inputs_of``: the spec of the model whose inputs are taken, where others are not given.
     """
 
     spec: str
@@ -76,6 +77,7 @@ class ModelSource:
     compare: bool = True
     batching: BatchSpec | None = None
     server: Server | None = None
+    inputs_of: str | None = None
 
 
 def or_a_native_form(may_become: Collection[str]) -> str:

@@ -28,6 +28,11 @@ def is_url(text: object) -> bool:
     return isinstance(text, str) and _URL.match(text) is not None
 
 
+def is_served(model: object) -> bool:
+    """Whether a model is behind a server, as far as it says so."""
+    return isinstance(model, Server) or is_url(model)
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A model behind a server, which :func:`inferload.run` takes in place of a model.
@@ -123,6 +128,12 @@ def header_from_text(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+#: The words of the command line that are of models here alone.
+OF_MODELS_HERE = (
+    "form", "mode", "device", "autocast", "executor", "threads_per_call", "transfers", "streams",
+    "completion", "fresh_inputs", "pin", "max_batch", "max_delay", "batch_pad",
+    "batch_sizes_allowed",
+)  # fmt: skip
 #: The words of the command line that are of servers alone.
 OF_SERVERS = ("header", "body", "connections", "insecure", "answer_bytes")
 

@@ -26,6 +26,7 @@ class ServerSpec:
 
     ``headers``: names and values as they were given, without the secrets that these stand for.
     ``http``: the version of HTTP that is spoken. ``insecure``: its certificate was not verified.
+    ``body`` as it was given; ``answer_bytes``: where more or fewer were allowed than usual.
     """
 
     url: str
@@ -34,6 +35,8 @@ class ServerSpec:
     connections: str
     headers: tuple[tuple[str, str], ...] = ()
     insecure: bool = False
+    body: Any = None
+    answer_bytes: int | None = None
     model: ServerModel | None = None
 
 

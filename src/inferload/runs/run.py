@@ -21,7 +21,7 @@ from inferload.plan.model import ModelSource
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import OPTIONS
 from inferload.plan.options import RunOptions
-from inferload.plan.server import Server, is_url
+from inferload.plan.server import is_served
 from inferload.records.endings import CallError, RunInterrupted, TargetCrashed
 from inferload.runs.checks.advice import in_words_of_python
 from inferload.runs.run_crew import run_crew
@@ -199,7 +199,7 @@ def run(
         load=load or ClosedLoop(),
         lanes=model.lanes() if isinstance(model, Mix) else (),
         devices=names_of_devices(device),
-        of_server=isinstance(model, Server) or is_url(model),
+        of_server=model.of_server if isinstance(model, Mix) else is_served(model),
     ).checked()
     try:
         found = run_with(

@@ -1,4 +1,4 @@
-"""Two sides compared: two results that were saved, or runs of both that alternate.
+"""Two sides compared by runs of both that alternate.
 
 Two runs one after the other differ by whatever the machine did meanwhile. Runs that alternate, A B
 B A, each in a process of its own, share it, and what processes differ by is noise between them.
@@ -8,40 +8,38 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import InferloadError, PlanError
+from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.numbers import check_count
+from inferload.plan.server import is_served
 from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.studies.differences import judged_gate, of_pairs, of_summaries
+from inferload.studies.differences import judged_gate, of_pairs
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import Settings, StudyRun, unit_of
 from inferload.studies.same_model import other_content, other_model
-from inferload.studies.spoiled import CODES, spoiled
+from inferload.studies.spoiled import spoiled
 from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import RunWarning
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.records.comparison import Difference, Gate
 
 MOST_PAIRS = 1000
+PEAK_PAIRS = 4
 # What is told where it differs between two sides, beside options that have no field of their own.
 _SPEC = (
     "form", "executor", "load", "callers", "processes", "ranks", "rate_per_s", "threads_per_call",
     "items_per_input", "autocast", "grad_mode", "pin", "devices", "streams", "completion",
     "transfers", "share_inputs", "fresh_inputs", "drawn",
-)  # fmt: skip
-_ENVIRONMENT = (
-    "cpu", "cores", "usable_cores", "devices", "torch", "python", "cpu_capability", "allocator",
-    "variables", "governor", "turbo",
 )  # fmt: skip
 
 
@@ -59,6 +57,10 @@ class ComparePlan:
     options: RunOptions
     pairs: int = FEWEST_PAIRS
     gates: tuple[Gate, ...] = ()
+    #: Those of B, where a server of it takes other ones than a model here.
+    options_b: RunOptions | None = None
+    #: How many pairs of runs in a closed loop say the highest rate of each side.
+    peak_pairs: int = 0
     #: What runs of a side are made with, where both have one bench.
     settings: Mapping[str, Settings] = field(default_factory=dict)
 
@@ -68,7 +70,16 @@ class ComparePlan:
     @property
     def order(self) -> list[str]:
         """Which side is run when: A B, B A, A B, ..."""
-        return [side for pair in range(self.pairs) for side in ("ab" if pair % 2 == 0 else "ba")]
+        return in_turn(self.pairs)
+
+    def options_of(self, side: str) -> RunOptions:
+        """The options of a side's runs."""
+        return self.options_b if side == "b" and self.options_b is not None else self.options
+
+
+def in_turn(pairs: int) -> list[str]:
+    """The sides of so many pairs: A B, B A, A B, ..."""
+    return [side for pair in range(pairs) for side in ("ab" if pair % 2 == 0 else "ba")]
 
 
 def run_pairs(
@@ -90,8 +101,9 @@ def run_pairs(
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
     runs = [] if done is None else list(done.runs)
+    peaks = [] if done is None else list(done.peaks)
     environment = {} if done is None else done.environment
-    order = plan.order
+    order, peak_order = plan.order, in_turn(plan.peak_pairs)
     same = (True, "") if done is None else (done.outputs_alike, done.outputs)
     try:
         if not same[1]:
@@ -107,27 +119,62 @@ def run_pairs(
                 left = f", {_left_text(took_s, order[place:], order[skipped:place])} left"
             name = plan.a if side == "a" else plan.b
             observer.begins(f"run {place + 1} of {len(order)}{left}: {side.upper()}, {name}")
-            settings = plan.settings.get(side, Settings())
-            began = clock()
-            with said_of(f"{side.upper()}, {name}"):
-                result = benches[side].run(settings, plan.options, observer)
-                if not result.summary.completed_calls:
-                    raise InferloadError("every call failed")
+            settings, began = plan.settings.get(side, Settings()), clock()
+            result = _run_of(plan, benches, side, plan.options_of(side), observer)
             environment = environment or result.environment
             runs.append(StudyRun.of(settings, result, block=place // 2))
             check_alike(runs)
             observer.found(f"{side.upper()}: {figures_text(runs[-1])}")
             took_s[side] += clock() - began
             keep(_compared(plan, runs, "interrupted", environment, same))
+        for place in range(len(peaks), len(peak_order)):
+            side = peak_order[place]
+            observer.begins(
+                f"highest rate, run {place + 1} of {len(peak_order)}: {side.upper()}, "
+                f"{plan.a if side == 'a' else plan.b}"
+            )
+            result = _run_of(plan, benches, side, at_the_peak(plan.options_of(side)), observer)
+            peaks.append(StudyRun.of(Settings(), result, block=place // 2))
+            observer.found(f"{side.upper()}: {figures_text(peaks[-1])}")
+            keep(_compared(plan, runs, "interrupted", environment, same, peaks))
     except KeyboardInterrupt as interrupt:
-        study = _compared(plan, runs, "interrupted", environment, same)
+        study = _compared(plan, runs, "interrupted", environment, same, peaks)
         keep(study)
         raise StudyInterrupted(
-            f"interrupted after {len(runs)} of {len(order)} runs", study=study
+            f"interrupted after {len(runs) + len(peaks)} of {len(order) + len(peak_order)} runs",
+            study=study,
         ) from interrupt
-    study = _compared(plan, runs, "complete", environment, same)
+    study = _compared(plan, runs, "complete", environment, same, peaks)
     keep(study)
     return study
+
+
+def _run_of(
+    plan: ComparePlan,
+    benches: Mapping[str, Bench],
+    side: str,
+    options: RunOptions,
+    observer: StudyObserver,
+) -> RunResult:
+    """One run of a side."""
+    with said_of(f"{side.upper()}, {plan.a if side == 'a' else plan.b}"):
+        result = benches[side].run(plan.settings.get(side, Settings()), options, observer)
+        if not result.summary.completed_calls:
+            raise InferloadError("every call failed")
+    return result
+
+
+def peak_pairs(models: Sequence[object], options: RunOptions) -> int:
+    """How many pairs of runs say the highest rates: where an open loop does not, of a server."""
+    served = [*map(is_served, models)]
+    fixed = options.load.open_loop and options.load.recording is None
+    return PEAK_PAIRS if fixed and served[0] != served[1] else 0
+
+
+def at_the_peak(options: RunOptions) -> RunOptions:
+    """As many callers that call again as soon as they are free."""
+    clients = None if options.batching is None else 2 * options.batching.max_batch
+    return replace(options, load=ClosedLoop(callers=options.load.callers, clients=clients))
 
 
 @contextmanager
@@ -178,6 +225,7 @@ def _compared(
     status: str,
     environment: dict[str, Any],
     same: tuple[bool, str],
+    peaks: Sequence[StudyRun] = (),
 ) -> Comparison:
     sides = tuple(plan.order[: len(runs)])
     by_side: dict[str, list[StudyRun]] = {"a": [], "b": []}
@@ -189,18 +237,18 @@ def _compared(
         for side, own in by_side.items()
     }
     differences = of_pairs(summaries["a"], summaries["b"]) if whole >= FEWEST_PAIRS else ()
-    failed = (_failed_fraction(by_side["a"]), _failed_fraction(by_side["b"]))
+    failed = (failed_fraction(by_side["a"]), failed_fraction(by_side["b"]))
     unlike: tuple[str, ...] = ()
     if by_side["a"] and by_side["b"]:
         first = (by_side["a"][0].spec, by_side["b"][0].spec)
-        unlike = (*_unlike_models(*first), *_unlike_specs(*first))
+        unlike = (*unlike_models(*first), *unlike_specs(*first))
     return Comparison(
         a=plan.a,
         b=plan.b,
         asked=plan.asked,
         status=status,
         differences=differences,
-        gates=_judged(plan.gates, differences, failed),
+        gates=judged(plan.gates, differences, failed),
         unlike=unlike,
         sides=sides,
         runs=tuple(runs),
@@ -209,78 +257,19 @@ def _compared(
         failed_fractions=failed,
         environment=environment,
         warnings=spoiled(runs),
+        peaks=tuple(peaks),
+        peak_sides=tuple(in_turn(plan.peak_pairs)[: len(peaks)]),
     )
 
 
-def compared_results(
-    a: RunResult, b: RunResult, names: tuple[str, str], gates: Sequence[Gate] = ()
-) -> Comparison:
-    """Compare two results by their own intervals.
-
-    Raises:
-        PlanError: they are of different models, inputs or loads, or one did not come to its end.
-    """
-    if a.run_id == b.run_id:
-        raise PlanError(f"{names[0]} and {names[1]} are one and the same run")
-    for result, name in zip((a, b), names, strict=True):
-        if result.status != "complete":
-            raise PlanError(f"{name} is a run that {result.status}: run it again")
-    if a.spec.target != b.spec.target:
-        raise PlanError(
-            f"{names[0]} is of {a.spec.target} and {names[1]} of {b.spec.target}: results of "
-            "different models cannot be compared"
-        )
-    for what, one, other in (
-        ("inputs", a.spec.inputs, b.spec.inputs),
-        ("models", [m.name for m in a.spec.models], [m.name for m in b.spec.models]),
-        ("kind of load", _kind(a.spec), _kind(b.spec)),
-        ("rate", a.spec.rate_per_s, b.spec.rate_per_s),
-    ):
-        if one != other:
-            raise PlanError(
-                f"{names[0]} and {names[1]} cannot be compared: their {what} differ ({one} and "
-                f"{other})"
-            )
-    if gates and (other := other_model(a.spec, b.spec)) is not None:
-        raise PlanError(
-            f"{other} ({names[0]} and {names[1]}), and a gate is about one model: leave it out to "
-            "see how they differ, or gate the models themselves, in pairs (inferload compare "
-            "A.py B.py)"
-        )
-    differences = of_summaries(a.summary, b.summary)
-    environment = [
-        f"{name}: {a.environment.get(name)} -> {b.environment.get(name)}"
-        for name in _ENVIRONMENT
-        if a.environment.get(name) != b.environment.get(name)
-    ]
-    runs = tuple(StudyRun.of(Settings(), one) for one in (a, b))
-    failed = (_failed_fraction(runs[:1]), _failed_fraction(runs[1:]))
-    warnings: dict[str, RunWarning] = {}
-    for result in (a, b):
-        warnings |= {one.code: one for one in result.warnings if one.code in CODES}
-    return Comparison(
-        a=names[0],
-        b=names[1],
-        asked={"results": [a.run_id, b.run_id]},
-        status="complete",
-        differences=differences,
-        gates=_judged(gates, differences, failed),
-        unlike=(*_unlike_models(a.spec, b.spec), *environment, *_unlike_specs(a.spec, b.spec)),
-        sides=("a", "b"),
-        runs=runs,
-        failed_fractions=failed,
-        environment={} if environment else b.environment,
-        warnings=tuple(warnings.values()),
-    )
-
-
-def _failed_fraction(runs: Sequence[StudyRun]) -> float:
+def failed_fraction(runs: Sequence[StudyRun]) -> float:
+    """How many of the calls of runs failed, or did not finish."""
     summaries = [one.summary for one in runs if one.summary is not None]
     failed = sum(one.failed_calls + one.unfinished_calls for one in summaries)
     return failed / max(failed + sum(one.completed_calls for one in summaries), 1)
 
 
-def _judged(
+def judged(
     gates: Sequence[Gate], differences: Sequence[Difference], failed: tuple[float, float]
 ) -> tuple[tuple[Gate, str], ...]:
     """Each gate, and what came of it; none is held by a B that fails more calls than A."""
@@ -290,11 +279,7 @@ def _judged(
     return tuple(found)
 
 
-def _kind(spec: RunSpec) -> str:
-    return "open loop" if spec.open_loop else "closed loop"
-
-
-def _unlike_models(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
+def unlike_models(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
     """First of all that two runs are not of one model, though it may have one name."""
     if a is None or b is None:
         return ()
@@ -304,7 +289,7 @@ def _unlike_models(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
     return () if found is None else (f"the model: {found}",)
 
 
-def _unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
+def unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
     """How the settings of two runs differ, one of them in a sentence each."""
     if a is None or b is None:
         return ()

@@ -156,6 +156,18 @@ def model_from_spec(spec: str) -> tuple[object, tuple[CallInput, ...] | None]:
     return _named(module, path, name or "model"), _inputs_of(module, path)
 
 
+def inputs_from_spec(spec: str) -> tuple[CallInput, ...] | None:
+    """The inputs that the file of a spec defines, if any, without making its model.
+
+    Raises:
+        PlanError: the file or module is not there, or fails as it is loaded.
+    """
+    path, name = spec_parts(spec)
+    if path.endswith(".py"):
+        return _inputs_of(module_from_file(Path(path)), path)
+    return None if name is None or is_url(spec) else _inputs_of(module_by_name(path), path)
+
+
 def _named(module: Any, where: str, name: str) -> object:
     if not hasattr(module, name):
         offered = [

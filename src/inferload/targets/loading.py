@@ -12,7 +12,12 @@ import torch
 from inferload.errors import PlanError
 from inferload.plan.model import GRAD_MODES, MemberSource, ModelSource
 from inferload.plan.server import Server, is_url
-from inferload.targets.as_target import as_target, is_spec, model_from_spec
+from inferload.targets.as_target import (
+    as_target,
+    inputs_from_spec,
+    is_spec,
+    model_from_spec,
+)
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs, inputs_from_text
 from inferload.targets.inputs.stacking import stacked
@@ -99,7 +104,8 @@ def _loaded(
     found: object
     own_inputs: tuple[CallInput, ...] | None
     if is_url(one.spec):
-        found, own_inputs = _at(one.spec, source.server), None
+        found = _at(one.spec, source.server)
+        own_inputs = None if source.inputs_of is None else inputs_from_spec(source.inputs_of)
     else:
         with torch.inference_mode(mode=False):  # parameters made within stay what they are
             found, own_inputs = model_from_spec(one.spec)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inferload.errors import PlanError
 from inferload.plan.arrivals.loads import Lane
 from inferload.plan.numbers import check_positive
+from inferload.plan.server import is_served
 from inferload.targets.as_target import as_target
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.mixed import Member, MixedTarget
@@ -65,6 +66,12 @@ class Mix:
             except PlanError as error:
                 raise PlanError(f"{name}: {error}") from error
         return MixedTarget(members)
+
+    @property
+    def of_server(self) -> bool:
+        """Whether one of the models is behind a server."""
+        entries = self.models.values() if isinstance(self.models, Mapping) else ()
+        return any(is_served(one[0]) for one in entries if isinstance(one, tuple | list) and one)
 
     def lanes(self) -> tuple[Lane, ...]:
         """The callers that each model has of its own; none where all share them."""

@@ -12,7 +12,7 @@ import inferload as il
 from inferload.errors import PlanError
 from inferload.report.text.several import side_by_side
 from inferload.runs.saved import load_result
-from inferload.studies.compare import compared_results
+from inferload.studies.compare_results import compared_results
 from inferload.studies.differences import gate_from_text
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import Outputs, outputs_of, told_apart

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import importlib.util
 import os
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from inferload.callers.job import STOP_POLL_NS
@@ -25,7 +23,7 @@ _ROUNDED_NS = 1_500_000
 def new_loop() -> asyncio.AbstractEventLoop:
     """Uvloop's where it is installed, else asyncio's."""
     try:
-        import uvloop  # type: ignore[import-not-found, unused-ignore]
+        import uvloop
     except ImportError:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
@@ -34,9 +32,11 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 def loop_name() -> str:
     """Whose loop :func:`new_loop` gives, with its version."""
-    if importlib.util.find_spec("uvloop") is None:
+    try:
+        import uvloop
+    except ImportError:
         return "asyncio"
-    return f"uvloop {version('uvloop')}"
+    return f"uvloop {getattr(uvloop, '__version__', '')}".rstrip()
 
 
 class LoopTimer:

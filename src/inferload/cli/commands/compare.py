@@ -131,7 +131,7 @@ def _check_target(path: Path) -> None:
 
 def _results(a: str, b: str, gates: tuple[Gate, ...]) -> Comparison:
     from inferload.runs.saved import load_result
-    from inferload.studies.compare import compared_results
+    from inferload.studies.compare_results import compared_results
 
     return compared_results(load_result(a), load_result(b), (a, b), gates)
 
@@ -149,7 +149,7 @@ def _pairs(
     from inferload.errors import PlanError
     from inferload.plan.arrivals.stages import rate_from_text
     from inferload.studies.child.bench import ChildBench
-    from inferload.studies.compare import ComparePlan, run_pairs, said_of
+    from inferload.studies.compare import ComparePlan, peak_pairs, run_pairs, said_of
     from inferload.studies.records.comparison import Comparison
 
     if sum(one is not None for one in (b, forms, revisions)) != 1:
@@ -165,8 +165,16 @@ def _pairs(
         names = [side.name for side in sides]
         words = identity_of(asked, b=names[1], a=names[0], pairs=pairs, gates=list(map(str, gates)))
         words["content"] = [side.content for side in sides]
+        options = [side.asked.options() for side in sides]
         plan = ComparePlan(
-            a=names[0], b=names[1], asked=words, options=asked.options(), pairs=pairs, gates=gates
+            a=names[0],
+            b=names[1],
+            asked=words,
+            options=options[0],
+            options_b=options[1],
+            pairs=pairs,
+            gates=gates,
+            peak_pairs=peak_pairs([side.asked.model for side in sides], options[0]),
         )
         first, second = (
             stack.enter_context(ChildBench(side.asked.source(), fresh=True, tree=side.tree))
@@ -178,9 +186,9 @@ def _pairs(
         ) -> Comparison:
             def outputs() -> tuple[bool, str]:
                 with said_of(f"A, {plan.a}"):
-                    others = first.outputs(plan.options, observer)
+                    others = first.outputs(plan.options_of("a"), observer)
                 with said_of(f"B, {plan.b}"):
-                    return second.told_apart(others, plan.options, observer)
+                    return second.told_apart(others, plan.options_of("b"), observer)
 
             benches = {"a": first, "b": second}
             return run_pairs(plan, benches, observer, outputs=outputs, done=done, keep=keep)
@@ -207,8 +215,8 @@ def _sides(
 
     if b is not None:
         return [
-            _Side(name=one, asked=replace(asked, model=one), content=content_of(one))
-            for one in (asked.model, b)
+            _Side(name=one, asked=asked.side(one, other), content=content_of(one))
+            for one, other in ((asked.model, b), (b, asked.model))
         ]
     flag, text = ("forms", forms) if forms is not None else ("revisions", revisions or "")
     both = values.words(flag, text or "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.files import is_file
 from inferload.plan import option_table as table
-from inferload.plan.server import OF_SERVERS, is_url, server_from_words
+from inferload.plan.server import OF_MODELS_HERE, OF_SERVERS, is_url, server_from_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -33,6 +33,8 @@ class Asked:
     words: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[MemberSource, ...] = ()
     batch_size: int | None = None
+    #: The models that it is compared with.
+    beside: tuple[str, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.words[key] if key in self.words else table.DEFAULTS[key]
@@ -134,13 +136,25 @@ class Asked:
         """Whether a model is named by a URL."""
         return any(map(is_url, [self.model, *(one.spec for one in self.members)]))
 
+    def side(self, model: str, beside: str) -> Asked:
+        """The same of one of two models that are compared.
+
+        What is asked of a model here is not asked of one behind a server; where no inputs are
+        given, that one takes those that the other one's file defines.
+        """
+        own = replace(self, model=model, beside=(beside,))
+        if not is_url(model) or is_url(beside):
+            return own
+        return own.but(**{key: table.DEFAULTS[key] for key in OF_MODELS_HERE})
+
     def _server(self) -> Server | None:
         """How servers are asked.
 
         Raises:
             PlanError: a flag of servers was given, and no model is behind one.
         """
-        return server_from_words({key: self[key] for key in OF_SERVERS}, of_server=self._of_server)
+        asks = self._of_server or any(map(is_url, self.beside))
+        return server_from_words({key: self[key] for key in OF_SERVERS}, of_server=asks)
 
     def _batching(self) -> Batching | None:
         from inferload.plan.batching import batching_from_text
@@ -192,6 +206,7 @@ class Asked:
             seed=self["seed"],
             batching=None if batching is None else batching.told,
             server=self._server(),
+            inputs_of=self.beside[0] if is_url(self.model) and self.beside else None,
         )
 
     def check_outputs(self) -> None:

@@ -8,6 +8,7 @@ from inferload.plan.option_table import OPTIONS
 from inferload.units import printable
 
 if TYPE_CHECKING:
+    from inferload.plan.option_row import Row
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
 
@@ -38,7 +39,7 @@ def reproduction(result: RunResult) -> str:
 
 
 def _arguments(spec: RunSpec) -> list[str]:
-    found = [f"model,  # {printable(spec.target)} ({printable(spec.form)})"]
+    found = _model(spec)
     if not spec.models:  # a mix has its own
         own = spec.paired and spec.recording is not None
         given_inputs = "None" if own else "inputs"
@@ -55,7 +56,7 @@ def _arguments(spec: RunSpec) -> list[str]:
     for row in OPTIONS:
         if row.told and row.name not in _ALWAYS:
             asked = spec.more.get(row.name, getattr(spec, row.name, row.default))
-            given |= {} if asked == row.default else {row.name: asked}
+            given |= {} if asked == _by_itself(row, spec) else {row.name: asked}
     if spec.transfers:
         given["transfers"] = True
     if spec.devices:
@@ -65,6 +66,29 @@ def _arguments(spec: RunSpec) -> list[str]:
     if not inner <= _EXECUTORS:
         found.append(f"executor=executor,  # {printable(spec.executor)}")
     return found
+
+
+def _by_itself(row: Row, spec: RunSpec) -> object:
+    """What an option is where nothing is said of it."""
+    if row.name == "on_error":
+        return "record" if spec.servers else "stop"
+    return row.default
+
+
+def _model(spec: RunSpec) -> list[str]:
+    """The model; one behind a server is written out."""
+    if not spec.servers or spec.models:
+        return [f"model,  # {printable(spec.target)} ({printable(spec.form)})"]
+    server = spec.servers[0]
+    given: dict[str, object] = {
+        "headers": dict(server.headers) or None,
+        "body": server.body,
+        "connections": None if server.connections == "kept" else server.connections,
+        "insecure": server.insecure or None,
+        "answer_bytes": server.answer_bytes,
+    }
+    own = [f"{name}={_written(value)}" for name, value in given.items() if value is not None]
+    return [f"il.Server({', '.join([_written(server.url), *own])}),"]
 
 
 def _ends(spec: RunSpec) -> dict[str, object]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.files import as_path, is_there
 from inferload.plan.arrivals.loads import ClosedLoop
+from inferload.plan.server import OF_MODELS_HERE, is_served
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
 from inferload.runs.saved import load_result
 from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.studies.compare import ComparePlan, compared_results, run_pairs
+from inferload.studies.compare import ComparePlan, peak_pairs, run_pairs
+from inferload.studies.compare_results import compared_results
 from inferload.studies.differences import gate_from_text
 from inferload.studies.keeping import StudyKeeper, check_kind
 from inferload.studies.local.bench import LocalBench
@@ -28,9 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inferload.plan.arrivals.loads import OpenLoop
+    from inferload.plan.options import RunOptions
     from inferload.studies.bench import StudyObserver
+    from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
 
 DEFAULT_RUN_S = 3.0
+_OF_MODELS_HERE = {*OF_MODELS_HERE, "batching"}
 
 
 def compare(
@@ -95,7 +101,7 @@ def compare(
     settings = {side: Settings() for side in models}
     if forms is not None:
         settings = {side: Settings(form=form) for side, form in zip("ab", forms, strict=True)}
-    known = {side: target_and_inputs(model, inputs) for side, model in models.items()}
+    known = _known(models, inputs)
     names = {
         side: f"{target.name} ({settings[side].form or target.form})"
         for side, (target, _) in known.items()
@@ -108,11 +114,14 @@ def compare(
         "load": str(load or ClosedLoop()),
         "options": as_written(options),
     }
+    own = {side: _options_of(model, options, load) for side, model in models.items()}
     plan = ComparePlan(
         a=names["a"],
         b=names["b"],
         asked=asked,
-        options=options_of(options, load or ClosedLoop()),
+        options=own["a"],
+        options_b=own["b"],
+        peak_pairs=peak_pairs([*models.values()], own["a"]),
         pairs=pairs,
         gates=read,
         settings=settings,
@@ -132,6 +141,27 @@ def compare(
         done=keeper.done,
         keep=keeper.keep,
     )
+
+
+def _known(
+    models: dict[str, object], inputs: object
+) -> dict[str, tuple[Target, tuple[CallInput, ...]]]:
+    """Both models with their inputs; a server takes those of the other one."""
+    found: dict[str, tuple[Target, tuple[CallInput, ...]]] = {}
+    for side in sorted(models, key=lambda one: is_served(models[one])):
+        if inputs is None and is_served(models[side]) and found:
+            inputs = next(iter(found.values()))[1]
+        found[side] = target_and_inputs(models[side], inputs)
+    return found
+
+
+def _options_of(
+    model: object, options: dict[str, Any], load: ClosedLoop | OpenLoop | None
+) -> RunOptions:
+    """The options of a side's runs; a server is not asked what is of models here."""
+    served = is_served(model)
+    own = {name: one for name, one in options.items() if not (served and name in _OF_MODELS_HERE)}
+    return options_of(own, load or ClosedLoop(), model)
 
 
 def _gates(gates: str | Gate | Iterable[str | Gate]) -> tuple[Gate, ...]:

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from inferload.errors import PlanError
 from inferload.plan.option_table import OPTIONS
 from inferload.plan.options import RunOptions
+from inferload.plan.server import is_served
 from inferload.runs.run import names_of_devices
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _ITS_OWN = {"trace", "form", "mode", "batch_size", "limit"}
 
 
-def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptions:
+def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop, model: object) -> RunOptions:
     """Options by the names that ``il.run`` has for them.
 
     Raises:
@@ -36,7 +37,7 @@ def options_of(options: dict[str, Any], load: ClosedLoop | OpenLoop) -> RunOptio
             raise PlanError(f"there is no option {name!r}: choose of {', '.join(sorted(known))}")
     own = dict(options)
     devices = names_of_devices(own.pop("device", None))
-    return RunOptions(load=load, devices=devices, **own)
+    return RunOptions(load=load, devices=devices, of_server=is_served(model), **own)
 
 
 def fingerprint(target: Target, given: Sequence[CallInput]) -> list[str]:

@@ -67,7 +67,7 @@ def find_max_rate(
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
     limits = limits_given(limit)
-    base = options_of(options, load or ClosedLoop())
+    base = options_of(options, load or ClosedLoop(), model)
     target, own_inputs = target_and_inputs(model, inputs)
     asked = {
         "model": [target.name, *fingerprint(target, own_inputs)],

@@ -84,7 +84,7 @@ def sweep(
     axes = {name: varied(value) for name, value in given.items() if value is not None}
     if not {"calls", "duration_s", "precision"} & set(options):
         options["duration_s"] = DEFAULT_POINT_S
-    base = options_of(options, load or ClosedLoop())
+    base = options_of(options, load or ClosedLoop(), model)
     target, own_inputs = target_and_inputs(model, inputs)
     asked = {
         "model": [target.name, *fingerprint(target, own_inputs)],

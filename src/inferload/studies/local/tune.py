@@ -112,7 +112,7 @@ def tune(
     plan = TunePlan(
         target=target.name,
         asked=asked,
-        options=options_of(options, load or ClosedLoop()),
+        options=options_of(options, load or ClosedLoop(), model),
         candidates=candidates(
             tried,
             max(int(usable_cores()), 1) if cores is None else cores,

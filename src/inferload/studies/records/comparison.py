@@ -73,7 +73,8 @@ class Comparison(Shown):
     callers. ``runs`` are A's and B's in the order they were made, in ``sides``. ``outputs`` says
     whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
     ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
-    is held.
+    is held. ``peaks``: of one side behind a server and an open loop, runs of both in a closed loop
+    of as many callers, in ``peak_sides``.
     """
 
     a: str
@@ -91,6 +92,26 @@ class Comparison(Shown):
     environment: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None
     warnings: tuple[RunWarning, ...] = ()
+    peaks: tuple[StudyRun, ...] = ()
+    peak_sides: tuple[str, ...] = ()
+
+    @property
+    def served(self) -> str | None:
+        """Which side is behind a server, where the other one is not: ``"a"`` or ``"b"``."""
+        found = {
+            side
+            for side, run in zip(self.sides, self.runs, strict=True)
+            if run.spec is not None and run.spec.servers
+        }
+        return found.pop() if len(found) == 1 else None
+
+    def peaks_per_s(self, side: str) -> list[float]:
+        """The calls per second of each closed-loop run of a side."""
+        return [
+            run.summary.throughput_calls_per_s.value
+            for one, run in zip(self.peak_sides, self.peaks, strict=True)
+            if one == side and run.summary is not None
+        ]
 
     @property
     def is_of_results(self) -> bool:

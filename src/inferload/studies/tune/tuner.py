@@ -136,7 +136,7 @@ class _Tuner:
     @property
     def _flags(self) -> dict[str, Any]:
         on_error = self._plan.for_(1.0).on_error
-        return self._plan.asked | ({} if on_error == "stop" else {"on_error": on_error})
+        return self._plan.asked | ({} if on_error in {None, "stop"} else {"on_error": on_error})
 
     def _warnings(self) -> tuple[RunWarning, ...]:
         found = [] if not self._confirming.made else list(self._confirming.made[-1].margin.warnings)

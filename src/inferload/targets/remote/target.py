@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
+from inferload.plan.server import MOST_ANSWER_BYTES
 from inferload.records.server import ServerSeen, ServerSpec
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import CallInput, item_count
@@ -207,6 +208,8 @@ class RemoteTarget(Target):
             connections=server.connections,
             headers=server.header_pairs,
             insecure=server.insecure,
+            body=server.body,
+            answer_bytes=None if server.answer_bytes == MOST_ANSWER_BYTES else server.answer_bytes,
             model=self._model,
         )
         return (own,)

@@ -17,6 +17,7 @@ from inferload.report.text.parts import (
     study_header,
     study_warnings,
 )
+from inferload.report.text.studies.served import server_cost
 from inferload.studies.differences import QUANTILES
 from inferload.units import milliseconds_text, rate_text
 
@@ -58,6 +59,7 @@ def comparison_report(found: Comparison) -> RenderableType:
         parts += [Text(f"  {line}", style="yellow") for line in found.unlike]
     if not found.differences:
         return Group(*parts, Text(), Text("no figures to compare yet"))
+    parts += server_cost(found)
     parts += [Text(), _table(found), Text(), _chart(found), Text(), *_verdicts(found)]
     parts += [Text(line, style="dim") for line in _notes(found)]
     parts += [_gate_text(found, gate, what) for gate, what in found.gates]
