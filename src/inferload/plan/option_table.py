@@ -153,7 +153,8 @@ class Options:
     timeout_s: float | None = option(
         None, "errors", flag="timeout", unit="time", told=True,
         check=partial(check_positive, at_least=1e-3, at_most=LONGEST_S), metavar="TIME",
-        help="A call that takes longer failed, and ends the run; a coroutine is cancelled.",
+        help="A call that takes longer failed, and ends the run; a coroutine, or a request to a "
+        "server (5m), is cancelled.",
     )  # fmt: skip
     trace: Path | None = option(
         None, "output", flag="trace", verbs=_ONE_RUN, metavar="FILE",

@@ -13,6 +13,7 @@ from inferload.plan.arrivals.schedule import Schedule, models_drawn
 from inferload.plan.cores import Place, places, usable_cpus
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS, Options
+from inferload.plan.server import SERVER_TIMEOUT_S
 from inferload.stats.limits.limit import Limit, limits_given
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ class RunOptions(Options):
     of the ``local_ranks`` on its machine; ``calls_of_all`` are those of all ranks.
     ``form``, ``mode`` and ``batch_size``: what model and inputs are turned into beforehand, to be
     kept with the result.
-    ``of_server``: a model is behind a server, whose failures are results unless asked otherwise.
     ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
     """
 
@@ -100,6 +100,7 @@ class RunOptions(Options):
             time_limit_s=limit_s,
             warmup=self.warmup or ("auto" if by_time else "fixed"),
             on_error=self.on_error or ("record" if self.of_server else "stop"),
+            timeout_s=self.timeout_s or (SERVER_TIMEOUT_S if self.of_server else None),
         )
 
     def told(self) -> dict[str, Any]:

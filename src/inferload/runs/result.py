@@ -89,6 +89,7 @@ def result_of(done: Execution) -> RunResult:
     )
     devices = device_figures(done, summary, spec.items_per_input)
     troubles = [one.trouble for one in done.telemetry.values() if one.trouble is not None]
+    servers = server_figures(done)
     found = Findings(
         spec=spec,
         summary=summary,
@@ -113,6 +114,7 @@ def result_of(done: Execution) -> RunResult:
         verification=verification,
         processes=processes,
         ranks=ranks,
+        servers=servers,
         machines=_machines(done),
     )
     return RunResult(
@@ -156,7 +158,7 @@ def result_of(done: Execution) -> RunResult:
         ),
         devices=devices,
         failures=failure_figures(done.log),
-        servers=server_figures(done),
+        servers=servers,
         cpu_energy_j=_cpu_energy_j(done, summary),
         log=done.log,
     )

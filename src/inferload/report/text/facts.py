@@ -11,7 +11,7 @@ from inferload.report.text.devices import energy_text
 from inferload.report.text.parts import STATUS, figure_name
 from inferload.report.text.pieces import pieces_text
 from inferload.report.text.requests import batches_text, batching_text
-from inferload.report.text.servers import server_lines
+from inferload.report.text.servers import is_here, server_lines
 from inferload.runs.checks.load import by_the_draw, due_per_s
 from inferload.stats.intervals import FEWEST_FOR_A_RATE
 from inferload.stats.limits.limit import Limit
@@ -65,7 +65,9 @@ def header_grid(result: RunResult) -> Table:
     grid.add_row("inputs", Text(f"{len(spec.inputs):,}{seed}: {shown}{drawn}{fresh}"))
     cores = f"{found.get('usable_cores', 0):g} of {found.get('cores')} cores"
     devices = ", ".join(found.get("devices", []))
-    grid.add_row("machine", f"{found.get('cpu')}, {cores}" + (f", {devices}" if devices else ""))
+    beside = "; the server is on it, too" if any(map(is_here, result.servers)) else ""
+    there = f", {devices}" if devices else ""
+    grid.add_row("machine", f"{found.get('cpu')}, {cores}{there}{beside}")
     grid.add_row(
         "build",
         f"torch {found.get('torch')}, Python {found.get('python')}, {found.get('cpu_capability')}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.plan.option_table import OPTIONS
+from inferload.plan.server import SERVER_TIMEOUT_S
 from inferload.units import printable
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def _by_itself(row: Row, spec: RunSpec) -> object:
     """What an option is where nothing is said of it."""
     if row.name == "on_error":
         return "record" if spec.servers else "stop"
+    if row.name == "timeout_s" and spec.servers:
+        return SERVER_TIMEOUT_S
     return row.default
 
 

@@ -32,6 +32,12 @@ def server_lines(result: RunResult) -> Iterator[tuple[str, str | Text]]:
             )
 
 
+def is_here(seen: ServerFigures) -> bool:
+    """Whether a server shares the machine of what sends."""
+    where = "" if seen.reached is None else seen.reached.address
+    return where.startswith(("127.", "[::1]"))
+
+
 def _what(spec: ServerSpec, seen: ServerFigures | None) -> str:
     parts = [f"{spec.protocol}, {spec.http}"]
     if seen is not None and seen.software:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
+    from inferload.records.server import ServerFigures
     from inferload.records.spec import RunSpec
     from inferload.records.stages import LoadStage
 
@@ -56,4 +57,5 @@ class Findings:
     verification: Verification | None = None
     processes: Sequence[ProcessFigures] = ()
     ranks: Sequence[RankFigures] = ()
+    servers: Sequence[ServerFigures] = ()
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
