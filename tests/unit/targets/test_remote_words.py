@@ -129,6 +129,7 @@ def body_of(protocol, one: il.CallInput):
         (None, il.CallInput(([1, 2],)), [1, 2]),
         (None, il.CallInput((torch.ones(1, 2),)), [[1.0, 1.0]]),
         ({"x": "{input}"}, il.CallInput((torch.ones(2),)), {"x": [1.0, 1.0]}),
+        ({"x": "{input}"}, il.CallInput((), {"text": "a"}), {"x": "a"}),
         ({"x": ["{a}", "b {a}"]}, il.CallInput((), {"a": "t"}), {"x": ["t", "b t"]}),
         ({"x": "{0}", "y": "{1}", "n": 4}, il.CallInput((1, 2)), {"x": 1, "y": 2, "n": 4}),
         ({"q": "{input} and {input}"}, il.CallInput(("}{",)), {"q": "}{ and }{"}),

@@ -48,9 +48,9 @@ def plain(value: Any) -> Any:
 def filled(template: Any, one: CallInput, used: set[str]) -> Any:
     """A template with the arguments of an input in place of their names in braces.
 
-    ``{input}`` is the one positional argument. A text that is nothing else becomes the argument
-    itself, whatever it is; within another text it must be text. ``used``: the names that were found
-    are added to it.
+    ``{input}`` is the one positional argument, or the only one. A text that is nothing else becomes
+    the argument itself, whatever it is; within another text it must be text. ``used``: the names
+    that were found are added to it.
     """
     if isinstance(template, dict):
         return {key: filled(value, one, used) for key, value in template.items()}
@@ -76,6 +76,8 @@ def names_of(one: CallInput) -> Mapping[str, Any]:
     named = dict(one.kwargs)
     if len(one.args) == 1:
         named["input"] = one.args[0]
+    elif not one.args and len(named) == 1:
+        named["input"] = next(iter(named.values()))
     else:
         named |= {str(place): value for place, value in enumerate(one.args)}
     return named
