@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 
 import inferload as il
 from inferload.report.html.document import write_html
-from support.program import inferload_here as called
+from inferload.runs.doctor import findings
+from support.program import inferload_here
 from support.scripted_server import Asked, after, answering, at_once, chat_of, serving
 
 LOAD = il.ClosedLoop(callers=2)
@@ -125,7 +127,7 @@ def test_a_secret_is_sent_and_told_nowhere(monkeypatch, tmp_path):
         words = ["run", url, "--inputs", "text:1 x1", "--calls", "10", "--warmup", "1"]
         words += ["--header", "Authorization: Bearer env:A_TOKEN", "--no-isolate"]
         words += ["--json", tmp_path / "r.json", "--html", tmp_path / "r.html"]
-        done = called(*words, "--markdown", tmp_path / "r.md")
+        done = inferload_here(*words, "--markdown", tmp_path / "r.md")
         sent = {one.headers["authorization"] for one in server.asked}
     assert sent == {"Bearer s3cr3t-value"}
     assert done.returncode == 1  # calls failed
@@ -159,7 +161,9 @@ def test_what_a_server_says_reaches_a_page_as_text(tmp_path):
 )
 def test_what_a_server_decides_for_itself_is_refused_with_the_way_round(words, says):
     with serving(at_once) as server:
-        done = called("run", f"{server.origin}/x", "--inputs", "text:1", "--no-isolate", *words)
+        done = inferload_here(
+            "run", f"{server.origin}/x", "--inputs", "text:1", "--no-isolate", *words
+        )
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
 
@@ -218,8 +222,38 @@ def test_models_of_a_mix_may_be_behind_servers_and_beside_one_here(tmp_path):
             'inputs = ["text:2 x2"]\n[models.also]\n'
             f'model = "{server.origin}/y"\nweight = 1\ninputs = ["text:3 x2"]\n'
         )
-        done = called("run", tmp_path / "mix.toml", "--no-isolate", "--json", tmp_path / "r.json")
+        done = inferload_here(
+            "run", tmp_path / "mix.toml", "--no-isolate", "--json", tmp_path / "r.json"
+        )
         paths = {one.path for one in server.asked}
     assert done.returncode == 0, done.stderr
     assert paths == {"/x", "/y"}
     assert len(il.load_result(tmp_path / "r.json").servers) == 2
+
+
+def test_without_the_packages_a_url_is_refused_with_what_to_install(monkeypatch):
+    found = importlib.util.find_spec
+    gone = {"aiohttp", "grpc"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda one: None if one in gone else found(one)
+    )
+    with pytest.raises(il.PlanError, match=r"aiohttp, grpc is not.*inferload\[remote\]"):
+        il.run("http://127.0.0.1:1/x", ["text:1"])
+    (row,) = [one for one in findings(lambda _: None) if one.name == "servers"]
+    assert (row.well, row.found) == (False, "aiohttp, grpc not installed")
+
+
+def test_a_server_is_not_tuned_from_here():
+    with pytest.raises(il.PlanError, match="inferload search URL"):
+        il.tune("http://127.0.0.1:1/x", ["text:1"])
+    assert inferload_here("tune", "http://127.0.0.1:1/x", "--inputs", "text:1").returncode == 2
+
+
+@pytest.mark.multiprocess
+def test_studies_of_a_server_are_those_of_a_model():
+    with serving(at_once) as server:
+        url, load = f"{server.origin}/x", il.ClosedLoop(callers=2)
+        swept = il.sweep(url, ["text:1"], callers=[1, 2], duration_s=0.1, blocks=1)
+        found = il.find_max_rate(url, ["text:1"], limit="p50<=1s", load=load, time_limit_s=3)
+    assert len(swept.points) == 2
+    assert found.closed_loop_per_s > 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ from inferload.machine.hardware import (
     turbo,
     usable_cores,
 )
+from inferload.plan.server import SERVER_PACKAGES
 from inferload.targets.kinds.package_check import package_trouble, shared_objects, static_compiler
 from inferload.units import bytes_text
 
@@ -65,6 +68,7 @@ def findings(announce: Callable[[str], None]) -> list[Finding]:
         _compiler(),
         _aoti_compiler(),
         _native_callers(announce),
+        _servers(),
     ]
 
 
@@ -175,6 +179,19 @@ def _cores() -> Finding:
         well=usable >= present,
         found=f"{usable:g} of {present} usable, {cpu_model()}",
         hint="an affinity mask or a cgroup quota holds the rest back",
+    )
+
+
+def _servers() -> Finding:
+    """What requests to servers are sent by."""
+    found = {one: importlib.util.find_spec(one) is not None for one in SERVER_PACKAGES}
+    missing = [one for one, there in found.items() if not there]
+    versions = [f"{one} {version(name)}" for one, name in SERVER_PACKAGES.items() if found[one]]
+    return Finding(
+        name="servers",
+        well=not missing,
+        found=", ".join(versions) if not missing else f"{', '.join(missing)} not installed",
+        hint="pip install 'inferload[remote]', to ask models by the URL of their server",
     )
 
 

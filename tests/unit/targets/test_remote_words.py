@@ -132,6 +132,7 @@ def body_of(protocol, one: il.CallInput):
         ({"x": "{input}"}, il.CallInput((), {"text": "a"}), {"x": "a"}),
         ({"x": ["{a}", "b {a}"]}, il.CallInput((), {"a": "t"}), {"x": ["t", "b t"]}),
         ({"x": "{0}", "y": "{1}", "n": 4}, il.CallInput((1, 2)), {"x": 1, "y": 2, "n": 4}),
+        ({"q": "{a} {b}"}, il.CallInput((), {"a": "{b}", "b": 1}), {"q": "{b} 1"}),
         ({"q": "{input} and {input}"}, il.CallInput(("}{",)), {"q": "}{ and }{"}),
     ],
 )

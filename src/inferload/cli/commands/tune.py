@@ -96,10 +96,11 @@ def tune_command(
     from inferload.stats.limits.limit import limits_from_texts
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.records.tuning import Tuning
-    from inferload.studies.tune.candidates import candidates
+    from inferload.studies.tune.candidates import candidates, check_tunable
     from inferload.studies.tune.plan import TunePlan
     from inferload.studies.tune.tuner import run_tune
 
+    check_tunable(context.params["model"])
     limits = limits_from_texts(limit or ())
     full_s = units.duration_s(duration)
     asked = asked_of(context, OWN)

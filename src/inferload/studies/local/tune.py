@@ -16,7 +16,7 @@ from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.search import varied
 from inferload.studies.records.tuning import Tuning
-from inferload.studies.tune.candidates import candidates, forms_of
+from inferload.studies.tune.candidates import candidates, check_tunable, forms_of
 from inferload.studies.tune.plan import FULL_S, TunePlan
 from inferload.studies.tune.tuner import run_tune
 from inferload.targets.loading import target_and_inputs
@@ -92,6 +92,7 @@ def tune(
     axes = {name: varied(value) for name, value in given.items() if value is not None}
     for name in {"calls", "precision", "time_limit_s"} & options.keys():
         raise PlanError(f"{name} is no option of tuning: give duration_s")
+    check_tunable(model)
     limits = limits_given(limit)
     on_device = options.get("device") is not None
     target, own_inputs = target_and_inputs(model, inputs)

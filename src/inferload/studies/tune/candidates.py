@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.plan.model import spec_parts
 from inferload.plan.numbers import check_count
+from inferload.plan.server import is_served
 from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ def forms_of(spec: str, *, on_device: bool) -> tuple[str | None, ...]:
     if spec_parts(spec)[0].endswith(_FILES):
         return (None,)
     return (*FORMS_OF_A_MODEL, "cudagraph") if on_device else FORMS_OF_A_MODEL
+
+
+def check_tunable(model: object) -> None:
+    """Refuse a model whose configuration is not chosen here.
+
+    Raises:
+        PlanError: it is behind a server.
+    """
+    if is_served(model):
+        raise PlanError(
+            "what there is to tune of a server is chosen where it is started. From here: the "
+            "highest rate that keeps limits (inferload search URL --limit ...), or how rate and "
+            "latency go with callers (inferload sweep URL --callers 1..16); tune its model where "
+            "that is a file (inferload tune MODEL)"
+        )
 
 
 def candidates(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
-from inferload.plan.server import MOST_ANSWER_BYTES
+from inferload.plan.server import MOST_ANSWER_BYTES, SERVER_PACKAGES
 from inferload.records.server import ServerSeen, ServerSpec
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import CallInput, item_count
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 # The first request tells a wrong URL or input before anything is measured; it may take so long.
 FIRST_S = 60.0
-_PACKAGES = ("aiohttp", "tritonclient", "grpc")
 
 
 class RemoteTarget(Target):
@@ -49,10 +48,10 @@ class RemoteTarget(Target):
         Raises:
             PlanError: the URL or a header is wrong, or a package is missing.
         """
-        missing = [one for one in _PACKAGES if importlib.util.find_spec(one) is None]
+        missing = [one for one in SERVER_PACKAGES if importlib.util.find_spec(one) is None]
         if missing:
             raise PlanError(
-                f"a server is spoken to by {', '.join(_PACKAGES)}, and {', '.join(missing)} is not "
+                f"a server is spoken to by {', '.join(SERVER_PACKAGES)}, and {', '.join(missing)} is not "
                 "installed: pip install 'inferload[remote]'"
             )
         self.server = server

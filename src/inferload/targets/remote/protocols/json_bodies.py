@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,12 +64,13 @@ def filled(template: Any, one: CallInput, used: set[str]) -> Any:
         if template == f"{{{name}}}":
             used.add(name)
             return value
-    text = template
-    for name, value in named.items():
-        if f"{{{name}}}" in text:
-            used.add(name)
-            text = text.replace(f"{{{name}}}", value if isinstance(value, str) else str(value))
-    return text
+
+    def argument(found: re.Match[str]) -> str:
+        used.add(found[1])
+        return str(named[found[1]])
+
+    # in one pass: what an argument holds is no template
+    return re.sub("{(" + "|".join(map(re.escape, named)) + ")}", argument, template)
 
 
 def names_of(one: CallInput) -> Mapping[str, Any]:
