@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Summary,
         Verification,
     )
+    from inferload.records.server import ServerFigures
     from inferload.records.spec import RunSpec
     from inferload.records.stages import LoadStage
 
@@ -57,3 +58,4 @@ class Findings:
     processes: Sequence[ProcessFigures] = ()
     ranks: Sequence[RankFigures] = ()
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    servers: tuple[ServerFigures, ...] = ()

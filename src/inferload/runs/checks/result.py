@@ -11,6 +11,7 @@ from inferload.runs.checks.advice import enough_calls
 from inferload.runs.checks.conditions import event_loop, harness, leak, neighbours, placement
 from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
+from inferload.runs.checks.servers import server_checks
 from inferload.runs.checks.stages import overloaded_stages
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def warnings_after(found: Findings) -> list[RunWarning]:
             leak,
             placement,
             neighbours,
+            server_checks,
         )
         for code, message, hint in check(found)
     ]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # The first request tells a wrong URL or input before anything is measured; it may take so long.
 FIRST_S = 60.0
-_PACKAGES = ("aiohttp", "tritonclient", "grpc")
+_PACKAGES = ("aiohttp", "tritonclient", "grpc", "prometheus_client")
 
 
 class RemoteTarget(Target):
