@@ -42,9 +42,13 @@ if TYPE_CHECKING:
     from inferload.records.result import RunResult
     from inferload.records.server import (
         FailureFigures,
+        ModelStatistics,
         Reached,
+        SaidMetric,
+        SaidTime,
         ServerFigures,
         ServerModel,
+        ServerSaid,
         ServerSpec,
     )
     from inferload.records.spec import ModelShare, RunSpec
@@ -104,9 +108,13 @@ _HOMES = {
     "records.result": ("RunResult",),
     "records.server": (
         "FailureFigures",
+        "ModelStatistics",
         "Reached",
+        "SaidMetric",
+        "SaidTime",
         "ServerFigures",
         "ServerModel",
+        "ServerSaid",
         "ServerSpec",
     ),
     "records.spec": ("ModelShare", "RunSpec"),
@@ -169,6 +177,7 @@ __all__ = [
     "Mix",
     "ModelFigures",
     "ModelShare",
+    "ModelStatistics",
     "NativeBuildError",
     "OpenLoop",
     "Overload",
@@ -184,9 +193,12 @@ __all__ = [
     "RunResult",
     "RunSpec",
     "RunWarning",
+    "SaidMetric",
+    "SaidTime",
     "Server",
     "ServerFigures",
     "ServerModel",
+    "ServerSaid",
     "ServerSpec",
     "SetUp",
     "Settings",

@@ -77,12 +77,21 @@ def _head(status: int, headers, length: int) -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
 
 
+async def counts_nothing(asked: Asked) -> None:
+    await asked.answer({"detail": "Not Found"}, 404)
+
+
 class ScriptedServer:
-    """Connections and requests are counted; ``asked`` has the requests."""
+    """Connections and requests are counted; ``asked`` has the requests.
+
+    ``counts`` answers who asks for what the server counts; these are in ``looks``.
+    """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.script = script
+        self.counts: Script = counts_nothing
         self.asked: list[Asked] = []
+        self.looks: list[Asked] = []
         self.connections = 0
         self.port = 0
         self._tls = tls
@@ -125,8 +134,9 @@ class ScriptedServer:
                 headers = {name.lower(): value for name, value in pairs}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 own = Asked(method, path, headers, body, len(self.asked), connection, writer)
-                self.asked.append(own)
-                await self.script(own)
+                looks = method == "GET" and path.endswith(("/metrics", "/stats"))
+                (self.looks if looks else self.asked).append(own)
+                await (self.counts if looks else self.script)(own)
                 if writer.is_closing():
                     break
         self._tasks.discard(task)

@@ -120,6 +120,12 @@ def loads() -> None:
     assert_type(asked.failures, tuple[il.FailureFigures, ...])
     assert_type(asked.servers, tuple[il.ServerFigures, ...])
     assert_type(asked.servers[0].reached, il.Reached | None)
+    said = asked.servers[0].said
+    assert_type(said, il.ServerSaid | None)
+    if said is not None:
+        assert_type(said.metrics, tuple[il.SaidMetric, ...])
+        assert_type(said.statistics, il.ModelStatistics | None)
+        assert_type(il.ModelStatistics().queue, il.SaidTime)
     assert_type(asked.spec.servers, tuple[il.ServerSpec, ...])
     assert_type(asked.spec.servers[0].model, il.ServerModel | None)
     ramp = il.Stage(rate_per_s=50, to_per_s=500.0, duration_s=60)

@@ -177,8 +177,11 @@ class Crew(Protocol):
     def warmed(self) -> tuple[int, int] | None:
         """Of how many warm-up calls how many were made so far, the latter first, where known."""
 
-    def agreed_start(self, observer: Observer) -> int | None:
+    def agreed_start(self, observer: Observer, at_line: Callable[[], None]) -> int | None:
         """When to release the callers, where others have a say in it; else ``None``.
+
+        ``at_line``: is called once all callers of the run stand at the start line, by whoever is
+        the first to know.
 
         Raises:
             InferloadError: others cannot start.

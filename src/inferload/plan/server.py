@@ -16,7 +16,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: How connections are had: one for each caller, opened beforehand, or one for each call.
 CONNECTIONS = ("kept", "new")
 #: What requests are sent by: the modules, and the packages that have them.
-SERVER_PACKAGES = {"aiohttp": "aiohttp", "tritonclient": "tritonclient", "grpc": "grpcio"}
+SERVER_PACKAGES = {
+    "aiohttp": "aiohttp",
+    "tritonclient": "tritonclient",
+    "grpc": "grpcio",
+    "prometheus_client": "prometheus-client",
+}
 #: What a server has not answered by then it may never answer; as long as aiohttp would wait.
 SERVER_TIMEOUT_S = 300.0
 #: An answer of more is refused, unless more is asked for.

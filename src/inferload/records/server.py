@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +56,92 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaidTime:
+    """One stage of a server's requests, by its own count: how many, and how long in all."""
+
+    count: int = 0
+    total_ns: int = 0
+
+    @property
+    def mean_ms(self) -> float | None:
+        """How long each of them took."""
+        return self.total_ns / self.count / 1e6 if self.count else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatistics:
+    """A server's statistics of one model, in the Open Inference Protocol's extension for them.
+
+    ``inferences``: samples, of which a request may have several; ``executions``: of the model, with
+    a batch each. ``batches``: sizes of batches, and how many executions had each.
+    """
+
+    inferences: int = 0
+    executions: int = 0
+    success: SaidTime = SaidTime()
+    fail: SaidTime = SaidTime()
+    queue: SaidTime = SaidTime()
+    compute_input: SaidTime = SaidTime()
+    compute_infer: SaidTime = SaidTime()
+    compute_output: SaidTime = SaidTime()
+    batches: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def mean_batch(self) -> float | None:
+        """Samples in an execution."""
+        return self.inferences / self.executions if self.executions else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidMetric:
+    """What one of a server's metrics came to in the run.
+
+    ``value``: by how much a counter rose, the last value of a gauge, or how many observations a
+    histogram had. ``labels``: those that tell it from others of its name. ``words``: what it is,
+    where that is known. ``unit``: ``"ms"``, ``"B"`` or nothing. ``mean``: of the observations; of
+    a counter of time, for each request that the server counted. Quantiles are estimates by the
+    histogram's buckets, whose first ends at ``smallest``, and whose last but one at ``largest``:
+    below the one nothing is known of them, and beyond the other they are ``None``.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+    words: str | None = None
+    unit: Literal["", "ms", "B"] = ""
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+    smallest: float | None = None
+    largest: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSaid:
+    """What a server counted while calls were measured, whoever had asked it.
+
+    ``metrics``: those that moved; ``metrics_left``: so many more did. ``requests``: how many it
+    answered, by the count named ``counted_by``. ``troubles``: what could not be read, and why.
+    """
+
+    statistics: ModelStatistics | None = None
+    metrics: tuple[SaidMetric, ...] = ()
+    metrics_left: int = 0
+    requests: int | None = None
+    counted_by: str | None = None
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSeen:
     """What the callers of one process saw of a server.
 
     ``opened``: connections opened while calls were measured, ``opened_ms`` what each of a sample of
     them took, name, connect and TLS together, and ``resolved_ms`` the part of the name.
-    ``software``: how the server names itself.
+    ``software``: how the server names itself. ``said``: what it counted, in the report of the first
+    process alone.
     """
 
     reached: Reached | None = None
@@ -70,6 +150,7 @@ class ServerSeen:
     opened: int = 0
     opened_ms: tuple[float, ...] = ()
     resolved_ms: tuple[float, ...] = ()
+    said: ServerSaid | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,4 +178,4 @@ class ServerFigures:
     open_p50_ms: float | None = None
     open_max_ms: float | None = None
     resolve_p50_ms: float | None = None
-    said: dict[str, Any] = field(default_factory=dict)
+    said: ServerSaid | None = None

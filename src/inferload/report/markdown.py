@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 # What begins a list.
 _LINE_START = re.compile(r"^(\s*\d*)([-+.)])(?=\s)")
 # What is shown of a run beside its latencies; the rest is folded.
-_TABLES = ("load stages", "batches", "pieces", "stages", "devices", "models", "ranks", "failures")
+_TABLES = (
+    "load stages",
+    "batches",
+    "pieces",
+    "stages",
+    "devices",
+    "models",
+    "ranks",
+    "failures",
+    "server says",
+)
 _SPECIAL = str.maketrans({one: f"\\{one}" for one in "\\`*_{}[]<>|#~"})
 
 

@@ -12,6 +12,7 @@ from inferload.machine.disturbances import MachineWatch, together
 from inferload.machine.telemetry import RunTelemetry
 from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, HungCall, ProcessRecord
+from inferload.runs.server_result import ServerCounts
 from inferload.runs.warming import WarmUp, cut_short
 from inferload.runs.watcher import POLL_S, Watcher
 from inferload.stats.limits.goodput import check_of_pieces
@@ -73,7 +74,7 @@ def execute(
         also=telemetry.look,
         impatient=lambda: signals.waited_s() > PATIENCE_S,
     )
-    warm_up = WarmUp(crew, observer)
+    warm_up, counts = WarmUp(crew, observer), ServerCounts(ready[0].spec.servers)
     try:
         signals.may_interrupt = True
         if signals.received:
@@ -91,7 +92,7 @@ def execute(
             )
             watcher.look_at_processes(0.0)
             with telemetry:  # to begin looking takes a while, which nobody must wait for
-                start_ns = crew.agreed_start(observer)
+                start_ns = crew.agreed_start(observer, counts.note_before)
                 with watch:
                     watcher.start_ns = crew.release(start_ns)
                     telemetry.begin(watcher.start_ns)
@@ -110,7 +111,8 @@ def execute(
         crew.stop()
         crew.wait_done(1.0)
         raise
-    reports = crew.collect(abandoned=abandoned)
+    counts.note_after()  # outputs that are verified may be asked for again
+    reports = counts.told_in(crew.collect(abandoned=abandoned))
     warnings = _given_up(watcher, reports) if abandoned else []
     if watcher.start_ns and not signals.received:
         warnings += cut_short(options, reports, len(ready[0].spec.models), open_s)

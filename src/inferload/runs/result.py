@@ -77,7 +77,7 @@ def result_of(done: Execution) -> RunResult:
     by_rank: dict[int, list[ProcessRecord]] = {}
     for one in done.processes:
         by_rank.setdefault(one.rank, []).append(one)
-    first = done.processes[0].ready.environment
+    first = ready[0].environment
     ranks = [_rank(one, by_rank.get(one.rank, []), first, summary) for one in done.ranks]
     verification = _verification(
         [
@@ -101,10 +101,7 @@ def result_of(done: Execution) -> RunResult:
         errors=done.log.errors,
         floor_ms=set_up.harness_ms,
         run_delay_s=sum(report.outcome.run_delay_ns for report in reports) / NS_PER_S,
-        loop_lag_ms=max(
-            (r.outcome.loop_lag_ms for r in reports if r.outcome.loop_lag_ms is not None),
-            default=None,
-        ),
+        loop_lag_ms=max(filter(None, (one.outcome.loop_lag_ms for one in reports)), default=None),
         recompiled_graphs=sum(report.recompiled_graphs for report in reports),
         cut_short=status != "complete" or bool(done.broken),
         widths_when_ended=done.widths,
@@ -122,7 +119,7 @@ def result_of(done: Execution) -> RunResult:
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         status=status,
         spec=spec,
-        environment=ready[0].environment,
+        environment=first,
         set_up=set_up,
         summary=summary,
         warnings=_distinct(

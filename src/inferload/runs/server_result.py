@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,40 @@ from inferload.records.server import ServerFigures, ServerSeen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferload.callers.crew import PartReport
+    from inferload.records.server import ServerSpec
     from inferload.runs.execution import Execution
+
+
+class ServerCounts:
+    """What the servers of a run count themselves; nothing of a run without any."""
+
+    def __init__(self, specs: Sequence[ServerSpec]) -> None:
+        self._count = None
+        if specs:
+            # a run without servers does without the packages that they are spoken to by
+            from inferload.targets.remote.said.reading import ServersCount
+
+            self._count = ServersCount(specs)
+
+    def note_before(self) -> None:
+        """All callers of the run stand at the start line."""
+        if self._count is not None:
+            self._count.note_before()
+
+    def note_after(self) -> None:
+        """The last call has ended."""
+        if self._count is not None:
+            self._count.note_after()
+
+    def told_in(self, reports: Sequence[PartReport]) -> list[PartReport]:
+        """The reports of a crew, with what was counted in the first one."""
+        said = () if self._count is None else self._count.said()
+        if not any(said):
+            return [*reports]
+        seen = zip_longest(reports[0].seen, said, fillvalue=None)  # it may have crashed
+        told = tuple(replace(one or ServerSeen(), said=own) for one, own in seen)
+        return [replace(reports[0], seen=told), *reports[1:]]
 
 
 def server_figures(done: Execution) -> tuple[ServerFigures, ...]:
@@ -28,6 +63,7 @@ def _figures(seen: Sequence[ServerSeen]) -> ServerFigures:
     return ServerFigures(
         reached=reached,
         software=next((one.software for one in seen if one.software), None),
+        said=next((one.said for one in seen if one.said is not None), None),
         opened_before=sum(one.opened_before for one in seen),
         opened=sum(one.opened for one in seen),
         open_p50_ms=float(np.median(opened_ms)) if opened_ms else None,

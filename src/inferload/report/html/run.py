@@ -58,6 +58,7 @@ def run_page(result: RunResult) -> tuple[Headline, list[Section]]:
         ),
         Section(title="Stages of the load", body=words("load stages")),
         Section(title="Calls that failed", body=words("failures")),
+        Section(title="What the server says", body=words("server says")),
         Section(title="Pieces", body=words("pieces"), charts=_there(pieces_chart(result))),
         Section(title="Batches", body=words("batches"), charts=_there(sizes_chart(result))),
         Section(

@@ -22,7 +22,7 @@ from inferload.report.text.latencies import histogram_grid, notes_on, percentile
 from inferload.report.text.parts import warnings_grid
 from inferload.report.text.pieces import piece_notes, pieces_table
 from inferload.report.text.requests import sizes_grid, waits_table
-from inferload.report.text.servers import failures_table
+from inferload.report.text.servers import failures_table, said_tables
 from inferload.report.text.studies.sweeps import study_report
 from inferload.report.text.tables import (
     layout_table,
@@ -81,6 +81,8 @@ def blocks(result: RunResult) -> dict[str, list[RenderableType]]:
     found |= _of_parts(result)
     if result.failures:
         found["failures"] = [failures_table(result)]
+    if said := said_tables(result):
+        found["server says"] = said
     if result.warnings:
         found["warnings"] = [warnings_grid(result.warnings)]
     return found

@@ -7,16 +7,35 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from inferload.units import count_text, duration_text, milliseconds_text, printable
+from inferload.report.text.parts import captioned
+from inferload.units import bytes_text, count_text, duration_text, milliseconds_text, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    from rich.console import RenderableType
 
     from inferload.records.result import RunResult
-    from inferload.records.server import ServerFigures, ServerSpec
+    from inferload.records.server import (
+        ModelStatistics,
+        SaidMetric,
+        ServerFigures,
+        ServerSaid,
+        ServerSpec,
+    )
 
 # Classes of failures that are shown, each with an example of so many characters.
 MOST_CLASSES = 12
+# Metrics of a server that are shown, those that are known first; the saved result has the others.
+MOST_METRICS = 18
+# Sizes of batches that are shown.
+_MOST_SIZES = 8
+_STAGES = {
+    "queue": "waiting in the queue",
+    "compute_input": "compute: inputs",
+    "compute_infer": "compute: model",
+    "compute_output": "compute: outputs",
+}
 
 
 def server_lines(result: RunResult) -> Iterator[tuple[str, str | Text]]:
@@ -94,3 +113,91 @@ def failures_table(result: RunResult) -> Table:
     if len(result.failures) > MOST_CLASSES:
         table.caption = f"and {len(result.failures) - MOST_CLASSES} more classes"
     return table
+
+
+def said_tables(result: RunResult) -> list[RenderableType]:
+    """Of each server that counts, what it counted."""
+    found: list[RenderableType] = []
+    shown: set[SaidMetric] = set()  # models behind one server share its metrics
+    several = len(result.servers) > 1
+    for spec, one in zip(result.spec.servers, result.servers, strict=False):
+        if one.said is None or (one.said.statistics is None and shown.issuperset(one.said.metrics)):
+            continue
+        name = printable(spec.url if spec.model is None else spec.model.name)
+        found.append(_said_table(result, one.said, name if several else "the server", shown))
+        shown |= {*one.said.metrics}
+    return found
+
+
+def _said_table(
+    result: RunResult, said: ServerSaid, who: str, shown: Collection[SaidMetric]
+) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column(f"{who} says", overflow="fold")
+    for name in ("in the run", "mean", "p50", "p90", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if said.statistics is not None:
+        for cells in _statistics_rows(said.statistics):
+            table.add_row(*cells, *[""] * (6 - len(cells)))
+    metrics = [one for one in said.metrics if one not in shown]
+    for one in metrics[:MOST_METRICS]:
+        table.add_row(*_metric_row(one))
+    left = len(metrics[MOST_METRICS:]) + said.metrics_left
+    table.caption_justify = "left"
+    table.caption = captioned(
+        "read right before and after the run, with all other load on the server",
+        "until rank 0 had ended" if result.spec.ranks > 1 else "",
+        "p50, p90, p99: estimates by buckets" if any(one.largest for one in metrics) else "",
+        f"{left:,} more metrics moved, see the saved result" if left else "",
+    )
+    return table
+
+
+def _statistics_rows(found: ModelStatistics) -> Iterator[tuple[str, ...]]:
+    for name, one in (("requests answered", found.success), ("requests failed", found.fail)):
+        if one.count or name == "requests answered":
+            yield name, f"{one.count:,}", _milliseconds(one.mean_ms)
+    for stage, words in _STAGES.items():
+        one = getattr(found, stage)
+        if one.count:
+            yield words, f"{one.count:,}", _milliseconds(one.mean_ms)
+    if found.mean_batch is not None:
+        yield "executions, samples in each", f"{found.executions:,}", f"{found.mean_batch:.2f}"
+    for size, count in sorted(found.batches, key=lambda one: -one[1])[:_MOST_SIZES]:
+        share = count / max(sum(each for _, each in found.batches), 1)
+        yield f"  batches of {size:,}", f"{count:,}", f"{share:.1%}"
+
+
+def _metric_row(one: SaidMetric) -> list[str]:
+    labels = ", ".join(f"{name}={value}" for name, value in one.labels)
+    name = printable(one.words or one.name) + (f" ({printable(labels)[:60]})" if labels else "")
+    if one.kind == "gauge":
+        return [f"{name}, at last", _value(one.value, one.unit), "", "", "", ""]
+    if one.kind == "counter":
+        mean = "" if one.mean is None else _value(one.mean, one.unit)
+        return [name, _value(one.value, one.unit), mean, "", "", ""]
+    mean = "" if one.mean is None else _value(one.mean, one.unit)
+    quantiles = [_quantile(one, value) for value in (one.p50, one.p90, one.p99)]
+    return [name, f"{one.value:,.0f}", mean, *quantiles]
+
+
+def _quantile(one: SaidMetric, value: float | None) -> str:
+    if one.largest is None or one.smallest is None:
+        return ""
+    if value is None:
+        return f">{_value(one.largest, one.unit)}"
+    # an estimate between nothing and the first edge says more than the buckets know
+    within = value <= one.smallest
+    return f"<={_value(one.smallest, one.unit)}" if within else _value(value, one.unit)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else milliseconds_text(value)
+
+
+def _value(value: float, unit: str) -> str:
+    if unit == "ms":
+        return milliseconds_text(value) if value >= 0 else f"-{milliseconds_text(-value)}"
+    if unit == "B":
+        return bytes_text(value)
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.3g}"

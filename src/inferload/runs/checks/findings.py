@@ -59,3 +59,4 @@ class Findings:
     ranks: Sequence[RankFigures] = ()
     servers: Sequence[ServerFigures] = ()
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    servers: tuple[ServerFigures, ...] = ()

@@ -11,7 +11,7 @@ from inferload.runs.checks.advice import enough_calls
 from inferload.runs.checks.conditions import event_loop, harness, leak, neighbours, placement
 from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
-from inferload.runs.checks.servers import reopened, sender
+from inferload.runs.checks.servers import server_checks
 from inferload.runs.checks.stages import overloaded_stages
 
 if TYPE_CHECKING:
@@ -33,11 +33,10 @@ def warnings_after(found: Findings) -> list[RunWarning]:
             _figures,
             harness,
             event_loop,
-            sender,
-            reopened,
             leak,
             placement,
             neighbours,
+            server_checks,
         )
         for code, message, hint in check(found)
     ]

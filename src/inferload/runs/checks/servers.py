@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 BUSY = 0.85
 # A loop that is late by more in the median is held up, whatever its timers round.
 LATE_MS = 1.0
+# By so much the count of a server may differ.
+COUNTS_APART = 0.01
+
+
+def server_checks(found: Findings) -> Iterator[Texts]:
+    """All of it."""
+    for check in (sender, reopened, counts):
+        yield from check(found)
 
 
 def sender(found: Findings) -> Iterator[Texts]:
@@ -69,3 +77,43 @@ def reopened(found: Findings) -> Iterator[Texts]:
             ),
         )
         return
+
+
+def counts(found: Findings) -> Iterator[Texts]:
+    """What could not be read, and counts that are not ours."""
+    for one in found.servers:
+        for trouble in () if one.said is None else one.said.troubles:
+            yield (
+                "server-unread",
+                f"what the server counted is not known: {trouble}",
+                "inferload's own figures do without it; where calls waited is not known",
+            )
+    spec = found.spec
+    # a server of a mix may count what the others of its models were asked, too
+    single = len(found.servers) == 1 and len(spec.models) <= 1
+    if not single or found.cut_short or spec.ranks > 1:
+        return
+    said = found.servers[0].said
+    if said is None or said.requests is None:
+        return
+    made = found.made_calls
+    # what failed here may have been answered there
+    if (
+        (made - found.failed_calls) * (1 - COUNTS_APART)
+        <= said.requests
+        <= made * (1 + COUNTS_APART)
+    ):
+        return
+    yield (
+        "server-counts-differ",
+        (
+            f"the server counted {said.requests:,} requests ({said.counted_by}) while {made:,} "
+            "were sent from here"
+        ),
+        (
+            "others ask it, too, or one call is several requests to it (a list of prompts)"
+            if said.requests > made
+            else "something before it answers (a cache, a balancer), or it has several processes "
+            "that each count for themselves"
+        ),
+    )

@@ -97,7 +97,7 @@ class RankCrew:
         """Start the callers of this rank."""
         self._crew.start()
 
-    def agreed_start(self, observer: Observer) -> int | None:
+    def agreed_start(self, observer: Observer, at_line: Callable[[], None]) -> int | None:
         """Wait until all ranks stand at the start line, and agree on a time."""
         link = self._link
         link.say(words.ready(link.rank), json.dumps(self._plan).encode())
@@ -115,6 +115,7 @@ class RankCrew:
                 if (why := first.lost()) is not None:
                     raise LostBeforeStartError(f"rank 0 {why}, and the run had not begun")
             elif self._members.all_ready():
+                at_line()
                 return self._agree(self._members)
             elif time.monotonic() > announced + ANNOUNCE_S:
                 announced = time.monotonic()

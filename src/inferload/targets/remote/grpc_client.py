@@ -23,6 +23,7 @@ from inferload.targets.remote.failures import (
     Unavailable,
     without_secrets,
 )
+from inferload.targets.remote.grpc_channel import credentials, options_for
 from inferload.targets.remote.protocols.v2_tensors import (
     WORDS,
     arrays_of,
@@ -90,22 +91,11 @@ class GrpcClient:
             yield
 
     def _channel(self) -> Any:
-        most = self._server.answer_bytes
-        options = [
-            ("grpc.max_receive_message_length", most),
-            ("grpc.max_send_message_length", -1),
-            (
-                "grpc.use_local_subchannel_pool",
-                1,
-            ),  # else channels to one address share a connection
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.enable_retries", 0),
-            ("grpc.max_reconnect_backoff_ms", 1000),
-        ]
+        options = options_for(self._server.answer_bytes)
         where = self._address.authority
         if not self._address.tls:
             return grpc.aio.insecure_channel(where, options=options)
-        return grpc.aio.secure_channel(where, _credentials(), options=options)
+        return grpc.aio.secure_channel(where, credentials(), options=options)
 
     async def meet(self) -> ServerModel | None:
         """Its metadata: names, types and shapes."""
@@ -205,12 +195,3 @@ class GrpcClient:
     def seen(reached: Reached | None) -> ServerSeen:
         """What connecting took; gRPC's client does not tell of connections in the run."""
         return ServerSeen(reached=reached)
-
-
-def _credentials() -> Any:
-    """The authorities that are trusted: gRPC's own, or SSL_CERT_FILE's."""
-    import os
-    from pathlib import Path
-
-    own = os.environ.get("SSL_CERT_FILE")
-    return grpc.ssl_channel_credentials(Path(own).read_bytes() if own else None)

@@ -51,8 +51,8 @@ class RemoteTarget(Target):
         missing = [one for one in SERVER_PACKAGES if importlib.util.find_spec(one) is None]
         if missing:
             raise PlanError(
-                f"a server is spoken to by {', '.join(SERVER_PACKAGES)}, and {', '.join(missing)} is not "
-                "installed: pip install 'inferload[remote]'"
+                f"a server is spoken to by {', '.join(SERVER_PACKAGES)}, and "
+                f"{', '.join(missing)} is not installed: pip install 'inferload[remote]'"
             )
         self.server = server
         self.address = address = Address.of(server.url)
