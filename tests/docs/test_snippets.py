@@ -19,7 +19,6 @@ import sys
 import tempfile
 import textwrap
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
@@ -31,12 +30,9 @@ import torch
 import inferload as il
 from support.forks import OF_MINILM, Forked
 from support.program import inferload_here, working_in
-from support.scripted_server import serving
-from support.served_models import FLOATS, IDS, every_protocol, serving_grpc
+from support.served_models import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.forks import Forks
 
 ROOT = Path(__file__).parents[2]
@@ -194,21 +190,6 @@ def transcript(page: Path, folder: Path) -> list[Ran]:
         with served(run) as own:
             ran.append(ran_in(folder, written, own))
     return ran
-
-
-@contextmanager
-def served(run: list[str]) -> Iterator[list[str]]:
-    """The command with servers of ours at its URLs."""
-    if not any("://127.0.0.1:" in word for word in run):
-        yield run
-        return
-    inputs = IDS if any("input_ids" in word for word in run) else FLOATS
-    with serving(every_protocol(inputs)) as server, serving_grpc(inputs) as (port, _):
-        origins = {"http": server.origin, "grpc": f"grpc://127.0.0.1:{port}"}
-        yield [
-            re.sub(r"^(http|grpc)://127\.0\.0\.1:\d+", lambda found: origins[found[1]], word)
-            for word in run
-        ]
 
 
 def ran_in(folder: Path, written: str, run: list[str]) -> Ran:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
 
@@ -10,7 +12,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from support.scripted_server import Asked, chat_of
+from support.scripted_server import Asked, chat_of, serving
 
 FLOATS = [{"name": "x", "datatype": "FP32", "shape": [-1, -1]}]
 IDS = [{"name": name, "datatype": "INT64", "shape": [-1, -1]} for name in
@@ -93,3 +95,18 @@ def serving_grpc(inputs=FLOATS, refuse=lambda _: None, port=0):
         yield port, model
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def served(run: list[str]) -> Iterator[list[str]]:
+    """The command with servers of ours at its URLs."""
+    if not any("://127.0.0.1:" in word for word in run):
+        yield run
+        return
+    inputs = IDS if any("input_ids" in word for word in run) else FLOATS
+    with serving(every_protocol(inputs)) as server, serving_grpc(inputs) as (port, _):
+        origins = {"http": server.origin, "grpc": f"grpc://127.0.0.1:{port}"}
+        yield [
+            re.sub(r"^(http|grpc)://127\.0\.0\.1:\d+", lambda found: origins[found[1]], word)
+            for word in run
+        ]

@@ -57,6 +57,5 @@ class Findings:
     verification: Verification | None = None
     processes: Sequence[ProcessFigures] = ()
     ranks: Sequence[RankFigures] = ()
-    servers: Sequence[ServerFigures] = ()
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     servers: tuple[ServerFigures, ...] = ()
