@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,22 +9,18 @@ from hypothesis import strategies as st
 from inferload.targets.remote.address import Address
 from inferload.targets.remote.failures import CutOff, NoAnswer, RemoteFailure, ServerError
 from inferload.targets.remote.protocols.openai import OpenAi
-from inferload.targets.remote.protocols.sse import events
-from inferload.targets.remote.protocols.streamed import Streamed
+from inferload.targets.remote.protocols.sse import Events
+from inferload.targets.remote.protocols.streamed import Streamed, nothing
 
 
-async def chunked(text: bytes, cuts):
-    last = 0
+def collected(text: bytes, cuts=()) -> list[bytes]:
+    """The events of a text that comes in chunks cut at these places."""
+    events, found, last = Events(), [], 0
     for cut in [*sorted({one % (len(text) + 1) for one in cuts}), len(text)]:
-        yield text[last:cut]
+        found += events.feed(text[last:cut])
         last = cut
-
-
-def collected(stream):
-    async def collect():
-        return [one async for one in stream]
-
-    return asyncio.run(collect())
+    events.end()
+    return found
 
 
 @given(
@@ -38,17 +32,17 @@ def test_events_are_the_same_wherever_the_stream_is_cut(data, cuts, ending):
     text = b": hello" + ending * 2
     for one in data:
         text += b"event: x" + ending + b"data: " + one + ending * 2
-    assert collected(events(chunked(text, cuts))) == data
+    assert collected(text, cuts) == data
 
 
 def test_data_of_several_lines_is_one_event():
-    assert collected(events(chunked(b"data: a\ndata:b\n\n", []))) == [b"a\nb"]
+    assert collected(b"data: a\ndata:b\n\n") == [b"a\nb"]
 
 
 @pytest.mark.parametrize("text", [b"data: a\n", b"data: a"])
 def test_a_stream_that_ends_within_an_event_is_cut_off(text):
     with pytest.raises(CutOff):
-        collected(events(chunked(text, [])))
+        collected(text)
 
 
 HEADERS = {"Content-Type": "text/event-stream; charset=utf-8"}
@@ -57,8 +51,11 @@ HEADERS = {"Content-Type": "text/event-stream; charset=utf-8"}
 def pieces_of(*data: str, headers=HEADERS):
     protocol = OpenAi(Address.of("http://a/v1/chat/completions"), {"model": "m"})
     text = "".join(f"data: {one}\n\n" for one in data).encode()
-    told = Streamed(lambda _: chunked(b"", []))
-    return collected(protocol.pieces(chunked(text, []), headers, told)), told.tokens
+    told = Streamed(nothing)
+    reader = protocol.reader(headers, told)
+    found = [reader.piece(event) for event in collected(text)]
+    reader.end()
+    return [one for one in found if one is not None], told.tokens
 
 
 ROLE = '{"choices": [{"delta": {"role": "assistant", "content": ""}}]}'

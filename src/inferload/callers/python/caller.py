@@ -62,6 +62,7 @@ class PythonCaller(Calling):
             if self.number == 0:  # also where its warm-up was cut short
                 run.first_made.set()
             self.threads = torch.get_num_threads()  # a model may set its own
+            self.answers.log.make_room()
             run.at_line.release()
             while run.limit_ns[0] and not run.released.wait(_STOP_POLL_S):
                 pass

@@ -12,9 +12,10 @@ import torch
 
 from inferload.callers.answers.used_up import Answers
 from inferload.targets.outputs.unfinished import ASYNC_STREAM, FUTURE, kind_of
+from inferload.targets.remote.protocols.streamed import Streamed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
 
 class AwaitedAnswers(Answers):
@@ -63,7 +64,7 @@ class AwaitedAnswers(Answers):
         return self.of_class_unseen(output)
 
     async def _used_up_awaiting(
-        self, stream: AsyncIterator[Any], place: int | None, number: int
+        self, stream: Any, place: int | None, number: int
     ) -> list[Any] | None:
         """As ``_used_up``, of an asynchronous generator."""
         if place is None:  # a warm-up call
@@ -73,20 +74,22 @@ class AwaitedAnswers(Answers):
         add, count, last, tokens = times.append, 0, 0, 0
         kept: list[Any] | None = [] if self._keeps else None
         most = self.log.most()
+        arrives = isinstance(stream, Streamed)
         returned = False
         said: int | None = None
         try:
             async for piece in stream:
                 if piece.__class__ not in plain:
                     tokens += look(piece) - 1
-                last = now()
+                # a server's had arrived before it was read
+                last = stream.arrived_ns if arrives else now()
                 if count < most:
                     add(last)
                 count += 1
                 if kept is not None:
                     kept.append(piece)
             returned = True
-            said = getattr(stream, "tokens", None)
+            said = stream.tokens if isinstance(stream, Streamed) else None
         finally:
             if place is not None:
                 pieces = (count, last, tokens + count if said is None else said)

@@ -61,6 +61,7 @@ class TaskCaller(Calling):
         if self.number == 0:  # also where its warm-up was cut short
             run.first_made.set()
         self.threads = torch.get_num_threads()  # a model may set its own
+        self.answers.log.make_room()
         run.at_line.release()
         await go.wait()
         if run.queue is None and not run.job.open_loop:

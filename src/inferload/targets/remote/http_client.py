@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.targets.remote.protocols.answer import Answer
-from inferload.targets.remote.protocols.streamed import Streamed
+from inferload.targets.remote.protocols.sse import Events
+from inferload.targets.remote.protocols.streamed import Streamed, nothing
 from inferload.targets.remote.wire import HttpWire
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ class HttpClient:
         if not self._protocol.in_pieces:
             return found
 
-        async def chunks() -> AsyncIterator[bytes]:
-            yield body
-
-        told = Streamed(lambda _: chunks())
-        return [piece async for piece in self._protocol.pieces(chunks(), headers, told)]
+        events = Events()
+        reader = self._protocol.reader(headers, Streamed(nothing))
+        found = [reader.piece(event) for event in events.feed(body)]
+        events.end()
+        reader.end()
+        return [piece for piece in found if piece is not None]
 
     def values_of(self, output: Any) -> Any:
         """What is in a whole answer; of one in pieces these."""
@@ -76,7 +78,7 @@ class HttpClient:
     @asynccontextmanager
     async def opened(self, callers: int) -> AsyncIterator[None]:
         """Sessions for so many callers."""
-        async with self._wire.opened(callers):
+        async with self._wire.opened(callers, stamped=self._protocol.in_pieces):
             yield
 
     def begin(self) -> None:

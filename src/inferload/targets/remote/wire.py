@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from time import perf_counter_ns as now
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -13,6 +13,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from inferload.records.server import ServerSeen
+from inferload.targets.remote.arrivals import stamp_arrivals
 from inferload.targets.remote.failures import (
     AnswerTooLarge,
     ConnectionFailed,
@@ -29,6 +30,7 @@ from inferload.targets.remote.failures import (
     without_secrets,
 )
 from inferload.targets.remote.protocols.answer import Answer
+from inferload.targets.remote.protocols.sse import Events
 from inferload.targets.remote.protocols.streamed import Streamed
 from inferload.targets.remote.reaching import CONNECT_S, tls_context
 from inferload.version import __version__
@@ -83,9 +85,9 @@ class Connections:
 
 class _TimedResolver(ThreadedResolver):
     async def resolve(self, *args: Any, **kwargs: Any) -> list[ResolveResult]:
-        began = time.perf_counter_ns()
+        began = now()
         found = await super().resolve(*args, **kwargs)
-        _resolved_ns.set(time.perf_counter_ns() - began)
+        _resolved_ns.set(now() - began)
         return found
 
 
@@ -98,9 +100,9 @@ class _TimedConnector(aiohttp.TCPConnector):
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         _resolved_ns.set(0)
-        began = time.perf_counter_ns()
+        began = now()
         found = await super()._create_connection(*args, **kwargs)
-        self._own.add(time.perf_counter_ns() - began, _resolved_ns.get())
+        self._own.add(now() - began, _resolved_ns.get())
         return found
 
 
@@ -121,13 +123,21 @@ class HttpWire:
         self._most = server.answer_bytes
         self.connections = Connections()
         self._sessions: list[aiohttp.ClientSession] = []
+        self._arrivals: list[list[int]] = []
         #: How the server names itself, once it has answered.
         self.software: str | None = None
 
     @asynccontextmanager
-    async def opened(self, callers: int) -> AsyncIterator[None]:
-        """Sessions for so many callers; connections are opened by their first requests."""
+    async def opened(self, callers: int, *, stamped: bool) -> AsyncIterator[None]:
+        """Sessions for so many callers; connections are opened by their first requests.
+
+        ``stamped``: it is noted when bytes arrive.
+        """
         self._sessions = [self._session() for _ in range(callers)]
+        loop = asyncio.get_running_loop()
+        self._arrivals = [
+            stamp_arrivals(one.connector, loop) if stamped else [] for one in self._sessions
+        ]
         try:
             yield
         finally:
@@ -181,28 +191,37 @@ class HttpWire:
         self, caller: int, request: Request, protocol: HttpProtocol
     ) -> Callable[[], Streamed]:
         """What sends a request, and returns its answer's pieces as they come."""
-        session = self._sessions[caller]
-        return lambda: Streamed(lambda told: self._pieces(session, request, protocol, told))
+        post, arrivals = self._sessions[caller].post, self._arrivals[caller]
+        url, headers, body = self._url(request.path), request.headers, request.body
+        most = self._most
 
-    async def _pieces(
-        self,
-        session: aiohttp.ClientSession,
-        request: Request,
-        protocol: HttpProtocol,
-        told: Streamed,
-    ) -> AsyncIterator[Any]:
-        url = self._url(request.path)
-        try:
-            async with session.post(
-                url, data=request.body, headers=request.headers, allow_redirects=False
-            ) as response:
-                if not 200 <= response.status < 300:
-                    raise await self._failed(response)
-                chunks = self._bounded(response)
-                async for piece in protocol.pieces(chunks, response.headers, told):
-                    yield piece
-        except (RemoteFailure, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise self._failure_of(error) from None
+        async def pieces(told: Streamed) -> AsyncIterator[Any]:
+            arrivals.clear()
+            events, size = Events(), 0
+            try:
+                async with post(url, data=body, headers=headers, allow_redirects=False) as response:
+                    if not 200 <= response.status < 300:
+                        raise await self._failed(response)
+                    reader = protocol.reader(response.headers, told)
+                    async for chunk in response.content.iter_any():
+                        size += len(chunk)
+                        if size > most:
+                            raise self._too_large("what came")
+                        found = events.feed(chunk)
+                        # an event that came alone has the time of its bytes, by their order
+                        first = len(arrivals) - len(found)
+                        for place, event in enumerate(found, first):
+                            piece = reader.piece(event)
+                            if piece is not None:
+                                told.arrived_ns = arrivals[max(place, 0)] if arrivals else now()
+                                yield piece
+                        arrivals.clear()
+                    events.end()
+                    reader.end()
+            except (RemoteFailure, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+                raise self._failure_of(error) from None
+
+        return lambda: Streamed(pieces)
 
     async def alone(self, request: Request) -> tuple[bytes, Any]:
         """One request, by a session of its own: its answer's body and headers.

@@ -10,10 +10,9 @@ from inferload.records.server import ServerModel
 from inferload.targets.remote.failures import CutOff, NoAnswer, RemoteFailure, ServerError, words_of
 from inferload.targets.remote.protocols.json_bodies import JSON, decoded, encoded, glance
 from inferload.targets.remote.protocols.protocol import Asking, HttpProtocol, Request
-from inferload.targets.remote.protocols.sse import events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.remote.address import Address
@@ -129,31 +128,44 @@ class OpenAi(HttpProtocol):
         except (KeyError, TypeError):
             raise NoAnswer(f"the answer has no {self._key.decode()}: {words_of(body)}") from None
 
-    async def pieces(
-        self, chunks: AsyncIterator[bytes], headers: Any, told: Streamed
-    ) -> AsyncIterator[str]:
+    def reader(self, headers: Any, told: Streamed) -> _Texts:
         """The texts of the events that have some; tokens as the server counts them."""
         if "event-stream" not in headers.get("Content-Type", ""):
             raise NoAnswer("the answer is no stream of events, and stream was asked for")
-        finished = False
-        async for event in events(chunks):
-            if event == b"[DONE]":
-                return
-            try:
-                found = json.loads(event)
-            except ValueError:
-                raise NoAnswer(f"an event is no JSON: {words_of(event)}") from None
-            if found.get("error"):
-                raise ServerError(f"an event tells an error: {words_of(event)}")
-            usage = found.get("usage")
-            if usage:
-                told.tokens = usage.get("completion_tokens")
-            choices = found.get("choices") or ()
-            finished |= any(one.get("finish_reason") for one in choices)
-            text = "".join(map(_text_of, choices))
-            if text:
-                yield text
-        if not finished:  # not every server ends by [DONE]
+        return _Texts(told)
+
+
+class _Texts:
+    """A :class:`PieceReader` of one answer."""
+
+    def __init__(self, told: Streamed) -> None:
+        self._told = told
+        self._finished = False
+
+    def piece(self, event: bytes) -> str | None:
+        """The text of an event, where it has some."""
+        if event == b"[DONE]":
+            self._finished = True
+            return None
+        try:
+            found = json.loads(event)
+        except ValueError:
+            raise NoAnswer(f"an event is no JSON: {words_of(event)}") from None
+        if found.get("error"):
+            raise ServerError(f"an event tells an error: {words_of(event)}")
+        usage = found.get("usage")
+        if usage:
+            self._told.tokens = usage.get("completion_tokens")
+        text = ""
+        for choice in found.get("choices") or ():
+            if choice.get("finish_reason"):
+                self._finished = True
+            text += _text_of(choice)
+        return text or None
+
+    def end(self) -> None:
+        """Not every server ends by [DONE]."""
+        if not self._finished:
             raise CutOff("the stream ended without a finish_reason or data: [DONE]")
 
 

@@ -15,11 +15,8 @@ from inferload.targets.remote.protocols.json_bodies import (
     names_of,
 )
 from inferload.targets.remote.protocols.protocol import HttpProtocol, Request
-from inferload.targets.remote.protocols.sse import events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.remote.protocols.streamed import Streamed
 
@@ -84,13 +81,21 @@ class PlainHttp(HttpProtocol):
         kind: str = headers.get("Content-Type", "")
         return kind.partition(";")[0].strip().lower() == "text/event-stream"
 
-    async def pieces(
-        self, chunks: AsyncIterator[bytes], headers: Any, told: Streamed
-    ) -> AsyncIterator[bytes]:
+    def reader(self, headers: Any, told: Streamed) -> _Data:
         """The data of each event."""
         del told
         if not self.of_events(headers):
             raise NoAnswer("the answer is no stream of events, and the first one was")
-        async for event in events(chunks):
-            if event != b"[DONE]":
-                yield event
+        return _Data()
+
+
+class _Data:
+    """A :class:`PieceReader` that takes all events."""
+
+    @staticmethod
+    def piece(event: bytes) -> bytes | None:
+        """The event itself, unless it is how OpenAI's streams end."""
+        return None if event == b"[DONE]" else event
+
+    def end(self) -> None:
+        """Nothing says when a stream of events is whole."""

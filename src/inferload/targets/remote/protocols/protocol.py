@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from inferload.records.server import ServerModel
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.remote.protocols.streamed import Streamed
@@ -35,6 +33,24 @@ class Asking(Protocol):
 
         Raises:
             RemoteFailure: there is no answer.
+        """
+
+
+class PieceReader(Protocol):
+    """What reads the events of one answer."""
+
+    def piece(self, event: bytes) -> Any:
+        """The piece that an event is; ``None`` where it is none.
+
+        Raises:
+            RemoteFailure: it tells an error, or is not understood.
+        """
+
+    def end(self) -> None:
+        """Nothing more comes.
+
+        Raises:
+            CutOff: the answer is not whole.
         """
 
 
@@ -79,8 +95,10 @@ class HttpProtocol(ABC):
             NoAnswer: it is none.
         """
 
-    def pieces(
-        self, chunks: AsyncIterator[bytes], headers: Any, told: Streamed
-    ) -> AsyncIterator[Any]:
-        """The pieces of an answer, as they come; ``told`` is told its tokens."""
+    def reader(self, headers: Any, told: Streamed) -> PieceReader:
+        """What reads the events of an answer; ``told`` is told its tokens.
+
+        Raises:
+            NoAnswer: it is no stream of events.
+        """
         raise NotImplementedError
