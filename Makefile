@@ -20,7 +20,7 @@ CPP := $(wildcard src/inferload/callers/native/*.h src/inferload/callers/native/
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[examples,test,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[examples,test,servers,docs,dev]'
 	touch $(READY)
 
 fix: $(READY)  ## mend what can be mended without thought: style and format

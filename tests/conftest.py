@@ -24,8 +24,9 @@ from support.forks import Forked, Forks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Doctests are looked for in every file: to import this one gives the process an accelerator.
-collect_ignore = ["support/simulated_models.py"]
+# Doctests are looked for in every file. To import the first gives the process an accelerator; the
+# others are programs of servers.
+collect_ignore = ["support/simulated_models.py", "support/servers"]
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -35,10 +35,16 @@ UNAVAILABLE = (
 
 
 class FaultProxy:
-    """Passes on what comes, with faults that can be changed while it runs."""
+    """Passes on what comes, with faults that can be changed while it runs.
+
+    ``only``: of which connections, by their number from 1. ``hit``: how many of them there were.
+    """
 
     def __init__(self, to: int) -> None:
         self.faults = Faults()
+        self.only: Callable[[int], bool] = lambda number: True
+        self.connections = 0
+        self.hit = 0
         self.port = 0
         self._to = to
         self._loop = asyncio.new_event_loop()
@@ -66,13 +72,16 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections += 1
+        hit = self.only(self.connections)
+        self.hit += hit
         back = None
         try:
             with suppress(OSError, asyncio.CancelledError):
                 up = await asyncio.open_connection("127.0.0.1", self._to)
-                back = asyncio.create_task(self._answers(up[0], writer))
+                back = asyncio.create_task(self._answers(up[0], writer, hit=hit))
                 while data := await reader.read(65_536):
-                    if self.faults.instead is not None:
+                    if hit and self.faults.instead is not None:
                         writer.write(self.faults.instead)
                         continue
                     up[1].write(data)
@@ -83,11 +92,13 @@ class FaultProxy:
             writer.close()
             self._tasks.discard(task)
 
-    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, hit: bool
+    ) -> None:
         passed = 0
         with suppress(OSError):
             while data := await reader.read(65_536):
-                faults = self.faults
+                faults = self.faults if hit else Faults()
                 await asyncio.sleep(faults.delay_s + (0 if passed else faults.first_byte_s))
                 if faults.after_bytes is not None:
                     data = data[: max(faults.after_bytes - passed, 0)]

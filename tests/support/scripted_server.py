@@ -87,9 +87,12 @@ class ScriptedServer:
     ``counts`` answers who asks for what the server counts; these are in ``looks``.
     """
 
-    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.script = script
         self.counts: Script = counts_nothing
+        self.host = host
         self.asked: list[Asked] = []
         self.looks: list[Asked] = []
         self.connections = 0
@@ -103,7 +106,7 @@ class ScriptedServer:
 
     @property
     def origin(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -111,7 +114,7 @@ class ScriptedServer:
         self._loop.close()
 
     async def _main(self) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self._tls)
+        server = await asyncio.start_server(self._connected, self.host, self.port, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

@@ -179,4 +179,5 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         asyncio.set_event_loop(None)
-        loop.close()
+        with suppress(OSError):  # uvloop's, while a connection over TLS is still taking its leave
+            loop.close()
