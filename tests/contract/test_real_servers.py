@@ -193,10 +193,10 @@ SLOW_S = 0.3
 def through(port, faults: Faults, path: str, inputs, body=None, **options):
     """A run by a proxy that hits every third connection, and what it hit.
 
-    Each request has a connection of its own. The first ones go by to whoever asks before callers.
+    Each request has a connection of its own; the first one is made before callers.
     """
     with proxied(port) as proxy:
-        proxy.faults, proxy.only = faults, lambda number: number > 5 and number % 3 == 0
+        proxy.faults, proxy.only = faults, lambda number: number > 1 and number % 3 == 0
         server = il.Server(f"http://127.0.0.1:{proxy.port}/{path}", body=body, connections="new")
         result = il.run(server, inputs, load=LOAD, warmup_calls=0, timeout_s=2, **options)
         return result, proxy.hit

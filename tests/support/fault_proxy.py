@@ -37,7 +37,8 @@ UNAVAILABLE = (
 class FaultProxy:
     """Passes on what comes, with faults that can be changed while it runs.
 
-    ``only``: of which connections, by their number from 1. ``hit``: how many of them there were.
+    ``only``: of which connections, by their number from 1 of those that ask a model: not who only
+    connects, or asks for pages. ``hit``: how many of them there were.
     """
 
     def __init__(self, to: int) -> None:
@@ -72,19 +73,23 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.connections += 1
-        hit = self.only(self.connections)
-        self.hit += hit
         back = None
         try:
             with suppress(OSError, asyncio.CancelledError):
                 up = await asyncio.open_connection("127.0.0.1", self._to)
+                data = await reader.read(65_536)
+                hit = False
+                if data.startswith((b"POST", b"PRI ")):  # of HTTP/1.1, and of HTTP/2
+                    self.connections += 1
+                    hit = self.only(self.connections)
+                    self.hit += hit
                 back = asyncio.create_task(self._answers(up[0], writer, hit=hit))
-                while data := await reader.read(65_536):
+                while data:
                     if hit and self.faults.instead is not None:
                         writer.write(self.faults.instead)
-                        continue
-                    up[1].write(data)
+                    else:
+                        up[1].write(data)
+                    data = await reader.read(65_536)
         finally:
             if back is not None:
                 back.cancel()
