@@ -91,7 +91,7 @@ def test_a_server_that_ends_and_comes_back_is_seen_in_time(tmp_path):
 
         first.script = ends
         url = f"{first.origin}/x"
-        with _comes_back(port, after_s=0.6) as again:
+        with _comes_back(port, first, after_s=0.5) as again:
             load = il.OpenLoop.constant(rate_per_s=100, callers=2)
             result = il.run(url, ["text:1 x1"], load=load, duration_s=1.6, timeout_s=5)
             asked = len(again.asked)
@@ -108,15 +108,17 @@ def test_a_server_that_ends_and_comes_back_is_seen_in_time(tmp_path):
 
 
 class _comes_back:
-    """A server at a port that is taken until the first one has gone."""
+    """A server at a port of another one, so long after that has gone."""
 
-    def __init__(self, port: int, after_s: float) -> None:
+    def __init__(self, port: int, first: ScriptedServer, after_s: float) -> None:
+        self.first = first
         self.server = ScriptedServer(at_once)
         self.server.port = port
         self.after_s = after_s
 
     def __enter__(self):
         def start() -> None:
+            self.first._thread.join()
             time.sleep(self.after_s)
             self.server.start()
 

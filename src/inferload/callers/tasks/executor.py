@@ -112,8 +112,10 @@ class RunningTasks(RunningCallers):
             run.first_made.set()
             for _ in self._tasks:  # whoever waits for them hears of the end
                 run.at_line.release()
-            _close(loop)
-            self._ended.release()
+            try:
+                _close(loop)
+            finally:
+                self._ended.release()
 
     def _ended_by(self, error: BaseException) -> PlanError:
         """What ended the loop that callers are tasks of."""

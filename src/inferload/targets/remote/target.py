@@ -18,10 +18,14 @@ from inferload.targets.inputs.call_input import CallInput, item_count
 from inferload.targets.outputs.settling import awaited
 from inferload.targets.remote.address import Address
 from inferload.targets.remote.failures import (
-    NoAnswer,
-    Redirected,
+    ConnectionReset,
+    ConnectTimedOut,
+    CutOff,
+    Disconnected,
     RemoteFailure,
-    RequestRefused,
+    ServerError,
+    TooManyRequests,
+    Unavailable,
 )
 from inferload.targets.remote.headers import resolved
 from inferload.targets.remote.protocols.openai import OpenAi
@@ -38,6 +42,11 @@ if TYPE_CHECKING:
 
 # The first request tells a wrong URL or input before anything is measured; it may take so long.
 FIRST_S = 60.0
+# What may happen once to a request that is right is tried so often.
+FIRST_TRIES = 3
+_AGAIN_S = 0.2
+_ONCE = (ServerError, Disconnected, ConnectionReset, CutOff)
+_MAY_PASS = (TooManyRequests, Unavailable, ConnectTimedOut, asyncio.TimeoutError)
 
 
 class RemoteTarget(Target):
@@ -155,16 +164,28 @@ class RemoteTarget(Target):
             PlanError: the server refuses it, or what it answers is no answer.
         """
         del inputs
-        began = time.perf_counter()
-        try:
-            awaited(asyncio.wait_for(self._client.first(self._requests[0]), FIRST_S))
-        except (RequestRefused, NoAnswer, Redirected) as error:
-            raise PlanError(
-                f"the first request to {self.name} came to nothing: {_told(error)}"
-            ) from None
-        except (RemoteFailure, asyncio.TimeoutError):
-            return  # it may be busy: callers will see
-        self.first_call_ms = (time.perf_counter() - began) * 1e3
+        for left in reversed(range(FIRST_TRIES)):
+            began = time.perf_counter()
+            try:
+                awaited(asyncio.wait_for(self._client.first(self._requests[0]), FIRST_S))
+            except _MAY_PASS:
+                return  # it may be busy: callers will see
+            except RemoteFailure as error:
+                if isinstance(error, _ONCE) and left:
+                    time.sleep(_AGAIN_S)
+                    continue
+                raise PlanError(
+                    f"the first request to {self.name} came to nothing: {_told(error)}"
+                    f"{self._perhaps(error)}"
+                ) from None
+            self.first_call_ms = (time.perf_counter() - began) * 1e3
+            return
+
+    def _perhaps(self, error: RemoteFailure) -> str:
+        """What may be wrong, where that is known."""
+        if isinstance(error, Disconnected) and not self.address.tls:
+            return f" (a guess: it is https://{self.address.authority}... there)"
+        return ""
 
     @asynccontextmanager
     async def while_awaited(self, callers: int) -> AsyncIterator[None]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 # Times of connections are kept of so many.
 _MOST_TIMES = 4096
+_TAKING_LEAVE_S = 0.25
 # So much of the body of a failure is read.
 _MOST_OF_FAILURE = 4096
 _resolved_ns: ContextVar[int] = ContextVar("resolved_ns", default=0)
@@ -144,6 +145,8 @@ class HttpWire:
             sessions, self._sessions = self._sessions, []
             for one in sessions:
                 await one.close()
+            if self._address.tls:  # connections take their leave, as aiohttp's documents ask for
+                await asyncio.sleep(_TAKING_LEAVE_S)
 
     def _session(self, connections: Connections | None = None) -> aiohttp.ClientSession:
         server, address = self._server, self._address

@@ -103,6 +103,22 @@ def glance(body: bytes, key: bytes = b"") -> None:
         raise NoAnswer(f"the answer has no {key.decode()}: {words_of(body)}")
 
 
+def with_tensors(value: Any) -> Any:
+    """The value with tensors in place of lists of numbers that are not all whole.
+
+    Most were float32 before they were JSON, and are compared as that.
+    """
+    if isinstance(value, dict):
+        return {key: with_tensors(one) for key, one in value.items()}
+    if not isinstance(value, list):
+        return value
+    try:
+        found = torch.tensor(value)
+    except (ValueError, TypeError, RuntimeError, OverflowError):
+        return [with_tensors(one) for one in value]
+    return found if found.is_floating_point() and found.numel() else value
+
+
 def decoded(body: bytes) -> Any:
     """The values of a body.
 

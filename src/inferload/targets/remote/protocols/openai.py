@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from inferload.errors import PlanError
 from inferload.records.server import ServerModel
 from inferload.targets.remote.failures import CutOff, NoAnswer, RemoteFailure, ServerError, words_of
-from inferload.targets.remote.protocols.json_bodies import JSON, decoded, encoded, glance
+from inferload.targets.remote.protocols.json_bodies import (
+    JSON,
+    decoded,
+    encoded,
+    glance,
+    with_tensors,
+)
 from inferload.targets.remote.protocols.protocol import Asking, HttpProtocol, Request
 
 if TYPE_CHECKING:
@@ -123,7 +129,7 @@ class OpenAi(HttpProtocol):
         found = decoded(body)
         try:
             if self._embeds:
-                return [one["embedding"] for one in found["data"]]
+                return with_tensors([one["embedding"] for one in found["data"]])
             return [_text_of(one) for one in found["choices"]]
         except (KeyError, TypeError):
             raise NoAnswer(f"the answer has no {self._key.decode()}: {words_of(body)}") from None

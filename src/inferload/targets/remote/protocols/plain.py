@@ -13,6 +13,7 @@ from inferload.targets.remote.protocols.json_bodies import (
     filled,
     glance,
     names_of,
+    with_tensors,
 )
 from inferload.targets.remote.protocols.protocol import HttpProtocol, Request
 
@@ -73,7 +74,8 @@ class PlainHttp(HttpProtocol):
         self.looked_at(body, headers)
         if self.of_events(headers):
             self.in_pieces = True
-        return decoded(body) if "json" in headers.get("Content-Type", "") else body
+        is_json = "json" in headers.get("Content-Type", "")
+        return with_tensors(decoded(body)) if is_json else body
 
     @staticmethod
     def of_events(headers: Any) -> bool:
