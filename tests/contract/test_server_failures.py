@@ -20,7 +20,7 @@ from support.scripted_server import Asked, ScriptedServer, after, answering, at_
         (answering(200, b""), "NoAnswer, the answer is empty"),
         (
             answering(307, headers=[("Location", "http://elsewhere.test:81/x")]),
-            "Redirected, status 307, to elsewhere.test:81",
+            "Redirected, status 307, to http://elsewhere.test:81/x",
         ),
     ],
     ids=["404", "401", "half", "empty", "redirect"],
@@ -56,7 +56,7 @@ async def no_http(asked: Asked) -> None:
         (answering(503, b"busy"), "Unavailable", "status 503: busy"),
         (answering(500, {"error": "boom"}), "ServerError", "status 500: boom"),
         (answering(422, {"detail": "no"}), "RequestRefused", "status 422: no"),
-        (answering(302, headers=[("Location", "/y")]), "Redirected", "status 302, to another path"),
+        (answering(302, headers=[("Location", "/y")]), "Redirected", "status 302, to /y"),
         (answering(200, b'{"a":'), "NoAnswer", "breaks off"),
         (answering(200, b"x" * 2000), "AnswerTooLarge", "than the 1,000 bytes"),
         (hang_up, "Disconnected", "before it answered"),

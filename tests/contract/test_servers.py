@@ -151,11 +151,12 @@ def test_what_a_server_says_reaches_a_page_as_text(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--form", "compile"], "the form that its server gave it"),
-        (["--device", "cpu"], "where its server has put it"),
-        (["--executor", "native"], "is asynchronous"),
-        (["--max-batch", "4", "--rate", "10"], "leave max_batch"),
-        (["--header", "Authorization: x"], "env:NAME"),
+        (["--form", "compile"], "--form is of models here"),
+        (["--device", "cpu"], "--device is of models here"),
+        (["--executor", "native"], "--executor is of models here"),
+        (["--max-batch", "4", "--rate", "10"], "--max-batch is of models here"),
+        (["--header", "Authorization: x-1"], "env:NAME"),
+        (["--threads-per-call", "1"], "--threads-per-call is of models here"),
         (["--body", "{"], "no JSON"),
     ],
 )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A model that fails in ever new words must not fill the memory: the last entry takes the rest.
 DISTINCT_ERRORS = 256
+# One class in ever new words leaves room for others: its last entry takes the rest of its own.
+DISTINCT_OF_A_CLASS = 224
 
 #: The columns that every log has, in the order of its file.
 COLUMNS: dict[str, np.dtype[Any]] = {

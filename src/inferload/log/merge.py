@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from inferload.log.calls import COLUMNS, DISTINCT_ERRORS, NO_STAGE, OPTIONAL, CallLog
+from inferload.log.calls import COLUMNS, NO_STAGE, OPTIONAL, CallLog
+from inferload.log.distinct import Classes
 from inferload.log.piece_times import joined
 from inferload.log.ring import KEPT_CALLS
 from inferload.log.tally import SAMPLED_CALLS, Tally, in_sample
@@ -210,6 +211,7 @@ class _Errors:
     def __init__(self) -> None:
         self.found: list[CallFailure] = []
         self._number: dict[tuple[str, str], int] = {}
+        self._classes = Classes()
 
     def numbered(self, column: NDArray[Any], errors: Sequence[CallFailure]) -> NDArray[Any]:
         """A log's column of errors, as indexes into those of all logs."""
@@ -222,8 +224,9 @@ class _Errors:
     def _place(self, error: CallFailure) -> int:
         key = (error.type, error.message)
         if key not in self._number:
-            if len(self.found) == DISTINCT_ERRORS:
-                return DISTINCT_ERRORS - 1
-            self._number[key] = len(self.found)
+            number = self._classes.number_of(error.type, len(self.found))
+            if number < len(self.found):
+                return number
+            self._number[key] = number
             self.found.append(error)
         return self._number[key]

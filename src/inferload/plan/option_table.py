@@ -225,7 +225,7 @@ class Words:
         "what is there, as 'Authorization: Bearer env:TOKEN'. May be given again.",
     )  # fmt: skip
     body: str | None = option(
-        None, "server", flag="body", metavar="JSON|@FILE",
+        None, "server", flag="body", metavar="JSON|@FILE", in_file=str | dict | list,
         help='Of plain HTTP what is posted, with "{input}" or "{name}" in place of the input '
         "or its argument of that name; of /v1/... fields that every body has.",
     )  # fmt: skip

@@ -15,6 +15,8 @@ from inferload.plan.numbers import check_count
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: How connections are had: one for each caller, opened beforehand, or one for each call.
 CONNECTIONS = ("kept", "new")
+#: A closed loop's requests in flight have so long when its time is over, as those of an open loop.
+SERVER_DRAIN_S = 30.0
 #: What requests are sent by: the modules, and the packages that have them.
 SERVER_PACKAGES = {
     "aiohttp": "aiohttp",
@@ -77,6 +79,7 @@ class Server:
         object.__setattr__(self, "headers", self.header_pairs)
         for name, value in self.header_pairs:
             check_header(name, value)
+        check_body(self.body)
 
     @property
     def header_pairs(self) -> tuple[tuple[str, str], ...]:
@@ -87,18 +90,27 @@ class Server:
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_SECRET = re.compile(r"auth|cookie|token|secret|key|password|credential", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_SECRET = frozenset(
+    {
+        "auth", "authorization", "authentication", "cookie", "token", "secret", "key", "apikey",
+        "password", "passwd", "pass", "pwd", "credential", "credentials", "sig", "signature", "jwt",
+        "bearer",
+    }
+)  # fmt: skip
+# What may stand before a secret in its header, as Bearer.
+_SCHEME = re.compile(r"[A-Za-z]{1,12}")
 #: What stands in a header for a value that is had when it is sent.
 REFERENCES = ("env:", "file:")
 
 
 def is_secret(name: str) -> bool:
-    """Whether a header, or a parameter of a query, of this name is likely to be a secret.
+    """Whether a header, a parameter or a field of this name is likely to be a secret.
 
-    >>> is_secret("X-Api-Key"), is_secret("Accept")
-    (True, False)
+    >>> [is_secret(one) for one in ("X-Api-Key", "apiKey", "sig", "Accept", "max_tokens")]
+    [True, True, True, False, False]
     """
-    return _SECRET.search(name) is not None
+    return not _SECRET.isdisjoint(one.lower() for one in _WORDS.findall(name))
 
 
 def check_header(name: object, value: object) -> None:
@@ -113,11 +125,32 @@ def check_header(name: object, value: object) -> None:
         raise PlanError(f"the header {name} has a line break or another control character")
     if name.lower() in {"content-length", "transfer-encoding", "host", "connection"}:
         raise PlanError(f"the header {name} is made from the request itself: leave it out")
-    if is_secret(name) and not any(word.startswith(REFERENCES) for word in value.split()):
+    own = [word for word in value.split() if not word.startswith(REFERENCES)]
+    literal = len(own) == len(value.split()) or not all(map(_SCHEME.fullmatch, own))
+    if is_secret(name) and literal:
         raise PlanError(
             f"the header {name} looks like a secret, which whoever reads the command line or the "
             f"result would see: put it into an environment variable or a file, and give "
             f"'{name}: env:NAME' or '{name}: file:PATH' (as 'Authorization: Bearer env:TOKEN')"
+        )
+
+
+def check_body(body: Any, name: str = "") -> None:
+    """Refuse a secret that stands in a body.
+
+    Raises:
+        PlanError: naming its field; never its value.
+    """
+    if isinstance(body, Mapping):
+        for key, value in body.items():
+            check_body(value, str(key))
+    elif isinstance(body, list | tuple):
+        for value in body:
+            check_body(value, name)
+    elif isinstance(body, str) and is_secret(name) and not body.startswith((*REFERENCES, "{")):
+        raise PlanError(
+            f"the field {name} of the body looks like a secret, which whoever reads the command "
+            'line or the result would see: give "env:NAME" or "file:PATH" for it'
         )
 
 
@@ -145,6 +178,22 @@ OF_MODELS_HERE = (
 )  # fmt: skip
 #: The words of the command line that are of servers alone.
 OF_SERVERS = ("header", "body", "connections", "insecure", "answer_bytes")
+
+
+def check_words_of_server(words: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse flags that say what is done with a model here.
+
+    Raises:
+        PlanError: naming the flag.
+    """
+    for key in OF_MODELS_HERE:
+        value = words.get(key, defaults[key])
+        if value != defaults[key] and not (key == "executor" and value in {"async", "processes"}):
+            flag = f"--{key.replace('_', '-')}"
+            raise PlanError(
+                f"{flag} is of models here, and what a server does with its model is chosen where "
+                f"it is started: leave {flag} out"
+            )
 
 
 def server_from_words(words: Mapping[str, Any], *, of_server: bool) -> Server | None:
@@ -175,7 +224,7 @@ def server_from_words(words: Mapping[str, Any], *, of_server: bool) -> Server | 
     )
 
 
-def body_from_text(text: str) -> Any:
+def body_from_text(text: Any) -> Any:
     """Read ``--body``: JSON, or @ and the name of a file of it.
 
     Raises:
@@ -184,6 +233,8 @@ def body_from_text(text: str) -> Any:
     >>> body_from_text('{"max_tokens": 8}')
     {'max_tokens': 8}
     """
+    if not isinstance(text, str):  # a table of a run file
+        return text
     where = "--body"
     if text.startswith("@"):
         where = text[1:]

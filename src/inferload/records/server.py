@@ -138,8 +138,9 @@ class ServerSaid:
 class ServerSeen:
     """What the callers of one process saw of a server.
 
-    ``opened``: connections opened while calls were measured, ``opened_ms`` what each of a sample of
-    them took, name, connect and TLS together, and ``resolved_ms`` the part of the name.
+    ``opened``: connections opened while calls were measured, ``opened_ms`` what each of the first
+    4,096 of them took, name, connect and TLS together, ``resolved_ms`` the part of the name, and
+    ``opened_max_ms`` the most that any of them took.
     ``software``: how the server names itself. ``said``: what it counted, in the report of the first
     process alone.
     """
@@ -149,6 +150,7 @@ class ServerSeen:
     opened_before: int = 0
     opened: int = 0
     opened_ms: tuple[float, ...] = ()
+    opened_max_ms: float = 0.0
     resolved_ms: tuple[float, ...] = ()
     said: ServerSaid | None = None
 
@@ -157,7 +159,8 @@ class ServerSeen:
 class FailureFigures:
     """The failed calls of one class: how many, when first and last, from the start line.
 
-    ``example``: the words of the first one.
+    ``example``: the words of the first one. ``sampled``: of a run of which the log has a sample of
+    the calls, by which ``calls`` are estimated.
     """
 
     type: str
@@ -165,6 +168,7 @@ class FailureFigures:
     first_s: float
     last_s: float
     example: str
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from inferload.callers.crew import merged_parts
 from inferload.machine.disturbances import MachineWatch, together
 from inferload.machine.telemetry import RunTelemetry
+from inferload.plan.server import SERVER_DRAIN_S
 from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, HungCall, ProcessRecord
 from inferload.runs.server_result import ServerCounts
@@ -73,6 +74,7 @@ def execute(
         limit_ns=_limit_ns(ready, options),
         also=telemetry.look,
         impatient=lambda: signals.waited_s() > PATIENCE_S,
+        over_ns=_over_ns(options),
     )
     warm_up, counts = WarmUp(crew, observer), ServerCounts(ready[0].spec.servers)
     try:
@@ -142,6 +144,13 @@ def _limit_ns(ready: Sequence[Preparation], options: RunOptions) -> int | None:
         return None
     tasks = all(one.spec.executors == ("async",) for one in ready)
     return int((2 * options.timeout_s + 1 if tasks else options.timeout_s) * NS_PER_S)
+
+
+def _over_ns(options: RunOptions) -> int | None:
+    """When requests to a server that are still in flight are given up, in a closed loop."""
+    if not options.of_server or options.load.open_loop or options.limit_s is None:
+        return None
+    return int((options.limit_s + SERVER_DRAIN_S) * NS_PER_S)
 
 
 def _given_up(watcher: Watcher, reports: Sequence[PartReport]) -> list[RunWarning]:

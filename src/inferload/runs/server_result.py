@@ -67,6 +67,6 @@ def _figures(seen: Sequence[ServerSeen]) -> ServerFigures:
         opened_before=sum(one.opened_before for one in seen),
         opened=sum(one.opened for one in seen),
         open_p50_ms=float(np.median(opened_ms)) if opened_ms else None,
-        open_max_ms=max(opened_ms, default=None),
+        open_max_ms=max(one.opened_max_ms for one in seen) if opened_ms else None,
         resolve_p50_ms=float(np.median(resolved_ms)) if resolved_ms else None,
     )

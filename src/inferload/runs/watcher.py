@@ -33,6 +33,7 @@ class Watcher:
 
     ``limit_ns``: a call that has not returned so long after it started ends the run. ``also`` is
     called at every look; so is ``impatient``, and the run is given up when it returns true.
+    ``over_ns``: of a closed loop, how long after the line calls have to return.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Watcher:
         limit_ns: int | None = None,
         also: Callable[[], None] | None = None,
         impatient: Callable[[], bool] = lambda: False,
+        over_ns: int | None = None,
     ) -> None:
         self._crew = crew
         self._rule = rule
@@ -50,6 +52,7 @@ class Watcher:
         self._limit_ns = limit_ns
         self._also = also
         self._impatient = impatient
+        self._over_ns = over_ns
         self.readers = [LogReader(part) for part in crew.parts]
         self._first_parts = [
             number
@@ -81,7 +84,7 @@ class Watcher:
             elapsed_ns = now_ns - self.start_ns
             if self._impatient():
                 return False
-            if self._schedules and elapsed_ns > self._drained_ns:
+            if self._is_over(elapsed_ns):
                 return False
             for reader in self.readers:
                 reader.look(now_ns)
@@ -99,6 +102,12 @@ class Watcher:
             if self._rule is not None and finished >= self._rule.next_calls:
                 self._check(finished, elapsed_ns / 1e9)
         return True
+
+    def _is_over(self, elapsed_ns: int) -> bool:
+        """Whether what is still in flight is given up."""
+        if self._schedules:
+            return elapsed_ns > self._drained_ns
+        return self._over_ns is not None and elapsed_ns > self._over_ns
 
     def _next_look_ns(self, looks: np.random.Generator) -> int | None:
         """Wait for the next look; as of when it counts, or ``None``: every caller has finished.

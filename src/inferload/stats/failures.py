@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 def failure_figures(log: CallLog) -> tuple[FailureFigures, ...]:
     """The failed calls of each class of exceptions, the most frequent one first.
 
-    Of a log whose oldest calls were counted only, those that it still has.
+    Of a log that has a sample of its calls as many as those stand for.
     """
     failed = np.flatnonzero(log.error >= 0)
     if not len(failed):
         return ()
     names = list(dict.fromkeys(one.type for one in log.errors))
+    sampled = log.tally is not None
+    each = log.calls_failed / len(failed) if sampled else 1.0
     kind_of = np.array([names.index(one.type) for one in log.errors])
     kinds, when = kind_of[log.error[failed]], log.finished_ns[failed]
     found = []
@@ -34,10 +36,11 @@ def failure_figures(log: CallLog) -> tuple[FailureFigures, ...]:
         found.append(
             FailureFigures(
                 type=name,
-                calls=int(own.sum()),
+                calls=round(int(own.sum()) * each),
                 first_s=float(times.min()) / NS_PER_S,
                 last_s=float(times.max()) / NS_PER_S,
                 example=first.gist,
+                sampled=sampled,
             )
         )
     return tuple(sorted(found, key=lambda one: -one.calls))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.records.comparison import Difference, Gate
 
+# What says how calls are made in this process.
+_OF_CALLS = ("executor", "threads_per_call", "autocast", "grad_mode", "timeout_s", "on_error")
 MOST_PAIRS = 1000
 PEAK_PAIRS = 4
 # What is told where it differs between two sides, beside options that have no field of their own.
@@ -298,8 +300,10 @@ def unlike_specs(a: RunSpec | None, b: RunSpec | None) -> tuple[str, ...]:
         {name: getattr(spec, name) for name in _SPEC if name in known} | spec.more
         for spec in (a, b)
     )
+    # how a server calls its model is not known here
+    hidden = _OF_CALLS if bool(a.servers) != bool(b.servers) else ()
     return tuple(
         f"{name.replace('_', ' ')}: {of_a.get(name)} -> {of_b.get(name)}"
         for name in of_a | of_b
-        if of_a.get(name) != of_b.get(name)
+        if of_a.get(name) != of_b.get(name) and name not in hidden
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.targets.inputs.call_input import CallInput
+
+
+# A host and a port, or a scheme that lost a slash on its way through a Path.
+_LIKE_A_HOST = re.compile(r"[\w.-]+:\d+(/|$)|(?:https?|grpcs?):/")
 
 
 def as_target(model: object, name: str | None = None) -> Target:  # noqa: PLR0911 - one a form
@@ -93,6 +98,8 @@ def target_from_file(path: Path) -> Target:
         PlanError: the file is missing, damaged or of another kind.
     """
     if not is_file(path):
+        if _LIKE_A_HOST.match(str(path)):
+            raise PlanError(f"{path} is no file: of a server give the whole URL, http://{path}")
         raise not_there(path)
     if path.suffix in {".pt", ".pth", ".ts"}:
         return load_script(path)

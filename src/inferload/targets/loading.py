@@ -23,6 +23,7 @@ from inferload.targets.inputs.given import as_call_inputs, inputs_from_text
 from inferload.targets.inputs.stacking import stacked
 from inferload.targets.kinds.mixed import Member, MixedTarget
 from inferload.targets.placing import Placement, placed
+from inferload.targets.remote.address import Address
 from inferload.targets.remote.target import RemoteTarget
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def _loaded(
     placement: Placement,
     timeout_s: float | None,
 ) -> Loaded:
+    if is_url(one.spec):
+        Address.of(one.spec)  # which may hold a secret, and is then not to be repeated
     announce(f"loading {one.spec}")
     if one.input_texts:
         given = inputs_from_text(one.input_texts, source.seed)

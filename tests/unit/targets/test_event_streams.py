@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,43 @@ def test_what_a_model_thinks_and_calls_of_tools_are_pieces():
     tool = '{"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]}'
     text = '{"choices": [{"text": "t", "finish_reason": "length"}]}'
     assert len(pieces_of(thought, tool, text)[0]) == 3
+
+
+@pytest.mark.parametrize("tokens", ["-5", "9" * 40, '"many"', "2.5", "true", "null"])
+def test_tokens_that_no_answer_can_have_are_not_believed(tokens):
+    usage = f'{{"choices": [], "usage": {{"completion_tokens": {tokens}}}}}'
+    assert pieces_of(A, STOP, usage) == (["a"], None)
+
+
+def test_a_mark_of_the_order_of_bytes_is_no_part_of_the_first_event():
+    assert collected(b"\xef\xbb\xbfdata: a\n\n", [1, 2, 3]) == [b"a"]
+
+
+def test_an_event_that_is_named_an_error_is_one():
+    with pytest.raises(ServerError, match="boom"):
+        collected(b'event: error\ndata: {"message": "boom"}\n\n')
+
+
+def test_one_long_line_is_read_once():
+    events, piece = Events(), b"x" * 65_536
+    assert events.feed(b"data: ") == []
+    began = time.process_time()
+    assert not any(events.feed(piece) for _ in range(512))
+    assert len(events.feed(b"\n\n")[0]) == 512 * 65_536
+    # joined anew with every chunk these are 8 GB
+    assert time.process_time() - began < 2
+
+
+TWO = [
+    '{"choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "b"}]}',
+    '{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}',
+]
+
+
+def test_every_choice_of_an_answer_has_to_end():
+    with pytest.raises(CutOff):
+        pieces_of(*TWO)
+    assert pieces_of(*TWO, TWO[1].replace("0", "1"))[0] == ["ab"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,13 @@ import inferload as il
 from inferload.plan.server import body_from_text, header_from_text, server_from_words
 from inferload.targets.inputs.given import inputs_from_text
 from inferload.targets.remote.address import Address
-from inferload.targets.remote.failures import of_status, without_secrets, words_of
-from inferload.targets.remote.headers import resolved
+from inferload.targets.remote.failures import (
+    of_status,
+    without_secrets,
+    without_secrets_in,
+    words_of,
+)
+from inferload.targets.remote.headers import resolved, resolved_body
 from inferload.targets.remote.protocols.openai import OpenAi
 from inferload.targets.remote.protocols.plain import PlainHttp
 from inferload.targets.remote.protocols.v2_http import V2Http
@@ -43,6 +48,8 @@ def test_the_path_of_a_url_says_how_a_server_is_spoken_to(url, protocol, model, 
     ("url", "says"),
     [
         ("http://user:pw@a/x", "Authorization: Basic env:NAME"),
+        ("http://user:pw@a:99999/x", "Authorization: Basic env:NAME"),
+        ("http://a/x?sig=pw", "sig"),
         ("http://a/x?api_key=1", "api_key"),
         ("http:///x", "names no host"),
         ("ftp://a/x", "http, https, grpc or grpcs"),
@@ -76,7 +83,10 @@ def test_a_secret_is_taken_from_where_it_is_and_known_as_one(monkeypatch, tmp_pa
     assert type(said).__name__ == "RequestRefused"
 
 
-@pytest.mark.parametrize("text", ["Authorization: Bearer abc", "x-api-key: 1", "Cookie: a=b"])
+@pytest.mark.parametrize(
+    "text", ["Authorization: Bearer sk-abc", "x-api-key: 1", "Cookie: a=b", "My-Pass: x",
+             "Authorization: Bearer sk-lit env:HOME"],
+)  # fmt: skip
 def test_a_secret_on_the_command_line_is_refused_without_repeating_it(text):
     with pytest.raises(il.PlanError, match="env:NAME") as refused:
         header_from_text(text)
@@ -153,6 +163,7 @@ def test_bytes_are_posted_as_they_are():
         (None, il.CallInput(("a",), {"b": 1}), "positional and keyword"),
         (None, il.CallInput((), {"b": object()}), "cannot be sent as JSON"),
         (None, il.CallInput((), {"b": float("nan")}), "cannot be sent as JSON"),
+        ({"x": "a {input}"}, il.CallInput((torch.ones(1),)), "stands within a text"),
     ],
 )
 def test_an_input_that_has_no_body_is_refused(template, one, says):
@@ -280,6 +291,36 @@ def test_texts_are_drawn_by_the_seed_and_have_their_lengths():
 def test_texts_of_no_length_are_refused(text):
     with pytest.raises(il.PlanError):
         inputs_from_text([text], 0)
+
+
+def test_secrets_of_a_body_are_references_as_those_of_headers(monkeypatch):
+    monkeypatch.setenv("A_KEY", "s3cr3t")
+    body = {"api_key": "env:A_KEY", "max_tokens": 5, "q": ["{input}"]}
+    assert il.Server("http://a/x", body=body).body == body
+    assert resolved_body(body) == (body | {"api_key": "s3cr3t"}, ("s3cr3t",))
+    with pytest.raises(il.PlanError, match="the field api_key") as refused:
+        il.Server("http://a/x", body={"api_key": "sk-1"})
+    assert "sk-1" not in str(refused.value)
+
+
+def test_a_secret_is_taken_out_however_it_is_written():
+    said = rb'{"error": "no sk\/1, sk/1 nor sk%2F1"}'
+    assert words_of(without_secrets_in(said, ("sk/1",))) == "no ***, *** nor ***"
+
+
+def test_a_path_is_encoded_where_it_is_not_yet():
+    assert Address.of("http://a/b c/é%20?q=ü").path == "/b%20c/%C3%A9%20?q=%C3%BC"
+
+
+def test_insecure_is_of_certificates():
+    with pytest.raises(il.PlanError, match="http:// has none"):
+        il.run(il.Server("http://127.0.0.1:1/x", insecure=True), ["text:1"])
+
+
+@pytest.mark.parametrize("spec", ["127.0.0.1:8080/predict", "http:/127.0.0.1/x", "localhost:80/x"])
+def test_a_forgotten_scheme_is_told(spec):
+    with pytest.raises(il.PlanError, match="give the whole URL"):
+        il.run(spec, ["text:1"])
 
 
 def test_what_a_server_says_is_a_line_without_markup_or_control_characters():

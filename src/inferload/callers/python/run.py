@@ -17,7 +17,8 @@ from inferload.callers.batching.queue import RequestQueue
 from inferload.callers.batching.requests import OfClients, Requests, Scheduled
 from inferload.callers.outcome import FirstFailure
 from inferload.callers.python.thread_state import ThreadState
-from inferload.log.calls import DISTINCT_ERRORS, PIECES
+from inferload.log.calls import PIECES
+from inferload.log.distinct import Classes
 from inferload.log.failures import call_failure, exception_text, exception_words, is_fatal, place_of
 from inferload.log.ring import BLOCK_ROWS, GROWTH_ROWS
 
@@ -77,6 +78,7 @@ class Run:
         self.failures: list[CallFailure] = []
         self.first_failure: FirstFailure | None = None
         self._errors: dict[tuple[type, str], int] = {}
+        self._classes = Classes()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -215,9 +217,10 @@ class Run:
                 )
             key = (type(error), exception_text(error))
             if key not in self._errors:
-                if len(self.failures) == DISTINCT_ERRORS:
-                    return DISTINCT_ERRORS - 1
-                self._errors[key] = len(self.failures)
+                number = self._classes.number_of(type(error).__name__, len(self.failures))
+                if number < len(self.failures):
+                    return number
+                self._errors[key] = number
                 self.failures.append(call_failure(error))
             return self._errors[key]
 

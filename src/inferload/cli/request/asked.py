@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.files import is_file
 from inferload.plan import option_table as table
-from inferload.plan.server import OF_MODELS_HERE, OF_SERVERS, is_url, server_from_words
+from inferload.plan.server import (
+    OF_MODELS_HERE,
+    OF_SERVERS,
+    check_words_of_server,
+    is_url,
+    server_from_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -104,6 +110,8 @@ class Asked:
 
         for row in table.WORDS:
             row.checked(self[row.key])
+        if is_url(self.model):
+            check_words_of_server(self.words, table.DEFAULTS)
         read = {row.name: row.read(self[row.key]) for row in table.OPTIONS if row.flag is not None}
         device, isolated = self["device"], self.isolate and self["executor"] != "processes"
         several = "," in (device or "")  # a process each, if their number is not given

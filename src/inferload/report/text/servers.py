@@ -74,6 +74,8 @@ def _what(spec: ServerSpec, seen: ServerFigures | None) -> str:
 def _connections(spec: ServerSpec, seen: ServerFigures | None, callers: int) -> str:
     new = spec.connections == "new"
     parts = ["a new one for each call" if new else f"{callers:,}, kept: one a caller"]
+    if spec.http == "HTTP/1.0" and not new:
+        parts = [f"{spec.http} keeps none: a new one for each call"]
     if seen is None:
         return parts[0]
     if seen.reached is not None:
@@ -110,8 +112,14 @@ def failures_table(result: RunResult) -> Table:
             duration_text(one.last_s),
             printable(one.example),
         )
+    notes = []
     if len(result.failures) > MOST_CLASSES:
-        table.caption = f"and {len(result.failures) - MOST_CLASSES} more classes"
+        notes.append(f"and {len(result.failures) - MOST_CLASSES} more classes")
+    if any(one.sampled for one in result.failures):
+        notes.append("estimated: the log has a sample of the calls")
+    elif sum(one.calls for one in result.failures) != result.summary.failed_calls:
+        notes.append("of the whole run, also of what is cut off as warm-up")
+    table.caption = captioned(*notes)
     return table
 
 

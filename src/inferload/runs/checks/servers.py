@@ -61,19 +61,22 @@ def busy_share(one: ProcessFigures) -> float | None:
 def reopened(found: Findings) -> Iterator[Texts]:
     """Connections that were to be kept, and that the server has closed."""
     for spec, seen in zip(found.spec.servers, found.servers, strict=False):
-        if spec.connections != "kept" or not seen.opened:
+        anew = seen.opened - max(found.spec.callers - seen.opened_before, 0)
+        if spec.connections != "kept" or anew <= 0:
             continue
         failed = found.failed_calls
         why = " (some of them after calls that failed)" if failed else ""
         yield (
             "connections-reopened",
             (
-                f"{seen.opened:,} connections were opened anew while calls were measured{why}, "
+                f"{anew:,} connections were opened anew while calls were measured{why}, "
                 "which is a part of those calls"
             ),
             (
-                "a guess: the server's keep-alive time-out is shorter than the pauses between a "
-                "caller's calls; clients of it see that, too"
+                f"the server speaks {spec.http}, which keeps none"
+                if spec.http == "HTTP/1.0"
+                else "a guess: the server's keep-alive time-out is shorter than the pauses between "
+                "a caller's calls; clients of it see that, too"
             ),
         )
         return

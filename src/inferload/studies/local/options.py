@@ -56,7 +56,8 @@ def fingerprint(target: Target, given: Sequence[CallInput]) -> list[str]:
             if isinstance(leaf, torch.Tensor):
                 text = f"{tuple(leaf.shape)} {leaf.dtype} {float(leaf.detach().double().sum())}"
             content.update(f"{text};".encode())
-    return [weights.hexdigest()[:16], content.hexdigest()[:16]]
+    asked = [f"{one.url} {one.connections} {one.headers} {one.body}" for one in target.servers()]
+    return [weights.hexdigest()[:16], content.hexdigest()[:16], *asked]
 
 
 def as_written(options: dict[str, Any]) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def drawn_texts(text: str, seed: int) -> list[CallInput]:
     count = int(match[4] or TEXTS)
     if not 1 <= low < high or high - 1 > MOST_WORDS:
         raise PlanError(
-            f"input {text!r} has the lengths {match[2]}..{match[3]}: they are numbers of words "
-            f"from 1 to {MOST_WORDS:,}, and the upper end is left out"
+            f"input {text!r} has no length: give a number of words from 1 to {MOST_WORDS:,}, or a "
+            "range as text:100..200, whose upper end is left out"
         )
     if not 1 <= count <= MOST_TEXTS:
         raise PlanError(f"input {text!r} asks for {count} texts: 1 to {MOST_TEXTS:,} can be")

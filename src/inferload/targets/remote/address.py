@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from inferload.errors import PlanError
 from inferload.plan.server import is_secret
@@ -15,6 +15,8 @@ _OPENAI = {
     "/v1/chat/completions": "openai-chat",
     "/v1/embeddings": "openai-embeddings",
 }
+# What stands in a path or a query as it is; what is neither this nor encoded is encoded.
+_AS_IT_IS = "/?:@!$&'()*+,;=-._~%"
 _PORTS = {"http": 80, "https": 443, "grpc": 8001, "grpcs": 443}
 
 
@@ -88,7 +90,7 @@ class Address:
                 model=unquote(names[0]),
                 version=version,
             )
-        whole = path + (f"?{split.query}" if split.query else "")
+        whole = quote(path + (f"?{split.query}" if split.query else ""), safe=_AS_IT_IS)
         protocol, base, model, version = "http", "", None, None
         if found := _V2.fullmatch(path.removesuffix("/infer")):
             protocol, base, model = "v2-http", found["base"], unquote(found["name"])
@@ -113,6 +115,14 @@ def _middle(names: list[str]) -> bool:
 
 
 def _parts(url: str) -> tuple[SplitResult, str, int]:
+    if "@" in url.partition("://")[2].partition("/")[0]:  # before anything repeats it
+        raise PlanError(
+            "the URL has a user name or password in it, which every result would repeat: take it "
+            "out, and give 'Authorization: Basic env:NAME' as a header (--header), where NAME "
+            "holds the base64 of user:password"
+        )
+    if "#" in url:
+        raise PlanError("a server never sees what comes after # in a URL: leave it out")
     try:
         split = urlsplit(url)
         host, port = split.hostname, split.port
@@ -124,12 +134,6 @@ def _parts(url: str) -> tuple[SplitResult, str, int]:
             f"servers are spoken to by http, https, grpc or grpcs, and the URL begins with "
             f"{split.scheme}://"
         )
-    if split.username is not None or split.password is not None:
-        raise PlanError(
-            "the URL has a user name or password in it, which every result would repeat: take it "
-            "out, and give 'Authorization: Basic env:NAME' as a header (--header), where NAME "
-            "holds the base64 of user:password"
-        )
     if not host:
         raise PlanError(f"the URL {url!r} names no host")
     for name, _ in parse_qsl(split.query, keep_blank_values=True):
@@ -138,6 +142,4 @@ def _parts(url: str) -> tuple[SplitResult, str, int]:
                 f"the URL has the parameter {name}, which looks like a secret, and every result "
                 "would repeat it: give it as a header (--header 'Name: env:NAME')"
             )
-    if split.fragment:
-        raise PlanError(f"a server never sees what comes after # in {url!r}: leave it out")
     return split, host, port or _PORTS[scheme]

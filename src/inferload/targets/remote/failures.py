@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 from inferload.units import printable
 
+#: What reading an answer raises that is not what it should be.
+MALFORMED = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 # So much of what a server says of a failure is kept.
 _MOST_WORDS = 200
 
@@ -111,11 +117,35 @@ def of_os_error(error: OSError, what: str) -> RemoteFailure:
     return ConnectionFailed(f"{what} cannot be reached: {reason}")
 
 
+def masked(text: str, secrets: tuple[str, ...]) -> str:
+    r"""A text with ``***`` in place of secrets, also as JSON and URLs write them.
+
+    >>> masked("not k/1, nor k\\\\/1", ("k/1",))
+    'not ***, nor ***'
+    """
+    for one in secrets:
+        for written in _ways(one):
+            text = text.replace(written, "***")
+    return text
+
+
+def _ways(secret: str) -> list[str]:
+    """How a secret may be written."""
+    in_json = json.dumps(secret)[1:-1]
+    found = [secret, in_json, in_json.replace("/", "\\/"), quote(secret), quote(secret, safe="")]
+    return list(dict.fromkeys(found))
+
+
 def without_secrets(error: Any, secrets: tuple[str, ...]) -> Any:
     """The failure with what is secret taken out of its words."""
-    text = str(error)
-    if not any(one in text for one in secrets):
-        return error
-    for one in secrets:
-        text = text.replace(one, "***")
-    return type(error)(text)
+    text = masked(str(error), secrets)
+    return error if text == str(error) else type(error)(text)
+
+
+def without_secrets_in(body: bytes, secrets: tuple[str, ...]) -> bytes:
+    """What a server says, with what is secret taken out."""
+    if not secrets:
+        return body
+    return masked(body.decode("utf-8", "surrogateescape"), secrets).encode(
+        "utf-8", "surrogateescape"
+    )

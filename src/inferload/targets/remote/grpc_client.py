@@ -14,19 +14,22 @@ from inferload.errors import PlanError
 from inferload.records.server import ServerSeen
 from inferload.targets.remote.failures import (
     AnswerTooLarge,
-    ConnectTimedOut,
+    ConnectionRefused,
+    HostNotFound,
     NoAnswer,
     RemoteFailure,
     RequestRefused,
     ServerError,
     TooManyRequests,
     Unavailable,
+    masked,
     without_secrets,
 )
 from inferload.targets.remote.grpc_channel import credentials, options_for
 from inferload.targets.remote.protocols.v2_tensors import (
     WORDS,
     arrays_of,
+    check_whole,
     items_in,
     model_of,
     tensor_of,
@@ -42,6 +45,12 @@ if TYPE_CHECKING:
     from inferload.targets.inputs.call_input import CallInput
     from inferload.targets.remote.address import Address
 
+# What its client says of connections, in the words of an Unavailable.
+_BY_WORDS = (
+    (TooManyRequests, "larger than max", AnswerTooLarge),
+    (Unavailable, "onnection refused", ConnectionRefused),
+    (Unavailable, "DNS resolution failed", HostNotFound),
+)
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -59,6 +68,7 @@ class GrpcClient:
 
     words = f"{WORDS} over gRPC"
     in_pieces = False
+    http = "HTTP/2"
 
     def __init__(
         self, server: Server, address: Address, headers: dict[str, str], secrets: tuple[str, ...]
@@ -116,7 +126,7 @@ class GrpcClient:
                 if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                     return None
                 raise PlanError(
-                    f"{self._address.authority} does not answer over gRPC: "
+                    f"{self._address.authority} does not answer over gRPC (is it http:// there?): "
                     f"{self._failure_of(error)}"
                 ) from None
         found = MessageToDict(answer, preserving_proto_field_name=True)
@@ -144,8 +154,7 @@ class GrpcClient:
                 answer = await infer(message, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 raise self._failure_of(error) from None
-            if not answer.outputs:
-                raise NoAnswer("the answer has no outputs")
+            check_whole(answer)
             return answer
 
         return call
@@ -166,21 +175,26 @@ class GrpcClient:
     @staticmethod
     def read(answer: Any) -> Any:
         """The outputs by their names."""
-        found = InferResult(answer)
-        return {one.name: tensor_of(found.as_numpy(one.name)) for one in answer.outputs}
+        try:
+            found = InferResult(answer)
+            return {one.name: tensor_of(found.as_numpy(one.name)) for one in answer.outputs}
+        except Exception as error:  # noqa: BLE001 - whatever an answer makes of its parser
+            raise NoAnswer(f"the outputs cannot be read: {error}") from None
 
     def _failure_of(self, error: grpc.aio.AioRpcError) -> RemoteFailure:
         code = error.code()
-        words = " ".join(printable(error.details() or "").split())[:200]
+        details = masked(error.details() or "", self._secrets)  # before anything is cut off
+        words = " ".join(printable(details).split())[:200]
         text = f"{code.name}: {words}"
         kinds: dict[Any, type[RemoteFailure]] = {
             grpc.StatusCode.RESOURCE_EXHAUSTED: TooManyRequests,
             grpc.StatusCode.UNAVAILABLE: Unavailable,
-            grpc.StatusCode.DEADLINE_EXCEEDED: ConnectTimedOut,
+            grpc.StatusCode.DEADLINE_EXCEEDED: ServerError,  # we set none: it is the server's own
         }
         kind = kinds.get(code, RequestRefused if code in _REFUSED else ServerError)
-        if kind is TooManyRequests and "larger than max" in words:
-            kind = AnswerTooLarge
+        for of, said, means in _BY_WORDS:
+            if kind is of and said in words:
+                kind = means
         found: RemoteFailure = without_secrets(kind(text), self._secrets)
         return found
 

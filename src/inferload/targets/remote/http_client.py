@@ -42,6 +42,11 @@ class HttpClient:
         """Whether answers come in pieces; of plain HTTP the first answer says so."""
         return self._protocol.in_pieces
 
+    @property
+    def http(self) -> str:
+        """The version of HTTP that the server has answered in."""
+        return self._wire.http
+
     async def meet(self) -> ServerModel | None:
         """What the server says of the model."""
         return await self._protocol.meet(self._wire)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
+from inferload.files import is_file
 from inferload.records.server import Reached
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ CONNECT_S = 10.0
 
 def tls_context(*, insecure: bool, http2: bool = False) -> ssl.SSLContext:
     """What certificates are verified by: the system's authorities, or SSL_CERT_FILE's."""
+    own = os.environ.get("SSL_CERT_FILE")
+    if own and not is_file(Path(own)):
+        raise PlanError(f"SSL_CERT_FILE names {own}, and there is no such file")
     context = ssl.create_default_context()
     if insecure:
         context.check_hostname = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.plan.server import MOST_ANSWER_BYTES, SERVER_PACKAGES
-from inferload.records.server import ServerSeen, ServerSpec
+from inferload.records.server import ServerModel, ServerSeen, ServerSpec
 from inferload.targets.base import Target
 from inferload.targets.inputs.call_input import CallInput, item_count
 from inferload.targets.outputs.settling import awaited
@@ -26,8 +26,9 @@ from inferload.targets.remote.failures import (
     ServerError,
     TooManyRequests,
     Unavailable,
+    masked,
 )
-from inferload.targets.remote.headers import resolved
+from inferload.targets.remote.headers import resolved, resolved_body
 from inferload.targets.remote.protocols.openai import OpenAi
 from inferload.targets.remote.protocols.plain import PlainHttp
 from inferload.targets.remote.protocols.v2_http import V2Http
@@ -37,16 +38,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from inferload.plan.server import Server
-    from inferload.records.server import Reached, ServerModel
+    from inferload.records.server import Reached
     from inferload.targets.remote.protocols.protocol import HttpProtocol
 
 # The first request tells a wrong URL or input before anything is measured; it may take so long.
 FIRST_S = 60.0
+# What it says of its models is there at once.
+MEET_S = 10.0
 # What may happen once to a request that is right is tried so often.
 FIRST_TRIES = 3
 _AGAIN_S = 0.2
 _ONCE = (ServerError, Disconnected, ConnectionReset, CutOff)
-_MAY_PASS = (TooManyRequests, Unavailable, ConnectTimedOut, asyncio.TimeoutError)
+_MAY_PASS = (TooManyRequests, Unavailable, ConnectTimedOut)
 
 
 class RemoteTarget(Target):
@@ -66,9 +69,18 @@ class RemoteTarget(Target):
             )
         self.server = server
         self.address = address = Address.of(server.url)
-        super().__init__(name or f"{address.model or address.path} at {address.origin}")
+        if server.insecure and not address.tls:
+            raise PlanError(
+                f"insecure (--insecure) is of certificates, and {address.scheme}:// has none: "
+                "leave it out"
+            )
+        version = f" version {address.version}" if address.version else ""
+        own = address.path if address.model is None else f"{address.model}{version}"
+        super().__init__(name or f"{own} at {address.origin}")
         self.form = address.protocol
         self._headers, self._secrets = resolved(server.header_pairs)
+        self._body, of_body = resolved_body(server.body)
+        self._secrets += of_body
         self._client: Any = self._new_client()
         self._reached: Reached | None = None
         self._model: ServerModel | None = None
@@ -92,7 +104,7 @@ class RemoteTarget(Target):
         return HttpClient(*given, protocol=self._protocol())
 
     def _protocol(self) -> HttpProtocol:
-        kind, body = self.address.protocol, self.server.body
+        kind, body = self.address.protocol, self._body
         if kind == "v2-http":
             if body is not None:
                 raise PlanError(
@@ -128,9 +140,15 @@ class RemoteTarget(Target):
         del callers
         self._reached = reach(self.address, insecure=self.server.insecure)
         try:
-            self._model = awaited(self._client.meet())
+            found = awaited(asyncio.wait_for(self._client.meet(), MEET_S))
         except RemoteFailure as error:
             raise PlanError(f"{self.name}: {_told(error)}") from None
+        except asyncio.TimeoutError:
+            raise PlanError(
+                f"{self.name} does not say what its model takes within {MEET_S:g} s: is it still "
+                "loading? Ask again when it answers"
+            ) from None
+        self._model = None if found is None else _masked(found, self._secrets)
         self._requests, self._items = [], []
 
     def bind(self, number: int, call_input: CallInput) -> CallInput:
@@ -168,12 +186,17 @@ class RemoteTarget(Target):
             began = time.perf_counter()
             try:
                 awaited(asyncio.wait_for(self._client.first(self._requests[0]), FIRST_S))
-            except _MAY_PASS:
-                return  # it may be busy: callers will see
+            except asyncio.TimeoutError:
+                raise PlanError(
+                    f"{self.name} had not answered its first request after {FIRST_S:g} s: is it "
+                    "still loading? Ask again when it has answered one"
+                ) from None
             except RemoteFailure as error:
-                if isinstance(error, _ONCE) and left:
+                if isinstance(error, (*_ONCE, *_MAY_PASS)) and left:
                     time.sleep(_AGAIN_S)
                     continue
+                if isinstance(error, _MAY_PASS):
+                    return  # it is busy: callers will see
                 raise PlanError(
                     f"the first request to {self.name} came to nothing: {_told(error)}"
                     f"{self._perhaps(error)}"
@@ -191,13 +214,16 @@ class RemoteTarget(Target):
     async def while_awaited(self, callers: int) -> AsyncIterator[None]:
         """Sessions for the callers of one loop."""
         # what has been loaded is not looked through while requests are timed: 18 ms at once
-        gc.collect()
-        gc.freeze()
+        own = gc.get_freeze_count() == 0  # what somebody else has frozen stays so
+        if own:
+            gc.collect()
+            gc.freeze()
         try:
             async with self._client.opened(callers):
                 yield
         finally:
-            gc.unfreeze()
+            if own:
+                gc.unfreeze()
 
     def begin(self) -> None:
         """Calls are measured from here on."""
@@ -231,7 +257,7 @@ class RemoteTarget(Target):
         own = ServerSpec(
             url=server.url,
             protocol=self._client.words,
-            http="HTTP/2" if self.address.protocol == "v2-grpc" else "HTTP/1.1",
+            http=self._client.http,
             connections=server.connections,
             headers=server.header_pairs,
             insecure=server.insecure,
@@ -244,6 +270,21 @@ class RemoteTarget(Target):
     def seen(self) -> tuple[ServerSeen, ...]:
         """What its callers saw of the server."""
         return (self._client.seen(self._reached),)
+
+
+def _masked(found: ServerModel, secrets: tuple[str, ...]) -> ServerModel:
+    """What a server says of a model, without what was said to it in secret."""
+
+    def each(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(masked(one, secrets) for one in texts)
+
+    return ServerModel(
+        name=masked(found.name, secrets),
+        versions=each(found.versions),
+        platform=None if found.platform is None else masked(found.platform, secrets),
+        inputs=each(found.inputs),
+        outputs=each(found.outputs),
+    )
 
 
 def _told(error: BaseException) -> str:

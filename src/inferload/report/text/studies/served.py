@@ -42,9 +42,10 @@ def server_cost(found: Comparison) -> list[RenderableType]:
             _signed(there - here),
             *ends,
         )
-        chance = low is None or high is None or low <= 0 <= high
         added = milliseconds_text(abs(there - here))
-        if chance:
+        if low is None or high is None:
+            continue
+        if one.verdict == "no difference found":
             added = "nothing that can be told from chance"
         elif there < here:
             added = f"-{added}"

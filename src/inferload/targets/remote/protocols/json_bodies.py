@@ -67,7 +67,13 @@ def filled(template: Any, one: CallInput, used: set[str]) -> Any:
 
     def argument(found: re.Match[str]) -> str:
         used.add(found[1])
-        return str(named[found[1]])
+        value = named[found[1]]
+        if not isinstance(value, str | int | float):
+            raise PlanError(
+                f"{found[0]} stands within a text of the body, and is a {type(value).__name__}: "
+                'let it stand alone, as "{input}"'
+            )
+        return str(value)
 
     # in one pass: what an argument holds is no template
     return re.sub("{(" + "|".join(map(re.escape, named)) + ")}", argument, template)
@@ -127,5 +133,5 @@ def decoded(body: bytes) -> Any:
     """
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NoAnswer(f"the answer is no JSON: {words_of(body)}") from None

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.records.server import ServerModel
-from inferload.targets.remote.failures import CutOff, NoAnswer, RemoteFailure, ServerError, words_of
+from inferload.targets.outputs.piece import MOST_TOKENS
+from inferload.targets.remote.failures import (
+    MALFORMED,
+    CutOff,
+    NoAnswer,
+    RemoteFailure,
+    ServerError,
+    words_of,
+)
 from inferload.targets.remote.protocols.json_bodies import (
     JSON,
     decoded,
@@ -61,7 +69,7 @@ class OpenAi(HttpProtocol):
             status, body = await asking.get(f"{self._address.base}/v1/models")
             listed = decoded(body).get("data", []) if status == 200 else []
             names = [str(one["id"]) for one in listed]
-        except (RemoteFailure, AttributeError, TypeError, KeyError):
+        except (RemoteFailure, *MALFORMED):
             names = []  # not every server lists its models
         if self._model is None and len(names) == 1:
             self._model = names[0]
@@ -91,9 +99,9 @@ class OpenAi(HttpProtocol):
             )
         text = body[self._field]
         several = (
-            self._embeds
+            self._field != "messages"
             and isinstance(text, list)
-            and all(isinstance(part, str | list) for part in text)
+            and all(isinstance(part, str | list if self._embeds else str) for part in text)
         )
         return Request(
             path=self._address.path,
@@ -146,12 +154,15 @@ class _Texts:
 
     def __init__(self, told: Streamed) -> None:
         self._told = told
-        self._finished = False
+        self._done = False
+        #: The choices that have begun, and those that have a reason to have ended.
+        self._begun: set[object] = set()
+        self._finished: set[object] = set()
 
     def piece(self, event: bytes) -> str | None:
         """The text of an event, where it has some."""
         if event == b"[DONE]":
-            self._finished = True
+            self._done = True
             return None
         try:
             found = json.loads(event)
@@ -159,19 +170,20 @@ class _Texts:
             raise NoAnswer(f"an event is no JSON: {words_of(event)}") from None
         if found.get("error"):
             raise ServerError(f"an event tells an error: {words_of(event)}")
-        usage = found.get("usage")
-        if usage:
-            self._told.tokens = usage.get("completion_tokens")
+        tokens = (found.get("usage") or {}).get("completion_tokens")
+        if type(tokens) is int and 0 <= tokens <= MOST_TOKENS:
+            self._told.tokens = tokens
         text = ""
         for choice in found.get("choices") or ():
+            self._begun.add(choice.get("index"))
             if choice.get("finish_reason"):
-                self._finished = True
+                self._finished.add(choice.get("index"))
             text += _text_of(choice)
         return text or None
 
     def end(self) -> None:
         """Not every server ends by [DONE]."""
-        if not self._finished:
+        if not self._done and not (self._begun and self._begun <= self._finished):
             raise CutOff("the stream ended without a finish_reason or data: [DONE]")
 
 

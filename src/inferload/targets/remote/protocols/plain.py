@@ -63,7 +63,9 @@ class PlainHttp(HttpProtocol):
         return Request(path=self._path, headers=JSON, body=encoded(number, body))
 
     def looked_at(self, body: bytes, headers: Any) -> None:
-        """Of JSON whether it is whole."""
+        """Of JSON whether it is whole; a stream where the first answer was none is refused."""
+        if self.of_events(headers) and not self.in_pieces:
+            raise NoAnswer("the answer is a stream of events, and the first one was none")
         if "json" in headers.get("Content-Type", ""):
             glance(body)
         elif not body:
@@ -71,9 +73,8 @@ class PlainHttp(HttpProtocol):
 
     def read(self, body: bytes, headers: Any) -> Any:
         """The values of JSON, else the bytes."""
+        self.in_pieces |= self.of_events(headers)
         self.looked_at(body, headers)
-        if self.of_events(headers):
-            self.in_pieces = True
         is_json = "json" in headers.get("Content-Type", "")
         return with_tensors(decoded(body)) if is_json else body
 

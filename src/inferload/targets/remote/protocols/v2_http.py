@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from inferload.errors import PlanError
-from inferload.targets.remote.failures import CutOff, NoAnswer, words_of
+from inferload.targets.remote.failures import MALFORMED, CutOff, NoAnswer, words_of
 from inferload.targets.remote.protocols.json_bodies import JSON, decoded, encoded, glance
 from inferload.targets.remote.protocols.protocol import Asking, HttpProtocol, Request
 from inferload.targets.remote.protocols.v2_tensors import (
@@ -51,10 +51,12 @@ class V2Http(HttpProtocol):
             )
         try:
             found = decoded(body) if status == 200 else {}
-            self._inputs = [dict(known) for known in found.get("inputs") or ()]
-            return model_of(found, self._name)
-        except (NoAnswer, AttributeError, TypeError, KeyError, ValueError):
+            told = model_of(found, self._name)
+            own = [{"name": str(one["name"])} | one for one in found.get("inputs") or ()]
+        except (NoAnswer, *MALFORMED):
             return None  # a server that says nothing of its models can be asked all the same
+        self._inputs = own
+        return told
 
     def request(self, number: int, one: CallInput) -> Request:
         """Tensors as binary data; a body of JSON as it is."""
@@ -81,16 +83,18 @@ class V2Http(HttpProtocol):
         if length is None:
             glance(body, b'"outputs"')
             return
-        if not length.isdigit() or int(length) > len(body):
+        if not (length.isascii() and length.isdigit()) or int(length) > len(body):
             raise CutOff(f"the answer has {len(body):,} bytes, and its header says {length[:20]}")
         size = int(length)
         if size > _MOST_READ:
             return
         try:
             outputs = json.loads(body[:size])["outputs"]
-            sizes = [one.get("parameters", {}).get("binary_data_size", 0) for one in outputs]
+            sizes = [int(one.get("parameters", {}).get("binary_data_size", 0)) for one in outputs]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NoAnswer(f"the answer has no outputs: {words_of(body[:size])}") from None
+        if not outputs:
+            raise NoAnswer("the answer has no outputs")
         if sum(sizes) != len(body) - size:
             raise CutOff(
                 f"the answer has {len(body) - size:,} bytes of tensors, and says {sum(sizes):,}"

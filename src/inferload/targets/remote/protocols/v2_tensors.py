@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from inferload.errors import PlanError
 from inferload.records.server import ServerModel
 from inferload.targets.inputs.call_input import described
+from inferload.targets.remote.failures import NoAnswer
+from inferload.units import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +32,7 @@ _TYPES: dict[torch.dtype, str] = {
     torch.float32: "FP32",
     torch.float64: "FP64",
 }
+_SIZES = {kind: dtype.itemsize for dtype, kind in _TYPES.items()}
 WORDS = "Open Inference Protocol v2"
 
 
@@ -114,6 +118,23 @@ def _array_of(number: int, name: str, value: Any) -> tuple[str, np.ndarray[Any, 
         f"input {number}: {name} is a {type(value).__name__}, and tensors, arrays and texts can be "
         "sent"
     )
+
+
+def check_whole(answer: Any) -> None:
+    """Whether a message has outputs, and the binary data of each of them is all there.
+
+    Raises:
+        NoAnswer: it has not.
+    """
+    if not answer.outputs:
+        raise NoAnswer("the answer has no outputs")
+    for one, raw in zip(answer.outputs, answer.raw_output_contents, strict=False):
+        size = _SIZES.get(one.datatype)
+        if size is not None and len(raw) != size * math.prod(one.shape):
+            raise NoAnswer(
+                f"{printable(one.name)} is told as {one.datatype} {list(one.shape)}, and has "
+                f"{len(raw):,} bytes"
+            )
 
 
 def tensor_of(array: np.ndarray[Any, Any]) -> Any:

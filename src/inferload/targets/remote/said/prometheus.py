@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # So many are kept, and so many of one name before they are added up.
 MOST = 40
 _MOST_OF_A_NAME = 4
+# The parser takes seconds for one line of many labels, and for as many lines as two megabytes hold.
+_LONGEST_LINE, _MOST_LINES = 2048, 20_000
 # Of the program that serves, and not of what it serves.
 _OF_PROGRAMS = ("process_", "python_", "go_", "jvm_")
 _TIME_STAMPS = ("_created", "_timestamp_seconds")
@@ -87,6 +89,7 @@ def read(text: str) -> dict[str, Family]:
     Raises:
         ValueError: it is no such text.
     """
+    text = "\n".join([one for one in text.split("\n") if len(one) <= _LONGEST_LINE][:_MOST_LINES])
     declared = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     found: dict[str, Family] = {}
     for one in text_string_to_metric_families(text):

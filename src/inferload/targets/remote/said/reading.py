@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferload.records.server import ModelStatistics, ServerSaid
-from inferload.targets.remote.failures import RemoteFailure
+from inferload.targets.remote.failures import MALFORMED, RemoteFailure
 from inferload.targets.remote.said.pages import (
     NotOfferedError,
     metrics_page,
@@ -127,11 +127,11 @@ def _statistics(
     page, *bodies = both
     try:
         before = statistics_of(json.loads(bodies[0]), name)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # something else is there
     try:
         found = counted_between(before, statistics_of(json.loads(bodies[1]), name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         troubles.append(f"{page.name} could not be read after the run: {error}")
         return None
     if found is None:
@@ -156,7 +156,7 @@ def _moved(both: tuple[Page, bytes, bytes], model: str | None, troubles: list[st
 def _families(body: bytes) -> Mapping[str, Family] | None:
     try:
         return read(body.decode("utf-8", "replace"))
-    except (ValueError, KeyError, IndexError):  # whatever a body makes of the parser
+    except MALFORMED:  # whatever a body makes of the parser
         return None
 
 

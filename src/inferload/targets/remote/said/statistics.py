@@ -34,7 +34,7 @@ def statistics_of(found: Any, name: str) -> ModelStatistics:
             batches=_sorted(sizes),
             **{stage: _time(times, stage) for stage in _TIMES},
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
