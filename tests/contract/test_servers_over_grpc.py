@@ -76,7 +76,8 @@ def test_what_the_server_does_not_have_is_told_first(path, inputs, says):
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [({"connections": "new"}, "leave out connections new"), ({"insecure": True}, "grpc:// has none"),
+    [({"connections": "new"}, "leave out connections new"),
+     ({"insecure": True}, "grpc:// has none"),
      ({"body": {}}, "leave body")],
 )  # fmt: skip
 def test_what_grpc_does_not_do_is_refused(given, says):

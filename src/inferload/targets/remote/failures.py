@@ -120,7 +120,7 @@ def of_os_error(error: OSError, what: str) -> RemoteFailure:
 def masked(text: str, secrets: tuple[str, ...]) -> str:
     r"""A text with ``***`` in place of secrets, also as JSON and URLs write them.
 
-    >>> masked("not k/1, nor k\\\\/1", ("k/1",))
+    >>> masked(r"not k/1, nor k\/1", ("k/1",))
     'not ***, nor ***'
     """
     for one in secrets:
