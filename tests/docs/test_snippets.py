@@ -247,8 +247,12 @@ def snippets(page: Path, folder: Path, forks: Forks) -> list[Ran]:
     ran = []
     for number, text in enumerate(scripts(page)):
         script = folder / f"snippet_{number}.py"
-        script.write_text(shortened_content(text))
-        with tempfile.TemporaryFile() as output, working_in(folder):
+        with (
+            served([shortened_content(text)]) as (own,),
+            tempfile.TemporaryFile() as output,
+            working_in(folder),
+        ):
+            script.write_text(own)
             began = time.perf_counter()
             code = forks.script(script, output)
             took_s = time.perf_counter() - began

@@ -107,6 +107,6 @@ def served(run: list[str]) -> Iterator[list[str]]:
     with serving(every_protocol(inputs)) as server, serving_grpc(inputs) as (port, _):
         origins = {"http": server.origin, "grpc": f"grpc://127.0.0.1:{port}"}
         yield [
-            re.sub(r"^(http|grpc)://127\.0\.0\.1:\d+", lambda found: origins[found[1]], word)
+            re.sub(r"(http|grpc)://127\.0\.0\.1:\d+", lambda found: origins[found[1]], word)
             for word in run
         ]
