@@ -151,7 +151,8 @@ def slow(x):
 def test_a_run_ends_by_its_limit_and_says_so(tmp_path):
     result = il.run(slow, [torch.zeros(1)], calls=100_000, limit="p50<=1us,errors<=1%")
     broken, errors = result.limits
-    assert (broken.verdict, errors.verdict) == ("broken", "kept")
+    assert broken.verdict == "broken"
+    assert errors.verdict in {"kept", "open"}  # of how many calls were made until then
     assert result.status == "complete"
     assert broken.broken_at_s <= result.log.finished_ns.max() / 1e9
     assert result.summary.completed_calls < 100_000
