@@ -14,6 +14,7 @@ import torch
 
 import inferload as il
 from inferload.callers.native.build import native_extension
+from inferload.log.calls import DISTINCT_OF_A_CLASS
 from support import models
 from support.disks import may_mount
 from support.forks import Forked
@@ -85,9 +86,9 @@ def test_exceptions_in_ever_new_words_do_not_fill_the_memory():
         raise ValueError(f"number {next(words)}")
 
     result = il.run(fails, [X], calls=2000, on_error="record", warmup_calls=0)
-    assert len(result.log.errors) == 256
+    assert len(result.log.errors) == DISTINCT_OF_A_CLASS
     assert result.summary.failed_calls == 2000
-    assert result.log.error.max() == 255
+    assert result.log.error.max() == DISTINCT_OF_A_CLASS - 1
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt(), MemoryError()])

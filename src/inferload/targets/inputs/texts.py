@@ -48,7 +48,7 @@ def drawn_texts(text: str, seed: int) -> list[CallInput]:
         PlanError: there are none such.
 
     >>> [one.kwargs for one in drawn_texts("text:2..3 x2", 0)]
-    [{'text': 'art student'}, {'text': 'father money'}]
+    [{'text': 'school kind'}, {'text': 'team team'}]
     """
     match = _SPEC.fullmatch(text)
     if match is None:
