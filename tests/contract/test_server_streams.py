@@ -184,13 +184,22 @@ def test_what_a_server_repeats_of_a_secret_is_told_nowhere(monkeypatch):
         else:
             await asked.answer({"outputs": OUTPUTS}, headers=[("Server", said)])
 
+    async def counts(asked: Asked) -> None:
+        said = asked.headers["authorization"]
+        number = len(server.asked)
+        lines = [f'a_total{{who="{one}"}} {number}' for one in (said, "b")]
+        page = "\n".join(["# TYPE a_total counter", *lines, ""])
+        await asked.answer(page.encode(), kind="text/plain")
+
     with serving(repeats) as server:
+        server.counts = counts
         target = il.Server(
             f"{server.origin}/v2/models/m", headers={"Authorization": "Bearer env:A_TOKEN"}
         )
         result = il.run(target, [{"inputs": [{"name": "x"}]}], calls=4, warmup_calls=1)
     assert result.spec.servers[0].model.name == "Bearer ***"
     assert result.servers[0].software == "Bearer ***"
+    assert "who" in f"{result.servers[0].said}"
     assert "s3cr3t" not in f"{result} {result.spec} {result.servers}"
 
 

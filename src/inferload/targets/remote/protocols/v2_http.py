@@ -34,8 +34,7 @@ class V2Http(HttpProtocol):
 
     words = f"{WORDS} over HTTP"
 
-    def __init__(self, address: Address, *, binary: bool = True) -> None:
-        self._binary = binary
+    def __init__(self, address: Address) -> None:
         self._name = address.model or ""
         version = f"/versions/{quote(address.version)}" if address.version else ""
         self._path = f"{address.base}/v2/models/{quote(self._name, safe='')}{version}"
@@ -69,7 +68,7 @@ class V2Http(HttpProtocol):
         tensors = []
         for name, kind, array in arrays:
             tensor = InferInput(name, list(array.shape), kind)
-            tensor.set_data_from_numpy(array, binary_data=self._binary)
+            tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         body, length = InferenceServerClient.generate_request_body(tensors)
         headers = JSON

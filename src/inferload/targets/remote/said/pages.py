@@ -14,7 +14,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from inferload.plan.server import Server
 from inferload.targets.remote.address import Address
-from inferload.targets.remote.failures import RemoteFailure, of_status, without_secrets
+from inferload.targets.remote.failures import (
+    RemoteFailure,
+    of_status,
+    without_secrets,
+    without_secrets_in,
+)
 from inferload.targets.remote.grpc_channel import credentials, options_for
 from inferload.targets.remote.headers import resolved
 from inferload.targets.remote.wire import HttpWire
@@ -22,7 +27,7 @@ from inferload.targets.remote.wire import HttpWire
 if TYPE_CHECKING:
     from inferload.records.server import ServerSpec
 
-# Twenty thousand lines of metrics, which are parsed in half a second.
+# As much as twenty thousand lines of metrics take.
 _MOST_BYTES = 2 * 2**20
 
 
@@ -62,8 +67,9 @@ class HttpPage:
         """Its body."""
         del limit_s  # who reads ends it
         address = Address.of(self.server.url)
-        wire = HttpWire(self.server, address, *resolved(self.server.header_pairs))
-        status, body = await wire.get(self.path)
+        headers, secrets = resolved(self.server.header_pairs)
+        status, body = await HttpWire(self.server, address, headers, secrets).get(self.path)
+        body = without_secrets_in(body, secrets)  # names and labels may repeat them
         if status != 200:
             raise NotOfferedError(str(of_status(status, body)))
         return body
