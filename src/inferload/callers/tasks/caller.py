@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inferload.callers.batching.queue import Batch, RequestQueue
     from inferload.callers.python.run import Run
     from inferload.callers.tasks.loops import LoopTimer
+    from inferload.callers.tasks.turns import LoopTurns
     from inferload.log.arrays import Int32s
     from inferload.plan.arrivals.schedule import Schedule
 
@@ -36,11 +37,12 @@ class TaskCaller(Calling):
     """One caller of a run; :meth:`run` is its task.
 
     Of all tasks of a loop the one that has the ``turn`` watches, by the ``timer``, for the next due
-    call of an open loop.
+    call of an open loop. ``turns``: calls of a closed loop begin one in each.
     """
 
-    def __init__(self, run: Run, number: int) -> None:
+    def __init__(self, run: Run, number: int, turns: LoopTurns | None = None) -> None:
         super().__init__(run, number)
+        self._turns = turns
         self.answers: AwaitedAnswers = AwaitedAnswers(
             run.job, number, self._now, run.answer_in_pieces, run.piece_pool
         )
@@ -127,7 +129,7 @@ class TaskCaller(Calling):
     async def _call_at_once(self) -> None:
         """Closed loop: ranges of rows, or one at a time; between them others have their turn."""
         run = self._run
-        while claimed := await self._claim(run.rows_in_turn):
+        while claimed := await self._next_rows():
             begun, run.turns = self._now(), run.turns + 1
             turn, row = run.turns, claimed[0]
             if claimed[1] - row == 1:  # 2 us a call, where a range takes 10
@@ -142,6 +144,12 @@ class TaskCaller(Calling):
             run.rows_in_turn = min(2 * rows, BLOCK_ROWS) if fast else max(rows // 2, 1)
             if run.turns == turn:  # the call has not let others have their turn
                 await asyncio.sleep(0)
+
+    async def _next_rows(self) -> tuple[int, int] | None:
+        if self._turns is None:
+            return await self._claim(self._run.rows_in_turn)
+        await self._turns.one()
+        return await self._claim(1)
 
     async def _call_rows(self, begin: int, end: int) -> bool:
         """Make the calls of these rows; whether the caller should go on after them."""

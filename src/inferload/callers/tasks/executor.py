@@ -14,6 +14,7 @@ from inferload.callers.python.running import RunningCallers
 from inferload.callers.tasks.caller import TaskCaller
 from inferload.callers.tasks.lag import LoopLag
 from inferload.callers.tasks.loops import LoopTimer, new_loop
+from inferload.callers.tasks.turns import LoopTurns
 from inferload.errors import PlanError
 from inferload.log.failures import exception_words
 
@@ -50,9 +51,10 @@ class RunningTasks(RunningCallers):
     def __init__(self, job: Job, clock: Clock, new_loop: NewLoop) -> None:
         run = Run(job, clock)
         run.rows_in_turn = 1
-        self._tasks = [TaskCaller(run, number) for number in range(job.callers)]
-        super().__init__(run, self._tasks)
         self._loop = new_loop()
+        turns = LoopTurns(self._loop) if job.target.servers() else None  # else nothing is sent
+        self._tasks = [TaskCaller(run, number, turns) for number in range(job.callers)]
+        super().__init__(run, self._tasks)
         self._by_kernel = isinstance(clock, MonotonicClock)
         self._timer: LoopTimer | None = None
         self._go = asyncio.Event()
