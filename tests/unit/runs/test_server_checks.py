@@ -51,6 +51,20 @@ def test_a_sender_that_is_busy_is_told(plain, cpu_s, lag_ms, told):
         assert "--processes 4" in hint
 
 
+@pytest.mark.parametrize(
+    ("law", "open_loop", "told"), [(0.17, False, 1), (0.97, False, 0), (0.17, True, 0)]
+)
+def test_callers_that_stood_in_line_to_send_are_told(plain, law, open_loop, told):
+    busy = found(plain, 9.9)
+    busy = replace(
+        busy,
+        spec=replace(busy.spec, drain_s=1.0 if open_loop else None),
+        summary=replace(busy.summary, littles_law=law),
+    )
+    ((_, message, _),) = sender(busy)
+    assert ("stood in line to send for 83% of it" in message) == bool(told)
+
+
 def test_a_model_here_has_no_sender(plain):
     local = found(plain, 9.9)
     assert not list(sender(replace(local, spec=replace(local.spec, servers=()))))

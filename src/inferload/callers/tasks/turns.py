@@ -1,8 +1,10 @@
 """One call begins in a turn of the loop: uvloop sends what was written when its turn ends.
 
 Callers whose answers came together would otherwise build their next requests in one turn, each
-begun before it, and all sent after it: of 64 streams the first tokens were 5.7 ms late at p99, and
-0.1 ms as it is. It takes 2 % of the requests/s that 16 callers make, and none of 64.
+begun before it, and all sent after it: of 64 streams the first tokens were 5.7 ms late at p99. It
+is no free lunch where the sender is the limit. 16 callers of a server that answers at once make
+12,600 requests/s with a median of 0.20 ms; with four in a turn 15,600 and 0.61 ms, without turns
+16,200 and 0.97 ms, four fifths of which they stand in line for one another (medians of 7 rounds).
 """
 
 from __future__ import annotations

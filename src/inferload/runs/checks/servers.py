@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BUSY = 0.85
 # A loop that is late by more in the median is held up, whatever its timers round.
 LATE_MS = 1.0
+# Below it callers are in no call for a part of the time worth a word.
+IN_CALLS = 0.9
 # By so much the count of a server may differ.
 COUNTS_APART = 0.01
 
@@ -41,13 +43,21 @@ def sender(found: Findings) -> Iterator[Texts]:
         "sender-busy",
         (
             f"the sender was on a core for {most:.0%} of the time{late}: its own work is a part of "
-            "these latencies, and perhaps the limit of this rate"
+            f"these latencies, and perhaps the limit of this rate{_standing(found)}"
         ),
         (
             f"--processes {more} sends from as many cores, if the machine has them; ranks "
             "(torchrun) from several machines"
         ),
     )
+
+
+def _standing(found: Findings) -> str:
+    """How long callers of a closed loop were in no call: one sends in a turn of the loop."""
+    law = found.summary.littles_law
+    if found.spec.open_loop or law is None or law >= IN_CALLS:
+        return ""
+    return f"; callers stood in line to send for {1 - law:.0%} of it, which is in no latency"
 
 
 def busy_share(one: ProcessFigures) -> float | None:
