@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from inferload.stats.limits.certificates import certificate
     from inferload.stats.limits.judging import Judgement
     from inferload.stats.limits.limit import Limit
-    from inferload.studies.local.compare import compare
+    from inferload.studies.child.compare import compare
     from inferload.studies.local.search import find_max_rate
     from inferload.studies.local.sweep import sweep
     from inferload.studies.local.tune import tune
@@ -125,7 +125,7 @@ _HOMES = {
     "stats.limits.certificates": ("certificate",),
     "stats.limits.judging": ("Judgement",),
     "stats.limits.limit": ("Limit",),
-    "studies.local.compare": ("compare",),
+    "studies.child.compare": ("compare",),
     "studies.local.search": ("find_max_rate",),
     "studies.local.sweep": ("sweep",),
     "studies.local.tune": ("tune",),

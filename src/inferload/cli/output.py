@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     #: What a report can be of.
     Found = RunResult | Study | dict[str, RunResult]
 
-EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED = 1, 2, 3
+EXIT_FAILED, EXIT_WRONG_USE, EXIT_CRASHED, EXIT_CANNOT_TELL = 1, 2, 3, 4
 
 
 errors = terminal.errors

@@ -52,6 +52,16 @@ def middles_ns() -> Floats:
     return middles
 
 
+def bounds_ns(bucket: int) -> tuple[int, int]:
+    """The lowest value of a bucket, and how many values it has.
+
+    >>> bounds_ns(2047), bounds_ns(3072)
+    ((2047, 1), (4096, 4))
+    """
+    power = max(bucket // _HALF - 1, 0)
+    return (bucket - power * _HALF) << power, 1 << power
+
+
 def highest_ns() -> Int64s:
     """The highest value of each bucket, in nanoseconds; shape ``(BUCKETS,)``."""
     bucket = np.arange(BUCKETS, dtype=np.int64)

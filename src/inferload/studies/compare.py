@@ -65,6 +65,8 @@ class ComparePlan:
     peak_pairs: int = 0
     #: What runs of a side are made with, where both have one bench.
     settings: Mapping[str, Settings] = field(default_factory=dict)
+    #: Why they are not called by slices, in words.
+    why_runs: str = ""
 
     def __post_init__(self) -> None:
         check_count("pairs", self.pairs, at_least=FEWEST_PAIRS, at_most=MOST_PAIRS)
@@ -261,6 +263,7 @@ def _compared(
         warnings=spoiled(runs),
         peaks=tuple(peaks),
         peak_sides=tuple(in_turn(plan.peak_pairs)[: len(peaks)]),
+        why_runs=plan.why_runs,
     )
 
 

@@ -48,11 +48,11 @@ def of_estimates(figure: str, a: Estimate | None, b: Estimate | None) -> Differe
         ratio=ratio,
         low=ratio * math.exp(-half),
         high=ratio * math.exp(half),
-        detectable_fraction=_detectable(figure, max(half, LEAST_CLAIM_LOG) + half * POWER_Z / 1.96),
+        detectable_fraction=detectable(figure, max(half, LEAST_CLAIM_LOG) + half * POWER_Z / 1.96),
     )
 
 
-def _detectable(figure: str, logarithm: float) -> float:
+def detectable(figure: str, logarithm: float) -> float:
     """The smallest change for the worse that is found; of throughput it is a loss."""
     return -math.expm1(-logarithm) if figure == "throughput" else math.expm1(logarithm)
 
@@ -99,7 +99,7 @@ def of_pairs(a: Sequence[Summary], b: Sequence[Summary]) -> tuple[Difference, ..
                 ratio=ratio.value,
                 low=ratio.low,
                 high=ratio.high,
-                detectable_fraction=_detectable(figure, ratio.detectable_log),
+                detectable_fraction=detectable(figure, ratio.detectable_log),
                 pairs=ratio.pairs,
                 p_signed_rank=ratio.p_wilcoxon,
             )

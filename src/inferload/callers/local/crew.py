@@ -75,7 +75,7 @@ class LocalCrew:
         self._given = given
         self._options = options
         #: The devices that calls have work on; known once it is prepared.
-        self._devices: tuple[torch.device, ...] = ()
+        self.devices: tuple[torch.device, ...] = ()
         self._place = Place()
         if share is None:
             (self._place,) = options.places()
@@ -83,7 +83,7 @@ class LocalCrew:
         self._load_s = load_s
         self._whole = ExitStack()
         self._measured = ExitStack()
-        self._lanes: list[LocalLane] = []
+        self.lanes: list[LocalLane] = []
         self._started: list[LocalLane] = []
         self._threads_per_call = 0
         self._watch: PythonWatch
@@ -113,21 +113,21 @@ class LocalCrew:
         if not options.share_inputs:
             warnings += shared_inputs(target, self._given)
         self._agree_on_budget()
-        spec = spec_of(target, self._given, options, self._lanes, self._threads_per_call)
+        spec = spec_of(target, self._given, options, self.lanes, self._threads_per_call)
         if options.verify:
-            self._references = reference_outputs(target, self._given, alone_of(self._lanes))
-        self._devices = self._devices_of_lanes()
-        spec = with_devices(spec, self._lanes, self._devices, options)
+            self._references = reference_outputs(target, self._given, alone_of(self.lanes))
+        self.devices = self._devices_of_lanes()
+        spec = with_devices(spec, self.lanes, self.devices, options)
         floor = Floor()
         if isinstance(options.executor, str):  # another may not know how to do nothing
-            floor = largest_floor([(lane.executor, lane.job) for lane in self._lanes])
+            floor = largest_floor([(lane.executor, lane.job) for lane in self.lanes])
         warnings += self._warnings(spec)
         return [self._preparation(spec, warnings, floor, time.perf_counter() - began)]
 
     def _make_jobs(self, announce: Callable[[str], None]) -> list[RunWarning]:
         """Give each lane its job, with inputs copied and a log set aside."""
         warnings: list[RunWarning] = []
-        for number, lane in enumerate(self._lanes):
+        for number, lane in enumerate(self.lanes):
             lane.job = prepared(
                 lane.target,
                 lane.given,
@@ -156,7 +156,7 @@ class LocalCrew:
     def _preparation(
         self, spec: RunSpec, warnings: Sequence[RunWarning], floor: Floor, took_s: float
     ) -> Preparation:
-        devices, converted_s = self._devices, self._target.conversion_s
+        devices, converted_s = self.devices, self._target.conversion_s
         return Preparation(
             pid=os.getpid(),
             spec=spec,
@@ -168,13 +168,13 @@ class LocalCrew:
             convert_s=converted_s,
             floor_ms=floor.ms,
             floor_by_hand_ms=floor.by_hand_ms,
-            columns=tuple(lane.job.log.optional for lane in self._lanes),
-            log_bytes=sum(lane.job.log.reserved_bytes for lane in self._lanes),
+            columns=tuple(lane.job.log.optional for lane in self.lanes),
+            log_bytes=sum(lane.job.log.reserved_bytes for lane in self.lanes),
         )
 
     def _own_environment(self) -> dict[str, Any]:
         own: dict[str, Any] = {"usable_cores": self._share.usable_cores}
-        if any(lane.executor.name == "async" for lane in self._lanes):
+        if any(lane.executor.name == "async" for lane in self.lanes):
             own["event_loop"] = loop_name()
         return own
 
@@ -198,37 +198,37 @@ class LocalCrew:
                 first_caller=first_callers[number],
                 first_input=first_inputs[number],
             )
-            self._lanes.append(LocalLane(own, given, executor, place))
+            self.lanes.append(LocalLane(own, given, executor, place))
         return list(dict.fromkeys(warnings))
 
     @property
     def on_device(self) -> bool:
         """Whether calls have work on a device; known once it is prepared."""
-        return bool(self._devices)
+        return bool(self.devices)
 
     def _devices_of_lanes(self) -> tuple[torch.device, ...]:
-        found = [lane.job.device_work for lane in self._lanes]
+        found = [lane.job.device_work for lane in self.lanes]
         devices = {device for work in found if work is not None for device in work.devices}
         return tuple(sorted(devices, key=str))
 
     def _agree_on_budget(self) -> None:
         """Have Python callers take calls in the way of native ones, where there are both."""
         if self._share.budget is not None and {"native"} < {
-            lane.executor.name for lane in self._lanes
+            lane.executor.name for lane in self.lanes
         }:
             self._share.budget.take_atomically = native_extension().take_calls
 
     def start(self) -> None:
         """Start the callers of all lanes."""
         try:
-            for lane in self._lanes:
+            for lane in self.lanes:
                 self._measured.enter_context(lane.target.while_called(lane.job.callers))
                 lane.start()
                 self._started.append(lane)
         except BaseException:
             self.stop()
             raise
-        python = any(lane.executor.name != "native" for lane in self._lanes)
+        python = any(lane.executor.name != "native" for lane in self.lanes)
         self._watch = PythonWatch(python_callers=python)
         self.parts = [
             Part(
@@ -241,12 +241,12 @@ class LocalCrew:
                 place=lane.place,
                 inputs=len(lane.given),
             )
-            for lane in self._lanes
+            for lane in self.lanes
         ]
 
     def now_ns(self) -> int:
         """The time by the callers' clock."""
-        return self._lanes[0].running.now_ns()
+        return self.lanes[0].running.now_ns()
 
     def stop(self) -> None:
         """Let each caller finish the call it is in, and no more."""
@@ -255,26 +255,26 @@ class LocalCrew:
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until all callers have warmed up and stand at the start line."""
-        return self._wait([lane.running.wait_ready for lane in self._lanes], timeout_s)
+        return self._wait([lane.running.wait_ready for lane in self.lanes], timeout_s)
 
     def warmed(self) -> tuple[int, int] | None:
         """Warm-up calls made so far, and in all; ``None`` where some callers do not say."""
-        made = [getattr(lane.running, "warmed_calls", None) for lane in self._lanes]
+        made = [getattr(lane.running, "warmed_calls", None) for lane in self.lanes]
         if not all(made):
             return None
-        wanted = sum(lane.job.warmup_calls * lane.job.callers for lane in self._lanes)
+        wanted = sum(lane.job.warmup_calls * lane.job.callers for lane in self.lanes)
         return sum(one() for one in made if one is not None), wanted
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until every caller has finished."""
-        return self._wait([lane.running.wait_done for lane in self._lanes], timeout_s)
+        return self._wait([lane.running.wait_done for lane in self.lanes], timeout_s)
 
     def _wait(self, happened: Sequence[Callable[[float], bool]], timeout_s: float) -> bool:
         if len(happened) == 1:
             return happened[0](timeout_s)
         deadline = time.monotonic() + timeout_s
         while True:
-            if any(lane.has_failed for lane in self._lanes):
+            if any(lane.has_failed for lane in self.lanes):
                 self.stop()
             waiting = [wait for wait in happened if not wait(0)]
             left_s = deadline - time.monotonic()
@@ -294,33 +294,33 @@ class LocalCrew:
         ``at_ns``: a time to come at which they leave it, where several processes agreed on one.
         """
         self._graphs = compiled_graphs()
-        for device in self._devices:
+        for device in self.devices:
             forget_peaks(device)
         self._trace_warnings = self._measured.enter_context(tracing(self._options.trace))
         self._measured.enter_context(self._watch)
         if at_ns is not None:
             _sleep_until(at_ns - AWAKE_NS)
-        elif len(self._lanes) > 1:
+        elif len(self.lanes) > 1:
             at_ns = self.now_ns() + AWAKE_NS
-        started = [lane.running.release(at_ns) for lane in self._lanes]
+        started = [lane.running.release(at_ns) for lane in self.lanes]
         return started[0]
 
     def collect(self, *, abandoned: bool) -> Sequence[PartReport]:
         """What the callers left behind."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             if not abandoned:
                 lane.running.join()
             elif isinstance(lane.running, RunningTasks):
                 lane.running.give_up()
         if not abandoned:
-            for device in self._devices:  # copies of outputs that were kept are still made there
+            for device in self.devices:  # copies of outputs that were kept are still made there
                 settle(device)
         graphs = compiled_graphs() - self._graphs if self._graphs else 0
         self._measured.close()
-        whole = len(self._lanes) == 1
+        whole = len(self.lanes) == 1
         reports = [
             report_of(lane, self._target, self._references, whole=whole, abandoned=abandoned)
-            for lane in self._lanes
+            for lane in self.lanes
         ]
         reports[0] = replace(
             reports[0],
@@ -329,7 +329,7 @@ class LocalCrew:
             disturbances=self._watch.found,
             # before this process ends, and before anything else is computed in it
             peak_rss_bytes=peak_rss_bytes(Path("/proc/self")) or None,
-            device_memory=tuple(map(memory_of, self._devices)),
+            device_memory=tuple(map(memory_of, self.devices)),
             seen=self._target.seen(),
         )
         return reports

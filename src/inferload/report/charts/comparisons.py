@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def comparison_charts(found: Comparison) -> list[Chart]:
-    """The interval of each figure, and the runs in the order they were made."""
+    """The interval of each figure, and the runs or slices in the order they were made."""
     charts = []
     known = [one for one in found.differences if one.low is not None and one.high is not None]
     if known:
@@ -28,9 +28,23 @@ def comparison_charts(found: Comparison) -> list[Chart]:
         for number, (side, run) in enumerate(zip(found.sides, found.runs, strict=True), start=1)
         if run.summary is not None
     ]
-    if len(rates) > 2:
-        charts.append(_runs(found, rates))
+    if found.slices:
+        charts.append(_made(found, _of_slices(found), "slice"))
+    elif len(rates) > 2:
+        charts.append(_made(found, rates, "run"))
     return charts
+
+
+def _of_slices(found: Comparison) -> list[tuple[int, str, float]]:
+    """The number of each slice, counting pairs of them, its side and its rate."""
+    both = [
+        one for pair in found.slices for one in zip(pair.a_per_s, pair.b_per_s, strict=True)
+    ]
+    return [
+        (number, side, rate)
+        for number, rates in enumerate(both, start=1)
+        for side, rate in zip("ab", rates, strict=True)
+    ]
 
 
 def _differences(known: Sequence[Difference]) -> Chart:
@@ -76,27 +90,29 @@ def _differences(known: Sequence[Difference]) -> Chart:
     )  # fmt: skip
 
 
-def _runs(found: Comparison, rates: Sequence[tuple[int, str, float]]) -> Chart:
+def _made(found: Comparison, rates: Sequence[tuple[int, str, float]], what: str) -> Chart:
+    """Each run or slice."""
     return Chart(
-        name="runs", title="Each run",
-        says=f"Throughput of {len(rates)} runs in the order they were made, A and B in turn.",
-        how="The mean of each run. What the machine did meanwhile shows as a trend that both have.",
+        name=f"{what}s", title=f"Each {what}",
+        says=f"Throughput of {len(rates)} {what}s in the order they were made, A and B in turn.",
+        how=f"The mean of each {what}. What the machine did meanwhile shows as a trend that both "
+        "have.",
         data=[
             {
                 "type": "scatter", "mode": "markers", "name": f"{side.upper()}: {title}",
                 "x": [n for n, own, _ in rates if own == side],
                 "y": series([rate for _, own, rate in rates if own == side]),
-                "marker": {"size": 9, "color": COLOURS[number],
+                "marker": {"size": 9 if what == "run" else 5, "color": COLOURS[number],
                            "symbol": "circle" if side == "a" else "diamond"},
-                "hovertemplate": "run %{x}: %{y:.5g} items/s",
+                "hovertemplate": what + " %{x}: %{y:.5g} items/s",
             }
             for number, (side, title) in enumerate((("a", found.a), ("b", found.b)))
         ],
         layout={
-            "xaxis": {"title": {"text": "run"}},
+            "xaxis": {"title": {"text": what}},
             "yaxis": {"title": {"text": "items/s"}}, "hovermode": "closest",
         },
-        columns={"run": [n for n, _, _ in rates], "side": [s.upper() for _, s, _ in rates],
+        columns={what: [n for n, _, _ in rates], "side": [s.upper() for _, s, _ in rates],
                  "items/s": [rate for _, _, rate in rates]},
     )  # fmt: skip
 

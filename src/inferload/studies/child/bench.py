@@ -23,18 +23,29 @@ from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
-from inferload.studies.child.words import DONE, FAILED, OUTPUTS, PROGRESS, RUN, STAGE
+from inferload.studies.child.words import (
+    DONE,
+    FAILED,
+    OPEN,
+    OUTPUTS,
+    PROGRESS,
+    RUN,
+    SLICE,
+    STAGE,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
     from typing_extensions import Self
 
-    from inferload.callers.crew import Observer
+    from inferload.callers.crew import Observer, Preparation
     from inferload.callers.processes.birth import Birth, Group
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
+    from inferload.stats.slices.slice import Slice
     from inferload.studies.child.tree import Tree
     from inferload.studies.records.settings import Settings
 
@@ -47,12 +58,19 @@ class ChildBench:
     """Runs in another process, one after another; a :class:`~inferload.studies.bench.Bench`.
 
     ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
+    ``hand``: gives the bytes that make the model in a process, where no ``source`` does.
     """
 
     def __init__(
-        self, source: ModelSource, *, fresh: bool = False, tree: Tree | None = None
+        self,
+        source: ModelSource | None,
+        *,
+        fresh: bool = False,
+        tree: Tree | None = None,
+        hand: Callable[[Path], bytes] | None = None,
     ) -> None:
         self._source = source
+        self._hand = hand
         self._fresh = fresh
         self._tree = tree
         self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
@@ -96,13 +114,57 @@ class ChildBench:
         same, text = self._asked(observer, OUTPUTS, options, str(others), "")
         return same, text
 
+    def begin_opening(
+        self,
+        settings: Settings,
+        options: RunOptions,
+        cpus: Sequence[Sequence[int]],
+        observer: Observer,
+    ) -> None:
+        """Have the process prepare calls for slices, in a process of their own; do not wait."""
+        self._end()
+        self._tell(self._started(observer), OPEN, options, settings, cpus)
+
+    def opened(self, observer: Observer) -> Preparation:
+        """What run the slices would be, once they are prepared.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+        found: Preparation = self._told(observer)
+        return found
+
+    def slice(self, seconds: float, warmup_calls: int, observer: Observer) -> Slice:
+        """The calls of a moment.
+
+        Raises:
+            InferloadError: as ``il.run``.
+        """
+        self._tell(self._started(observer), SLICE, None, seconds, warmup_calls)
+        found: Slice = self._told(observer)
+        return found
+
+    def close(self) -> None:
+        """End the process; the next call starts another."""
+        self._end(END_S)
+
     def _asked(self, observer: Observer, *message: Any) -> Any:
         """What comes of something that the process is asked for."""
-        connection = self._started(observer)
-        with suppress(OSError):  # it has died: that is seen below
+        self._tell(self._started(observer), *message)
+        found = self._told(observer)
+        if self._fresh:
+            self._end(END_S)
+        return found
+
+    @staticmethod
+    def _tell(connection: Connection, *message: Any) -> None:
+        with suppress(OSError):  # it has died: that is seen when it is heard
             connection.send(message)
+
+    def _told(self, observer: Observer) -> Any:
+        """What comes of what the process was asked for last."""
         try:
-            found = self._heard(connection, observer)
+            return self._heard(self._started(observer), observer)
         except PlanError:  # refused: nothing was run, and what is loaded is as it was
             if self._fresh:
                 self._end()
@@ -110,18 +172,16 @@ class ChildBench:
         except BaseException:  # also Ctrl-C: what it is doing is of no use any more
             self._end()
             raise
-        if self._fresh:
-            self._end(END_S)
-        return found
 
     def _started(self, observer: Observer) -> Connection:
         if self._connection is None:
             observer.stage("starting a process")
             context = multiprocessing.get_context("spawn")
             self._connection, there = context.Pipe()
+            content = None if self._hand is None else self._hand(self._scratch)
             with PutOff():  # no process may be started that is not known here
                 self._process, self._group = start(
-                    serve, there, self._source, str(self._scratch), self._tree
+                    serve, there, content or self._source, str(self._scratch), self._tree
                 )
             there.close()
         return self._connection
@@ -188,7 +248,11 @@ class ChildBench:
 
 
 def serve(
-    connection: Connection, source: ModelSource, scratch: str, tree: Tree | None, birth: Birth
+    connection: Connection,
+    source: ModelSource | bytes,
+    scratch: str,
+    tree: Tree | None,
+    birth: Birth,
 ) -> None:
     """What the started process does."""
     begin(birth)

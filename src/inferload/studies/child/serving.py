@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.callers.processes.handing import received
 from inferload.errors import InferloadError
-from inferload.studies.child.words import DONE, FAILED, PROGRESS, RUN, STAGE
+from inferload.studies.child.words import DONE, FAILED, OPEN, PROGRESS, RUN, SLICE, STAGE
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import told_apart
+from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.loading import calling_state, grad_mode
-from inferload.targets.placing import Placement
+from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -37,12 +39,12 @@ class _Telling:
 
 
 def serve_runs(
-    connection: Connection, source: ModelSource, scratch: Path, tree: Tree | None = None
+    connection: Connection, source: ModelSource | bytes, scratch: Path, tree: Tree | None = None
 ) -> None:
     """Make the runs that are asked for, until nobody asks any more."""
     telling = _Telling(connection)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
-        bench = None
+        bench = sliced = None
         while True:
             word, options, what, path = connection.recv()
             try:
@@ -52,9 +54,14 @@ def serve_runs(
                 if word == RUN:
                     result = bench.run(what, options, telling)
                     result.save(path)
+                elif word == OPEN:
+                    sliced = stack.enter_context(bench.sliced(what, options, path))
+                    found = sliced.prepare(telling.stage)
+                elif word == SLICE:
+                    found = sliced.slice(what, path)
                 else:
                     found = _outputs(bench, what, path, here=tree is None)
-                if tree is not None:
+                if tree is not None and word != SLICE:
                     tree.check()
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
@@ -65,12 +72,28 @@ def serve_runs(
 
 
 def _bench(
-    source: ModelSource, options: RunOptions, telling: _Telling, scratch: Path, stack: ExitStack
+    source: ModelSource | bytes,
+    options: RunOptions,
+    telling: _Telling,
+    scratch: Path,
+    stack: ExitStack,
 ) -> LocalBench:
+    if isinstance(source, bytes):
+        return _bench_of_handed(source, options, stack)
     stack.enter_context(calling_state(source.autocast))
     stack.enter_context(grad_mode(source.grad))
     placement = Placement(device=options.device_of(0), transfers=options.transfers)
     return LocalBench.of_source(source, placement, telling.stage, scratch)
+
+
+def _bench_of_handed(content: bytes, options: RunOptions, stack: ExitStack) -> LocalBench:
+    found, target = received(content, None)
+    if target is None:
+        raise AssertionError("what comes from no words is sent whole")
+    stack.enter_context(found.state.taken_over())
+    given = target.given if isinstance(target, MixedTarget) else found.given or ()
+    placement = Placement(device=options.device_of(0), transfers=options.transfers)
+    return LocalBench.of_model(*placed(target, given, placement))
 
 
 def _outputs(bench: LocalBench, other: str | None, path: str, *, here: bool) -> Any:

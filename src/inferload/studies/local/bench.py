@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferload.callers.local.slices import SlicedCalls
 from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed
 from inferload.callers.python.thread_state import ThreadState
@@ -24,7 +25,7 @@ from inferload.targets.loading import load as loaded
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
@@ -122,6 +123,14 @@ class LocalBench:
         return lambda scratch: handed(
             target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
         )
+
+    def sliced(
+        self, settings: Settings, options: RunOptions, cpus: Sequence[Sequence[int]]
+    ) -> SlicedCalls:
+        """Callers for slices, each held to some cores, with what the settings change."""
+        checked = replace(with_settings(options, settings), processes=None)
+        target, given = self._target(settings.form, settings.batch_size, None)
+        return SlicedCalls(target, given, checked, cpus)
 
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""

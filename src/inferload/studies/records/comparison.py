@@ -10,6 +10,7 @@ from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
 from inferload.stats.pairs import NEGLIGIBLE_FRACTION
 from inferload.studies.records.settings import StudyRun
+from inferload.studies.records.slices import SlicedPair
 
 
 def value_of(estimate: Estimate | None) -> float:
@@ -24,7 +25,8 @@ class Difference:
     ``detectable_fraction``: the smallest change for the worse that would have been found in four of
     five cases. ``pairs`` alternated; ``None``: two runs, each with its own interval.
     ``p_signed_rank``: of the pairs, the chance of it between equals by Wilcoxon's test, which one
-    disturbed run moves less.
+    disturbed run moves less. ``claimed``: of slices, whether it is claimed, with all figures of the
+    comparison held together; their ``pairs`` are of processes.
     """
 
     figure: str
@@ -36,6 +38,7 @@ class Difference:
     detectable_fraction: float | None
     pairs: int | None = None
     p_signed_rank: float | None = None
+    claimed: bool | None = None
 
     @property
     def verdict(self) -> str:
@@ -44,6 +47,8 @@ class Difference:
         A difference is claimed if the interval excludes equality, and the ratio is more than 1 %
         from it.
         """
+        if self.claimed is False:
+            return "no difference found"
         if self.low is None or self.high is None or self.low <= 1 <= self.high:
             return "no difference found"
         if abs(self.ratio - 1) <= NEGLIGIBLE_FRACTION:
@@ -74,7 +79,10 @@ class Comparison(Shown):
     whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
     ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
     is held. ``peaks``: of one side behind a server and an open loop, runs of both in a closed loop
-    of as many callers, in ``peak_sides``.
+    of as many callers, in ``peak_sides``. ``slices``: pairs of processes that were called by slices
+    in turn, where ``runs`` say of what run they are; ``why_runs``: why whole runs alternated.
+    ``ended``: why a comparison by slices was not longer, ``needs_s``: about how long one would be
+    that decides all gates.
     """
 
     a: str
@@ -94,6 +102,10 @@ class Comparison(Shown):
     warnings: tuple[RunWarning, ...] = ()
     peaks: tuple[StudyRun, ...] = ()
     peak_sides: tuple[str, ...] = ()
+    slices: tuple[SlicedPair, ...] = ()
+    why_runs: str = ""
+    ended: str = ""
+    needs_s: float | None = None
 
     @property
     def served(self) -> str | None:
@@ -128,3 +140,8 @@ class Comparison(Shown):
     def crossed(self) -> tuple[Gate, ...]:
         """The gates that were crossed."""
         return tuple(gate for gate, what in self.gates if what == "crossed")
+
+    @property
+    def untold(self) -> tuple[Gate, ...]:
+        """The gates of which nothing could be said."""
+        return tuple(gate for gate, what in self.gates if what == "open")

@@ -19,7 +19,7 @@ from inferload.report.text.parts import (
 )
 from inferload.report.text.studies.served import server_cost
 from inferload.studies.differences import QUANTILES
-from inferload.units import milliseconds_text, rate_text
+from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,19 +28,14 @@ if TYPE_CHECKING:
 
 SIGNED_RANK = 0.05
 STYLES = {"faster": "green", "slower": "red"}
-GATES = {"held": "held", "crossed": "crossed, beyond noise"}
+GATES = {"held": "kept", "crossed": "crossed, beyond noise"}
 # A chart of so many cells shows each interval, from the worst to the best of all.
 CHART_CELLS = 41
 
 
 def comparison_report(found: Comparison) -> RenderableType:
     """What differs beside the figures first, then each figure, then gates."""
-    runs = "two saved results, by their own intervals"
-    if not found.is_of_results:
-        runs = f"{len(found.runs) // 2} pairs, A B B A, each run in a process of its own"
-    if found.status != "complete":
-        runs += f"; {found.status} after {len(found.runs)} runs"
-    rows = {"A": found.a, "B": found.b, "runs": runs}
+    rows = {"A": found.a, "B": found.b, "runs": _how(found)}
     parts: list[RenderableType] = [study_header(rows, found.environment)]
     if found.outputs:
         style = "" if found.outputs_alike else "bold red"
@@ -66,15 +61,47 @@ def comparison_report(found: Comparison) -> RenderableType:
     return Group(*parts, *study_warnings(found.warnings))
 
 
+def _how(found: Comparison) -> str:
+    """How the two sides were compared."""
+    if found.is_of_results:
+        return "two saved results, by their own intervals"
+    if not found.slices:
+        how = f"{len(found.runs) // 2} pairs, A B B A, each run in a process of its own"
+        if found.why_runs:
+            how = f"whole runs in turn ({found.why_runs}): {how}"
+        if found.status != "complete":
+            how += f"; {found.status} after {len(found.runs)} runs"
+        return how
+    slices = sum(len(one.order) for one in found.slices)
+    how = (
+        f"{len(found.slices)} pairs of fresh processes, called in turn by {slices:,} slices each of "
+        f"{duration_text(found.slices[0].slice_s)}"
+    )
+    held = {len(one.cores) for one in found.slices}
+    if held != {0}:
+        how += f", both held to the same {count_text(max(held), 'core')}"
+    if found.status != "complete":
+        return f"{how}; {found.status}"
+    return f"{how}; {found.ended}" if found.ended else how
+
+
 def _notes(found: Comparison) -> list[str]:
     """How the figures are to be read."""
+    errs, often = "each line by itself errs in 5 of 100", "4 of 5"
+    if found.slices:
+        errs, often = "what is said of all lines together errs in 5 of 100", "9 of 10"
     lines = [
         (
-            "B over A with its 95 % interval: each line by itself errs in 5 of 100. A change for "
-            "the worse as large as detectable would have been found in 4 of 5 such comparisons."
+            f"B over A with its 95 % interval: {errs}. A change for "
+            f"the worse as large as detectable would have been found in {often} such comparisons."
         )
     ]
-    if found.is_of_results:
+    if found.slices:
+        lines.append(
+            "A and B are geometric means over slices; B / A is of the pairs of processes, each the "
+            "mean over its pairs of slices without the tenth at either end."
+        )
+    elif found.is_of_results:
         lines.append(
             "What the machine did between the two runs is in no interval: equals run one after the "
             "other often differ. Models compared together, in pairs, say more."
@@ -122,11 +149,13 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
     if what == "open" and found.fails_more:
         said = "not held: more of B's calls fail"
     elif what == "open" and not mine:
-        said = f"not certain: {figure_name(gate.figure)} was not quoted; longer runs have the calls"
+        said = f"cannot tell: {figure_name(gate.figure)} was not quoted; longer runs have the calls"
     elif what == "open":
         one = mine[0]
         between = f"{change_text(one.low)} to {change_text(one.high)}"
-        said = f"not certain: {between} has parts on both sides"
+        said = f"cannot tell: {between} has parts on both sides"
+        if found.needs_s is not None:
+            said += f"; needs about {duration_text(found.needs_s)} here (--time-limit)"
     elif what == "crossed" and found.is_of_results:
         said = "crossed, by the two runs' own intervals"
     else:

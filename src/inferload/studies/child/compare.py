@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.callers.processes.handing import handed
+from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
 from inferload.files import as_path, is_there
 from inferload.plan.arrivals.loads import ClosedLoop
+from inferload.plan.model import ModelSource
 from inferload.plan.server import OF_MODELS_HERE, is_served
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
 from inferload.runs.saved import load_result
-from inferload.stats.pairs import FEWEST_PAIRS
-from inferload.studies.compare import ComparePlan, peak_pairs, run_pairs
+from inferload.studies.child.bench import ChildBench
+from inferload.studies.compare import peak_pairs
 from inferload.studies.compare_results import compared_results
+from inferload.studies.comparing import How, Sides, compare_sides
 from inferload.studies.differences import gate_from_text
 from inferload.studies.keeping import StudyKeeper, check_kind
 from inferload.studies.local.bench import LocalBench
@@ -23,6 +28,7 @@ from inferload.studies.local.outputs import told_apart
 from inferload.studies.records.comparison import Comparison, Gate
 from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings
+from inferload.targets.as_target import is_spec
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
@@ -46,7 +52,9 @@ def compare(
     *,
     forms: Sequence[str] | None = None,
     gates: str | Gate | Iterable[str | Gate] = (),
-    pairs: int = FEWEST_PAIRS,
+    pairs: int | None = None,
+    precision: float | None = None,
+    time_limit_s: float | None = None,
     load: ClosedLoop | OpenLoop | None = None,
     save: str | os.PathLike[str] | None = None,
     observer: StudyObserver | None = None,
@@ -55,7 +63,9 @@ def compare(
     """Say whether B is faster or slower than A, and by how much.
 
     Two results (``RunResult``, or the path of a saved one) are compared by their own intervals.
-    Two models are run in turn, A B B A, on the same inputs, each run in a process of its own.
+    Two models stay loaded and are called in turn by short slices, on the same inputs and cores, in
+    pairs of fresh processes. Where their calls have no slices (open loops, servers, queues, several
+    processes), or are asked for by ``calls`` or ``duration_s``, whole runs alternate, A B B A.
 
     Args:
         a: a result, or a model as for :func:`inferload.run`.
@@ -63,13 +73,16 @@ def compare(
         forms: in place of ``b``, two forms of one model.
         inputs: of models: as for :func:`inferload.run`.
         gates: how much worse B may be, such as ``"p99 +5%"`` or ``"throughput -3%"``.
-        pairs: of models: how often each is run; 10 or more.
+        pairs: of models: how many pairs of fresh processes, 6 or more, if not as many as there is
+            time for; or of whole runs, 10 or more.
+        precision: of slices: the interval of the throughput is narrow enough within this fraction.
+        time_limit_s: of slices: how long it takes at most; 2 minutes, and more for slow models.
         load: of models: the load of every run; one caller in a closed loop if not given.
         save: where to write the comparison, of models after every run; one that was interrupted
             goes on.
         observer: is told of stages and progress.
-        options: of models: further options of :func:`inferload.run`; ``duration_s`` is 3 s if no
-            end is given, and ``processes=1``.
+        options: of models: further options of :func:`inferload.run`; ``duration_s`` of whole runs is
+            3 s if no end is given, and ``processes=1``.
 
     Raises:
         PlanError: they cannot be compared.
@@ -80,7 +93,7 @@ def compare(
     _check_sides(b, forms)
     both = [_result_of(a), None if forms is not None else _result_of(b)]
     if both[0] is not None and both[1] is not None:
-        if inputs is not None or options:
+        if inputs is not None or options or not (pairs is precision is time_limit_s is None):
             raise PlanError("results have inputs and options already: leave them out")
         titles = (_name_of(a, "A"), _name_of(b, "B"))
         found = compared_results(both[0], both[1], titles, read)
@@ -93,10 +106,12 @@ def compare(
     if both != [None, None] or (forms is not None and both[0] is not None):
         raise PlanError("a result and a model cannot be compared: give two of a kind")
     staged = load is not None and bool(load.stages)  # which have an end of their own
-    if not {"calls", "duration_s", "precision"} & set(options) and not staged:
+    whole = bool({"calls", "duration_s"} & set(options))
+    if not whole and not staged:
         options["duration_s"] = DEFAULT_RUN_S
     if options.get("executor", "auto") in {"auto", "threads", "native", "async"}:
         options.setdefault("processes", 1)
+    how = How(pairs=pairs, precision=precision, time_limit_s=time_limit_s, gates=read)
     models = {"a": a, "b": a if forms is not None else b}
     settings = {side: Settings() for side in models}
     if forms is not None:
@@ -109,22 +124,18 @@ def compare(
     asked = {
         "a": [names["a"], *fingerprint(*known["a"])],
         "b": [names["b"], *fingerprint(*known["b"])],
-        "pairs": pairs,
-        "gates": list(map(str, read)),
+        **how.told,
         "load": str(load or ClosedLoop()),
         "options": as_written(options),
     }
     own = {side: _options_of(model, options, load) for side, model in models.items()}
-    plan = ComparePlan(
-        a=names["a"],
-        b=names["b"],
+    sides = Sides(
+        names=names,
+        options=own,
         asked=asked,
-        options=own["a"],
-        options_b=own["b"],
-        peak_pairs=peak_pairs([*models.values()], own["a"]),
-        pairs=pairs,
-        gates=read,
         settings=settings,
+        whole=whole,
+        peak_pairs=peak_pairs([*models.values()], own["a"]),
     )
     keeper = StudyKeeper(None if save is None else as_path("save", save), Comparison, asked)
     benches = {
@@ -133,13 +144,35 @@ def compare(
         )
         for side, model in models.items()
     }
-    return run_pairs(
-        plan,
-        benches,
-        observer or Logging(),
-        outputs=lambda: told_apart(*(benches[side].outputs(settings[side].form) for side in "ab")),
-        done=keeper.done,
-        keep=keeper.keep,
+    with ExitStack() as stack:
+        return compare_sides(
+            sides,
+            how,
+            observer or Logging(),
+            benches=lambda: benches,
+            sliced=lambda: {
+                side: stack.enter_context(_in_fresh_processes(models[side], inputs, *known[side]))
+                for side in models
+            },
+            outputs=lambda: told_apart(
+                *(benches[side].outputs(settings[side].form) for side in "ab")
+            ),
+            done=keeper.done,
+            keep=keeper.keep,
+        )
+
+
+def _in_fresh_processes(
+    model: object, inputs: object, target: Target, given: tuple[CallInput, ...]
+) -> ChildBench:
+    """What calls a model by slices: each process loads it by its words, or is handed it."""
+    if isinstance(model, str) and is_spec(model) and inputs is None:
+        return ChildBench(ModelSource(spec=model), fresh=True)
+    state = ThreadState.of_this_thread().portable
+    return ChildBench(
+        None,
+        fresh=True,
+        hand=lambda scratch: handed(target, given, state, spec=None, scratch=scratch),
     )
 
 

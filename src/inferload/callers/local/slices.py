@@ -1,0 +1,138 @@
+"""Slices of calls: the callers of one process, prepared once and started anew for each."""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inferload.callers.local.crew import LocalCrew
+from inferload.callers.local.devices import settle
+from inferload.callers.local.preparing import Share
+from inferload.errors import InferloadError
+from inferload.log.failures import told
+from inferload.records.endings import CallError
+from inferload.stats.slices.slice import Slice
+from inferload.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from typing_extensions import Self
+
+    from inferload.callers.crew import Preparation
+    from inferload.callers.outcome import FirstFailure
+    from inferload.plan.options import RunOptions
+    from inferload.targets.base import Target
+    from inferload.targets.inputs.call_input import CallInput
+
+# How often it is looked whether calls take too long.
+_LOOK_S = 0.25
+
+
+class SlicedCalls:
+    """A model that is called for a moment, again and again.
+
+    ``cpus``: the cores that each caller is held to; none: it may run on any.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        given: Sequence[CallInput],
+        options: RunOptions,
+        cpus: Sequence[Sequence[int]] = (),
+    ) -> None:
+        share = Share(
+            callers_in_all=options.load.callers, cpus=tuple(tuple(own) for own in cpus)
+        )
+        self._target = target
+        self._options = options
+        self._crew = LocalCrew(target, given, options, share)
+        self._items: tuple[int, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._crew.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._crew.__exit__(*exception)
+
+    def prepare(self, announce: Callable[[str], None]) -> Preparation:
+        """Copy the inputs, compile, and set a log aside.
+
+        Raises:
+            PlanError: the target failed, or an input does not fit.
+        """
+        (ready,) = self._crew.prepare(announce)
+        self._items = ready.spec.items_per_input
+        gc.collect()  # what loading has left, no slice is to be stopped for
+        return ready
+
+    def slice(self, seconds: float, warmup_calls: int = 1) -> Slice:
+        """Call for so long, after warm-up calls of each caller.
+
+        Raises:
+            CallError: a call raised, and errors are not recorded; or it did not return in time.
+            InferloadError: no call completed.
+        """
+        (lane,) = self._crew.lanes
+        lane.job = replace(
+            lane.job, duration_ns=max(int(seconds * NS_PER_S), 1), warmup_calls=warmup_calls
+        )
+        limit_s = self._options.timeout_s
+        with lane.target.while_called(lane.job.callers):
+            lane.start()
+            running = lane.running
+            _wait(running.wait_ready, limit_s and limit_s * (1 + warmup_calls))
+            began_ns = running.release()
+            _wait(running.wait_done, limit_s and limit_s + seconds)
+            running.join()
+        for device in self._crew.devices:
+            settle(device)
+        outcome = lane.outcome()
+        if outcome.first_failure is not None and lane.job.stop_on_error:
+            raise _raised(self._target.name, outcome.first_failure)
+        log = lane.job.log
+        rows = log.rows_between(0, outcome.claimed_rows)
+        done = (rows["finished_ns"] != 0) & (rows["error"] < 0)
+        failed = int(((rows["finished_ns"] != 0) & (rows["error"] >= 0)).sum())
+        if not done.any():
+            raise InferloadError(
+                f"no call of {self._target.name} completed within a slice of {seconds:g} s"
+                + f": {failed:,} failed" * bool(failed)
+            )
+        found = Slice.of(
+            began_ns,
+            rows["caller"][done],
+            np.asarray(self._items, np.int64)[rows["input"][done]],
+            rows["started_ns"][done],
+            rows["finished_ns"][done],
+            failed=failed,
+        )
+        log.forget(0, outcome.claimed_rows)
+        return found
+
+
+def _wait(happened: Callable[[float], bool], limit_s: float | None) -> None:
+    """Wait for callers.
+
+    Raises:
+        CallError: they take longer than the timeout allows.
+    """
+    began = time.monotonic()
+    while not happened(_LOOK_S):
+        if limit_s is not None and time.monotonic() - began > limit_s:
+            raise CallError(f"a call had not returned after {limit_s:g} s", result=None)
+
+
+def _raised(name: str, failure: FirstFailure) -> CallError:
+    return CallError(
+        f"{name} raised in caller {failure.caller} on input {failure.input}: "
+        f"{told(failure.words)}",
+        result=None,
+        place=failure.place,
+    )

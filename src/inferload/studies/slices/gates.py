@@ -1,0 +1,65 @@
+"""Gates of a comparison by slices: crossed, kept, or not to be told by what there is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from inferload.stats.slices.judging import chance_beyond, holm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from inferload.stats.slices.judging import SlicedRatio
+    from inferload.studies.records.comparison import Gate
+
+
+def _edge_log(gate: Gate) -> float:
+    return math.log1p(gate.fraction)
+
+
+def judged_gates(
+    gates: Sequence[Gate],
+    ratios: Mapping[str, SlicedRatio],
+    *,
+    fails_more: bool = False,
+    level: Callable[[float], float] = lambda error: error,
+) -> tuple[tuple[Gate, str], ...]:
+    """Each gate, and what came of it: ``"crossed"``, ``"held"`` or ``"open"``.
+
+    That none is crossed which is not keeps ``ERROR`` for all gates together. None is held by a B
+    that fails more calls than A.
+    """
+    chances: dict[str, float] = {}
+    for gate in gates:
+        if (one := ratios.get(gate.figure)) is not None:
+            sign = -1 if gate.figure == "throughput" else 1
+            beyond = chance_beyond(
+                sign * math.log(one.value), one.error_log, sign * _edge_log(gate), one.pairs
+            )
+            chances[str(gate)] = min(2 * beyond, 1.0)  # two-sided, as the interval is
+    crossed = holm(chances, level)
+    found: list[tuple[Gate, str]] = []
+    for gate in gates:
+        one = ratios.get(gate.figure)
+        if one is None:
+            found.append((gate, "open"))
+            continue
+        edge = 1 + gate.fraction
+        kept = one.low >= edge if gate.figure == "throughput" else one.high <= edge
+        what = "crossed" if str(gate) in crossed else "held" if kept and not fails_more else "open"
+        found.append((gate, what))
+    return tuple(found)
+
+
+def pairs_needed(gate: Gate, ratio: SlicedRatio) -> int | None:
+    """About how many pairs of processes would decide a gate; ``None``: no number of them.
+
+    As the interval gets narrower by the root of their number, and the ratio stays where it is.
+    """
+    distance = abs(math.log(ratio.value) - _edge_log(gate))
+    half = math.log(ratio.high / ratio.low) / 2
+    if distance == 0:
+        return None
+    return math.ceil(ratio.pairs * (half / distance) ** 2)
+

@@ -1,0 +1,134 @@
+"""What a comparison by slices does: how long, in how many pairs of processes, and whether it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import PlanError
+from inferload.plan.numbers import check_count
+from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
+from inferload.studies.records.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inferload.plan.options import RunOptions
+    from inferload.studies.records.comparison import Gate
+
+TIME_LIMIT_S = 120.0
+MOST_PROCESS_PAIRS = 1000
+# A slice: long beside what it takes to begin one, short beside the states of a machine.
+SLICE_S, LEAST_SLICE_S = 0.1, 0.025
+CALLS_OF_SLICE = 20
+FEWEST_SLICES = 4
+# Of each pair of processes, so many times as long as it takes to start it is measured.
+_MEASURED, _LEAST_MEASURED_S = 1.5, 2.0
+# Looks at what there is come no closer than so many pairs.
+_LOOK_PAIRS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlicePlan:
+    """What is compared by slices.
+
+    ``precision``: half of the throughput's interval, a fraction, that is precise enough; ``None``:
+    as precise as the time allows. ``process_pairs``: so many, whatever time they take.
+
+    Raises:
+        PlanError: there are fewer than six pairs of processes.
+    """
+
+    a: str
+    b: str
+    asked: dict[str, Any]
+    options: Mapping[str, RunOptions]
+    gates: tuple[Gate, ...] = ()
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    precision: float | None = None
+    time_limit_s: float = TIME_LIMIT_S
+    process_pairs: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.process_pairs is not None:
+            check_count(
+                "pairs",
+                self.process_pairs,
+                at_least=FEWEST_PROCESS_PAIRS,
+                at_most=MOST_PROCESS_PAIRS,
+            )
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether it may end before its time, so that it is looked at several times."""
+        return self.precision is not None or bool(self.gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How the time is spent: slices in each pair of processes, and how many of these."""
+
+    slice_s: float
+    slices: int
+    pairs: int
+    looks: tuple[int, ...]
+
+
+def timed(plan: SlicePlan, start_s: float, call_s: float, state_s: float | None) -> Timing:
+    """How to spend the time, once a first pair of processes was started.
+
+    ``start_s``: how long that took; ``call_s``: a call of the slower side, ``state_s``: how long
+    the machine keeps its pace, where it is known.
+    """
+    slice_s = SLICE_S
+    if state_s is not None and state_s < 2 * SLICE_S:
+        slice_s = max(state_s / 2, LEAST_SLICE_S)
+    # slower models have fewer calls in a slice, or there would be too few slices
+    each_s = plan.time_limit_s / FEWEST_PROCESS_PAIRS - start_s
+    room_s = max(each_s / (2 * FEWEST_SLICES), SLICE_S)
+    slice_s = max(slice_s, min(CALLS_OF_SLICE * call_s, max(room_s, call_s)))
+    measured_s = max(_MEASURED * start_s, _LEAST_MEASURED_S, 2 * FEWEST_SLICES * slice_s)
+    pairs = plan.process_pairs
+    if pairs is None:
+        pairs = max(int(plan.time_limit_s / (start_s + measured_s)), FEWEST_PROCESS_PAIRS)
+        measured_s = max(plan.time_limit_s / pairs - start_s, 2 * FEWEST_SLICES * slice_s)
+    return Timing(
+        slice_s=slice_s,
+        slices=max(int(measured_s / (2 * slice_s)), FEWEST_SLICES),
+        pairs=pairs,
+        looks=looks_at(pairs) if plan.ends_early else (pairs,),
+    )
+
+
+def looks_at(pairs: int) -> tuple[int, ...]:
+    """After how many pairs of processes it is looked whether they are enough.
+
+    >>> looks_at(12)
+    (6, 8, 10, 12)
+    >>> looks_at(7)
+    (7,)
+    """
+    first = range(FEWEST_PROCESS_PAIRS, pairs - _LOOK_PAIRS + 1, _LOOK_PAIRS)
+    return (*first, pairs)
+
+
+def why_not(options: Sequence[RunOptions]) -> str | None:
+    """Why two sides cannot be called by slices, in words; ``None`` if they can."""
+    for one in options:
+        load = one.load
+        if one.of_server:
+            return "a server has no slices: what it has queued goes on"
+        if not isinstance(one.executor, str):
+            return "an executor of your own runs in this process"
+        if load.open_loop:
+            return "calls of an open loop are due whoever's turn it is"
+        if load.clients is not None or one.batching is not None:
+            return "a queue of requests does not end with a slice"
+        if one.lanes:
+            return "models with callers of their own are called at once"
+        if (one.processes or 1) > 1 or one.executor == "processes" or one.ranks > 1:
+            return "callers are in several processes"
+        if one.verify:
+            return "outputs are verified call by call"
+    return None
