@@ -64,9 +64,7 @@ def spinning(kind: str, spin_ns: int, folder: Path) -> Path:
     """A file with the model of a kind, whose calls spin for so long."""
     file = HERE / KINDS[kind][0]
     made = folder / f"{kind}_{spin_ns}.py"
-    made.write_text(
-        _SPINNING.format(folder=str(file.parent), module=file.stem, spin_ns=spin_ns)
-    )
+    made.write_text(_SPINNING.format(folder=str(file.parent), module=file.stem, spin_ns=spin_ns))
     return made
 
 
@@ -76,10 +74,10 @@ def compared(a: Path, b: Path, more: list[str]) -> il.Comparison:
         saved = Path(folder) / "c.json"
         words = [sys.executable, "-m", "inferload", "compare", str(a), str(b), *more]
         words += ["--threads-per-call", "1", "--quiet", "--json", str(saved)]
-        subprocess.run(words, check=True, cwd=HERE, capture_output=True)  # noqa: S603
+        subprocess.run(words, check=True, cwd=HERE, capture_output=True)
         found = il.load_study(saved)
     if not isinstance(found, il.Comparison):
-        raise AssertionError("compare saves comparisons")
+        raise TypeError("compare saves comparisons")
     return found
 
 
@@ -122,9 +120,7 @@ def run(what: str, count: int, log: Path, more: list[str]) -> None:
 def told(line: dict[str, Any]) -> str:
     """A line of a log in words."""
     ratio, low, high, verdict = line["figures"]["throughput"]
-    claimed = [
-        name for name, one in line["figures"].items() if one[3] != "no difference found"
-    ]
+    claimed = [name for name, one in line["figures"].items() if one[3] != "no difference found"]
     return (
         f"{line['what']} {line['kind']}: {ratio - 1:+.1%} ({low - 1:+.1%} to {high - 1:+.1%}) "
         f"{verdict}; claimed: {', '.join(claimed) or 'nothing'}; {line['took_s']:.0f} s"
@@ -133,7 +129,10 @@ def told(line: dict[str, Any]) -> str:
 
 def summary(lines: list[dict[str, Any]]) -> str:
     """What all lines of logs come to."""
-    rows = ["| sort | model | comparisons | claim anything | throughput, half width |", "|---|---|---|---|---|"]
+    rows = [
+        "| sort | model | comparisons | claim anything | throughput, half width |",
+        "|---|---|---|---|---|",
+    ]
     for what in sorted({one["what"] for one in lines}):
         for kind in [*KINDS, "all"]:
             own = [one for one in lines if one["what"] == what and kind in (one["kind"], "all")]

@@ -57,14 +57,12 @@ class Quiet:
         """What came of it."""
 
 
-def row_of(pair: SlicedPair, began_s: float) -> dict[str, NDArray[np.float32]]:
+def row_of(pair: SlicedPair, began_s: float) -> dict[str, NDArray[np.generic]]:
     """What is kept of a pair of processes."""
-    ratios = [
-        np.nan if (one := pair.figure(name)) is None else one.log_ratio for name in FIGURES
-    ]
+    ratios = [np.nan if (one := pair.figure(name)) is None else one.log_ratio for name in FIGURES]
     return {
-        "began_s": np.float32([began_s])[0],
-        "took_s": np.float32([pair.took_s])[0],
+        "began_s": np.array(began_s),
+        "took_s": np.array(pair.took_s),
         "a_first": np.array([one == "a" for one in pair.order]),
         "a_per_s": np.array(pair.a_per_s, np.float32),
         "b_per_s": np.array(pair.b_per_s, np.float32),
@@ -72,7 +70,7 @@ def row_of(pair: SlicedPair, began_s: float) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def saved(rows: dict[str, list[dict[str, NDArray[np.float32]]]], into: Path) -> None:
+def saved(rows: dict[str, list[dict[str, NDArray[np.generic]]]], into: Path) -> None:
     """Write all rows there are, beside those of before."""
     before = dict(np.load(into)) if into.exists() else {}
     arrays = {}
@@ -92,7 +90,7 @@ def main() -> None:
     options.add_argument("--into", type=Path, required=True)
     chosen = options.parse_args()
     of_run = RunOptions(duration_s=0.1, threads_per_call=1, warmup="fixed").checked()
-    rows: dict[str, list[dict[str, NDArray[np.float32]]]] = {kind: [] for kind in KINDS}
+    rows: dict[str, list[dict[str, NDArray[np.generic]]]] = {kind: [] for kind in KINDS}
     began = time.time()
     number = int(began)
     try:

@@ -258,10 +258,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             for one in found.differences
             if one.figure in {"throughput", "p50", "p99"}
         )
-        words = {"open": "not certain"}
-        gates = ", ".join(f"{gate} {words.get(what, what)}" for gate, what in found.gates)
+        gates = ", ".join(f"{gate} {what}" for gate, what in found.gates)
         said = _unjudged(found) or gates
-        unsure = _unjudged(found) is not None or any(what == "open" for _, what in found.gates)
+        unsure = _unjudged(found) is not None or bool(found.untold)
         write(f"{key} against its baseline: {changes} ({said})", yellow=unsure)
     if suite.trouble is not None:
         write(suite.trouble, red=True)

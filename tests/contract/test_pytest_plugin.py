@@ -75,7 +75,7 @@ def test_a_model_that_became_slower_fails_its_test_and_the_report_says_why(tmp_p
 def test_a_model_that_became_faster_passes(tmp_path, baseline):
     done = session(tmp_path, "--inferload-compare", str(baseline), delay=0.001)
     assert done.returncode == 0, done.stdout
-    assert "p50 +50% held" in done.stdout
+    assert "p50 +50% kept" in done.stdout
 
 
 def test_gates_of_the_command_line_take_the_place_of_the_default(tmp_path, baseline):

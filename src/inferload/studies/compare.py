@@ -17,7 +17,7 @@ from inferload.plan.numbers import check_count
 from inferload.plan.server import is_served
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.differences import judged_gate, of_pairs
-from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.comparison import CANNOT_TELL, KEPT, Comparison
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import Settings, StudyRun, unit_of
 from inferload.studies.same_model import other_content, other_model
@@ -277,10 +277,10 @@ def failed_fraction(runs: Sequence[StudyRun]) -> float:
 def judged(
     gates: Sequence[Gate], differences: Sequence[Difference], failed: tuple[float, float]
 ) -> tuple[tuple[Gate, str], ...]:
-    """Each gate, and what came of it; none is held by a B that fails more calls than A."""
+    """Each gate, and what came of it; none is kept by a B that fails more calls than A."""
     found = [(gate, judged_gate(gate, differences)) for gate in gates]
     if failed[1] > failed[0]:
-        found = [(gate, "open" if what == "held" else what) for gate, what in found]
+        found = [(gate, CANNOT_TELL if what == KEPT else what) for gate, what in found]
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""How two models are compared: by slices where their calls have some, else by whole runs in turn."""
+"""How two models are compared: by slices if their calls have some, else by whole runs in turn."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
 from inferload.stats.pairs import LEAST_CLAIM_LOG, paired_ratio
-from inferload.studies.records.comparison import Difference, Gate
+from inferload.studies.records.comparison import CANNOT_TELL, CROSSED, KEPT, Difference, Gate
 from inferload.units import fraction
 
 if TYPE_CHECKING:
@@ -138,15 +138,15 @@ def gate_from_text(text: str) -> Gate:
 
 
 def judged_gate(gate: Gate, differences: Iterable[Difference]) -> str:
-    """``"crossed"`` if the whole interval of the ratio lies beyond, ``"held"`` if none of it does.
+    """``CROSSED`` if the whole interval of the ratio lies beyond, ``KEPT`` if none of it does.
 
-    Else, and where the figure has no interval, it is ``"open"``.
+    Else, and where the figure has no interval, it is ``CANNOT_TELL``.
     """
     edge = 1 + gate.fraction
     for one in differences:
         if one.figure != gate.figure or one.low is None or one.high is None:
             continue
         if gate.figure != "throughput":
-            return "crossed" if one.low > edge else "held" if one.high <= edge else "open"
-        return "crossed" if one.high < edge else "held" if one.low >= edge else "open"
-    return "open"
+            return CROSSED if one.low > edge else KEPT if one.high <= edge else CANNOT_TELL
+        return CROSSED if one.high < edge else KEPT if one.low >= edge else CANNOT_TELL
+    return CANNOT_TELL

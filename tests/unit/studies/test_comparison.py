@@ -71,17 +71,17 @@ def test_what_is_no_gate_is_refused_with_an_example(text, says):
     ("text", "figure", "ratio", "outcome"),
     [
         ("p99 +5%", "p99", 1.10, "crossed"),
-        ("p99 +5%", "p99", 1.06, "open"),
-        ("p99 +5%", "p99", 1.04, "open"),
-        ("p99 +5%", "p99", 1.02, "held"),
+        ("p99 +5%", "p99", 1.06, "cannot tell"),
+        ("p99 +5%", "p99", 1.04, "cannot tell"),
+        ("p99 +5%", "p99", 1.02, "kept"),
         ("throughput -3%", "throughput", 0.90, "crossed"),
-        ("throughput -3%", "throughput", 0.96, "open"),
-        ("throughput -3%", "throughput", 1.00, "held"),
-        ("p99 +5%", "p50", 2.00, "open"),  # p99 was not quoted
+        ("throughput -3%", "throughput", 0.96, "cannot tell"),
+        ("throughput -3%", "throughput", 1.00, "kept"),
+        ("p99 +5%", "p50", 2.00, "cannot tell"),  # p99 was not quoted
         ("p99 +0%", "p99", 1.03, "crossed"),
-        ("p99 +0%", "p99", 0.97, "held"),
+        ("p99 +0%", "p99", 0.97, "kept"),
         ("throughput -0%", "throughput", 0.97, "crossed"),
-        ("throughput -0%", "throughput", 1.03, "held"),
+        ("throughput -0%", "throughput", 1.03, "kept"),
     ],
 )
 def test_a_gate_is_crossed_with_the_whole_interval(text, figure, ratio, outcome):
@@ -191,7 +191,7 @@ def test_a_gate_that_says_nothing_says_why(result):
         replace(result, summary=summary), another(result, summary=summary), gates=["p99.99 +5%"]
     )
     text = drawn(found)
-    assert "gate p99.99 +5%: not certain: p99.99 was not quoted" in text
+    assert "gate p99.99 +5%: cannot tell: p99.99 was not quoted" in text
     assert "p99.99 is left out: quoted in 0 of 2 runs" in text
 
 
@@ -202,10 +202,10 @@ def test_calls_that_fail_make_nothing_faster(result):
     )
     assert found.failed_fractions == (0.0, 0.9)
     assert found.fails_more
-    assert {what for _, what in found.gates} == {"open"}
+    assert {what for _, what in found.gates} == {"cannot tell"}
     text = drawn(found)
     assert "failed 0.00% of A's calls and 90.00% of B's" in text
-    assert "not held: more of B's calls fail" in text
+    assert "not kept: more of B's calls fail" in text
 
 
 class Bench:

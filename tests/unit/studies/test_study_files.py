@@ -45,7 +45,7 @@ def test_studies_of_version_1_are_read_drawn_and_written_as_version_3(tmp_path, 
     assert says in console.export_text()
     save_study(study, tmp_path / "again.json")
     was = json.loads(path.read_text())
-    was["schema_version"] = 3
+    was["schema_version"] = 4
     was["study"]["made_by"] = None
     for one in was["study"].get("confirmations", ()):
         one["margin"]["made_by"] = None

@@ -276,7 +276,7 @@ def test_a_study_is_the_same_when_it_is_read_again(result, tmp_path):
             lambda text: text.replace("inferload sweep", "something"),
             "no sweep, search, tuning or comparison",
         ),
-        (lambda text: text.replace('"schema_version":3', '"schema_version":9'), "version 9"),
+        (lambda text: text.replace('"schema_version":4', '"schema_version":9'), "version 9"),
         (lambda text: text.replace('"blocks":3', '"blocks":"x"'), r"damaged: study\.blocks"),
         (lambda text: text.replace('"blocks":3', '"blocks":NaN'), "is not JSON"),
     ],

@@ -46,9 +46,7 @@ class SlicedCalls:
         options: RunOptions,
         cpus: Sequence[Sequence[int]] = (),
     ) -> None:
-        share = Share(
-            callers_in_all=options.load.callers, cpus=tuple(tuple(own) for own in cpus)
-        )
+        share = Share(callers_in_all=options.load.callers, cpus=tuple(tuple(own) for own in cpus))
         self._target = target
         self._options = options
         self._crew = LocalCrew(target, given, options, share)
@@ -131,8 +129,7 @@ def _wait(happened: Callable[[float], bool], limit_s: float | None) -> None:
 
 def _raised(name: str, failure: FirstFailure) -> CallError:
     return CallError(
-        f"{name} raised in caller {failure.caller} on input {failure.input}: "
-        f"{told(failure.words)}",
+        f"{name} raised in caller {failure.caller} on input {failure.input}: {told(failure.words)}",
         result=None,
         place=failure.place,
     )

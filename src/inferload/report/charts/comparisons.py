@@ -37,9 +37,7 @@ def comparison_charts(found: Comparison) -> list[Chart]:
 
 def _of_slices(found: Comparison) -> list[tuple[int, str, float]]:
     """The number of each slice, counting pairs of them, its side and its rate."""
-    both = [
-        one for pair in found.slices for one in zip(pair.a_per_s, pair.b_per_s, strict=True)
-    ]
+    both = [one for pair in found.slices for one in zip(pair.a_per_s, pair.b_per_s, strict=True)]
     return [
         (number, side, rate)
         for number, rates in enumerate(both, start=1)

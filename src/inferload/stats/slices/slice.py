@@ -66,7 +66,8 @@ class Slice:
     @property
     def mean_s(self) -> float:
         """The mean response time, in seconds."""
-        return float(middles_ns()[self.buckets] @ self.counts) / max(self.calls, 1) / NS_PER_S
+        whole_ns = float(middles_ns()[self.buckets] @ self.counts)
+        return whole_ns / max(self.calls, 1) / NS_PER_S
 
 
 def quantile_ns(slices: Sequence[Slice], q: float) -> float:
@@ -83,7 +84,7 @@ def quantile_ns(slices: Sequence[Slice], q: float) -> float:
     place = min(int(np.searchsorted(below, rank)), len(below) - 1)
     own = int(counts[order][place])
     low, width = bounds_ns(int(buckets[order][place]))
-    return low + width * (rank - (int(below[place]) - own)) / own
+    return low + width * float(rank - below[place] + own) / own
 
 
 def fewest_calls(q: float) -> int:

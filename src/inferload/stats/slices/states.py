@@ -24,6 +24,8 @@ def state_s(slices: Mapping[str, Sequence[Slice]]) -> float | None:
 
     By the autocorrelation of the logarithms of their rates, each side about its own mean.
     """
+    if not all(slices.values()):
+        return None
     marks: list[tuple[int, float]] = []
     for own in slices.values():
         logs = np.log([max(one.items_per_s, 1e-12) for one in own])

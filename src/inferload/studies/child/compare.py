@@ -81,8 +81,8 @@ def compare(
         save: where to write the comparison, of models after every run; one that was interrupted
             goes on.
         observer: is told of stages and progress.
-        options: of models: further options of :func:`inferload.run`; ``duration_s`` of whole runs is
-            3 s if no end is given, and ``processes=1``.
+        options: of models: further options of :func:`inferload.run`; ``duration_s`` of whole runs
+            is 3 s if no end is given, and ``processes=1``.
 
     Raises:
         PlanError: they cannot be compared.

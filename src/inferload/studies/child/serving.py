@@ -57,7 +57,7 @@ def serve_runs(
                 elif word == OPEN:
                     sliced = stack.enter_context(bench.sliced(what, options, path))
                     found = sliced.prepare(telling.stage)
-                elif word == SLICE:
+                elif word == SLICE and sliced is not None:
                     found = sliced.slice(what, path)
                 else:
                     found = _outputs(bench, what, path, here=tree is None)

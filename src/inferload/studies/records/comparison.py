@@ -13,6 +13,10 @@ from inferload.studies.records.settings import StudyRun
 from inferload.studies.records.slices import SlicedPair
 
 
+#: What comes of a gate.
+KEPT, CROSSED, CANNOT_TELL = "kept", "crossed", "cannot tell"
+
+
 def value_of(estimate: Estimate | None) -> float:
     """The estimate; 0 where there is none."""
     return 0.0 if estimate is None else estimate.value
@@ -72,13 +76,13 @@ class Gate:
 class Comparison(Shown):
     """B against A: two saved results, or runs of both that alternated.
 
-    ``gates`` pairs each gate with ``"held"``, ``"crossed"`` (beyond noise, with the whole interval)
-    or ``"open"`` (the interval has parts on both sides, or the figure was not quoted).
+    ``gates`` pairs each gate with ``"kept"``, ``"crossed"`` (beyond noise, with the whole interval)
+    or ``"cannot tell"`` (the interval has parts on both sides, or the figure was not quoted).
     ``unlike``: what else is different between the two, such as the machine or the number of
     callers. ``runs`` are A's and B's in the order they were made, in ``sides``. ``outputs`` says
     whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
     ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
-    is held. ``peaks``: of one side behind a server and an open loop, runs of both in a closed loop
+    is kept. ``peaks``: of one side behind a server and an open loop, runs of both in a closed loop
     of as many callers, in ``peak_sides``. ``slices``: pairs of processes that were called by slices
     in turn, where ``runs`` say of what run they are; ``why_runs``: why whole runs alternated.
     ``ended``: why a comparison by slices was not longer, ``needs_s``: about how long one would be
@@ -139,9 +143,9 @@ class Comparison(Shown):
     @property
     def crossed(self) -> tuple[Gate, ...]:
         """The gates that were crossed."""
-        return tuple(gate for gate, what in self.gates if what == "crossed")
+        return tuple(gate for gate, what in self.gates if what == CROSSED)
 
     @property
     def untold(self) -> tuple[Gate, ...]:
         """The gates of which nothing could be said."""
-        return tuple(gate for gate, what in self.gates if what == "open")
+        return tuple(gate for gate, what in self.gates if what == CANNOT_TELL)

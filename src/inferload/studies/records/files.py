@@ -18,13 +18,15 @@ from inferload.studies.records.tuning import Tuning
 if TYPE_CHECKING:
     import os
 
-SCHEMA_VERSION: Literal[3] = 3
+# What came of gates, until schema 4.
+_GATES = {"held": "kept", "open": "cannot tell"}
+SCHEMA_VERSION: Literal[4] = 4
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
 
 
 class _SweepDocument(_Document):
@@ -102,8 +104,9 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     if not is_study(content):
         raise ResultFormatError(f"{path} is no sweep, search, tuning or comparison of inferload")
     version = content.get("schema_version")
-    if version in {1, 2}:  # what was added since has a default
+    if version in {1, 2, 3}:  # what was added since has a default
         content["schema_version"] = version = SCHEMA_VERSION
+        _rename_gates(content.get("study"))
     if version != SCHEMA_VERSION:
         raise ResultFormatError(
             f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
@@ -112,3 +115,11 @@ def load_study(path: str | os.PathLike[str]) -> Study:
         return _KINDS[content["format"]].model_validate(content).study
     except ValidationError as error:
         raise damaged(path, error) from error
+
+
+def _rename_gates(study: Any) -> None:
+    """Give what came of gates the names that it has now."""
+    gates = study.get("gates") if isinstance(study, dict) else None
+    for one in gates if isinstance(gates, list) else ():
+        if isinstance(one, list) and one:
+            one[-1] = _GATES.get(str(one[-1]), one[-1])

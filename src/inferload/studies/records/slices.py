@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inferload.stats.slices.ratios import PairFigure  # noqa: TC001 - pydantic reads it
+from inferload.stats.slices.ratios import PairFigure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,3 +1,3 @@
-"""Two sides that stay loaded and are called in turn by short slices, in pairs of fresh processes."""
+"""Two sides that stay loaded and are called in turn by slices, in pairs of fresh processes."""
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS, judged_together
-from inferload.stats.slices.looks import levels_of_looks
+from inferload.stats.slices.looks import OF_STUDENT, levels_of_looks
 from inferload.studies.compare import unlike_models, unlike_specs
 from inferload.studies.differences import detectable
-from inferload.studies.records.comparison import Comparison, Difference
+from inferload.studies.records.comparison import CANNOT_TELL, Comparison, Difference
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.slices.engine import SliceEngine
@@ -120,7 +120,7 @@ class _Study:
         plan, ratios = self._plan, self._ratios()
         if plan.gates:
             judged = judged_gates(plan.gates, ratios, level=self._level())
-            return None if "open" in dict(judged).values() else "every gate was decided"
+            return None if CANNOT_TELL in dict(judged).values() else "every gate was decided"
         rate = ratios.get("throughput")
         if plan.precision is None or rate is None:
             return None
@@ -148,13 +148,14 @@ class _Study:
         if self._early and timing is not None:  # there would have been more
             ends.append(timing.pairs)
         shares = tuple(one / ends[-1] for one in [*looks, *ends])
-        return lambda error: _levels(shares, error)[len(looks)]
+        spent = 1.0 if len(shares) == 1 else OF_STUDENT
+        return lambda error: _levels(shares, spent * error)[len(looks)]
 
     def told(self, status: str, why: str = "") -> Comparison:
         """What it comes to."""
         plan = self._plan
         differences: tuple[Difference, ...] = ()
-        gates: tuple[tuple[Any, str], ...] = tuple((gate, "open") for gate in plan.gates)
+        gates: tuple[tuple[Any, str], ...] = tuple((gate, CANNOT_TELL) for gate in plan.gates)
         calls = [sum(pair.calls[side] for pair in self.pairs) for side in (0, 1)]
         failed = [sum(pair.failed[side] for pair in self.pairs) for side in (0, 1)]
         shares = tuple(bad / max(bad + good, 1) for bad, good in zip(failed, calls, strict=True))
@@ -196,7 +197,7 @@ class _Study:
         pairs = [
             pairs_needed(gate, ratios[gate.figure])
             for gate, what in gates
-            if what == "open" and gate.figure in ratios
+            if what == CANNOT_TELL and gate.figure in ratios
         ]
         known = [one for one in pairs if one is not None]
         if not known or len(known) < len(pairs):

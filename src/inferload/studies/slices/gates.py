@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from inferload.stats.slices.judging import chance_beyond, holm
+from inferload.studies.records.comparison import CANNOT_TELL, CROSSED, KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +26,9 @@ def judged_gates(
     fails_more: bool = False,
     level: Callable[[float], float] = lambda error: error,
 ) -> tuple[tuple[Gate, str], ...]:
-    """Each gate, and what came of it: ``"crossed"``, ``"held"`` or ``"open"``.
+    """Each gate, and what came of it: ``CROSSED``, ``KEPT`` or ``CANNOT_TELL``.
 
-    That none is crossed which is not keeps ``ERROR`` for all gates together. None is held by a B
+    That none is crossed which is not keeps ``ERROR`` for all gates together. None is kept by a B
     that fails more calls than A.
     """
     chances: dict[str, float] = {}
@@ -43,12 +44,12 @@ def judged_gates(
     for gate in gates:
         one = ratios.get(gate.figure)
         if one is None:
-            found.append((gate, "open"))
+            found.append((gate, CANNOT_TELL))
             continue
         edge = 1 + gate.fraction
         kept = one.low >= edge if gate.figure == "throughput" else one.high <= edge
-        what = "crossed" if str(gate) in crossed else "held" if kept and not fails_more else "open"
-        found.append((gate, what))
+        kept &= not fails_more
+        found.append((gate, CROSSED if str(gate) in crossed else KEPT if kept else CANNOT_TELL))
     return tuple(found)
 
 
@@ -62,4 +63,3 @@ def pairs_needed(gate: Gate, ratio: SlicedRatio) -> int | None:
     if distance == 0:
         return None
     return math.ceil(ratio.pairs * (half / distance) ** 2)
-

@@ -1,20 +1,19 @@
-"""What a comparison by slices does: how long, in how many pairs of processes, and whether it can."""
+"""How a comparison by slices spends its time, and whether calls have slices at all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import PlanError
 from inferload.plan.numbers import check_count
 from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
-from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from inferload.plan.options import RunOptions
     from inferload.studies.records.comparison import Gate
+    from inferload.studies.records.settings import Settings
 
 TIME_LIMIT_S = 120.0
 MOST_PROCESS_PAIRS = 1000
@@ -113,22 +112,26 @@ def looks_at(pairs: int) -> tuple[int, ...]:
     return (*first, pairs)
 
 
+_WHY_NOT: tuple[tuple[Callable[[RunOptions], bool], str], ...] = (
+    (lambda one: one.of_server, "a server has no slices: what it has queued goes on"),
+    (
+        lambda one: not isinstance(one.executor, str),
+        "an executor of your own runs in this process",
+    ),
+    (lambda one: one.load.open_loop, "calls of an open loop are due whoever's turn it is"),
+    (
+        lambda one: one.batching is not None or getattr(one.load, "clients", None) is not None,
+        "a queue of requests does not end with a slice",
+    ),
+    (lambda one: bool(one.lanes), "models with callers of their own are called at once"),
+    (
+        lambda one: (one.processes or 1) * one.ranks > 1 or one.executor == "processes",
+        "callers are in several processes",
+    ),
+    (lambda one: one.verify, "outputs are verified call by call"),
+)
+
+
 def why_not(options: Sequence[RunOptions]) -> str | None:
     """Why two sides cannot be called by slices, in words; ``None`` if they can."""
-    for one in options:
-        load = one.load
-        if one.of_server:
-            return "a server has no slices: what it has queued goes on"
-        if not isinstance(one.executor, str):
-            return "an executor of your own runs in this process"
-        if load.open_loop:
-            return "calls of an open loop are due whoever's turn it is"
-        if load.clients is not None or one.batching is not None:
-            return "a queue of requests does not end with a slice"
-        if one.lanes:
-            return "models with callers of their own are called at once"
-        if (one.processes or 1) > 1 or one.executor == "processes" or one.ranks > 1:
-            return "callers are in several processes"
-        if one.verify:
-            return "outputs are verified call by call"
-    return None
+    return next((why for is_so, why in _WHY_NOT if any(map(is_so, options))), None)

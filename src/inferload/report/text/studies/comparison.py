@@ -19,6 +19,7 @@ from inferload.report.text.parts import (
 )
 from inferload.report.text.studies.served import server_cost
 from inferload.studies.differences import QUANTILES
+from inferload.studies.records.comparison import CANNOT_TELL, CROSSED, KEPT
 from inferload.units import count_text, duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SIGNED_RANK = 0.05
 STYLES = {"faster": "green", "slower": "red"}
-GATES = {"held": "kept", "crossed": "crossed, beyond noise"}
+GATES = {KEPT: "kept", CROSSED: "crossed, beyond noise"}
 # A chart of so many cells shows each interval, from the worst to the best of all.
 CHART_CELLS = 41
 
@@ -74,12 +75,12 @@ def _how(found: Comparison) -> str:
         return how
     slices = sum(len(one.order) for one in found.slices)
     how = (
-        f"{len(found.slices)} pairs of fresh processes, called in turn by {slices:,} slices each of "
-        f"{duration_text(found.slices[0].slice_s)}"
+        f"{len(found.slices)} pairs of fresh processes, called in turn by {slices:,} slices of "
+        f"{duration_text(found.slices[0].slice_s)} each"
     )
-    held = {len(one.cores) for one in found.slices}
-    if held != {0}:
-        how += f", both held to the same {count_text(max(held), 'core')}"
+    most = max(len(one.cores) for one in found.slices)
+    if most:
+        how += f", held to the same core{'s' * (most > 1)}"
     if found.status != "complete":
         return f"{how}; {found.status}"
     return f"{how}; {found.ended}" if found.ended else how
@@ -146,22 +147,23 @@ def _left_out(found: Comparison) -> list[tuple[str, int]]:
 def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
     """A gate, what came of it, and where that is nothing, why."""
     mine = [one for one in found.differences if one.figure == gate.figure and one.low is not None]
-    if what == "open" and found.fails_more:
-        said = "not held: more of B's calls fail"
-    elif what == "open" and not mine:
+    if what == CANNOT_TELL and found.fails_more:
+        said = "not kept: more of B's calls fail"
+    elif what == CANNOT_TELL and not mine:
         said = f"cannot tell: {figure_name(gate.figure)} was not quoted; longer runs have the calls"
-    elif what == "open":
+    elif what == CANNOT_TELL:
         one = mine[0]
         between = f"{change_text(one.low)} to {change_text(one.high)}"
         said = f"cannot tell: {between} has parts on both sides"
         if found.needs_s is not None:
-            said += f"; needs about {duration_text(found.needs_s)} here (--time-limit)"
-    elif what == "crossed" and found.is_of_results:
+            minutes = math.ceil(found.needs_s / 60)
+            said += f"; needs about {count_text(minutes, 'minute')} here (--time-limit {minutes}m)"
+    elif what == CROSSED and found.is_of_results:
         said = "crossed, by the two runs' own intervals"
     else:
         said = GATES[what]
-    failed = what == "crossed" or (what == "open" and found.fails_more)
-    style = "bold red" if failed else "bold" if what == "held" else "yellow"
+    failed = what == CROSSED or (what == CANNOT_TELL and found.fails_more)
+    style = "bold red" if failed else "bold" if what == KEPT else "yellow"
     return Text(f"gate {gate}: {said}", style=style)
 
 
