@@ -149,6 +149,7 @@ def studies() -> None:
     )
     assert_type(il.tune(MODEL, INPUTS, limit="p99<=20ms", cores=2), il.Tuning)
     assert_type(il.compare(MODEL, MODEL, INPUTS, gates="p99 +5%"), il.Comparison)
+    assert_type(il.compare(MODEL, MODEL, INPUTS, precision=0.02, time_limit_s=60), il.Comparison)
     assert_type(il.compare("before.json", "after.json"), il.Comparison)
     assert_type(il.compare(MODEL, inputs=INPUTS, forms=("eager", "script")), il.Comparison)
     il.sweep(MODEL, INPUTS, callers="1..4")  # type: ignore[arg-type]

@@ -30,19 +30,15 @@ def how_from_words(
     Raises:
         PlanError: naming the one that is no number of its kind.
     """
-    from inferload.plan.numbers import check_positive
     from inferload.studies.comparing import How
     from inferload.units import duration_s, fraction
 
-    how = How(
+    return How(
         pairs=pairs,
         precision=None if precision is None else fraction(precision),
         time_limit_s=None if time_limit is None else duration_s(time_limit),
         gates=gates,
     )
-    if how.precision is not None:
-        check_positive("precision", how.precision, at_most=0.5)
-    return how
 
 
 def compared_models(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import signal
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import PlanError
+from inferload.errors import InferloadError, PlanError
+from inferload.log.failures import is_out_of_memory
+from inferload.records.endings import TargetCrashed
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.compare import ComparePlan, run_pairs
 from inferload.studies.slices.compare import run_slices
@@ -64,6 +67,12 @@ class Sides:
         return found
 
 
+def _has_no_room(error: InferloadError) -> bool:
+    """Whether a side failed because there was no memory for it beside the other."""
+    killed = isinstance(error, TargetCrashed) and signal.Signals.SIGKILL.name in str(error)
+    return killed or is_out_of_memory(str(error))
+
+
 def compare_sides(
     sides: Sides,
     how: How,
@@ -95,11 +104,19 @@ def compare_sides(
             **common,
             options=sides.options,
             precision=how.precision,
-            time_limit_s=how.time_limit_s or TIME_LIMIT_S,
+            time_limit_s=TIME_LIMIT_S if how.time_limit_s is None else how.time_limit_s,
             process_pairs=how.pairs,
             seed=sides.options["a"].seed,
         )
-        return run_slices(plan, sliced(), observer, outputs=outputs, done=done, keep=keep)
+        try:
+            return run_slices(plan, sliced(), observer, outputs=outputs, done=done, keep=keep)
+        except InferloadError as error:
+            if not _has_no_room(error):
+                raise
+            why_runs = "both models at once have no room in memory"
+            observer.found(f"{error}: {why_runs}, so whole runs alternate")
+            how = replace(how, precision=None, time_limit_s=None, pairs=None)
+            done = None
     for name, value in (("precision", how.precision), ("time_limit_s", how.time_limit_s)):
         if value is not None:
             raise PlanError(

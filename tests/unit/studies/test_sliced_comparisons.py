@@ -12,6 +12,7 @@ import torch
 import inferload as il
 from inferload.plan.options import RunOptions
 from inferload.stats.slices.slice import Slice
+from inferload.studies.comparing import How, Sides, compare_sides
 from inferload.studies.differences import gate_from_text
 from inferload.studies.records.files import load_study, save_study
 from inferload.studies.slices.compare import run_slices
@@ -318,3 +319,56 @@ def test_both_sides_are_held_to_the_same_cores_where_these_are_known(monkeypatch
     assert of(4, 1) == ((0, 1), (2, 3), (4, 5), (6, 7))
     assert of(1, 4) == (tuple(range(8)),)
     assert of(5, 1) == of(1, None) == of(1, 1, pin="numa") == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        il.PlanError("B: CUDA out of memory. Tried to allocate 40 GiB"),
+        il.TargetCrashed("the process of the run was ended by SIGKILL (Killed)"),
+    ],
+)
+def test_models_that_have_no_room_at_once_are_compared_by_whole_runs(spec, error):
+    class TooLarge(Side):
+        def opened(self, observer):
+            raise error
+
+    class Runs:
+        def run(self, settings, options, observer):
+            return il.run(lambda x: x, [torch.zeros(1)], calls=50, warmup_calls=1)
+
+    machine = Machine()
+    sides = Sides(names={"a": "A", "b": "B"}, options={"a": OPTIONS, "b": OPTIONS}, asked={})
+    found = compare_sides(
+        sides,
+        How(time_limit_s=60.0),
+        Told(),
+        benches=lambda: {"a": Runs(), "b": Runs()},
+        sliced=lambda: {
+            "a": Side(machine, "a", lambda _: 0.001, spec),
+            "b": TooLarge(machine, "b", lambda _: 0.001, spec),
+        },
+        outputs=lambda: (True, "the same"),
+    )
+    assert not found.slices
+    assert len(found.runs) == 20
+    assert found.why_runs == "both models at once have no room in memory"
+
+
+def test_a_model_that_fails_for_another_reason_fails(spec):
+    class Broken(Side):
+        def opened(self, observer):
+            raise il.PlanError("there is no such thing")
+
+    machine = Machine()
+    sides = Sides(names={"a": "A", "b": "B"}, options={"a": OPTIONS, "b": OPTIONS}, asked={})
+    benches = {side: Broken(machine, side, lambda _: 0.001, spec) for side in "ab"}
+    with pytest.raises(il.PlanError, match="A, A: there is no such thing"):
+        compare_sides(
+            sides,
+            How(),
+            Told(),
+            benches=dict,
+            sliced=lambda: benches,
+            outputs=lambda: (True, "the same"),
+        )

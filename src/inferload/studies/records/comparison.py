@@ -12,7 +12,6 @@ from inferload.stats.pairs import NEGLIGIBLE_FRACTION
 from inferload.studies.records.settings import StudyRun
 from inferload.studies.records.slices import SlicedPair
 
-
 #: What comes of a gate.
 KEPT, CROSSED, CANNOT_TELL = "kept", "crossed", "cannot tell"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from inferload.plan.numbers import check_count
+from inferload.plan.numbers import check_count, check_positive
 from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferload.studies.records.comparison import Gate
     from inferload.studies.records.settings import Settings
 
-TIME_LIMIT_S = 120.0
+TIME_LIMIT_S, MOST_S = 120.0, 30 * 86_400.0
 MOST_PROCESS_PAIRS = 1000
 # A slice: long beside what it takes to begin one, short beside the states of a machine.
 SLICE_S, LEAST_SLICE_S = 0.1, 0.025
@@ -35,7 +35,7 @@ class SlicePlan:
     as precise as the time allows. ``process_pairs``: so many, whatever time they take.
 
     Raises:
-        PlanError: there are fewer than six pairs of processes.
+        PlanError: there are fewer than six pairs of processes, or a figure is out of range.
     """
 
     a: str
@@ -50,6 +50,9 @@ class SlicePlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.precision is not None:
+            check_positive("precision", self.precision, at_most=0.5)
+        check_positive("time_limit_s", self.time_limit_s, at_most=MOST_S)
         if self.process_pairs is not None:
             check_count(
                 "pairs",
