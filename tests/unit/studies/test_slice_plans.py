@@ -1,0 +1,120 @@
+"""How comparisons by slices spend their time, on which cores, and what has no slices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import inferload as il
+from inferload.plan.cores import Cpu
+from inferload.plan.options import RunOptions
+from inferload.studies.comparing import How, Sides, compare_sides
+from inferload.studies.slices.cores import cores_of
+from inferload.studies.slices.plan import SlicePlan, looks_at, timed, why_not
+from support.sliced_sides import OPTIONS, Machine, Side, Told
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return il.run(lambda x: x, [torch.zeros(1)], calls=10).spec
+
+
+def test_looks_and_time_are_planned_by_what_starting_takes():
+    assert looks_at(6) == (6,)
+    assert looks_at(13) == (6, 8, 10, 13)
+    plan = SlicePlan(a="A", b="B", asked={}, options={}, precision=0.01, time_limit_s=120.0)
+    quick, slow = timed(plan, 1.0, 0.001, None), timed(plan, 10.0, 0.001, None)
+    assert quick.pairs > slow.pairs >= 6
+    assert quick.looks[-1] == quick.pairs
+    assert timed(plan, 1.0, 0.001, 0.08).slice_s == pytest.approx(0.04)
+    assert timed(plan, 1.0, 0.001, 10.0).slice_s == 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, None),
+        ({"load": il.ClosedLoop(callers=4)}, None),
+        ({"processes": 1}, None),
+        ({"processes": 2}, "several processes"),
+        ({"load": il.OpenLoop.constant(100)}, "open loop"),
+        ({"load": il.ClosedLoop(callers=2, clients=4)}, "queue"),
+        ({"batching": il.Batching(max_batch=4)}, "queue"),
+        ({"verify": True}, "verified"),
+        ({"of_server": True}, "server"),
+    ],
+)
+def test_calls_that_have_no_slices_are_made_in_whole_runs(options, why):
+    found = why_not([RunOptions(duration_s=1.0, **options)])
+    assert found is None if why is None else why in found
+
+
+def test_both_sides_are_held_to_the_same_cores_where_these_are_known(monkeypatch):
+    cpus = [Cpu(node=0, core=(0, n // 2), number=n) for n in range(8)]
+    monkeypatch.setattr("inferload.studies.slices.cores.usable_cpus", lambda: cpus)
+    rng = np.random.default_rng(1)
+
+    def of(callers, threads, **more):
+        one = RunOptions(
+            calls=1, threads_per_call=threads, load=il.ClosedLoop(callers=callers), **more
+        )
+        return cores_of(one, one, rng)
+
+    assert {of(1, 1) for _ in range(40)} == {((n, n + 1),) for n in (0, 2, 4, 6)}
+    assert of(4, 1) == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert of(1, 4) == (tuple(range(8)),)
+    assert of(5, 1) == of(1, None) == of(1, 1, pin="numa") == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        il.PlanError("B: CUDA out of memory. Tried to allocate 40 GiB"),
+        il.TargetCrashed("the process of the run was ended by SIGKILL (Killed)"),
+    ],
+)
+def test_models_that_have_no_room_at_once_are_compared_by_whole_runs(spec, error):
+    class TooLarge(Side):
+        def opened(self, observer):
+            raise error
+
+    class Runs:
+        def run(self, settings, options, observer):
+            return il.run(lambda x: x, [torch.zeros(1)], calls=50, warmup_calls=1)
+
+    machine = Machine()
+    sides = Sides(names={"a": "A", "b": "B"}, options={"a": OPTIONS, "b": OPTIONS}, asked={})
+    found = compare_sides(
+        sides,
+        How(time_limit_s=60.0),
+        Told(),
+        benches=lambda: {"a": Runs(), "b": Runs()},
+        sliced=lambda: {
+            "a": Side(machine, "a", lambda _: 0.001, spec),
+            "b": TooLarge(machine, "b", lambda _: 0.001, spec),
+        },
+        outputs=lambda: (True, "the same"),
+    )
+    assert not found.slices
+    assert len(found.runs) == 20
+    assert found.why_runs == "both models at once have no room in memory"
+
+
+def test_a_model_that_fails_for_another_reason_fails(spec):
+    class Broken(Side):
+        def opened(self, observer):
+            raise il.PlanError("there is no such thing")
+
+    machine = Machine()
+    sides = Sides(names={"a": "A", "b": "B"}, options={"a": OPTIONS, "b": OPTIONS}, asked={})
+    benches = {side: Broken(machine, side, lambda _: 0.001, spec) for side in "ab"}
+    with pytest.raises(il.PlanError, match="A, A: there is no such thing"):
+        compare_sides(
+            sides,
+            How(),
+            Told(),
+            benches=dict,
+            sliced=lambda: benches,
+            outputs=lambda: (True, "the same"),
+        )
