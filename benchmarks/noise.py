@@ -104,8 +104,9 @@ def main() -> None:
                     ChildBench(source, fresh=True) as first,
                     ChildBench(source, fresh=True) as second,
                 ):
-                    engine = SliceEngine(plan, {"a": first, "b": second}, Quiet())
-                    engine.found.timing = TIMINGS[kind]
+                    engine = SliceEngine(
+                        plan, {"a": first, "b": second}, Quiet(), timing=TIMINGS[kind]
+                    )
                     started = time.time()
                     pair = engine.pair()
                 rows[kind].append(row_of(pair, started))

@@ -10,8 +10,9 @@ import inferload as il
 from inferload.plan.cores import Cpu
 from inferload.plan.options import RunOptions
 from inferload.studies.comparing import How, Sides, compare_sides
+from inferload.studies.slices.compare import run_slices
 from inferload.studies.slices.cores import cores_of
-from inferload.studies.slices.plan import SlicePlan, looks_at, timed, why_not
+from inferload.studies.slices.plan import Known, SlicePlan, looks_at, timed, why_not
 from support.sliced_sides import OPTIONS, Machine, Side, Told
 
 
@@ -24,11 +25,32 @@ def test_looks_and_time_are_planned_by_what_starting_takes():
     assert looks_at(6) == (6,)
     assert looks_at(13) == (6, 8, 10, 13)
     plan = SlicePlan(a="A", b="B", asked={}, options={}, precision=0.01, time_limit_s=120.0)
-    quick, slow = timed(plan, 1.0, 0.001, None), timed(plan, 10.0, 0.001, None)
+    quick, slow = (timed(plan, Known(start_s=one, call_s=0.001)) for one in (1.0, 10.0))
     assert quick.pairs > slow.pairs >= 6
     assert quick.looks[-1] == quick.pairs
-    assert timed(plan, 1.0, 0.001, 0.08).slice_s == pytest.approx(0.04)
-    assert timed(plan, 1.0, 0.001, 10.0).slice_s == 0.1
+    for state_s, slice_s in ((0.08, 0.04), (10.0, 0.1)):
+        known = Known(start_s=1.0, call_s=0.001, state_s=state_s)
+        assert timed(plan, known).slice_s == pytest.approx(slice_s)
+
+
+def test_time_is_planned_anew_where_the_first_start_took_longer_than_those_after_it(spec):
+    """It may have compiled what the others find; of a minute nothing else would be left."""
+    machine = Machine()
+
+    class Compiling(Side):
+        def opened(self, observer):
+            machine.now_s += 30.0 if self.started == 1 else 0.0
+            return super().opened(observer)
+
+    benches = {
+        "a": Compiling(machine, "a", lambda _: 0.001, spec),
+        "b": Side(machine, "b", lambda _: 0.001, spec),
+    }
+    plan = SlicePlan(a="A", b="B", asked={}, options={"a": OPTIONS, "b": OPTIONS})
+    found = run_slices(plan, benches, Told(), outputs=lambda: (True, "x"), clock=machine.clock)
+    assert len(found.slices) >= 8  # by the first start it would be 6
+    assert len(found.slices[1].order) > len(found.slices[0].order)
+    assert machine.now_s < 125
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
 from inferload.stats.slices.ratios import pair_figures
 from inferload.stats.slices.states import state_s
 from inferload.studies.compare import said_of
 from inferload.studies.records.settings import Settings
 from inferload.studies.records.slices import SlicedPair
 from inferload.studies.slices.cores import cores_of
-from inferload.studies.slices.plan import timed
+from inferload.studies.slices.plan import Known, timed
 from inferload.units import count_text, duration_text, rate_text
 
 if TYPE_CHECKING:
@@ -63,7 +65,10 @@ class Sliced:
 
 
 class SliceEngine:
-    """Makes pairs of processes, one after another; ``found`` is what there is."""
+    """Makes pairs of processes, one after another; ``found`` is what there is.
+
+    ``timing``: how the time is spent, where that is not to be planned.
+    """
 
     def __init__(
         self,
@@ -71,10 +76,13 @@ class SliceEngine:
         benches: Mapping[str, SliceBench],
         observer: StudyObserver,
         clock: Callable[[], float] = time.monotonic,
+        timing: Timing | None = None,
     ) -> None:
-        self._plan, self._benches = plan, benches
+        self._plan, self._benches, self._fixed = plan, benches, timing
         self._observer, self._clock = observer, clock
         self._names = {"a": plan.a, "b": plan.b}
+        #: How long it takes to start a pair of processes and to warm them up.
+        self._start_s = math.inf
         self.found = Sliced()
 
     def pair(self) -> SlicedPair:
@@ -97,9 +105,8 @@ class SliceEngine:
             for side in "ab":
                 with said_of(f"{side.upper()}, {self._names[side]}"):
                     self.found.ready[side] = self._benches[side].opened(self._observer)
-            started_s = self._clock() - began
             warm = self._warm()
-            timing = self.found.timing or self._timing(started_s, warm)
+            timing = self._timing(warm, self._clock() - began)
             order, slices = self._slices(timing, rng)
         finally:
             for bench in self._benches.values():
@@ -135,10 +142,26 @@ class SliceEngine:
                 slices[side].append(self._slice(side, _WARM_SLICE_S, warmup))
         return slices
 
-    def _timing(self, started_s: float, warm: Mapping[str, Sequence[Slice]]) -> Timing:
-        """How the time is spent, by what a first pair of processes took, and the machine's pace."""
-        call_s = max(own[-1].mean_s for own in warm.values())
-        return timed(self._plan, started_s, call_s, state_s(warm))
+    def _timing(self, warm: Mapping[str, Sequence[Slice]], start_s: float) -> Timing:
+        """How the time is spent, by what starting takes, a call, and the machine's pace.
+
+        Planned anew until there are pairs enough for a first look: the first one to start may have
+        had to compile what later ones find.
+        """
+        found = self.found
+        if self._fixed is not None:
+            return self._fixed
+        if found.timing is not None and len(found.pairs) >= FEWEST_PROCESS_PAIRS:
+            return found.timing
+        self._start_s = min(self._start_s, start_s)
+        known = Known(
+            start_s=self._start_s,
+            call_s=max(own[-1].mean_s for own in warm.values()),
+            state_s=state_s(warm),
+            made=len(found.pairs),
+            spent_s=sum(one.took_s for one in found.pairs),
+        )
+        return timed(self._plan, known)
 
     def _slices(
         self, timing: Timing, rng: np.random.Generator

@@ -77,12 +77,25 @@ class Timing:
     looks: tuple[int, ...]
 
 
-def timed(plan: SlicePlan, start_s: float, call_s: float, state_s: float | None) -> Timing:
-    """How to spend the time, once a first pair of processes was started.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of both sides and the machine once processes were started.
 
-    ``start_s``: how long that took; ``call_s``: a call of the slower side, ``state_s``: how long
-    the machine keeps its pace, where it is known.
+    ``start_s``: how long starting a pair of them takes; ``call_s``: a call of the slower side,
+    ``state_s``: how long the machine keeps its pace, if that is known. ``made``: how many pairs of
+    processes were made, in ``spent_s``.
     """
+
+    start_s: float
+    call_s: float
+    state_s: float | None = None
+    made: int = 0
+    spent_s: float = 0.0
+
+
+def timed(plan: SlicePlan, known: Known) -> Timing:
+    """How to spend the time that is left."""
+    start_s, call_s, state_s = known.start_s, known.call_s, known.state_s
     slice_s = SLICE_S
     if state_s is not None and state_s < 2 * SLICE_S:
         slice_s = max(state_s / 2, LEAST_SLICE_S)
@@ -93,8 +106,10 @@ def timed(plan: SlicePlan, start_s: float, call_s: float, state_s: float | None)
     measured_s = max(_MEASURED * start_s, _LEAST_MEASURED_S, 2 * FEWEST_SLICES * slice_s)
     pairs = plan.process_pairs
     if pairs is None:
-        pairs = max(int(plan.time_limit_s / (start_s + measured_s)), FEWEST_PROCESS_PAIRS)
-        measured_s = max(plan.time_limit_s / pairs - start_s, 2 * FEWEST_SLICES * slice_s)
+        left_s = max(plan.time_limit_s - known.spent_s, 0.0)
+        more = max(int(left_s / (start_s + measured_s)), FEWEST_PROCESS_PAIRS - known.made, 1)
+        pairs = known.made + more
+        measured_s = max(left_s / more - start_s, 2 * FEWEST_SLICES * slice_s)
     return Timing(
         slice_s=slice_s,
         slices=max(int(measured_s / (2 * slice_s)), FEWEST_SLICES),
