@@ -19,8 +19,9 @@ import numpy as np
 from inferload.plan.model import ModelSource
 from inferload.plan.options import RunOptions
 from inferload.studies.child.bench import ChildBench
+from inferload.studies.records.slices import Timing
 from inferload.studies.slices.engine import SliceEngine
-from inferload.studies.slices.plan import SlicePlan, Timing
+from inferload.studies.slices.plan import SlicePlan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -123,6 +123,9 @@ def test_two_results_on_the_command_line(folder: Path):
     ):
         refused = inferload_here("compare", "a.json", "b.json", *more, cwd=folder)
         assert (refused.returncode, says in " ".join(refused.stderr.split())) == (2, True)
+    rare = inferload_here("compare", "a.json", "b.json", "--gate", "p99.99 +5%", cwd=folder)
+    assert rare.returncode == 4
+    assert "gate p99.99 +5%: cannot tell: p99.99 was not quoted" in " ".join(rare.stdout.split())
     same = inferload_here("compare", "a.json", "a.json", cwd=folder)
     assert "are one and the same run" in same.stderr
     # whichever was slower by more than its noise, or cannot be told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,13 +114,44 @@ def test_models_of_this_program_are_handed_to_fresh_processes():
     assert all(sum(pair.calls) > 20 for pair in found.slices)
 
 
-def test_a_gate_that_cannot_be_told_has_an_exit_code_of_its_own(folder: Path):
-    done = inferload(
-        "compare", "m.py:quick", "m.py:quick", "--threads-per-call", 1, "--pairs", 6,
-        "--gate", "p99.99 +5%", cwd=folder,
+def test_a_model_by_its_words_is_called_with_inputs_of_this_program(folder: Path, monkeypatch):
+    """What the file defines cannot be pickled here, and is found there by the same words."""
+    (folder / "own.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n    pass\n\n\ndef model():\n"
+        "    torch.manual_seed(0)\n    return Net(8, 8).eval()\n"
+    )
+    monkeypatch.chdir(folder)
+    found = il.compare("own.py", "own.py:model", [torch.randn(2, 8)], pairs=6, threads_per_call=1)
+    assert len(found.slices) == 6
+    assert found.outputs == "the same on 1 input"
+
+
+def test_a_script_that_does_not_guard_its_main_part_is_told_so(folder: Path):
+    (folder / "s.py").write_text(
+        "import torch\nimport inferload as il\n"
+        "il.compare(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), [torch.zeros(1, 8)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "s.py"], cwd=folder, capture_output=True, text=True, timeout=100,
+        check=False,
     )  # fmt: skip
-    assert done.returncode == 4, done.stderr
-    assert "gate p99.99 +5%: cannot tell: p99.99 was not quoted" in " ".join(done.stdout.split())
+    assert done.returncode == 1
+    assert "must do so under if __name__ == '__main__'" in done.stderr.splitlines()[-1]
+
+
+def test_a_call_that_hangs_ends_the_comparison_by_its_timeout(folder: Path):
+    (folder / "h.py").write_text(
+        FILES + "def hangs():\n    def forward(x):\n        if raises.calls > 30:\n"
+        "            time.sleep(1000)\n        raises.calls += 1\n        return x\n"
+        "    return forward\n"
+    )
+    done = inferload(
+        "compare", "m.py:quick", "h.py:hangs", "--timeout", "1s", "--threads-per-call", 1,
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "B, h.py:hangs: a call of " in " ".join(done.stderr.split())
+    assert "had not returned" in done.stderr
 
 
 @pytest.mark.parametrize(

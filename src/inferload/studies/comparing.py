@@ -12,7 +12,7 @@ from inferload.records.endings import TargetCrashed
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.compare import ComparePlan, run_pairs
 from inferload.studies.slices.compare import run_slices
-from inferload.studies.slices.plan import TIME_LIMIT_S, SlicePlan, why_not
+from inferload.studies.slices.plan import MOST_S, TIME_LIMIT_S, SlicePlan, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from inferload.studies.records.comparison import Comparison, Gate
     from inferload.studies.records.settings import Settings
     from inferload.studies.slices.engine import SliceBench
+
+
+NO_ROOM = "both models at once have no room in memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,13 @@ class Sides:
         return found
 
 
+def _time_limit_s(how: How) -> float:
+    """How long it may take; pairs that were asked for take what they take, if nobody says."""
+    if how.time_limit_s is not None:
+        return how.time_limit_s
+    return TIME_LIMIT_S if how.pairs is None else MOST_S
+
+
 def _has_no_room(error: InferloadError) -> bool:
     """Whether a side failed because there was no memory for it beside the other."""
     killed = isinstance(error, TargetCrashed) and signal.Signals.SIGKILL.name in str(error)
@@ -92,6 +102,8 @@ def compare_sides(
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
     why_runs = sides.why_runs()
+    if why_runs is None and done is not None and not done.slices:
+        why_runs = done.why_runs or None  # there was no room, and runs were made
     common: dict[str, Any] = {
         "a": sides.names["a"],
         "b": sides.names["b"],
@@ -104,19 +116,33 @@ def compare_sides(
             **common,
             options=sides.options,
             precision=how.precision,
-            time_limit_s=TIME_LIMIT_S if how.time_limit_s is None else how.time_limit_s,
+            time_limit_s=_time_limit_s(how),
             process_pairs=how.pairs,
             seed=sides.options["a"].seed,
         )
+        made = [] if done is None else [*done.slices]
+
+        def keep_and_note(study: Comparison) -> None:
+            made[:] = study.slices
+            keep(study)
+
         try:
-            return run_slices(plan, sliced(), observer, outputs=outputs, done=done, keep=keep)
+            return run_slices(
+                plan, sliced(), observer, outputs=outputs, done=done, keep=keep_and_note
+            )
         except InferloadError as error:
-            if not _has_no_room(error):
+            if made or not _has_no_room(error):
                 raise
-            why_runs = "both models at once have no room in memory"
-            observer.found(f"{error}: {why_runs}, so whole runs alternate")
-            how = replace(how, precision=None, time_limit_s=None, pairs=None)
-            done = None
+            why_runs = NO_ROOM
+            pairs = max(how.pairs or FEWEST_PAIRS, FEWEST_PAIRS)
+            observer.found(
+                f"{error}. {NO_ROOM.capitalize()}: {pairs} pairs of whole runs are made instead, "
+                "whatever time they take"
+            )
+            how, done = replace(how, precision=None, time_limit_s=None, pairs=pairs), None
+    elif why_runs == NO_ROOM:
+        pairs = max(how.pairs or FEWEST_PAIRS, FEWEST_PAIRS)
+        how = replace(how, precision=None, time_limit_s=None, pairs=pairs)
     for name, value in (("precision", how.precision), ("time_limit_s", how.time_limit_s)):
         if value is not None:
             raise PlanError(

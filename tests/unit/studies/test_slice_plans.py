@@ -9,9 +9,12 @@ import torch
 import inferload as il
 from inferload.plan.cores import Cpu
 from inferload.plan.options import RunOptions
+from inferload.stats.slices.judging import judged_together
 from inferload.studies.comparing import How, Sides, compare_sides
+from inferload.studies.differences import gate_from_text
 from inferload.studies.slices.compare import run_slices
 from inferload.studies.slices.cores import cores_of
+from inferload.studies.slices.gates import judged_gates, pairs_needed
 from inferload.studies.slices.plan import Known, SlicePlan, looks_at, timed, why_not
 from support.sliced_sides import OPTIONS, Machine, Side, Told
 
@@ -140,3 +143,68 @@ def test_a_model_that_fails_for_another_reason_fails(spec):
             sliced=lambda: benches,
             outputs=lambda: (True, "the same"),
         )
+
+
+class Runs:
+    """A bench of whole runs."""
+
+    def __init__(self):
+        self.made = 0
+
+    def run(self, settings, options, observer):
+        self.made += 1
+        if self.made == 3:
+            raise KeyboardInterrupt
+        return il.run(lambda x: x, [torch.zeros(1)], calls=50, warmup_calls=1)
+
+
+def test_whole_runs_for_want_of_room_go_on_where_they_were_interrupted(spec):
+    class TooLarge(Side):
+        def opened(self, observer):
+            raise il.PlanError("CUDA out of memory")
+
+    machine = Machine()
+    sides = Sides(names={"a": "A", "b": "B"}, options={"a": OPTIONS, "b": OPTIONS}, asked={})
+    runs, opened = Runs(), []
+
+    def again(done):
+        opened.append(done)
+        return compare_sides(
+            sides,
+            How(pairs=12),
+            Told(),
+            benches=lambda: {"a": runs, "b": runs},
+            sliced=lambda: {s: TooLarge(machine, s, lambda _: 0.001, spec) for s in "ab"},
+            outputs=lambda: (True, "the same"),
+            done=done,
+        )
+
+    with pytest.raises(il.StudyInterrupted, match="after 2 of 24 runs") as caught:
+        again(None)
+    found = again(caught.value.study)
+    assert runs.made == 25  # one of them was interrupted
+    assert len(found.runs) == 24
+    assert machine.log.count("open a") == 1  # that there is no room is known
+
+
+def test_how_many_pairs_a_gate_needs_is_by_the_level_that_it_is_judged_at():
+    gates = [gate_from_text(one) for one in ("p50 +5%", "p90 +0%", "p99 +0%")]
+    logs = {"p50": [0.0700, 0.0740, 0.1010, 0.0500, 0.0850, 0.1000]}
+    ratio = judged_together(logs)["p50"]
+    assert ratio.low > 1.05
+    (first, what), *others = judged_gates(gates[:1] + gates[1:], {"p50": ratio})
+    alone = judged_gates(gates[:1], {"p50": ratio})
+    assert (alone[0][1], what) == ("crossed", "crossed")
+    assert [one for _, one in others] == ["cannot tell"] * 2
+    assert pairs_needed(first, ratio, 0.05) <= 6 < pairs_needed(first, ratio, 0.0005)
+    assert pairs_needed(gates[1], None, 0.05) is None
+
+
+def test_slow_models_are_planned_with_what_their_calls_take():
+    plan = SlicePlan(a="A", b="B", asked={}, options={}, time_limit_s=60.0)
+    slow = timed(plan, Known(start_s=4.0, call_s=2.0))
+    assert (slow.slices, slow.pairs) == (4, 6)
+    assert slow.slice_s == 2.0
+    middling = timed(plan, Known(start_s=2.0, call_s=0.1))
+    each_s = 2 * (middling.slice_s + 0.05)
+    assert 6 * (2.0 + middling.slices * each_s) < 70

@@ -79,15 +79,17 @@ class SlicedCalls:
         """
         (lane,) = self._crew.lanes
         lane.job = replace(
-            lane.job, duration_ns=max(int(seconds * NS_PER_S), 1), warmup_calls=warmup_calls
+            lane.job,
+            duration_ns=max(int(seconds * NS_PER_S), 1),
+            warmup_calls=warmup_calls,
+            warmup_limit_ns=NS_PER_S,
         )
-        limit_s = self._options.timeout_s
         with lane.target.while_called(lane.job.callers):
             lane.start()
             running = lane.running
-            _wait(running.wait_ready, limit_s and limit_s * (1 + warmup_calls))
+            self._wait(running.wait_ready, most_calls=1 + warmup_calls, warming_up=True)
             began_ns = running.release()
-            _wait(running.wait_done, limit_s and limit_s + seconds)
+            self._wait(running.wait_done, beside_s=seconds)
             running.join()
         for device in self._crew.devices:
             settle(device)
@@ -114,17 +116,31 @@ class SlicedCalls:
         log.forget(0, outcome.claimed_rows)
         return found
 
+    def _wait(
+        self,
+        happened: Callable[[float], bool],
+        *,
+        most_calls: int = 1,
+        beside_s: float = 0.0,
+        warming_up: bool = False,
+    ) -> None:
+        """Wait for callers.
 
-def _wait(happened: Callable[[float], bool], limit_s: float | None) -> None:
-    """Wait for callers.
-
-    Raises:
-        CallError: they take longer than the timeout allows.
-    """
-    began = time.monotonic()
-    while not happened(_LOOK_S):
-        if limit_s is not None and time.monotonic() - began > limit_s:
-            raise CallError(f"a call had not returned after {limit_s:g} s", result=None)
+        Raises:
+            CallError: they take longer than the timeout allows for each of so many calls.
+        """
+        timeout_s, began = self._options.timeout_s, time.monotonic()
+        while not happened(_LOOK_S):
+            waited_s = time.monotonic() - began - beside_s
+            if timeout_s is not None and waited_s > timeout_s * most_calls:
+                when = "while warming up" if warming_up else "in a slice of calls"
+                raise CallError(
+                    f"a call of {self._target.name} had not returned {when}, after {timeout_s:g} s "
+                    f"for each of {most_calls} (--timeout)"
+                    if most_calls > 1
+                    else f"a call of {self._target.name} had not returned {when} after "
+                    f"{timeout_s:g} s (--timeout)"
+                )
 
 
 def _raised(name: str, failure: FirstFailure) -> CallError:

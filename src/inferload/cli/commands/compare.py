@@ -58,7 +58,12 @@ def compare_command(
         ),
     ] = None,
     time_limit: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Ends it all the same.", show_default="2m")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Ends it, after 6 pairs of processes at the earliest.",
+            show_default="2m",
+        ),
     ] = None,
     gate: Annotated[
         list[str] | None,

@@ -111,6 +111,11 @@ def chance_beyond(mean_log: float, error_log: float, edge_log: float, pairs: int
     return float(stats.t.sf((mean_log - edge_log) / error_log, pairs - 1))
 
 
+def half_width_log(error_log: float, level: float, pairs: int) -> float:
+    """Half of the interval of a logarithm, at a two-sided level."""
+    return _t(level, pairs) * error_log
+
+
 def _chance(mean: float, error: float, count: int) -> float:
     return min(2 * chance_beyond(abs(mean), error, 0.0, count), 1.0)
 

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
 # So much of both ends of the slices' ratios is left out of their mean.
 TRIMMED = 0.1
+# What stands for no rate, or no time, in logarithms.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairFigure:
     """A figure of both sides of a pair of processes, items/s or milliseconds.
 
-    ``log_ratio``: the logarithm of B / A, the trimmed mean over ``groups`` of slices.
+    ``a`` and ``b``: of throughput the geometric mean over slices, of quantiles those of all their
+    calls together. ``log_ratio``: the logarithm of B / A, the trimmed mean over ``groups`` of
+    slices.
     """
 
     figure: str
@@ -45,28 +49,39 @@ def pair_figures(a: Sequence[Slice], b: Sequence[Slice]) -> tuple[PairFigure, ..
     """
     if len(a) != len(b) or not a:
         raise ValueError(f"{len(a)} and {len(b)} slices are no pairs")
-    rates = [np.array([one.items_per_s for one in side]) for side in (a, b)]
-    found = [_figure("throughput", *rates)]
+    of_a, of_b = (np.array([one.items_per_s for one in side]) for side in (a, b))
+    found = [
+        PairFigure(
+            figure="throughput",
+            a=_geometric_mean(of_a),
+            b=_geometric_mean(of_b),
+            log_ratio=_log_ratio(of_a, of_b),
+            groups=len(a),
+        )
+    ]
     for name, q in QUANTILES.items():
         groups = _groups(a, b, fewest_calls(q))
         if not groups:
             break
-        values = [
-            np.array([quantile_ns(side[one], q) / NS_PER_MS for one in groups]) for side in (a, b)
-        ]
-        found.append(_figure(name, *values))
+        of_a, of_b = (np.array([quantile_ns(side[one], q) for one in groups]) for side in (a, b))
+        found.append(
+            PairFigure(
+                figure=name,
+                a=quantile_ns(a, q) / NS_PER_MS,
+                b=quantile_ns(b, q) / NS_PER_MS,
+                log_ratio=_log_ratio(of_a, of_b),
+                groups=len(groups),
+            )
+        )
     return tuple(found)
 
 
-def _figure(name: str, a: Floats, b: Floats) -> PairFigure:
-    logs = np.log(np.maximum(a, 1e-12)), np.log(np.maximum(b, 1e-12))
-    return PairFigure(
-        figure=name,
-        a=math.exp(float(logs[0].mean())),
-        b=math.exp(float(logs[1].mean())),
-        log_ratio=middle(logs[1] - logs[0]),
-        groups=len(a),
-    )
+def _log_ratio(a: Floats, b: Floats) -> float:
+    return middle(np.log(np.maximum(b, _NOTHING)) - np.log(np.maximum(a, _NOTHING)))
+
+
+def _geometric_mean(values: Floats) -> float:
+    return math.exp(float(np.log(np.maximum(values, _NOTHING)).mean()))
 
 
 def _groups(a: Sequence[Slice], b: Sequence[Slice], calls: int) -> list[slice]:

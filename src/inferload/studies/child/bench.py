@@ -58,7 +58,7 @@ class ChildBench:
     """Runs in another process, one after another; a :class:`~inferload.studies.bench.Bench`.
 
     ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
-    ``hand``: gives the bytes that make the model in a process, where no ``source`` does.
+    ``hand``: gives the bytes that make model and inputs in a process, beside a ``source`` or alone.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class ChildBench:
             content = None if self._hand is None else self._hand(self._scratch)
             with PutOff():  # no process may be started that is not known here
                 self._process, self._group = start(
-                    serve, there, content or self._source, str(self._scratch), self._tree
+                    serve, there, self._source, content, str(self._scratch), self._tree
                 )
             there.close()
         return self._connection
@@ -227,7 +227,13 @@ class ChildBench:
     def _ending(self) -> str:
         code = self._process.exitcode or 0
         if code >= 0:
-            return f"left by itself with exit code {code}"
+            hint = ""
+            if code == 1 and self._hand is not None:  # it is a program of Python that started it
+                hint = (
+                    "; a script that starts processes must do so under if __name__ == '__main__', "
+                    "because each of them imports it"
+                )
+            return f"left by itself with exit code {code}{hint}"
         return f"was ended by {signal.Signals(-code).name} ({signal.strsignal(-code)})"
 
     def _end(self, patience_s: float = 0.0) -> None:
@@ -249,7 +255,8 @@ class ChildBench:
 
 def serve(
     connection: Connection,
-    source: ModelSource | bytes,
+    source: ModelSource | None,
+    content: bytes | None,
     scratch: str,
     tree: Tree | None,
     birth: Birth,
@@ -261,7 +268,7 @@ def serve(
 
     from inferload.studies.child.serving import serve_runs
 
-    serve_runs(connection, source, Path(scratch), tree)
+    serve_runs(connection, source, Path(scratch), tree, content)
     # torch's own end takes most of a second; exit handlers, and those of multiprocessing, do not
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
     util._exit_function()  # type: ignore[attr-defined] # noqa: SLF001 - it gives locks back

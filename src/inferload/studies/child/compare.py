@@ -76,7 +76,8 @@ def compare(
         pairs: of models: how many pairs of fresh processes, 6 or more, if not as many as there is
             time for; or of whole runs, 10 or more.
         precision: of slices: the interval of the throughput is narrow enough within this fraction.
-        time_limit_s: of slices: how long it takes at most; 2 minutes, and more for slow models.
+        time_limit_s: of slices: how long it takes, 2 minutes if nobody says; six pairs of processes
+            are made in any case.
         load: of models: the load of every run; one caller in a closed loop if not given.
         save: where to write the comparison, of models after every run; one that was interrupted
             goes on.
@@ -166,13 +167,16 @@ def _in_fresh_processes(
     model: object, inputs: object, target: Target, given: tuple[CallInput, ...]
 ) -> ChildBench:
     """What calls a model by slices: each process loads it by its words, or is handed it."""
-    if isinstance(model, str) and is_spec(model) and inputs is None:
-        return ChildBench(ModelSource(spec=model), fresh=True)
-    state = ThreadState.of_this_thread().portable
+    source = ModelSource(spec=model) if isinstance(model, str) and is_spec(model) else None
+    if source is not None and inputs is None:
+        return ChildBench(source, fresh=True)
+    spec, state = None if source is None else source.spec, ThreadState.of_this_thread().portable
     return ChildBench(
-        None,
+        source,
         fresh=True,
-        hand=lambda scratch: handed(target, given, state, spec=None, scratch=scratch),
+        hand=lambda scratch: handed(
+            target, given, state, spec=spec, scratch=scratch, apart=inputs is not None
+        ),
     )
 
 

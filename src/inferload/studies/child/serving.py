@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferload.callers.processes.handing import received
+from inferload.callers.processes.weights import adopt
 from inferload.errors import InferloadError
 from inferload.studies.child.words import DONE, FAILED, OPEN, PROGRESS, RUN, SLICE, STAGE
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import told_apart
 from inferload.targets.kinds.mixed import MixedTarget
-from inferload.targets.loading import calling_state, grad_mode
+from inferload.targets.loading import calling_state, grad_mode, load
 from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ class _Telling:
 
 
 def serve_runs(
-    connection: Connection, source: ModelSource | bytes, scratch: Path, tree: Tree | None = None
+    connection: Connection,
+    source: ModelSource | None,
+    scratch: Path,
+    tree: Tree | None = None,
+    content: bytes | None = None,
 ) -> None:
     """Make the runs that are asked for, until nobody asks any more."""
     telling = _Telling(connection)
@@ -49,7 +54,7 @@ def serve_runs(
             word, options, what, path = connection.recv()
             try:
                 if bench is None:
-                    bench = _bench(source, options, telling, scratch, stack)
+                    bench = _bench((source, content), options, telling, scratch, stack)
                 found = path
                 if word == RUN:
                     result = bench.run(what, options, telling)
@@ -72,28 +77,47 @@ def serve_runs(
 
 
 def _bench(
-    source: ModelSource | bytes,
+    given: tuple[ModelSource | None, bytes | None],
     options: RunOptions,
     telling: _Telling,
     scratch: Path,
     stack: ExitStack,
 ) -> LocalBench:
-    if isinstance(source, bytes):
-        return _bench_of_handed(source, options, stack)
+    source, content = given
+    if content is not None:
+        return _bench_of_handed(content, source, options, telling, scratch, stack)
+    if source is None:
+        raise AssertionError("a process is given a model, or words to find it by")
     stack.enter_context(calling_state(source.autocast))
     stack.enter_context(grad_mode(source.grad))
     placement = Placement(device=options.device_of(0), transfers=options.transfers)
     return LocalBench.of_source(source, placement, telling.stage, scratch)
 
 
-def _bench_of_handed(content: bytes, options: RunOptions, stack: ExitStack) -> LocalBench:
-    found, target = received(content, None)
-    if target is None:
-        raise AssertionError("what comes from no words is sent whole")
-    stack.enter_context(found.state.taken_over())
-    given = target.given if isinstance(target, MixedTarget) else found.given or ()
+def _bench_of_handed(
+    content: bytes,
+    source: ModelSource | None,
+    options: RunOptions,
+    telling: _Telling,
+    scratch: Path,
+    stack: ExitStack,
+) -> LocalBench:
+    """Of what another process has sent: the model itself, or its inputs and words to find it by."""
+    found, target = received(content, None if source is None else source.spec)
     placement = Placement(device=options.device_of(0), transfers=options.transfers)
-    return LocalBench.of_model(*placed(target, given, placement))
+    if target is None:
+        if source is None:
+            raise AssertionError("what comes from no words is sent whole")
+        words = replace(source, grad=found.state.grad_words)
+        with calling_state(source.autocast):
+            loaded = load(words, telling.stage, scratch, found.given, placement)
+        adopt(loaded.target, found.weights)
+        target, given = loaded.target, loaded.given
+    else:
+        own = target.given if isinstance(target, MixedTarget) else found.given or ()
+        target, given = placed(target, own, placement)
+    stack.enter_context(found.state.taken_over())
+    return LocalBench.of_model(target, given)
 
 
 def _outputs(bench: LocalBench, other: str | None, path: str, *, here: bool) -> Any:

@@ -10,7 +10,7 @@ from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
 from inferload.stats.pairs import NEGLIGIBLE_FRACTION
 from inferload.studies.records.settings import StudyRun
-from inferload.studies.records.slices import SlicedPair
+from inferload.studies.records.slices import SlicedPair, Timing
 
 #: What comes of a gate.
 KEPT, CROSSED, CANNOT_TELL = "kept", "crossed", "cannot tell"
@@ -25,11 +25,11 @@ def value_of(estimate: Estimate | None) -> float:
 class Difference:
     """One figure of B over that of A, with its 95 % interval; ``None`` where it has none.
 
-    ``detectable_fraction``: the smallest change for the worse that would have been found in four of
-    five cases. ``pairs`` alternated; ``None``: two runs, each with its own interval.
-    ``p_signed_rank``: of the pairs, the chance of it between equals by Wilcoxon's test, which one
-    disturbed run moves less. ``claimed``: of slices, whether it is claimed, with all figures of the
-    comparison held together; their ``pairs`` are of processes.
+    ``detectable_fraction``: the smallest change for the worse that would have been found in four
+    of five cases, of slices in nine of ten. ``pairs`` alternated; ``None``: two runs, each with its
+    own interval. ``p_signed_rank``: of the pairs, the chance of it between equals by Wilcoxon's
+    test, which one disturbed run moves less. ``claimed``: of slices, whether it is claimed, with
+    all figures of the comparison held together; their ``pairs`` are of processes.
     """
 
     figure: str
@@ -48,7 +48,7 @@ class Difference:
         """``"faster"``, ``"slower"`` (of B) or ``"no difference found"``.
 
         A difference is claimed if the interval excludes equality, and the ratio is more than 1 %
-        from it.
+        from it; of slices also only if it is ``claimed``.
         """
         if self.claimed is False:
             return "no difference found"
@@ -85,7 +85,7 @@ class Comparison(Shown):
     of as many callers, in ``peak_sides``. ``slices``: pairs of processes that were called by slices
     in turn, where ``runs`` say of what run they are; ``why_runs``: why whole runs alternated.
     ``ended``: why a comparison by slices was not longer, ``needs_s``: about how long one would be
-    that decides all gates.
+    that decides all gates, ``timing``: how its time was spent.
     """
 
     a: str
@@ -109,6 +109,7 @@ class Comparison(Shown):
     why_runs: str = ""
     ended: str = ""
     needs_s: float | None = None
+    timing: Timing | None = None
 
     @property
     def served(self) -> str | None:

@@ -29,3 +29,13 @@ class SlicedPair:
     def figure(self, name: str) -> PairFigure | None:
         """The figure of this name, where there were calls enough for it."""
         return next((one for one in self.figures if one.figure == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How the time is spent: slices in each pair of processes, and how many of these."""
+
+    slice_s: float
+    slices: int
+    pairs: int
+    looks: tuple[int, ...]

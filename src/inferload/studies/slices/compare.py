@@ -7,7 +7,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS, judged_together
+from inferload.stats.slices.judging import ERROR, FEWEST_PROCESS_PAIRS, judged_together
 from inferload.stats.slices.looks import OF_STUDENT, levels_of_looks
 from inferload.studies.compare import unlike_models, unlike_specs
 from inferload.studies.differences import detectable
@@ -17,6 +17,7 @@ from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.slices.engine import SliceEngine
 from inferload.studies.slices.gates import judged_gates, pairs_needed
 from inferload.studies.spoiled import spoiled
+from inferload.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from inferload.studies.slices.engine import SliceBench
     from inferload.studies.slices.plan import SlicePlan
 
+# So many times the limit is said to be longer.
+_LONGER = 1.1
+# Of so few calls beyond them, these would make all other claims stricter, and say next to nothing.
+RARE = {"p9999"}
 # Time may run out this much before a pair of processes that is still begun.
 _OVER = 0.5
 
@@ -65,7 +70,7 @@ def run_slices(
         found = study.told("interrupted")
         keep(found)
         raise StudyInterrupted(
-            f"interrupted after {len(study.pairs)} pairs of processes", study=found
+            f"interrupted after {count_text(len(study.pairs), 'pair')} of processes", study=found
         ) from interrupt
     found = study.told("complete", why)
     keep(found)
@@ -84,6 +89,7 @@ class _Study:
         self.same = (True, "")
         if done is not None:
             engine.found.pairs.extend(done.slices)
+            engine.found.timing = done.timing
             self._runs, self._environment = list(done.runs), done.environment
             self.same = (done.outputs_alike, done.outputs)
 
@@ -105,9 +111,13 @@ class _Study:
         if timing is None or count < FEWEST_PROCESS_PAIRS:
             return None
         over_s = took_s + _OVER * took_s / count
-        out_of_time = self._plan.process_pairs is None and over_s > self._plan.time_limit_s
+        out_of_time = over_s > self._plan.time_limit_s
         if count >= timing.pairs or out_of_time:
-            return "the time was over" if out_of_time else "all pairs were made"
+            if not out_of_time:
+                return "all pairs were made"
+            longer = count == FEWEST_PROCESS_PAIRS and took_s > _LONGER * self._plan.time_limit_s
+            fewest = f"{count} pairs, the fewest that tell, took longer than the limit"
+            return fewest if longer else "the time was over"
         if count not in timing.looks:
             return None
         self._early = True
@@ -118,21 +128,29 @@ class _Study:
     def _seen(self) -> str | None:
         """Why what is seen is enough."""
         plan, ratios = self._plan, self._ratios()
+        why = []
         if plan.gates:
-            judged = judged_gates(plan.gates, ratios, level=self._level())
-            return None if CANNOT_TELL in dict(judged).values() else "every gate was decided"
-        rate = ratios.get("throughput")
-        if plan.precision is None or rate is None:
-            return None
-        half = math.sqrt(rate.high / rate.low) - 1
-        return f"throughput is known to ±{half:.1%}" if half <= plan.precision else None
+            judged = judged_gates(
+                plan.gates, ratios, fails_more=self._fails_more, level=self._level()
+            )
+            if CANNOT_TELL in {what for _, what in judged}:
+                return None
+            why.append("every gate was decided")
+        if plan.precision is not None and (rate := ratios.get("throughput")) is not None:
+            half = math.sqrt(rate.high / rate.low) - 1
+            if half > plan.precision:
+                return None
+            why.append(f"throughput is known to ±{half:.1%}")
+        return " and ".join(why) or None
 
     def _ratios(self) -> dict[str, SlicedRatio]:
         first, *others = self.pairs
+        gated = {gate.figure for gate in self._plan.gates}
         names = [
             one.figure
             for one in first.figures
-            if all(pair.figure(one.figure) is not None for pair in others)
+            if (one.figure not in RARE or one.figure in gated)
+            and all(pair.figure(one.figure) is not None for pair in others)
         ]
         logs = {
             name: [one.log_ratio for pair in self.pairs if (one := pair.figure(name)) is not None]
@@ -156,15 +174,13 @@ class _Study:
         plan = self._plan
         differences: tuple[Difference, ...] = ()
         gates: tuple[tuple[Any, str], ...] = tuple((gate, CANNOT_TELL) for gate in plan.gates)
-        calls = [sum(pair.calls[side] for pair in self.pairs) for side in (0, 1)]
-        failed = [sum(pair.failed[side] for pair in self.pairs) for side in (0, 1)]
-        shares = tuple(bad / max(bad + good, 1) for bad, good in zip(failed, calls, strict=True))
         needs_s = None
         if len(self.pairs) >= FEWEST_PROCESS_PAIRS:
             ratios = self._ratios()
             differences = tuple(self._difference(name, one) for name, one in ratios.items())
-            fails_more = shares[1] > shares[0]
-            gates = judged_gates(plan.gates, ratios, fails_more=fails_more, level=self._level())
+            gates = judged_gates(
+                plan.gates, ratios, fails_more=self._fails_more, level=self._level()
+            )
             needs_s = self._needs_s(gates, ratios)
         specs = [one.spec for one in self._runs]
         unlike: tuple[str, ...] = ()
@@ -182,25 +198,41 @@ class _Study:
             runs=tuple(self._runs),
             outputs=self.same[1],
             outputs_alike=self.same[0],
-            failed_fractions=(shares[0], shares[1]),
+            failed_fractions=self._failed,
             environment=self._environment,
             warnings=spoiled(self._runs),
             slices=tuple(self.pairs),
             ended=why,
             needs_s=needs_s,
+            timing=self._engine.found.timing,
         )
+
+    @property
+    def _failed(self) -> tuple[float, float]:
+        """How many of the calls of A and of B failed."""
+        calls, failed = (
+            [sum(getattr(pair, name)[side] for pair in self.pairs) for side in (0, 1)]
+            for name in ("calls", "failed")
+        )
+        a, b = (bad / max(bad + good, 1) for bad, good in zip(failed, calls, strict=True))
+        return a, b
+
+    @property
+    def _fails_more(self) -> bool:
+        a, b = self._failed
+        return b > a
 
     def _needs_s(
         self, gates: Sequence[tuple[Gate, str]], ratios: Mapping[str, SlicedRatio]
     ) -> float | None:
         """About how long it takes here until every gate is decided; ``None``: nobody knows."""
         pairs = [
-            pairs_needed(gate, ratios[gate.figure])
+            pairs_needed(gate, ratios.get(gate.figure), self._level()(ERROR / len(gates)))
             for gate, what in gates
-            if what == CANNOT_TELL and gate.figure in ratios
+            if what == CANNOT_TELL
         ]
         known = [one for one in pairs if one is not None]
-        if not known or len(known) < len(pairs):
+        if not known or len(known) < len(pairs) or self._fails_more:
             return None
         each_s = sum(one.took_s for one in self.pairs) / len(self.pairs)
         return max(*known, len(self.pairs)) * each_s

@@ -19,9 +19,9 @@ Cores = tuple[tuple[int, ...], ...]
 def cores_of(a: RunOptions, b: RunOptions, rng: np.random.Generator) -> Cores:
     """The cores of each caller, the same for both sides; none where they are held to none.
 
-    Each caller has a core for every thread of its calls, other ones in each pair of processes: what
-    the neighbours of one core do is then no property of a side. Callers are held to none where they
-    need all cores there are anyway, or nobody has said how many threads a call has.
+    Each caller has a core for every thread of its calls, drawn anew for each pair of processes:
+    what the neighbours of one core do is then no property of a side. Callers are held to none where
+    they need more cores than there are, or nobody has said how many threads a call has.
     """
     if not hasattr(os, "sched_getaffinity") or a.pin != "none" or b.pin != "none":
         return ()

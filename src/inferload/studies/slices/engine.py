@@ -14,9 +14,9 @@ from inferload.stats.slices.ratios import pair_figures
 from inferload.stats.slices.states import state_s
 from inferload.studies.compare import said_of
 from inferload.studies.records.settings import Settings
-from inferload.studies.records.slices import SlicedPair
+from inferload.studies.records.slices import SlicedPair, Timing
 from inferload.studies.slices.cores import cores_of
-from inferload.studies.slices.plan import Known, timed
+from inferload.studies.slices.plan import Known, timed, warm_up_calls
 from inferload.units import count_text, duration_text, rate_text
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.stats.slices.slice import Slice
     from inferload.studies.bench import StudyObserver
-    from inferload.studies.slices.plan import SlicePlan, Timing
+    from inferload.studies.slices.plan import SlicePlan
 
 # A process is called for so long before its slices count: what it has to learn, it knows then. The
 # first ones say how long the machine keeps its pace.
-_WARM_S, _WARM_SLICE_S, _FEWEST_WARM = 0.5, 0.04, 3
+_WARM_S, _WARM_SLICE_S, _FEWEST_WARM = 0.5, 0.04, 2
 
 
 class SliceBench(Protocol):
@@ -82,7 +82,7 @@ class SliceEngine:
         self._observer, self._clock = observer, clock
         self._names = {"a": plan.a, "b": plan.b}
         #: How long it takes to start a pair of processes and to warm them up.
-        self._start_s = math.inf
+        self._start_s, self._close_s = math.inf, 0.0
         self.found = Sliced()
 
     def pair(self) -> SlicedPair:
@@ -107,10 +107,12 @@ class SliceEngine:
                     self.found.ready[side] = self._benches[side].opened(self._observer)
             warm = self._warm()
             timing = self._timing(warm, self._clock() - began)
-            order, slices = self._slices(timing, rng)
+            order, slices = self._slices(timing, rng, warm)
         finally:
+            closing = self._clock()
             for bench in self._benches.values():
                 bench.close()
+            self._close_s = self._clock() - closing
         made = SlicedPair(
             order=order,
             slice_s=timing.slice_s,
@@ -138,7 +140,9 @@ class SliceEngine:
         while self._clock() - began < 2 * _WARM_S or len(slices["b"]) < _FEWEST_WARM:
             for side in "ab":
                 first = not slices[side]
-                warmup = self._plan.options[side].warmup_calls if first else 1
+                warmup = self._plan.options[side].warmup_calls
+                if not first:
+                    warmup = warm_up_calls(slices[side][-1].mean_s)
                 slices[side].append(self._slice(side, _WARM_SLICE_S, warmup))
         return slices
 
@@ -155,7 +159,7 @@ class SliceEngine:
             return found.timing
         self._start_s = min(self._start_s, start_s)
         known = Known(
-            start_s=self._start_s,
+            start_s=self._start_s + self._close_s,
             call_s=max(own[-1].mean_s for own in warm.values()),
             state_s=state_s(warm),
             made=len(found.pairs),
@@ -164,13 +168,14 @@ class SliceEngine:
         return timed(self._plan, known)
 
     def _slices(
-        self, timing: Timing, rng: np.random.Generator
+        self, timing: Timing, rng: np.random.Generator, warm: Mapping[str, Sequence[Slice]]
     ) -> tuple[str, dict[str, list[Slice]]]:
         slices: dict[str, list[Slice]] = {"a": [], "b": []}
+        warmup = min(warm_up_calls(own[-1].mean_s) for own in warm.values())
         order = "".join(rng.choice(["a", "b"], timing.slices))
         for first in order:
             for side in (first, "b" if first == "a" else "a"):
-                slices[side].append(self._slice(side, timing.slice_s, 1))
+                slices[side].append(self._slice(side, timing.slice_s, warmup))
         return order, slices
 
     def _slice(self, side: str, seconds: float, warmup_calls: int) -> Slice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from inferload.stats.slices.judging import chance_beyond, holm
+from inferload.stats.slices.judging import chance_beyond, half_width_log, holm
 from inferload.studies.records.comparison import CANNOT_TELL, CROSSED, KEPT
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def judged_gates(
     that fails more calls than A.
     """
     chances: dict[str, float] = {}
-    for gate in gates:
+    for number, gate in enumerate(gates):
         if (one := ratios.get(gate.figure)) is not None:
             sign = -1 if gate.figure == "throughput" else 1
             beyond = chance_beyond(
                 sign * math.log(one.value), one.error_log, sign * _edge_log(gate), one.pairs
             )
-            chances[str(gate)] = min(2 * beyond, 1.0)  # two-sided, as the interval is
+            chances[str(number)] = min(2 * beyond, 1.0)  # two-sided, as the interval is
     crossed = holm(chances, level)
     found: list[tuple[Gate, str]] = []
-    for gate in gates:
+    for number, gate in enumerate(gates):
         one = ratios.get(gate.figure)
         if one is None:
             found.append((gate, CANNOT_TELL))
@@ -49,17 +49,19 @@ def judged_gates(
         edge = 1 + gate.fraction
         kept = one.low >= edge if gate.figure == "throughput" else one.high <= edge
         kept &= not fails_more
-        found.append((gate, CROSSED if str(gate) in crossed else KEPT if kept else CANNOT_TELL))
+        found.append((gate, CROSSED if str(number) in crossed else KEPT if kept else CANNOT_TELL))
     return tuple(found)
 
 
-def pairs_needed(gate: Gate, ratio: SlicedRatio) -> int | None:
-    """About how many pairs of processes would decide a gate; ``None``: no number of them.
+def pairs_needed(gate: Gate, ratio: SlicedRatio | None, level: float) -> int | None:
+    """About how many pairs of processes would decide a gate at this level; ``None``: who knows.
 
     As the interval gets narrower by the root of their number, and the ratio stays where it is.
     """
+    if ratio is None:
+        return None
     distance = abs(math.log(ratio.value) - _edge_log(gate))
-    half = math.log(ratio.high / ratio.low) / 2
     if distance == 0:
         return None
+    half = half_width_log(ratio.error_log, level, ratio.pairs)
     return math.ceil(ratio.pairs * (half / distance) ** 2)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.plan.numbers import check_count, check_positive
 from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
+from inferload.studies.records.slices import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,22 +69,12 @@ class SlicePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How the time is spent: slices in each pair of processes, and how many of these."""
-
-    slice_s: float
-    slices: int
-    pairs: int
-    looks: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is known of both sides and the machine once processes were started.
 
-    ``start_s``: how long starting a pair of them takes; ``call_s``: a call of the slower side,
-    ``state_s``: how long the machine keeps its pace, if that is known. ``made``: how many pairs of
-    processes were made, in ``spent_s``.
+    ``start_s``: how long a pair of them takes beside its slices; ``call_s``: a call of the slower
+    side; ``state_s``: how long the machine keeps its pace, if that is known. ``made``: how many
+    pairs of processes were made, in ``spent_s``.
     """
 
     start_s: float
@@ -103,19 +94,25 @@ def timed(plan: SlicePlan, known: Known) -> Timing:
     each_s = plan.time_limit_s / FEWEST_PROCESS_PAIRS - start_s
     room_s = max(each_s / (2 * FEWEST_SLICES), SLICE_S)
     slice_s = max(slice_s, min(CALLS_OF_SLICE * call_s, max(room_s, call_s)))
-    measured_s = max(_MEASURED * start_s, _LEAST_MEASURED_S, 2 * FEWEST_SLICES * slice_s)
+    both_s = 2 * (slice_s + call_s * (0.5 + warm_up_calls(call_s)))  # the last call goes on
+    measured_s = max(_MEASURED * start_s, _LEAST_MEASURED_S, FEWEST_SLICES * both_s)
     pairs = plan.process_pairs
     if pairs is None:
         left_s = max(plan.time_limit_s - known.spent_s, 0.0)
         more = max(int(left_s / (start_s + measured_s)), FEWEST_PROCESS_PAIRS - known.made, 1)
         pairs = known.made + more
-        measured_s = max(left_s / more - start_s, 2 * FEWEST_SLICES * slice_s)
+        measured_s = max(left_s / more - start_s, FEWEST_SLICES * both_s)
     return Timing(
         slice_s=slice_s,
-        slices=max(int(measured_s / (2 * slice_s)), FEWEST_SLICES),
+        slices=max(int(measured_s / both_s), FEWEST_SLICES),
         pairs=pairs,
         looks=looks_at(pairs) if plan.ends_early else (pairs,),
     )
+
+
+def warm_up_calls(call_s: float) -> int:
+    """How many calls warm a slice: caches that a long call fills by itself need none."""
+    return 1 if call_s < SLICE_S / 2 else 0
 
 
 def looks_at(pairs: int) -> tuple[int, ...]:

@@ -66,6 +66,8 @@ def _how(found: Comparison) -> str:
     """How the two sides were compared."""
     if found.is_of_results:
         return "two saved results, by their own intervals"
+    if not found.slices and not found.why_runs and found.status != "complete" and not found.runs:
+        return f"{found.status} before there was a pair of processes"
     if not found.slices:
         how = f"{len(found.runs) // 2} pairs, A B B A, each run in a process of its own"
         if found.why_runs:
@@ -75,7 +77,8 @@ def _how(found: Comparison) -> str:
         return how
     slices = sum(len(one.order) for one in found.slices)
     how = (
-        f"{len(found.slices)} pairs of fresh processes, called in turn by {slices:,} slices of "
+        f"{count_text(len(found.slices), 'pair')} of fresh processes, called in turn by "
+        f"{slices:,} slices of "
         f"{duration_text(found.slices[0].slice_s)} each"
     )
     most = max(len(one.cores) for one in found.slices)
@@ -90,7 +93,11 @@ def _notes(found: Comparison) -> list[str]:
     """How the figures are to be read."""
     errs, often = "each line by itself errs in 5 of 100", "4 of 5"
     if found.slices:
-        errs, often = "what is said of all lines together errs in 5 of 100", "9 of 10"
+        errs = (
+            "each line by itself errs in 5 of 100, and what is said to be faster or slower in 5 of "
+            "100 comparisons (Holm)"
+        )
+        often = "9 of 10"
     lines = [
         (
             f"B over A with its 95 % interval: {errs}. A change for "
@@ -99,8 +106,8 @@ def _notes(found: Comparison) -> list[str]:
     ]
     if found.slices:
         lines.append(
-            "A and B are geometric means over slices; B / A is of the pairs of processes, each the "
-            "mean over its pairs of slices without the tenth at either end."
+            "A and B are geometric means over pairs of processes. So is B / A, where each pair is "
+            "the mean over its pairs of slices without the tenth at either end."
         )
     elif found.is_of_results:
         lines.append(
@@ -121,14 +128,20 @@ def _notes(found: Comparison) -> list[str]:
                 + "; a run that was disturbed moves the interval more. More pairs help."
             )
     lines += [
-        f"{figure_name(figure)} is left out: quoted in {quoted} of {len(found.runs)} runs; longer "
-        "runs have the calls"
-        for figure, quoted in _left_out(found)
+        f"{figure_name(figure)} is left out: {where}{_more_calls(found)}"
+        for figure, where in _left_out(found)
     ]
     return lines
 
 
-def _left_out(found: Comparison) -> list[tuple[str, int]]:
+def _more_calls(found: Comparison) -> str:
+    """What has the calls for a quantile that was not quoted."""
+    if not found.slices:
+        return "longer runs have the calls"
+    return "fewer --pairs in as long a --time-limit have more calls each"
+
+
+def _left_out(found: Comparison) -> list[tuple[str, str]]:
     """Figures that some of the runs quote, or that a gate is of, and that were not compared."""
     there = {one.figure for one in found.differences}
     gated = {gate.figure for gate, _ in found.gates}
@@ -140,7 +153,8 @@ def _left_out(found: Comparison) -> list[tuple[str, int]]:
             if one.summary is not None
         )
         if figure not in there and (quoted or figure in gated):
-            lines.append((figure, quoted))
+            where = f"quoted in {quoted} of {len(found.runs)} runs; "
+            lines.append((figure, "" if found.slices else where))
     return lines
 
 
@@ -150,11 +164,14 @@ def _gate_text(found: Comparison, gate: Gate, what: str) -> Text:
     if what == CANNOT_TELL and found.fails_more:
         said = "not kept: more of B's calls fail"
     elif what == CANNOT_TELL and not mine:
-        said = f"cannot tell: {figure_name(gate.figure)} was not quoted; longer runs have the calls"
+        said = f"cannot tell: {figure_name(gate.figure)} was not quoted; {_more_calls(found)}"
     elif what == CANNOT_TELL:
         one = mine[0]
         between = f"{change_text(one.low)} to {change_text(one.high)}"
+        edge, low, high = 1 + gate.fraction, one.low or 0.0, one.high or math.inf
         said = f"cannot tell: {between} has parts on both sides"
+        if not low <= edge <= high:
+            said = f"cannot tell: {between}, beside {len(found.gates)} gates, could still be chance"
         if found.needs_s is not None:
             minutes = math.ceil(found.needs_s / 60)
             said += f"; needs about {count_text(minutes, 'minute')} here (--time-limit {minutes}m)"
