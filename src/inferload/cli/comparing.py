@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from inferload.cli.request.asked import Asked
     from inferload.studies.bench import StudyObserver
     from inferload.studies.child.tree import Tree
-    from inferload.studies.comparing import How
     from inferload.studies.records.comparison import Comparison, Gate
+    from inferload.studies.slices.sides import How
 
 DEFAULT_DURATION = "3s"
 
@@ -30,7 +30,7 @@ def how_from_words(
     Raises:
         PlanError: naming the one that is no number of its kind.
     """
-    from inferload.studies.comparing import How
+    from inferload.studies.slices.sides import How
     from inferload.units import duration_s, fraction
 
     return How(
@@ -54,8 +54,8 @@ def compared_models(
     from inferload.plan.arrivals.stages import rate_from_text
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.compare import peak_pairs, said_of
-    from inferload.studies.comparing import Sides, compare_sides
     from inferload.studies.records.comparison import Comparison
+    from inferload.studies.slices.sides import Sides, compare_sides
 
     if sum(one is not None for one in (b, forms, revisions)) != 1:
         raise PlanError(

@@ -10,12 +10,12 @@ import inferload as il
 from inferload.plan.cores import Cpu
 from inferload.plan.options import RunOptions
 from inferload.stats.slices.judging import judged_together
-from inferload.studies.comparing import How, Sides, compare_sides
 from inferload.studies.differences import gate_from_text
 from inferload.studies.slices.compare import run_slices
 from inferload.studies.slices.cores import cores_of
 from inferload.studies.slices.gates import judged_gates, pairs_needed
 from inferload.studies.slices.plan import Known, SlicePlan, looks_at, timed, why_not
+from inferload.studies.slices.sides import How, Sides, compare_sides
 from support.sliced_sides import OPTIONS, Machine, Side, Told
 
 

@@ -1,3 +1,4 @@
-"""Two sides that were called by slices in turn: ratios, intervals, and when there are enough."""
+"""Two sides that were called by slices in turn: ratios, intervals, and when there are enough.
 
-from __future__ import annotations
+No torch. Read ``slice`` first, then ``ratios`` and ``judging``.
+"""

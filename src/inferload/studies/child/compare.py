@@ -19,7 +19,6 @@ from inferload.runs.saved import load_result
 from inferload.studies.child.bench import ChildBench
 from inferload.studies.compare import peak_pairs
 from inferload.studies.compare_results import compared_results
-from inferload.studies.comparing import How, Sides, compare_sides
 from inferload.studies.differences import gate_from_text
 from inferload.studies.keeping import StudyKeeper, check_kind
 from inferload.studies.local.bench import LocalBench
@@ -28,6 +27,7 @@ from inferload.studies.local.outputs import told_apart
 from inferload.studies.records.comparison import Comparison, Gate
 from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings
+from inferload.studies.slices.sides import How, Sides, compare_sides
 from inferload.targets.as_target import is_spec
 from inferload.targets.loading import target_and_inputs
 

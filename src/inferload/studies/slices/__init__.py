@@ -1,3 +1,4 @@
-"""Two sides that stay loaded and are called in turn by slices, in pairs of fresh processes."""
+"""Two sides that stay loaded and are called in turn by slices, in pairs of fresh processes.
 
-from __future__ import annotations
+No torch. Read ``sides`` first, then ``engine``.
+"""
