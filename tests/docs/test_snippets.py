@@ -288,11 +288,11 @@ def test_every_command_of_a_page_does_what_it_should(page: Path, folder: Path):
             assert one.code == 2, told
             assert "cuda" in one.output, told
             continue
-        # too short a time may find no rate, or cross a gate by chance
+        # too short a time may find no rate, cross a gate by chance, or leave it untold
         unsure = any(word in one.written for word in ("search", "compare", "tune"))
         if one.written.startswith("pytest"):
             unsure = "is worse than its baseline" in one.output
-        allowed = {0, 1} if unsure else {0}
+        allowed = {0, 1, 4} if unsure else {0}
         assert one.code in (allowed | {130} if is_long(one.run) else allowed), told
         if one.code == 130:
             assert "interrupted after" in one.output, told
