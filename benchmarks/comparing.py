@@ -5,9 +5,9 @@
     python benchmarks/comparing.py --told equals.jsonl slower.jsonl
 
 Each comparison is ``inferload compare`` as users run it, two minutes by default, one kind of model
-after another; its line is added to the log, so that several sessions add up. Nothing else should
-run. ``slower``: B spins for 5 % of what a call of A takes, which is measured first, and A for
-nothing.
+after another; its line is added to the log, so that several sessions add up. With ``--noise FILE``
+the slices of equals are added to it as ``noise.py`` adds its own. Nothing else should run.
+``slower``: B spins for 5 % of what a call of A takes, which is measured first, and A for nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import inferload as il
+from noise import added
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = {
@@ -94,7 +95,7 @@ def line_of(what: str, kind: str, found: il.Comparison, took_s: float) -> dict[s
     }
 
 
-def run(what: str, count: int, log: Path, more: list[str]) -> None:
+def run(what: str, count: int, log: Path, noise: Path | None, more: list[str]) -> None:
     """So many comparisons of one sort."""
     kinds = list(KINDS) if what == "equals" else ["mlp", "minilm"]
     with tempfile.TemporaryDirectory(prefix="inferload-comparing-") as name:
@@ -115,6 +116,8 @@ def run(what: str, count: int, log: Path, more: list[str]) -> None:
             with log.open("a", encoding="utf-8") as file_of_log:
                 file_of_log.write(json.dumps(line) + "\n")
             print(told(line), file=sys.stderr, flush=True)
+            if noise is not None and what == "equals":
+                added(kind, found.slices, noise)
 
 
 def told(line: dict[str, Any]) -> str:
@@ -159,11 +162,12 @@ def main() -> None:
     options.add_argument("--only", choices=["equals", "slower"], default="equals")
     options.add_argument("--count", type=int, default=40)
     options.add_argument("--log", type=Path, default=Path("comparing.jsonl"))
+    options.add_argument("--noise", type=Path, help="file of recorded noise to add equals to")
     options.add_argument("--told", type=Path, nargs="+", help="logs to be told, and nothing is run")
     options.add_argument("more", nargs="*", help="further words for inferload compare, after --")
     chosen = options.parse_args()
     if not chosen.told:
-        run(chosen.only, chosen.count, chosen.log, chosen.more)
+        run(chosen.only, chosen.count, chosen.log, chosen.noise, chosen.more)
     lines = [
         json.loads(one)
         for file in (chosen.told or [chosen.log])

@@ -9,6 +9,7 @@ compare`` does, one kind of model after another. What is there already stays, an
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from inferload.studies.slices.engine import SliceEngine
 from inferload.studies.slices.plan import SlicePlan
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from inferload.studies.records.slices import SlicedPair
 
@@ -39,7 +40,7 @@ TIMINGS = {
     "script": Timing(slice_s=0.1, slices=30, pairs=1000, looks=(1000,)),
     "minilm": Timing(slice_s=0.5, slices=6, pairs=1000, looks=(1000,)),
 }
-FIGURES = ("throughput", "p50", "p90", "p95", "p99")
+FIGURES = ("throughput", "p50", "p90", "p95", "p99", "p999")
 
 
 class Quiet:
@@ -58,63 +59,49 @@ class Quiet:
         """What came of it."""
 
 
-def row_of(pair: SlicedPair, began_s: float) -> dict[str, NDArray[np.generic]]:
-    """What is kept of a pair of processes."""
-    ratios = [np.nan if (one := pair.figure(name)) is None else one.log_ratio for name in FIGURES]
-    return {
-        "began_s": np.array(began_s),
-        "took_s": np.array(pair.took_s),
-        "a_first": np.array([one == "a" for one in pair.order]),
-        "a_per_s": np.array(pair.a_per_s, np.float32),
-        "b_per_s": np.array(pair.b_per_s, np.float32),
-        "log_ratios": np.array(ratios, np.float32),
+def added(kind: str, pairs: Sequence[SlicedPair], into: Path) -> None:
+    """Write pairs of processes beside those of before: of each the slices, one after another."""
+    new = {
+        "slices": np.array([len(one.order) for one in pairs], np.int32),
+        "took_s": np.array([one.took_s for one in pairs], np.float32),
+        "a_first": np.array([side == "a" for one in pairs for side in one.order]),
+        "a_per_s": np.concatenate([np.array(one.a_per_s, np.float32) for one in pairs]),
+        "b_per_s": np.concatenate([np.array(one.b_per_s, np.float32) for one in pairs]),
+        "log_ratios": np.array([_log_ratios(one) for one in pairs], np.float32),
     }
-
-
-def saved(rows: dict[str, list[dict[str, NDArray[np.generic]]]], into: Path) -> None:
-    """Write all rows there are, beside those of before."""
-    before = dict(np.load(into)) if into.exists() else {}
-    arrays = {}
-    for kind, own in rows.items():
-        for name in own[0] if own else ():
-            new = np.stack([one[name] for one in own])
-            key = f"{kind}_{name}"
-            arrays[key] = np.concatenate([before[key], new]) if key in before else new
+    arrays = dict(np.load(into)) if into.exists() else {}
+    for name, values in new.items():
+        key = f"{kind}_{name}"
+        arrays[key] = np.concatenate([arrays[key], values]) if key in arrays else values
     into.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(into, **(before | arrays))
+    np.savez_compressed(into, **arrays)
+
+
+def _log_ratios(pair: SlicedPair) -> list[float]:
+    found = [pair.figure(name) for name in FIGURES]
+    return [math.nan if one is None else one.log_ratio for one in found]
 
 
 def main() -> None:
     """Record until the time is over."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--minutes", type=float, default=60.0)
-    options.add_argument("--into", type=Path, required=True)
-    chosen = options.parse_args()
+    words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    words.add_argument("--minutes", type=float, default=60.0)
+    words.add_argument("--into", type=Path, required=True)
+    chosen = words.parse_args()
     of_run = RunOptions(duration_s=0.1, threads_per_call=1, warmup="fixed").checked()
-    rows: dict[str, list[dict[str, NDArray[np.generic]]]] = {kind: [] for kind in KINDS}
     began = time.time()
     number = int(began)
-    try:
-        while time.time() - began < 60 * chosen.minutes:
-            for kind, source in KINDS.items():
-                number += 1
-                plan = SlicePlan(
-                    a=kind, b=kind, asked={}, options={"a": of_run, "b": of_run}, seed=number
-                )
-                with (
-                    ChildBench(source, fresh=True) as first,
-                    ChildBench(source, fresh=True) as second,
-                ):
-                    engine = SliceEngine(
-                        plan, {"a": first, "b": second}, Quiet(), timing=TIMINGS[kind]
-                    )
-                    started = time.time()
-                    pair = engine.pair()
-                rows[kind].append(row_of(pair, started))
-                ratio = pair.figures[0].log_ratio
-                print(f"{kind} {ratio:+.2%}, {pair.took_s:.1f} s", file=sys.stderr, flush=True)
-    finally:
-        saved(rows, chosen.into)
+    while time.time() - began < 60 * chosen.minutes:
+        for kind, source in KINDS.items():
+            number += 1
+            options = {"a": of_run, "b": of_run}
+            plan = SlicePlan(a=kind, b=kind, asked={}, options=options, seed=number)
+            with ChildBench(source, fresh=True) as first, ChildBench(source, fresh=True) as second:
+                benches = {"a": first, "b": second}
+                pair = SliceEngine(plan, benches, Quiet(), timing=TIMINGS[kind]).pair()
+            added(kind, [pair], chosen.into)
+            ratio = pair.figures[0].log_ratio
+            print(f"{kind} {ratio:+.2%}, {pair.took_s:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
