@@ -60,9 +60,9 @@ if TYPE_CHECKING:
     from inferload.stats.limits.judging import Judgement
     from inferload.stats.limits.limit import Limit
     from inferload.studies.child.compare import compare
+    from inferload.studies.child.tune import tune
     from inferload.studies.local.search import find_max_rate
     from inferload.studies.local.sweep import sweep
-    from inferload.studies.local.tune import tune
     from inferload.studies.records.comparison import Comparison, Difference, Gate
     from inferload.studies.records.endings import StudyInterrupted
     from inferload.studies.records.files import load_study
@@ -128,7 +128,7 @@ _HOMES = {
     "studies.child.compare": ("compare",),
     "studies.local.search": ("find_max_rate",),
     "studies.local.sweep": ("sweep",),
-    "studies.local.tune": ("tune",),
+    "studies.child.tune": ("tune",),
     "studies.records.comparison": ("Comparison", "Difference", "Gate"),
     "studies.records.endings": ("StudyInterrupted",),
     "studies.records.files": ("load_study",),

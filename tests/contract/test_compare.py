@@ -142,7 +142,7 @@ def git(*words: str, cwd: Path) -> None:
 
 
 def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Path, monkeypatch):
-    from inferload.cli.request.revisions import checked_out, commit_of
+    from inferload.studies.child.revisions import checked_out, commit_of
 
     git("init", "-q", cwd=folder)
     git("add", ".", cwd=folder)

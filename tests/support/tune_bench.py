@@ -78,7 +78,7 @@ def plan(cores=2, forms=FORMS, full_s=27.0, **options) -> TunePlan:
 
 
 def tuned(made: TunePlan, bench: Bench, **more) -> il.Tuning:
-    return run_tune(made, bench, Quiet(), clock=bench.clock, **more)
+    return run_tune(made, bench, Quiet(), **{"clock": bench.clock} | more)
 
 
 def drawn(study, width=80) -> str:

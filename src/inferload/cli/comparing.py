@@ -119,9 +119,14 @@ def _sides(
     asked: Asked, b: str | None, forms: str | None, revisions: str | None, stack: ExitStack
 ) -> list[_Side]:
     """The two sides: two models, two forms of one, or one at two revisions."""
-    from inferload.cli.request.revisions import WORKING_TREE, checked_out, commit_of
     from inferload.errors import PlanError
     from inferload.plan.model import FORMS
+    from inferload.studies.child.revisions import (
+        WORKING_TREE,
+        checked_out,
+        commit_of,
+        revision_text,
+    )
 
     if b is not None:
         return [
@@ -152,16 +157,10 @@ def _sides(
         raise PlanError(f"{both[0]} and {both[1]} are the same revision, {commits[0][:10]}")
     return [
         _Side(
-            name=f"{asked.model} at {_revision_text(one, commit)}",
+            name=f"{asked.model} at {revision_text(one, commit)}",
             asked=asked,
             tree=stack.enter_context(checked_out(one)),
             content=content_of(asked.model) if one == WORKING_TREE else commit,
         )
         for one, commit in zip(both, commits, strict=True)
     ]
-
-
-def _revision_text(revision: str, commit: str) -> str:
-    if revision == commit:
-        return "the working tree" if revision == "." else revision
-    return f"{revision} ({commit[:10]})"

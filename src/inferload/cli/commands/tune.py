@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,8 +88,8 @@ def tune_command(
     """Find the configuration that makes the most of MODEL within the machine's cores.
 
     Callers x threads a call x processes x form (x batch) are tried by successive halving: all of
-    them briefly, the best third for three times as long, and so on. What is left is run in turn
-    with the default, in ten pairs, and its margin comes from these alone.
+    them briefly, the best third for three times as long, and so on. What is left is called in turn
+    with the default, in pairs of fresh processes, and its margin comes from these alone.
     """
     from inferload import units
     from inferload.machine.hardware import usable_cores
@@ -137,12 +138,21 @@ def tune_command(
         form=asked["form"],
         is_named=True,
     )
-    with ChildBench(asked.source()) as bench:
+    with ExitStack() as stack:
+        bench = stack.enter_context(ChildBench(asked.source()))
+
+        def sliced() -> dict[str, ChildBench]:
+            return {
+                side: stack.enter_context(ChildBench(asked.source(), fresh=True)) for side in "ab"
+            }
+
         found = study(
             asked,
             Tuning,
             words,
-            lambda observer, done, keep: run_tune(plan, bench, observer, done=done, keep=keep),
+            lambda observer, done, keep: run_tune(
+                plan, bench, observer, sliced=sliced, done=done, keep=keep
+            ),
         )
     if found.best is None:
         raise typer.Exit(output.EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""What the user wrote: flags, values, run files, revisions, and how it was asked.
+"""What the user wrote: flags, values, run files, and how it was asked.
 
 Read ``asked`` first.
 """

@@ -1,4 +1,4 @@
-"""Studies whose runs are made in a process of its own, which loads the model once.
+"""Studies whose runs are made in a process of its own, or in fresh ones, one after another.
 
 Read ``bench`` first.
 """

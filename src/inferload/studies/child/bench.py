@@ -23,6 +23,7 @@ from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
+from inferload.studies.child.given import Given
 from inferload.studies.child.words import (
     DONE,
     FAILED,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.stats.slices.slice import Slice
+    from inferload.studies.child.given import Within
     from inferload.studies.child.tree import Tree
     from inferload.studies.records.settings import Settings
 
@@ -59,6 +61,8 @@ class ChildBench:
 
     ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
     ``hand``: gives the bytes that make model and inputs in a process, beside a ``source`` or alone.
+    ``within``: has the model and its inputs only while it runs: it is called in the process, with
+    what serves them and a folder, and returns why it did not.
     """
 
     def __init__(
@@ -68,8 +72,10 @@ class ChildBench:
         fresh: bool = False,
         tree: Tree | None = None,
         hand: Callable[[Path], bytes] | None = None,
+        within: Within | None = None,
     ) -> None:
         self._source = source
+        self._within = within
         self._hand = hand
         self._fresh = fresh
         self._tree = tree
@@ -179,9 +185,10 @@ class ChildBench:
             context = multiprocessing.get_context("spawn")
             self._connection, there = context.Pipe()
             content = None if self._hand is None else self._hand(self._scratch)
+            given = Given(source=self._source, content=content, within=self._within)
             with PutOff():  # no process may be started that is not known here
                 self._process, self._group = start(
-                    serve, there, self._source, content, str(self._scratch), self._tree
+                    serve, there, given, str(self._scratch), self._tree
                 )
             there.close()
         return self._connection
@@ -254,21 +261,16 @@ class ChildBench:
 
 
 def serve(
-    connection: Connection,
-    source: ModelSource | None,
-    content: bytes | None,
-    scratch: str,
-    tree: Tree | None,
-    birth: Birth,
+    connection: Connection, given: Given, scratch: str, tree: Tree | None, birth: Birth
 ) -> None:
     """What the started process does."""
     begin(birth)
     if tree is not None:
         tree.enter()
 
-    from inferload.studies.child.serving import serve_runs
+    from inferload.studies.child.serving import serve_given
 
-    serve_runs(connection, source, Path(scratch), tree, content)
+    serve_given(connection, given, Path(scratch), tree)
     # torch's own end takes most of a second; exit handlers, and those of multiprocessing, do not
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
     util._exit_function()  # type: ignore[attr-defined] # noqa: SLF001 - it gives locks back

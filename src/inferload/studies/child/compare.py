@@ -6,17 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferload.callers.processes.handing import handed
-from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
 from inferload.files import as_path, is_there
 from inferload.plan.arrivals.loads import ClosedLoop
-from inferload.plan.model import ModelSource
 from inferload.plan.server import OF_MODELS_HERE, is_served
 from inferload.records.result import RunResult
 from inferload.runs.run import Logging
 from inferload.runs.saved import load_result
-from inferload.studies.child.bench import ChildBench
+from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.compare import peak_pairs
 from inferload.studies.compare_results import compared_results
 from inferload.studies.differences import gate_from_text
@@ -28,7 +25,6 @@ from inferload.studies.records.comparison import Comparison, Gate
 from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings
 from inferload.studies.slices.sides import How, Sides, compare_sides
-from inferload.targets.as_target import is_spec
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
@@ -152,7 +148,7 @@ def compare(
             observer or Logging(),
             benches=lambda: benches,
             sliced=lambda: {
-                side: stack.enter_context(_in_fresh_processes(models[side], inputs, *known[side]))
+                side: stack.enter_context(in_fresh_processes(models[side], inputs, *known[side]))
                 for side in models
             },
             outputs=lambda: told_apart(
@@ -161,23 +157,6 @@ def compare(
             done=keeper.done,
             keep=keeper.keep,
         )
-
-
-def _in_fresh_processes(
-    model: object, inputs: object, target: Target, given: tuple[CallInput, ...]
-) -> ChildBench:
-    """What calls a model by slices: each process loads it by its words, or is handed it."""
-    source = ModelSource(spec=model) if isinstance(model, str) and is_spec(model) else None
-    if source is not None and inputs is None:
-        return ChildBench(source, fresh=True)
-    spec, state = None if source is None else source.spec, ThreadState.of_this_thread().portable
-    return ChildBench(
-        source,
-        fresh=True,
-        hand=lambda scratch: handed(
-            target, given, state, spec=spec, scratch=scratch, apart=inputs is not None
-        ),
-    )
 
 
 def _known(

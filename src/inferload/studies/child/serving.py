@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.callers.processes.handing import received
 from inferload.callers.processes.weights import adopt
-from inferload.errors import InferloadError
+from inferload.errors import InferloadError, PlanError
 from inferload.studies.child.words import DONE, FAILED, OPEN, PROGRESS, RUN, SLICE, STAGE
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import told_apart
@@ -19,10 +19,12 @@ from inferload.targets.loading import calling_state, grad_mode, load
 from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
+    from inferload.studies.child.given import Given
     from inferload.studies.child.tree import Tree
 
 
@@ -39,12 +41,27 @@ class _Telling:
         self._connection.send((PROGRESS, finished_calls, elapsed_s))
 
 
+def serve_given(connection: Connection, given: Given, scratch: Path, tree: Tree | None) -> None:
+    """Make the runs that are asked for of what was given, until nobody asks any more."""
+    telling = _Telling(connection)
+    with ExitStack() as stack:
+        if given.within is None:
+            serve_runs(
+                connection, lambda options: _bench(given, options, telling, scratch, stack), tree
+            )
+            return
+        why_not = given.within(
+            lambda model, inputs: serve_runs(
+                connection, lambda _: LocalBench.of_model(model, inputs), tree
+            ),
+            scratch,
+        )
+        if why_not:
+            serve_runs(connection, lambda _: _refused(why_not), tree)
+
+
 def serve_runs(
-    connection: Connection,
-    source: ModelSource | None,
-    scratch: Path,
-    tree: Tree | None = None,
-    content: bytes | None = None,
+    connection: Connection, make: Callable[[RunOptions], LocalBench], tree: Tree | None
 ) -> None:
     """Make the runs that are asked for, until nobody asks any more."""
     telling = _Telling(connection)
@@ -54,7 +71,7 @@ def serve_runs(
             word, options, what, path = connection.recv()
             try:
                 if bench is None:
-                    bench = _bench((source, content), options, telling, scratch, stack)
+                    bench = make(options)
                 found = path
                 if word == RUN:
                     result = bench.run(what, options, telling)
@@ -76,16 +93,16 @@ def serve_runs(
                 connection.send((DONE, found))
 
 
+def _refused(why_not: str) -> LocalBench:
+    raise PlanError(why_not)
+
+
 def _bench(
-    given: tuple[ModelSource | None, bytes | None],
-    options: RunOptions,
-    telling: _Telling,
-    scratch: Path,
-    stack: ExitStack,
+    given: Given, options: RunOptions, telling: _Telling, scratch: Path, stack: ExitStack
 ) -> LocalBench:
-    source, content = given
-    if content is not None:
-        return _bench_of_handed(content, source, options, telling, scratch, stack)
+    source = given.source
+    if given.content is not None:
+        return _bench_of_handed(given.content, source, options, telling, scratch, stack)
     if source is None:
         raise AssertionError("a process is given a model, or words to find it by")
     stack.enter_context(calling_state(source.autocast))

@@ -19,7 +19,7 @@ SECONDS = 10
 # Options that a run of a study has of its own.
 _OF_THE_STUDY = {
     "load", "calls", "duration_s", "precision", "time_limit_s", "decide", "devices",
-    "form", "mode", "batch_size", "batching",
+    "form", "mode", "batch_size", "batching", "limit",
 }  # fmt: skip
 _NOT_FLAGS = {"model", "content", "machine", "limits", "axes", "cores", "duration", "members"}
 
@@ -48,7 +48,7 @@ def code_of(
         for name, value in settings.given.items()
         if name in {"form", "batch_size", "processes", "threads_per_call"}
     }
-    plain = RunOptions()
+    plain = RunOptions(duration_s=1.0).checked()
     for one in fields(RunOptions):
         value = getattr(options, one.name)
         if one.name == "warmup" and value in {None, "auto"}:  # as it is by itself

@@ -59,6 +59,10 @@ class Trials:
             for name in ("callers", "processes", "threads_per_call", "form", "items_per_input")
         )
 
+    def latest(self, settings: Settings) -> Trial | None:
+        """The last trial of a candidate."""
+        return next((one for one in reversed(self.made) if one.run.settings == settings), None)
+
     def ranked(self, place: int) -> list[Trial]:
         """The middle run of each candidate that came to the end of a round, the best first."""
         runs: dict[Settings, list[Trial]] = {}

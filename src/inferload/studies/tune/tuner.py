@@ -1,7 +1,7 @@
 """Tuning: the configuration that makes the most of a model, found by successive halving.
 
 Many short runs favour the lucky one among them. So what is left is measured anew in the end, in
-turn with the default, and its margin comes from these runs alone.
+turn with the default, and its margin comes from that alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.tune.confirming import Sliced
     from inferload.studies.tune.plan import TunePlan
 
 # Of fewer calls a run says little.
@@ -35,19 +36,21 @@ def run_tune(
     bench: Bench,
     observer: StudyObserver,
     *,
+    sliced: Sliced = None,
     done: Tuning | None = None,
     keep: Callable[[Tuning], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Tuning:
     """Tune; ``keep`` is given what there is so far, and what is ``done`` is not made again.
 
-    A candidate that fails falls out; so do all of a form that cannot be made.
+    A candidate that fails falls out; so do all of a form that cannot be made. ``sliced`` makes
+    slices of the default (``"a"``) and of what is left (``"b"``); without it they are run in turn.
 
     Raises:
         InferloadError: nothing could be run; what the first failed with.
         StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
     """
-    tuner = _Tuner(plan, bench, observer, done=done, keep=keep, clock=clock)
+    tuner = _Tuner(plan, bench, observer, sliced=sliced, done=done, keep=keep, clock=clock)
     try:
         tuner.run()
     except KeyboardInterrupt as interrupt:
@@ -70,6 +73,7 @@ class _Tuner:
         bench: Bench,
         observer: StudyObserver,
         *,
+        sliced: Sliced,
         done: Tuning | None,
         keep: Callable[[Tuning], None],
         clock: Callable[[], float],
@@ -89,6 +93,7 @@ class _Tuner:
             len(of_rounds) - 1,
             trials,
             bench,
+            sliced,
             observer,
             keep_this,
             clock,

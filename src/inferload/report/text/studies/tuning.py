@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from inferload.stats.limits.limit import Limit
-    from inferload.studies.records.comparison import Difference
+    from inferload.studies.records.comparison import Comparison, Difference
     from inferload.studies.records.settings import Settings
     from inferload.studies.records.tuning import Trial, Tuning
 
@@ -81,13 +81,7 @@ def _answer(found: Tuning) -> list[RenderableType]:
         lines.append(Text(_margin_text(throughput)))
         if others:
             lines.append(Text("response time: " + ", ".join(map(_short, others))))
-        lines.append(
-            Text(
-                f"Margins come from {throughput.pairs} pairs of runs in turn (A B B A), made for "
-                "nothing else, with 95 % intervals.",
-                style="dim",
-            )
-        )
+        lines.append(Text(_come_from(margin, throughput.pairs), style="dim"))
     confirmations = [one for one in found.confirmations if one.settings == found.best]
     if found.limits and confirmations:
         lines += _limits(found, len(confirmations[-1].judgements))
@@ -96,6 +90,20 @@ def _answer(found: Tuning) -> list[RenderableType]:
             Text(f"{one.limit.name} {_judged(one.value, one.limit)}") for one in trial.judgements
         ]
     return lines
+
+
+def _come_from(margin: Comparison, pairs: int | None) -> str:
+    """Where margins come from."""
+    if margin.slices:
+        return (
+            f"Margins come from {pairs} pairs of fresh processes, called by slices in turn, with "
+            "95 % intervals."
+        )
+    why = f": {margin.why_runs}" if margin.why_runs else ""
+    return (
+        f"Margins come from {pairs} pairs of runs in turn (A B B A), made for nothing else, with "
+        f"95 % intervals{why}."
+    )
 
 
 def _limits(found: Tuning, runs: int) -> list[Text]:

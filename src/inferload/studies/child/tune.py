@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
@@ -11,6 +12,7 @@ from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.cores import memory_nodes
 from inferload.runs.run import Logging
 from inferload.stats.limits.limit import limits_given
+from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from inferload.stats.limits.limit import Limit
     from inferload.studies.bench import StudyObserver
+    from inferload.studies.child.bench import ChildBench
 
 
 def tune(
@@ -51,7 +54,7 @@ def tune(
     """Find the configuration that makes the most of a model within the machine's cores.
 
     All are measured briefly, the best third of them for three times as long, and so on; what is
-    left is run in turn with the default, in ten pairs (docs/studies.md).
+    left is called in turn with the default, in pairs of fresh processes (docs/studies.md).
 
     Args:
         model: as for :func:`inferload.run`.
@@ -70,7 +73,8 @@ def tune(
         load: of whose callers the configurations have others, such as
             ``il.ClosedLoop(clients=256)``; callers call by themselves if not given.
         duration_s: how long a configuration would be measured in full: rounds take a third, a ninth
-            and so on of it for each, and the pairs with the default take so long in all.
+            and so on of it for each, and the pairs with the default take so long in all, or as long
+            as six of them take.
         save: where to write the study after every run; one that was interrupted goes on.
         observer: is told of stages and progress.
         options: further options of :func:`inferload.run`, such as ``executor`` and ``device``.
@@ -125,10 +129,19 @@ def tune(
         words=(f'"{model}"' if named else "model", *["inputs"] * (inputs is not None)),
     )
     keeper = StudyKeeper(None if save is None else as_path("save", save), Tuning, asked)
-    return run_tune(
-        plan,
-        LocalBench.of_model(model if named else target, own_inputs),
-        observer or Logging(),
-        done=keeper.done,
-        keep=keeper.keep,
-    )
+    with ExitStack() as stack:
+
+        def sliced() -> dict[str, ChildBench]:
+            return {
+                side: stack.enter_context(in_fresh_processes(model, inputs, target, own_inputs))
+                for side in "ab"
+            }
+
+        return run_tune(
+            plan,
+            LocalBench.of_model(model if named else target, own_inputs),
+            observer or Logging(),
+            sliced=sliced,
+            done=keeper.done,
+            keep=keeper.keep,
+        )

@@ -70,3 +70,10 @@ def _git(*words: str, said: str | None = None) -> str:
         why = f": {done.stderr.strip().splitlines()[-1]}" if done.stderr.strip() else ""
         raise PlanError(f"{what}{why}")
     return done.stdout.strip()
+
+
+def revision_text(revision: str, commit: str) -> str:
+    """A revision in words."""
+    if revision == commit:
+        return "the working tree" if revision == WORKING_TREE else revision
+    return f"{revision} ({commit[:10]})"
