@@ -6,7 +6,6 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -280,8 +279,17 @@ def killed():
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder: Path):
-    # calls of the second run, when the first one is saved, wait until another file is there
+@pytest.mark.parametrize(
+    ("flags", "second", "kept"),
+    [
+        (("--calls", "200", "--blocks", "1"), "run 2 of 3", 1),
+        (("--duration", "0.5s", "--blocks", "2"), "block 2 of 2", 3),  # by slices in turn
+    ],
+)
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
+    folder: Path, flags: tuple[str, ...], second: str, kept: int
+):
+    # calls, once there is a file, wait until another one is there
     text = FILE.replace("time.sleep(0.002)", "time.sleep(0.002)\n        waits()")
     (folder / "m.py").write_text(f"""{text}
 def waits():
@@ -289,18 +297,19 @@ def waits():
         time.sleep(0.01)
 """)
     words = [
-        *PROGRAM, "sweep", "m.py:sleeps", "--callers", "1..3",
-        "--duration", "0.5s", "--warmup", "0", "--blocks", "1", "--json", "s.json",
+        *PROGRAM, "sweep", "m.py:sleeps", "--callers", "1..3", *flags,
+        "--warmup", "0", "--json", "s.json",
     ]  # fmt: skip
     with Forked(
         words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as started:
-        next(line for line in started.stderr if line.startswith("run 2 of 3"))
+        next(line for line in started.stderr if line.startswith(second))
         started.send_signal(signal.SIGINT)
         shown, said = started.communicate(timeout=120)
     assert started.returncode == 130
-    assert "interrupted after 1 of 3 runs: the same command goes on from here" in said
-    assert "interrupted after 1 runs" in shown
+    assert f"interrupted after {kept} of" in said
+    assert "the same command goes on from here" in said
+    assert f"interrupted after {kept} runs" in " ".join(shown.split())
     before = il.load_study(folder / "s.json")
     (folder / "go").touch()
     done = run(words, cwd=folder)
@@ -308,5 +317,5 @@ def waits():
     assert "going on with s.json" in done.stderr
     after = il.load_study(folder / "s.json")
     assert after.status == "complete"
-    assert after.runs[0] == before.runs[0]
-    assert np.array_equal([one.runs for one in after.points], [1, 1, 1])
+    assert after.runs[:kept] == before.runs
+    assert len({one.runs for one in after.points}) == 1

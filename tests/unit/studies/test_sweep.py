@@ -15,7 +15,9 @@ from inferload.report.text.studies.sweeps import study_report
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import load_study, save_study
 from inferload.studies.records.settings import Settings
-from inferload.studies.sweep import SweepPlan, middle, run_sweep
+from inferload.studies.sweep.plan import SweepPlan
+from inferload.studies.sweep.points import middle
+from inferload.studies.sweep.sweeper import run_sweep
 
 ASKED = {"model": "m.py"}
 

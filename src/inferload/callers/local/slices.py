@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,16 +16,19 @@ from inferload.errors import InferloadError
 from inferload.log.failures import told
 from inferload.records.endings import CallError
 from inferload.stats.slices.slice import Slice
+from inferload.stats.slices.whole import summary_of_slices
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from typing_extensions import Self
 
     from inferload.callers.crew import Preparation
     from inferload.callers.outcome import FirstFailure
     from inferload.plan.options import RunOptions
+    from inferload.records.figures import Summary
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 
@@ -36,7 +39,8 @@ _LOOK_S = 0.25
 class SlicedCalls:
     """A model that is called for a moment, again and again.
 
-    ``cpus``: the cores that each caller is held to; none: it may run on any.
+    ``cpus``: the cores that each caller is held to; none: it may run on any. ``keep``: the calls of
+    all slices are kept, to be summed up.
     """
 
     def __init__(
@@ -45,12 +49,15 @@ class SlicedCalls:
         given: Sequence[CallInput],
         options: RunOptions,
         cpus: Sequence[Sequence[int]] = (),
+        *,
+        keep: bool = False,
     ) -> None:
         share = Share(callers_in_all=options.load.callers, cpus=tuple(tuple(own) for own in cpus))
         self._target = target
         self._options = options
         self._crew = LocalCrew(target, given, options, share)
         self._items: tuple[int, ...] = ()
+        self._kept: list[dict[str, NDArray[Any]]] | None = [] if keep else None
 
     def __enter__(self) -> Self:
         self._crew.__enter__()
@@ -113,8 +120,22 @@ class SlicedCalls:
             rows["finished_ns"][done],
             failed=failed,
         )
+        if self._kept is not None:
+            finished = rows["finished_ns"] != 0
+            self._kept.append({name: values[finished] for name, values in rows.items()})
         log.forget(0, outcome.claimed_rows)
         return found
+
+    def summary(self) -> Summary | None:
+        """What all slices come to that were kept; ``None``: there is none."""
+        if not self._kept:
+            return None
+        return summary_of_slices(self._kept, self._items, self._options.load.callers)
+
+    def forget(self) -> None:
+        """Drop the slices that were kept: the first ones learn."""
+        if self._kept is not None:
+            self._kept.clear()
 
     def _wait(
         self,

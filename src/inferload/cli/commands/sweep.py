@@ -56,13 +56,15 @@ def sweep_command(
 ) -> None:
     """Run MODEL with several values of one or two settings, and show what each brings.
 
-    Every point is a full run of --duration (2s) in each block; the order is shuffled within each
-    block, so that a drift of the machine is no trend over the points.
+    In each block every point is called for --duration (2s), by slices of 0.1 s in turn with the
+    others, so that what the machine does meanwhile is no difference between points. Where calls
+    have no slices each point is a whole run, in an order shuffled within each block.
     """
     from inferload.plan.numbers import check_count
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.records.sweep import Sweep
-    from inferload.studies.sweep import SweepPlan, run_sweep
+    from inferload.studies.sweep.plan import SweepPlan
+    from inferload.studies.sweep.sweeper import run_sweep
 
     check_count("blocks", blocks, at_least=1, at_most=1000)
     read: dict[str, tuple[str, str | None, Callable[[str, str], tuple[Any, ...]]]] = {
@@ -91,7 +93,9 @@ def sweep_command(
             asked,
             Sweep,
             words,
-            lambda observer, done, keep: run_sweep(plan, bench, observer, done=done, keep=keep),
+            lambda observer, done, keep: run_sweep(
+                plan, bench, observer, turns=bench, done=done, keep=keep
+            ),
         )
     if any(one.failure is not None for one in found.runs):
         raise typer.Exit(output.EXIT_FAILED)

@@ -24,9 +24,9 @@ class Slice:
     """The calls of one side for a moment, in a closed loop.
 
     ``began_ns``: when, by the monotonic clock. ``items_per_s``: of all callers together, each from
-    its first call until its last one finished. ``calls`` have completed, ``failed`` have not.
-    ``buckets``: those of :mod:`inferload.log.buckets` that response times fell into, ascending,
-    int64, and ``counts``, int64 of the same shape, how many into each.
+    the first call of any until its own last one finished. ``calls`` have completed, ``failed`` have
+    not. ``buckets``: those of :mod:`inferload.log.buckets` that response times fell into,
+    ascending, int64, and ``counts``, int64 of the same shape, how many into each.
     """
 
     began_ns: int
@@ -48,15 +48,10 @@ class Slice:
         failed: int = 0,
     ) -> Self:
         """From the completed calls, each with its caller and its items; all of one shape."""
-        per_s = 0.0
-        for one in np.unique(caller):
-            own = caller == one
-            took_ns = int(finished_ns[own].max() - started_ns[own].min())
-            per_s += float(items[own].sum()) / max(took_ns, 1) * NS_PER_S
         buckets, counts = np.unique(bucket_of(finished_ns - started_ns), return_counts=True)
         return cls(
             began_ns=began_ns,
-            items_per_s=per_s,
+            items_per_s=per_second(caller, items, started_ns, finished_ns),
             calls=len(caller),
             failed=failed,
             buckets=buckets,
@@ -68,6 +63,20 @@ class Slice:
         """The mean response time, in seconds."""
         whole_ns = float(middles_ns()[self.buckets] @ self.counts)
         return whole_ns / max(self.calls, 1) / NS_PER_S
+
+
+def per_second(caller: Int64s, items: Int64s, started_ns: Int64s, finished_ns: Int64s) -> float:
+    """Items per second of all callers, each from the first call of any until its own last finished.
+
+    One that comes late, because others hold the GIL, is late; one that has finished while another
+    is in its last call is not at fault.
+    """
+    per_s, began_ns = 0.0, int(started_ns.min())
+    for one in np.unique(caller):
+        own = caller == one
+        took_ns = int(finished_ns[own].max()) - began_ns
+        per_s += float(items[own].sum()) / max(took_ns, 1) * NS_PER_S
+    return per_s
 
 
 def quantile_ns(slices: Sequence[Slice], q: float) -> float:

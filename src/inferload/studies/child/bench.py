@@ -25,14 +25,18 @@ from inferload.runs.saved import load_result
 from inferload.signals import PutOff
 from inferload.studies.child.given import Given
 from inferload.studies.child.words import (
+    CLOSE_TURNS,
     DONE,
     FAILED,
     OPEN,
+    OPEN_TURN,
     OUTPUTS,
     PROGRESS,
     RUN,
     SLICE,
     STAGE,
+    TURN,
+    WARMED,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from inferload.callers.processes.birth import Birth, Group
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
+    from inferload.records.figures import Summary
     from inferload.records.result import RunResult
     from inferload.stats.slices.slice import Slice
     from inferload.studies.child.given import Within
@@ -148,6 +153,37 @@ class ChildBench:
         """
         self._tell(self._started(observer), SLICE, None, seconds, warmup_calls)
         found: Slice = self._told(observer)
+        return found
+
+    def open_turn(self, settings: Settings, options: RunOptions, observer: Observer) -> Preparation:
+        """Have the process prepare calls for slices beside those that are open; what run they are.
+
+        Raises:
+            InferloadError: as ``il.run``; where it is no ``PlanError``, none is open any more.
+        """
+        found: Preparation = self._asked(observer, OPEN_TURN, options, settings, None)
+        return found
+
+    def turn(
+        self, settings: Settings, seconds: float, warmup_calls: int, observer: Observer
+    ) -> Slice:
+        """The calls of a moment with settings that are open.
+
+        Raises:
+            InferloadError: as ``il.run``; where it is no ``PlanError``, none is open any more.
+        """
+        found: Slice = self._asked(observer, TURN, settings, seconds, warmup_calls)
+        return found
+
+    def warmed(self, observer: Observer) -> None:
+        """Forget the slices there were."""
+        self._asked(observer, WARMED, None, None, None)
+
+    def close_turns(self, observer: Observer) -> dict[Settings, Summary]:
+        """What the slices of each come to; none is open any more."""
+        if self._connection is None:  # its process has ended with all of them
+            return {}
+        found: dict[Settings, Summary] = self._asked(observer, CLOSE_TURNS, None, None, None)
         return found
 
     def close(self) -> None:

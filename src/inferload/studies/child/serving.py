@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 from inferload.callers.processes.handing import received
 from inferload.callers.processes.weights import adopt
 from inferload.errors import InferloadError, PlanError
-from inferload.studies.child.words import DONE, FAILED, OPEN, PROGRESS, RUN, SLICE, STAGE
+from inferload.studies.child.words import (
+    CLOSE_TURNS,
+    DONE,
+    FAILED,
+    OPEN,
+    OPEN_TURN,
+    PROGRESS,
+    RUN,
+    SLICE,
+    STAGE,
+    TURN,
+    WARMED,
+)
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import told_apart
 from inferload.targets.kinds.mixed import MixedTarget
@@ -22,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
+    from typing_extensions import Self
+
+    from inferload.callers.local.slices import SlicedCalls
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.studies.child.given import Given
@@ -66,31 +81,60 @@ def serve_runs(
     """Make the runs that are asked for, until nobody asks any more."""
     telling = _Telling(connection)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError), ExitStack() as stack:
-        bench = sliced = None
+        served: _Served | None = None
         while True:
-            word, options, what, path = connection.recv()
+            word, *asked = connection.recv()
             try:
-                if bench is None:
-                    bench = make(options)
-                found = path
-                if word == RUN:
-                    result = bench.run(what, options, telling)
-                    result.save(path)
-                elif word == OPEN:
-                    sliced = stack.enter_context(bench.sliced(what, options, path))
-                    found = sliced.prepare(telling.stage)
-                elif word == SLICE and sliced is not None:
-                    found = sliced.slice(what, path)
-                else:
-                    found = _outputs(bench, what, path, here=tree is None)
-                if tree is not None and word != SLICE:
-                    tree.check()
+                if served is None:
+                    served = stack.enter_context(_Served(make(asked[0]), telling, tree))
+                found = served.answer(word, *asked)
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise
             except BaseException as error:  # noqa: BLE001 - also what a model's own exit raises
-                connection.send((FAILED, *_told(error, path)))
+                connection.send((FAILED, *_told(error, asked[-1])))
             else:
                 connection.send((DONE, found))
+
+
+class _Served:
+    """A bench, and what of it is open for slices."""
+
+    def __init__(self, bench: LocalBench, telling: _Telling, tree: Tree | None) -> None:
+        self._bench, self._telling, self._tree = bench, telling, tree
+        self._turns = bench.turns()
+        self._sliced: SlicedCalls | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turns.close_turns(self._telling)
+        self._stack.close()
+
+    def answer(self, word: str, first: Any, second: Any, third: Any) -> Any:
+        """What comes of a word (``inferload.studies.child.words``)."""
+        if word == SLICE and self._sliced is not None:
+            return self._sliced.slice(second, third)
+        if word == TURN:
+            return self._turns.turn(first, second, third, self._telling)
+        if word == WARMED:
+            return self._turns.warmed(self._telling)
+        if word == CLOSE_TURNS:
+            return self._turns.close_turns(self._telling)
+        found = third
+        if word == RUN:
+            self._bench.run(second, first, self._telling).save(third)
+        elif word == OPEN:
+            self._sliced = self._stack.enter_context(self._bench.sliced(second, first, third))
+            found = self._sliced.prepare(self._telling.stage)
+        elif word == OPEN_TURN:
+            found = self._turns.open_turn(second, first, self._telling)
+        else:
+            found = _outputs(self._bench, second, third, here=self._tree is None)
+        if self._tree is not None:
+            self._tree.check()
+        return found
 
 
 def _refused(why_not: str) -> LocalBench:

@@ -18,6 +18,7 @@ from inferload.runs.run import run_with
 from inferload.runs.run_crew import run_crew
 from inferload.studies.bench import with_settings
 from inferload.studies.local.outputs import outputs_of
+from inferload.studies.local.turns import LocalTurns
 from inferload.targets.as_target import is_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.stacking import stacked
@@ -125,12 +126,21 @@ class LocalBench:
         )
 
     def sliced(
-        self, settings: Settings, options: RunOptions, cpus: Sequence[Sequence[int]]
+        self,
+        settings: Settings,
+        options: RunOptions,
+        cpus: Sequence[Sequence[int]] = (),
+        *,
+        keep: bool = False,
     ) -> SlicedCalls:
         """Callers for slices, each held to some cores, with what the settings change."""
         checked = replace(with_settings(options, settings), processes=None)
         target, given = self._target(settings.form, settings.batch_size, None)
-        return SlicedCalls(target, given, checked, cpus)
+        return SlicedCalls(target, given, checked, cpus, keep=keep)
+
+    def turns(self) -> LocalTurns:
+        """Settings that are held open at once; none is yet."""
+        return LocalTurns(lambda settings, options: self.sliced(settings, options, keep=True))
 
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""

@@ -13,7 +13,8 @@ from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.search import DEFAULT_POINT_S, varied
 from inferload.studies.records.sweep import Sweep
-from inferload.studies.sweep import SweepPlan, run_sweep
+from inferload.studies.sweep.plan import SweepPlan
+from inferload.studies.sweep.sweeper import run_sweep
 from inferload.targets.loading import target_and_inputs
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ def sweep(
 ) -> Sweep:
     """Run a model with several values of one or two settings.
 
-    Every point is a full run of ``duration_s`` (2 s if no end is given), once in each of the
-    ``blocks``, in an order shuffled within each block.
+    In each of the ``blocks`` every point is called for ``duration_s`` (2 s if no end is given), by
+    slices of 0.1 s or more, all points in turn. Where their calls have no slices (open loops,
+    servers, queues, several processes), or ``calls`` or ``precision`` is given, each point is a
+    whole run, in an order shuffled within each block.
 
     Args:
         model: as for :func:`inferload.run`.
@@ -94,10 +97,12 @@ def sweep(
     }
     plan = SweepPlan(target=target.name, asked=asked, options=base, axes=axes, blocks=blocks)
     keeper = StudyKeeper(None if save is None else as_path("save", save), Sweep, asked)
+    bench = LocalBench.of_model(model if isinstance(model, str) else target, own_inputs)
     return run_sweep(
         plan,
-        LocalBench.of_model(model if isinstance(model, str) else target, own_inputs),
+        bench,
         observer or Logging(),
+        turns=bench.turns(),
         done=keeper.done,
         keep=keeper.keep,
     )

@@ -58,7 +58,9 @@ class Sweep(Shown):
 
     ``axes`` maps the names of ``Settings`` to their values. ``order`` has the settings in the order
     they were run, block by block. ``drift_fraction``: by how much throughput moved from the first
-    block to the last, point by point. ``status`` is ``"complete"`` or ``"interrupted"``.
+    block to the last, point by point. ``slice_s``: the shortest of the slices that points were
+    called by in turn; ``why_runs``: why each was a whole run instead. ``status`` is ``"complete"``
+    or ``"interrupted"``.
     """
 
     target: str
@@ -71,6 +73,8 @@ class Sweep(Shown):
     usl: UslFit | None = None
     no_usl: str | None = None
     drift_fraction: float | None = None
+    slice_s: float | None = None
+    why_runs: str | None = None
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None

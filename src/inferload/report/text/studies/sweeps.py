@@ -93,7 +93,10 @@ def _runs_text(sweep: Sweep) -> str:
         setting_text(name, values[0]) for name, values in sweep.axes.items() if len(values) == 1
     ]
     blocks = count_text(sweep.blocks, "block")
-    text = f"{len(sweep.points)} points x {blocks}, shuffled within each"
+    how = "shuffled within each"
+    if sweep.slice_s is not None:
+        how = f"by slices of {duration_text(sweep.slice_s)} in turn"
+    text = f"{len(sweep.points)} points x {blocks}, {how}"
     if sweep.status != "complete":
         text += f"; interrupted after {len(sweep.runs)} runs"
     return text + "".join(f", {one}" for one in fixed)

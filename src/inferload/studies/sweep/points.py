@@ -1,164 +1,34 @@
-"""A sweep: every point run once in each block, in an order drawn anew for each block.
-
-Points in the order of their values would show whatever the machine did meanwhile as a trend over
-them. Shuffled within blocks it is noise, and by how much the blocks differ is told.
-"""
+"""What the runs of a sweep come to: a point for each setting, and how it grows."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from inferload.errors import InferloadError, PlanError
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
-from inferload.studies.bench import check_settings
-from inferload.studies.records.endings import StudyInterrupted
-from inferload.studies.records.settings import Settings, StudyRun, unit_of
 from inferload.studies.records.sweep import Sweep, SweepPoint
 from inferload.studies.usl import fitted_usl
-from inferload.units import duration_text, milliseconds_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from inferload.plan.options import RunOptions
-    from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.records.settings import Settings, StudyRun
+    from inferload.studies.sweep.plan import SweepPlan
 
-MOST_AXES, MOST_POINTS = 2, 1000
 # Blocks that differ by more are told of.
 DRIFT_FRACTION = 0.03
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepPlan:
-    """What a sweep runs.
-
-    Raises:
-        PlanError: it has fewer than two points, more than two axes, or a point that cannot be run.
-    """
-
-    target: str
-    asked: dict[str, Any]
-    options: RunOptions
-    axes: dict[str, tuple[Any, ...]]
-    blocks: int = 3
-
-    def __post_init__(self) -> None:
-        varied = [name for name, values in self.axes.items() if len(values) > 1]
-        if not varied:
-            raise PlanError(
-                "a sweep needs two points or more, and every setting has one value: give several, "
-                "such as --callers 1..8"
-            )
-        if len(varied) > MOST_AXES:
-            raise PlanError(
-                f"a sweep varies one thing or two, and {', '.join(varied)} have several values: "
-                "give one value to all but two"
-            )
-        for name, values in self.axes.items():
-            if len(set(values)) < len(values):
-                raise PlanError(f"{name} {', '.join(map(str, values))} name a value twice")
-        if len(self.points) > MOST_POINTS:
-            raise PlanError(
-                f"a sweep of {len(self.points):,} points is too long: give fewer values"
-            )
-        for point in self.points:
-            check_settings(self.options, point)
-
-    @property
-    def points(self) -> list[Settings]:
-        """Every combination of the values of the axes."""
-        return [
-            Settings(**dict(zip(self.axes, values, strict=True)))
-            for values in itertools.product(*self.axes.values())
-        ]
-
-    @property
-    def order(self) -> list[tuple[int, Settings]]:
-        """Block by block, which point is run when."""
-        points = self.points
-        return [
-            (block, points[place])
-            for block in range(self.blocks)
-            for place in np.random.default_rng([self.options.seed, block]).permutation(len(points))
-        ]
-
-
-def run_sweep(
-    plan: SweepPlan,
-    bench: Bench,
-    observer: StudyObserver,
-    *,
-    done: Sweep | None = None,
-    keep: Callable[[Sweep], None] = lambda _: None,
-    clock: Callable[[], float] = time.monotonic,
-) -> Sweep:
-    """Make the runs of a sweep that are not ``done`` yet; ``keep`` is given what there is so far.
-
-    A run that fails leaves its point without figures, and the sweep goes on.
-
-    Raises:
-        PlanError: no point can be run; that of the first.
-        StudyInterrupted: Ctrl-C; its ``study`` has what was done until then.
-    """
-    runs = [] if done is None else list(done.runs)
-    environment = {} if done is None else done.environment
-    skipped, began = len(runs), clock()
-    first_error: InferloadError | None = None
-    try:
-        for place, (block, settings) in enumerate(plan.order):
-            if place < len(runs) and runs[place].failure is None:
-                continue
-            left = _left_text(clock() - began, place - skipped, len(plan.order) - place)
-            observer.begins(f"run {place + 1} of {len(plan.order)}{left}: {settings}")
-            try:
-                result = bench.run(settings, plan.options, observer)
-                run = StudyRun.of(settings, result, block=block)
-                observer.found(f"{settings}: {_figures_text(run)}")
-                environment = environment or result.environment
-            except InferloadError as error:
-                first_error = first_error or error
-                partial = getattr(error, "result", None)
-                run = StudyRun.of(settings, partial, block=block, failure=str(error))
-                observer.found(f"{settings}: {error}")
-            runs[place : place + 1] = [run]  # one that failed before an interruption is replaced
-            failed = all(one.failure for one in runs)
-            if place + 1 == len(plan.points) and failed:
-                raise first_error or InferloadError("no point of the sweep could be run")
-            if not failed:
-                keep(sweep_of(plan, runs, "interrupted", environment))
-    except KeyboardInterrupt as interrupt:
-        study = sweep_of(plan, runs, "interrupted", environment)
-        keep(study)
-        raise StudyInterrupted(
-            f"interrupted after {len(runs)} of {len(plan.order)} runs", study=study
-        ) from interrupt
-    study = sweep_of(plan, runs, "complete", environment)
-    keep(study)
-    return study
-
-
-def _left_text(elapsed_s: float, made: int, left: int) -> str:
-    return f", {duration_text(elapsed_s / made * left)} left" if made else ""
-
-
-def _figures_text(run: StudyRun) -> str:
-    summary = run.summary
-    if summary is None:
-        return ""
-    text = f"{rate_text(summary.throughput_calls_per_s.value)} {unit_of([run])}/s"
-    p99 = None if summary.response_ms is None else summary.response_ms.p99
-    return text if p99 is None else f"{text}, p99 {milliseconds_text(p99.value)}"
-
-
 def sweep_of(
-    plan: SweepPlan, runs: Sequence[StudyRun], status: str, environment: dict[str, Any]
+    plan: SweepPlan,
+    runs: Sequence[StudyRun],
+    status: str,
+    environment: dict[str, Any],
+    *,
+    why_runs: str | None = None,
+    slice_s: float | None = None,
 ) -> Sweep:
     """What runs of a sweep come to."""
     cores = environment.get("usable_cores")
@@ -198,6 +68,8 @@ def sweep_of(
         usl=usl,
         no_usl=no_usl,
         drift_fraction=drift,
+        why_runs=why_runs,
+        slice_s=slice_s,
         warnings=tuple(warnings),
         environment=environment,
     )

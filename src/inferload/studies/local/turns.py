@@ -1,0 +1,61 @@
+"""Settings of a model in this process, held open at once."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from inferload.studies.records.settings import without_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferload.callers.crew import Observer, Preparation
+    from inferload.callers.local.slices import SlicedCalls
+    from inferload.plan.options import RunOptions
+    from inferload.records.figures import Summary
+    from inferload.stats.slices.slice import Slice
+    from inferload.studies.records.settings import Settings
+
+
+class LocalTurns:
+    """The settings that are open; ``make`` has the calls of one. A ``TurnsBench``."""
+
+    def __init__(self, make: Callable[[Settings, RunOptions], SlicedCalls]) -> None:
+        self._make = make
+        self._open: dict[Settings, SlicedCalls] = {}
+        self._stack = ExitStack()
+
+    def open_turn(self, settings: Settings, options: RunOptions, observer: Observer) -> Preparation:
+        """Prepare calls with what the settings change."""
+        with ExitStack() as stack:
+            calls = stack.enter_context(self._make(settings, options))
+            ready = calls.prepare(observer.stage)
+            self._stack.push(stack.pop_all())
+        self._open[settings] = calls
+        return ready
+
+    def turn(
+        self, settings: Settings, seconds: float, warmup_calls: int, observer: Observer
+    ) -> Slice:
+        """The calls of a moment."""
+        del observer
+        return self._open[settings].slice(seconds, warmup_calls)
+
+    def warmed(self, observer: Observer) -> None:
+        """Forget the slices there were."""
+        del observer
+        for one in self._open.values():
+            one.forget()
+
+    def close_turns(self, observer: Observer) -> dict[Settings, Summary]:
+        """What the slices of each come to, where there are some; and let go of all."""
+        del observer
+        found = {
+            name: without_samples(summary)
+            for name, one in self._open.items()
+            if (summary := one.summary()) is not None
+        }
+        self._open.clear()
+        self._stack.close()
+        return found
