@@ -1,4 +1,4 @@
-"""Calls that failed, by their class: how many, and when."""
+"""Calls that failed: how many of each class, when, and whether more do of one side."""
 
 from __future__ import annotations
 
@@ -11,6 +11,28 @@ from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from inferload.log.calls import CallLog
+
+
+#: The chance that more calls are said to fail where as many do.
+ERROR = 0.05
+
+
+def more_fail(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether more calls of B fail than of A; each is how many failed, of how many.
+
+    Any, where none of A's do; else by the binomial test, given how many failed of both.
+
+    >>> more_fail((0, 1000), (1, 1000)), more_fail((50, 1000), (51, 1000))
+    (True, False)
+    >>> more_fail((50, 1000), (80, 1000))
+    True
+    """
+    from scipy import stats
+
+    failed, made = a[0] + b[0], a[1] + b[1]
+    if not b[0] or not a[0]:
+        return b[0] > 0
+    return float(stats.binom.sf(b[0] - 1, failed, b[1] / made)) < ERROR
 
 
 def failure_figures(log: CallLog) -> tuple[FailureFigures, ...]:

@@ -15,6 +15,7 @@ from inferload.errors import InferloadError, PlanError
 from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.numbers import check_count
 from inferload.plan.server import is_served
+from inferload.stats.failures import more_fail
 from inferload.stats.pairs import FEWEST_PAIRS
 from inferload.studies.differences import judged_gate, of_pairs
 from inferload.studies.records.comparison import CANNOT_TELL, KEPT, Comparison
@@ -241,7 +242,7 @@ def _compared(
         for side, own in by_side.items()
     }
     differences = of_pairs(summaries["a"], summaries["b"]) if whole >= FEWEST_PAIRS else ()
-    failed = (failed_fraction(by_side["a"]), failed_fraction(by_side["b"]))
+    failed = Failed(failed_calls(by_side["a"]), failed_calls(by_side["b"]))
     unlike: tuple[str, ...] = ()
     if by_side["a"] and by_side["b"]:
         first = (by_side["a"][0].spec, by_side["b"][0].spec)
@@ -252,13 +253,14 @@ def _compared(
         asked=plan.asked,
         status=status,
         differences=differences,
-        gates=judged(plan.gates, differences, failed),
+        gates=judged(plan.gates, differences, more_fail=failed.more),
         unlike=unlike,
         sides=sides,
         runs=tuple(runs),
         outputs=same[1],
         outputs_alike=same[0],
-        failed_fractions=failed,
+        failed_fractions=failed.fractions,
+        more_fail=failed.more,
         environment=environment,
         warnings=spoiled(runs),
         peaks=tuple(peaks),
@@ -267,19 +269,38 @@ def _compared(
     )
 
 
-def failed_fraction(runs: Sequence[StudyRun]) -> float:
-    """How many of the calls of runs failed, or did not finish."""
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """How many calls of A and of B failed or did not finish, each of how many."""
+
+    a: tuple[int, int]
+    b: tuple[int, int]
+
+    @property
+    def fractions(self) -> tuple[float, float]:
+        """Of the calls of each side."""
+        a, b = (failed / max(made, 1) for failed, made in (self.a, self.b))
+        return a, b
+
+    @property
+    def more(self) -> bool:
+        """Whether more of B's do, beyond chance."""
+        return more_fail(self.a, self.b)
+
+
+def failed_calls(runs: Sequence[StudyRun]) -> tuple[int, int]:
+    """How many of the calls of runs failed, or did not finish, and how many there were."""
     summaries = [one.summary for one in runs if one.summary is not None]
     failed = sum(one.failed_calls + one.unfinished_calls for one in summaries)
-    return failed / max(failed + sum(one.completed_calls for one in summaries), 1)
+    return failed, failed + sum(one.completed_calls for one in summaries)
 
 
 def judged(
-    gates: Sequence[Gate], differences: Sequence[Difference], failed: tuple[float, float]
+    gates: Sequence[Gate], differences: Sequence[Difference], *, more_fail: bool
 ) -> tuple[tuple[Gate, str], ...]:
-    """Each gate, and what came of it; none is kept by a B that fails more calls than A."""
+    """Each gate, and what came of it; none is kept by a B of which more calls fail than of A."""
     found = [(gate, judged_gate(gate, differences)) for gate in gates]
-    if failed[1] > failed[0]:
+    if more_fail:
         found = [(gate, CANNOT_TELL if what == KEPT else what) for gate, what in found]
     return tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.errors import PlanError
-from inferload.studies.compare import failed_fraction, judged, unlike_models, unlike_specs
+from inferload.studies.compare import Failed, failed_calls, judged, unlike_models, unlike_specs
 from inferload.studies.differences import of_summaries
 from inferload.studies.records.comparison import Comparison
 from inferload.studies.records.settings import Settings, StudyRun
@@ -68,7 +68,7 @@ def compared_results(
         if a.environment.get(name) != b.environment.get(name)
     ]
     runs = tuple(StudyRun.of(Settings(), one) for one in (a, b))
-    failed = (failed_fraction(runs[:1]), failed_fraction(runs[1:]))
+    failed = Failed(failed_calls(runs[:1]), failed_calls(runs[1:]))
     warnings: dict[str, RunWarning] = {}
     for result in (a, b):
         warnings |= {one.code: one for one in result.warnings if one.code in CODES}
@@ -78,11 +78,12 @@ def compared_results(
         asked={"results": [a.run_id, b.run_id]},
         status="complete",
         differences=differences,
-        gates=judged(gates, differences, failed),
+        gates=judged(gates, differences, more_fail=failed.more),
         unlike=(*unlike_models(a.spec, b.spec), *environment, *unlike_specs(a.spec, b.spec)),
         sides=("a", "b"),
         runs=runs,
-        failed_fractions=failed,
+        failed_fractions=failed.fractions,
+        more_fail=failed.more,
         environment={} if environment else b.environment,
         warnings=tuple(warnings.values()),
     )

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 #: The chance that anything at all is claimed of equals.
 ERROR = 0.05
-#: How often a difference that is as large as detectable is found.
-POWER = 0.9
+# A difference that is as large as detectable is found in nine of ten cases at least. The spread of
+# recorded noise changes as it goes on: what is found in 0.9 of normal draws is found in 0.89 to
+# 0.95 of it (tests/statistical/test_recorded_noise.py).
+_STATED_POWER = 0.92
 #: Fewer pairs of processes say nothing of how pairs differ.
 FEWEST_PROCESS_PAIRS = 6
 
@@ -131,4 +133,4 @@ def _t(level: float, count: int) -> float:
 def _power(count: int) -> float:
     from scipy import stats
 
-    return float(stats.t.ppf(POWER, count - 1))
+    return float(stats.t.ppf(_STATED_POWER, count - 1))

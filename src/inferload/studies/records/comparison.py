@@ -80,12 +80,13 @@ class Comparison(Shown):
     ``unlike``: what else is different between the two, such as the machine or the number of
     callers. ``runs`` are A's and B's in the order they were made, in ``sides``. ``outputs`` says
     whether both compute the same, by ``torch.testing``'s tolerances; empty of saved results.
-    ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, no gate
-    is kept. ``peaks``: of one side behind a server and an open loop, runs of both in a closed loop
-    of as many callers, in ``peak_sides``. ``slices``: pairs of processes that were called by slices
-    in turn, where ``runs`` say of what run they are; ``why_runs``: why whole runs alternated.
-    ``ended``: why a comparison by slices was not longer, ``needs_s``: about how long one would be
-    that decides all gates, ``timing``: how its time was spent.
+    ``failed_fractions``: how many of the calls of A and of B failed. Where more of B's do, beyond
+    chance (``more_fail``; ``None``: where more did), no gate is kept. ``peaks``: of one side behind
+    a server and an open loop, runs of both in a closed loop of as many callers, in ``peak_sides``.
+    ``slices``: pairs of processes that were called by slices in turn, where ``runs`` say of what
+    run they are; ``why_runs``: why whole runs alternated. ``ended``: why a comparison by slices was
+    not longer, ``needs_s``: about how long one would be that decides all gates, ``timing``: how its
+    time was spent.
     """
 
     a: str
@@ -100,6 +101,7 @@ class Comparison(Shown):
     outputs: str = ""
     outputs_alike: bool = True
     failed_fractions: tuple[float, float] = (0.0, 0.0)
+    more_fail: bool | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None
     warnings: tuple[RunWarning, ...] = ()
@@ -136,9 +138,9 @@ class Comparison(Shown):
 
     @property
     def fails_more(self) -> bool:
-        """Whether more of B's calls fail than of A's."""
+        """Whether more of B's calls fail than of A's, beyond chance."""
         a, b = self.failed_fractions
-        return b > a
+        return b > a if self.more_fail is None else self.more_fail
 
     @property
     def crossed(self) -> tuple[Gate, ...]:

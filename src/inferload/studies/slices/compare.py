@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.stats.slices.judging import ERROR, FEWEST_PROCESS_PAIRS, judged_together
 from inferload.stats.slices.looks import OF_STUDENT, levels_of_looks
-from inferload.studies.compare import unlike_models, unlike_specs
+from inferload.studies.compare import Failed, unlike_models, unlike_specs
 from inferload.studies.differences import detectable
 from inferload.studies.records.comparison import CANNOT_TELL, Comparison, Difference
 from inferload.studies.records.endings import StudyInterrupted
@@ -131,7 +131,7 @@ class _Study:
         why = []
         if plan.gates:
             judged = judged_gates(
-                plan.gates, ratios, fails_more=self._fails_more, level=self._level()
+                plan.gates, ratios, more_fail=self._failed.more, level=self._level()
             )
             if CANNOT_TELL in {what for _, what in judged}:
                 return None
@@ -179,7 +179,7 @@ class _Study:
             ratios = self._ratios()
             differences = tuple(self._difference(name, one) for name, one in ratios.items())
             gates = judged_gates(
-                plan.gates, ratios, fails_more=self._fails_more, level=self._level()
+                plan.gates, ratios, more_fail=self._failed.more, level=self._level()
             )
             needs_s = self._needs_s(gates, ratios)
         specs = [one.spec for one in self._runs]
@@ -198,7 +198,8 @@ class _Study:
             runs=tuple(self._runs),
             outputs=self.same[1],
             outputs_alike=self.same[0],
-            failed_fractions=self._failed,
+            failed_fractions=self._failed.fractions,
+            more_fail=self._failed.more,
             environment=self._environment,
             warnings=spoiled(self._runs),
             slices=tuple(self.pairs),
@@ -208,19 +209,14 @@ class _Study:
         )
 
     @property
-    def _failed(self) -> tuple[float, float]:
+    def _failed(self) -> Failed:
         """How many of the calls of A and of B failed."""
         calls, failed = (
             [sum(getattr(pair, name)[side] for pair in self.pairs) for side in (0, 1)]
             for name in ("calls", "failed")
         )
-        a, b = (bad / max(bad + good, 1) for bad, good in zip(failed, calls, strict=True))
-        return a, b
-
-    @property
-    def _fails_more(self) -> bool:
-        a, b = self._failed
-        return b > a
+        a, b = ((bad, bad + good) for bad, good in zip(failed, calls, strict=True))
+        return Failed(a, b)
 
     def _needs_s(
         self, gates: Sequence[tuple[Gate, str]], ratios: Mapping[str, SlicedRatio]
@@ -232,7 +228,7 @@ class _Study:
             if what == CANNOT_TELL
         ]
         known = [one for one in pairs if one is not None]
-        if not known or len(known) < len(pairs) or self._fails_more:
+        if not known or len(known) < len(pairs) or self._failed.more:
             return None
         each_s = sum(one.took_s for one in self.pairs) / len(self.pairs)
         return max(*known, len(self.pairs)) * each_s

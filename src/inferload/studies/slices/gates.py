@@ -23,7 +23,7 @@ def judged_gates(
     gates: Sequence[Gate],
     ratios: Mapping[str, SlicedRatio],
     *,
-    fails_more: bool = False,
+    more_fail: bool = False,
     level: Callable[[float], float] = lambda error: error,
 ) -> tuple[tuple[Gate, str], ...]:
     """Each gate, and what came of it: ``CROSSED``, ``KEPT`` or ``CANNOT_TELL``.
@@ -48,7 +48,7 @@ def judged_gates(
             continue
         edge = 1 + gate.fraction
         kept = one.low >= edge if gate.figure == "throughput" else one.high <= edge
-        kept &= not fails_more
+        kept &= not more_fail
         found.append((gate, CROSSED if str(number) in crossed else KEPT if kept else CANNOT_TELL))
     return tuple(found)
 
