@@ -112,9 +112,7 @@ def run_pairs(
     same = (True, "") if done is None else (done.outputs_alike, done.outputs)
     try:
         if not same[1]:
-            observer.begins("comparing outputs")
-            same = outputs()
-            observer.found(f"outputs: {same[1]}")
+            same = told_outputs(outputs, observer)
         skipped = len(runs)
         took_s = {"a": 0.0, "b": 0.0}
         for place in range(len(runs), len(order)):
@@ -152,6 +150,16 @@ def run_pairs(
     study = _compared(plan, runs, "complete", environment, same, peaks)
     keep(study)
     return study
+
+
+def told_outputs(
+    outputs: Callable[[], tuple[bool, str]], observer: StudyObserver
+) -> tuple[bool, str]:
+    """Whether both sides compute the same, which the observer is told as well."""
+    observer.begins("comparing outputs")
+    same = outputs()
+    observer.found(f"outputs: {same[1]}")
+    return same
 
 
 def _run_of(

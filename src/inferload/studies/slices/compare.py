@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.stats.slices.judging import ERROR, FEWEST_PROCESS_PAIRS, judged_together
 from inferload.stats.slices.looks import OF_STUDENT, levels_of_looks
-from inferload.studies.compare import Failed, unlike_models, unlike_specs
+from inferload.studies.compare import Failed, told_outputs, unlike_models, unlike_specs
 from inferload.studies.differences import detectable
 from inferload.studies.records.comparison import CANNOT_TELL, Comparison, Difference
 from inferload.studies.records.endings import StudyInterrupted
@@ -59,9 +59,7 @@ def run_slices(
     study = _Study(plan, SliceEngine(plan, benches, observer, clock), done)
     try:
         if not study.same[1]:
-            observer.begins("comparing outputs")
-            study.same = outputs()
-            observer.found(f"outputs: {study.same[1]}")
+            study.same = told_outputs(outputs, observer)
         began = clock() - sum(one.took_s for one in study.pairs)
         while (why := study.why_enough(clock() - began)) is None:
             study.add()
