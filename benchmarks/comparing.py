@@ -6,7 +6,8 @@
 
 Each comparison is ``inferload compare`` as users run it, two minutes by default, one kind of model
 after another; its line is added to the log, so that several sessions add up. With ``--noise FILE``
-the slices of equals are added to it as ``noise.py`` adds its own. Nothing else should run.
+the slices of equals are added to it as ``noise.py`` adds its own. Nothing else should run, but for
+``--neighbours N`` processes that spin for half of the time, in states of three seconds.
 ``slower``: B spins for 5 % of what a call of A takes, which is measured first, and A for nothing.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import inferload as il
+from neighbours import neighbours
 from noise import added
 
 HERE = Path(__file__).resolve().parent.parent
@@ -162,12 +164,14 @@ def main() -> None:
     options.add_argument("--only", choices=["equals", "slower"], default="equals")
     options.add_argument("--count", type=int, default=40)
     options.add_argument("--log", type=Path, default=Path("comparing.jsonl"))
+    options.add_argument("--neighbours", type=int, default=0)
     options.add_argument("--noise", type=Path, help="file of recorded noise to add equals to")
     options.add_argument("--told", type=Path, nargs="+", help="logs to be told, and nothing is run")
     options.add_argument("more", nargs="*", help="further words for inferload compare, after --")
     chosen = options.parse_args()
     if not chosen.told:
-        run(chosen.only, chosen.count, chosen.log, chosen.noise, chosen.more)
+        with neighbours(chosen.neighbours):
+            run(chosen.only, chosen.count, chosen.log, chosen.noise, chosen.more)
     lines = [
         json.loads(one)
         for file in (chosen.told or [chosen.log])
