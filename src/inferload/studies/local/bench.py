@@ -24,6 +24,7 @@ from inferload.targets.forms import as_form
 from inferload.targets.inputs.stacking import stacked
 from inferload.targets.loading import load as loaded
 from inferload.targets.loading import target_and_inputs
+from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from inferload.studies.records.settings import Settings
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
-    from inferload.targets.placing import Placement
 
 
 class LocalBench:
@@ -136,7 +136,8 @@ class LocalBench:
         """Callers for slices, each held to some cores, with what the settings change."""
         checked = replace(with_settings(options, settings), processes=None)
         target, given = self._target(settings.form, settings.batch_size, None)
-        return SlicedCalls(target, given, checked, cpus, keep=keep)
+        placement = Placement(device=checked.device_of(0), transfers=checked.transfers)
+        return SlicedCalls(*placed(target, given, placement), checked, cpus, keep=keep)
 
     def turns(self) -> LocalTurns:
         """Settings that are held open at once; none is yet."""
