@@ -20,7 +20,12 @@ from __future__ import annotations
 
 
 class InferloadError(Exception):
-    """Base of all errors that inferload raises on purpose."""
+    """Base of all errors that inferload raises on purpose.
+
+    ``side``: which of two sides failed, ``"a"`` or ``"b"``, where two are compared.
+    """
+
+    side: str | None = None
 
 
 class PlanError(InferloadError, ValueError):

@@ -5,7 +5,7 @@ Imported by every pytest that finds inferload installed, so it imports nothing h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,11 +17,7 @@ from inferload.testing.suite import (
     SUITE,
     Suite,
     name_of,
-    unjudged,
 )
-
-if TYPE_CHECKING:
-    from inferload.studies.records.comparison import Comparison
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -90,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _words(config: pytest.Config) -> tuple[str, ...]:
     """What pytest was called with, but for the tests."""
     words = [*map(str, config.invocation_params.args)]
-    for one in config.known_args_namespace.file_or_dir:
+    for one in config.option.file_or_dir:
         if one in words:
             words.remove(one)
     return tuple(words)
@@ -129,50 +125,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     suite = config.stash.get(SUITE, None)
     if suite is None or not suite.results:
         return
-    from inferload.report.text.run import plain_text
-    from inferload.report.text.several import several_table
+    from inferload.testing.summary import summary_lines
 
-    write = terminalreporter.write_line
+    width = terminalreporter._tw.fullwidth  # noqa: SLF001 - pytest has no other
     terminalreporter.section("inferload")
-    table = several_table(suite.results)
-    write(plain_text(table, terminalreporter._tw.fullwidth))  # noqa: SLF001 - pytest has no other
-    for key, found in suite.comparisons.items():
-        before = "its baseline" if suite.against is None else suite.against.name
-        before = "its baseline" if key in suite.apart else before
-        unsure = unjudged(found) is not None or bool(found.untold)
-        write(f"{key} against {before}: {_found_text(found)}", yellow=unsure)
-    for key, why in suite.apart.items():
-        write(f"{key} was not compared: {why}", yellow=True)
-    if suite.trouble is not None:
-        write(suite.trouble, red=True)
-    if suite.no_revision is not None:
-        write(f"{suite.no_revision}: saved runs are compared with instead", yellow=True)
-    if suite.baseline_path is not None:
-        new = [key for key in suite.results if key not in suite.baseline]
-        if new:
-            write(f"not in {suite.baseline_path}: {', '.join(new)}")
-        if any(not found.slices for found in suite.comparisons.values()):
-            write(
-                f"The runs of {suite.baseline_path} are of another time: they show what became "
-                "far slower, and nothing finer. --inferload-against REV calls both revisions in "
-                "turn"
-            )
-
-
-def _found_text(found: Comparison) -> str:
-    """What a comparison came to, in a line."""
-    from inferload.report.text.parts import change_text, figure_name
-    from inferload.units import duration_text
-
-    changes = ", ".join(
-        f"{figure_name(one.figure)} {change_text(one.ratio)}"
-        for one in found.differences
-        if one.figure in {"throughput", "p50", "p99"}
-    )
-    said = unjudged(found) or ", ".join(f"{gate} {what}" for gate, what in found.gates)
-    if found.needs_s is not None:
-        said += f"; about {duration_text(found.needs_s)} would tell here (--inferload-time-limit)"
-    return f"{changes}: {said}" if said else changes
+    for text, markup in summary_lines(suite, width):
+        terminalreporter.write_line(text, **markup)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -164,6 +165,40 @@ def test_the_working_tree_stands_for_itself_and_one_commit_is_no_pair(folder: Pa
     done = inferload_here("compare", "m.py", "--revisions", "HEAD,HEAD~0", cwd=folder)
     assert done.returncode == 2
     assert "are the same revision" in " ".join(done.stderr.split())
+
+
+def test_what_a_killed_process_has_left_of_a_revision_is_removed_by_the_next(
+    folder: Path, monkeypatch
+):
+    from inferload.studies.child.revisions import checked_out
+
+    git("init", "-q", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("commit", "-q", "-m", "first", cwd=folder)
+    monkeypatch.chdir(folder)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = Path(tempfile.gettempdir()) / f"inferload-tree-{ended.pid}-left"
+    git("worktree", "add", "-q", "--detach", str(left / "tree"), cwd=folder)
+    with checked_out("HEAD") as tree:
+        assert not left.exists()
+        with checked_out("HEAD"):  # one that is used stays
+            assert tree.folder.exists()
+
+
+def test_a_shallow_clone_is_told_how_to_get_other_revisions(folder: Path, tmp_path, monkeypatch):
+    from inferload.studies.child.revisions import commit_of
+
+    git("init", "-q", cwd=folder)
+    for what in ("first", "second"):
+        git("commit", "-q", "--allow-empty", "-m", what, cwd=folder)
+    git("clone", "-q", "--depth", "1", f"file://{folder}", "shallow", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path / "shallow")
+    with pytest.raises(il.PlanError, match="git fetch --unshallow"):
+        commit_of("HEAD~1")
+    monkeypatch.chdir("/")
+    with pytest.raises(il.PlanError, match="start it inside of one"):
+        commit_of("HEAD")
 
 
 def test_two_revisions_are_run_in_turn_and_their_outputs_compared(folder: Path):

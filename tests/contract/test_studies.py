@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 from pathlib import Path
@@ -45,6 +46,20 @@ def test_a_sweep_over_callers_and_forms(tmp_path):
 
 
 @pytest.mark.multiprocess
+def test_a_sweep_of_a_model_that_answers_in_pieces(tmp_path):
+    def pieces(x):
+        yield x
+        yield x
+
+    study = il.sweep(
+        pieces, [torch.zeros(1)], callers=[1, 2], duration_s=0.2, blocks=1, save=tmp_path / "s.json"
+    )
+    assert study.slice_s is not None
+    assert il.load_study(tmp_path / "s.json").points == study.points
+    assert all(one.summary.pieces.mean_pieces == 2 for one in study.runs)
+    pickle.dumps(study)
+
+
 def test_a_sweep_over_batch_sizes_and_processes():
     study = il.sweep(
         models.mlp(), [torch.randn(1, 8)], batch_sizes=(1, 4), processes=(1, 2), calls=20, blocks=1

@@ -87,9 +87,9 @@ def compared_models(
             observer: StudyObserver, done: Comparison | None, keep: Callable[[Comparison], None]
         ) -> Comparison:
             def outputs() -> tuple[bool, str]:
-                with said_of(f"A, {sides.names['a']}"):
+                with said_of("a", sides.names["a"]):
                     others = benches["a"].outputs(options["a"], observer)
-                with said_of(f"B, {sides.names['b']}"):
+                with said_of("b", sides.names["b"]):
                     return benches["b"].told_apart(others, options["b"], observer)
 
             return compare_sides(

@@ -170,7 +170,7 @@ def _run_of(
     observer: StudyObserver,
 ) -> RunResult:
     """One run of a side."""
-    with said_of(f"{side.upper()}, {plan.a if side == 'a' else plan.b}"):
+    with said_of(side, plan.a if side == "a" else plan.b):
         result = benches[side].run(plan.settings.get(side, Settings()), options, observer)
         if not result.summary.completed_calls:
             raise InferloadError("every call failed")
@@ -191,12 +191,13 @@ def at_the_peak(options: RunOptions) -> RunOptions:
 
 
 @contextmanager
-def said_of(side: str) -> Iterator[None]:
-    """Let whatever fails say whose failure it is."""
+def said_of(side: str, name: str) -> Iterator[None]:
+    """Let whatever fails say whose failure it is; ``side`` is ``"a"`` or ``"b"``."""
     try:
         yield
     except InferloadError as error:
-        error.args = (f"{side}: {error}", *error.args[1:])
+        error.args = (f"{side.upper()}, {name}: {error}", *error.args[1:])
+        error.side = side
         raise
 
 

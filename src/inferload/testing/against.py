@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferload.errors import InferloadError, PlanError
+from inferload.errors import PlanError
 from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.runs.run import Logging
 from inferload.studies.child.bench import ChildBench
@@ -18,8 +18,6 @@ from inferload.studies.slices.sides import How, Sides, compare_sides
 from inferload.testing.in_tree import InTree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from typing_extensions import Self
 
     from inferload.studies.child.tree import Tree
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
 # What a run has and a comparison has not.
 _OF_RUNS = {"trace", "limit"}
 _OF_SETTINGS = {"form", "batch_size"}
-
-
-class NotToBeHadError(Exception):
-    """The other revision has no such model, or none that can be called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +67,7 @@ class Against:
         """A run at the revision (A) against the same run of the working tree (B).
 
         Raises:
-            NotToBeHadError: A's model cannot be called; it says why.
-            InferloadError: a side failed later on, or the run has options that no comparison has.
+            InferloadError: a side failed, or the run has options that no comparison has.
             StudyInterrupted: Ctrl-C.
         """
         trees = self._checked_out()
@@ -110,8 +103,9 @@ class Against:
             }
 
             def outputs() -> tuple[bool, str]:
-                others = self._of_a(names["a"], benches["a"], options)
-                with said_of(f"B, {names['b']}"):
+                with said_of("a", names["a"]):
+                    others = benches["a"].outputs(options, observer)
+                with said_of("b", names["b"]):
                     return benches["b"].told_apart(others, options, observer)
 
             return compare_sides(
@@ -128,10 +122,3 @@ class Against:
             for side, revision in (("a", self._revision), ("b", WORKING_TREE)):
                 self._trees[side] = self._stack.enter_context(checked_out(revision))
         return self._trees
-
-    @staticmethod
-    def _of_a(name: str, bench: ChildBench, options: Any) -> Path:
-        try:
-            return bench.outputs(options, Logging())
-        except InferloadError as error:
-            raise NotToBeHadError(f"{name}: {error}") from error

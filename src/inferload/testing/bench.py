@@ -62,8 +62,7 @@ class BenchFixture:
         staged = getattr(options["load"], "stages", ())  # which have an end of their own
         if not set(_ENDS) & set(options) and not staged:
             options["duration_s"] = DEFAULT_RUN_S
-        own = None if gates is None else [gates] if isinstance(gates, str) else [*gates]
-        of_pairs, of_saved = self._suite.gates_of_pairs(own), self._suite.gates_of_saved(own)
+        of_pairs, of_saved = self._suite.gates_of_pairs(gates), self._suite.gates_of_saved(gates)
         served = self._suite.served
         with torch.inference_mode():
             if served is not None:
@@ -91,18 +90,22 @@ class BenchFixture:
         """Compare with the same run at another revision, and fail the test that crosses a gate."""
         from inferload.errors import InferloadError
         from inferload.studies.records.endings import StudyInterrupted
-        from inferload.testing.against import NotToBeHadError, RunOfTest
+        from inferload.testing.against import RunOfTest
 
         run = RunOfTest(test=self._test, key=key, model=model, options=options, gates=gates)
+        found, error = None, None
         try:
             found = against.compared(run)
-        except NotToBeHadError as error:
-            self._suite.apart[key] = str(error)
+        except StudyInterrupted as interrupt:
+            raise KeyboardInterrupt from interrupt
+        except InferloadError as failure:
+            error = failure
+        if found is None:
+            said = f"{key} was not compared with {against.name}: {error}"
+            if error is None or error.side != "a":
+                pytest.fail(said, pytrace=False)
+            self._suite.apart[key] = said  # it mends the revision, or is new
             return
-        except StudyInterrupted as error:
-            raise KeyboardInterrupt from error
-        except InferloadError as error:
-            pytest.fail(f"{key} was not compared with {against.name}: {error}", pytrace=False)
         self._suite.comparisons[key] = found
         if found.crossed:
             pytest.fail(f"{key} is worse than at {against.name}\n\n{found}", pytrace=False)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 #: A run of the test before the one that is asked for: it has a result, and that is all.
 SHORT_RUN_S = 0.1
-_OUTPUT = "pytest.txt"
 
 
 @dataclass(slots=True, eq=False)
@@ -29,29 +28,43 @@ class InTree:
     words: tuple[str, ...]
     _serve: Callable[[object, object], None] | None = field(default=None, init=False)
     _served: bool = field(default=False, init=False)
+    _why: str = field(default="", init=False)
 
     def __call__(self, serve: Callable[[object, object], None], scratch: Path) -> str:
         """Run the test, which calls ``serve`` with its model and inputs; why it did not, in words.
 
-        What pytest and the test print goes to a file: the terminal is another session's.
+        What pytest and the test print goes to a file: the terminal is another session's. So do
+        what pytest keeps, and the test's own temporary files.
         """
         self._serve = serve
-        path = scratch / _OUTPUT
-        with path.open("wb") as file:
+        with (scratch / "pytest.txt").open("wb") as file:
             for number in (1, 2):
                 os.dup2(file.fileno(), number)
-        code = pytest.main([*self.words, self.test], plugins=[self])
+        try:
+            code = pytest.main([*self.words, *self._apart(scratch), self.test], plugins=[self])
+        except Exception as error:  # noqa: BLE001 - whatever a plugin or a conftest raises
+            return f"pytest itself failed there: {type(error).__name__}: {error}"
         if self._served:
             return ""
-        if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
-            why = f"there is no test {self.test}"
-        elif code == pytest.ExitCode.OK:
-            why = f"{self.test} passed, and made no run {self.key}"
-        else:
-            why = f"{self.test} failed before it came to inferload_bench"
-        lines = [one for one in path.read_text(errors="replace").splitlines() if one.strip()]
-        told = [one for one in lines if one.startswith(("E  ", "ERROR"))] or lines
-        return f"{why}: {told[-1].strip(' =')}" if told else why
+        if self._why:
+            return self._why
+        if code == pytest.ExitCode.USAGE_ERROR:
+            return "there is no such test"
+        return "the test makes no such run there"
+
+    def _apart(self, scratch: Path) -> list[str]:
+        """Words that keep what the session keeps from being written over."""
+        found = [
+            f"--basetemp={scratch / 'pytest'}",
+            # this package was imported before pytest was
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+        ]
+        if "no:cacheprovider" not in self.words:
+            found += ["-o", f"cache_dir={scratch / 'cache'}"]
+        if any(one.startswith("--junit") for one in self.words):
+            found.append("--junit-xml=")
+        return found
 
     def serve(self, model: object, inputs: object) -> None:
         """Have the model called from outside until nobody asks any more; then pytest ends.
@@ -64,3 +77,24 @@ class InTree:
         self._served = True
         self._serve(model, inputs)
         pytest.exit("its model was called from outside")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember why a file could not be read."""
+        if report.failed and not self._why:
+            self._why = f"the test cannot be collected there: {_gist(report.longreprtext)}"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember why the test did not come to its model."""
+        if report.failed and not self._why:
+            self._why = (
+                f"the test fails there before it comes to its run: {_gist(report.longreprtext)}"
+            )
+        elif report.skipped and not self._why:
+            self._why = f"the test is skipped there: {_gist(report.longreprtext)}"
+
+
+def _gist(text: str) -> str:
+    """The line of a traceback that says what was wrong."""
+    lines = [one.strip() for one in text.splitlines() if one.strip()]
+    marked = [one.removeprefix("E").strip() for one in lines if one.startswith("E  ")]
+    return (marked or lines or [""])[-1 if not marked else 0]

@@ -96,7 +96,10 @@ class Suite:
             self.against = self.stack.enter_context(Against(revision, words, limit_s))
         except PlanError as error:
             if self.baseline_path is None:
-                raise
+                raise PlanError(
+                    f"{error}; a saved run can take its place (--inferload-json FILE, then "
+                    "--inferload-compare FILE)"
+                ) from None
             self.no_revision = str(error)
 
     def gates_of_pairs(self, own: str | Iterable[str] | None) -> tuple[Gate, ...]:
@@ -128,8 +131,8 @@ def name_of(item: Any) -> str:
 
 
 def unjudged(found: Comparison) -> str | None:
-    """Why a comparison judges nothing; ``None`` if it does."""
-    if found.slices:
+    """Why a comparison with a saved run judges nothing; ``None`` if it does."""
+    if not found.is_of_results:
         return None
     if any(line.startswith(("cpu:", "usable_cores:", "devices:")) for line in found.unlike):
         return "another machine: not judged"

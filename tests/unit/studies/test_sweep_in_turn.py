@@ -127,7 +127,7 @@ def test_slow_calls_have_longer_slices_and_four_of_them_at_least(spec):
     machine = Machine(spec, lambda one: 0.9 if one.callers == 2 else 0.001)
     found = swept(machine, callers=(1, 2), blocks=1)
     turns = Counter(one for word, one in machine.log if word == "turn")
-    assert turns[Settings(callers=2)] == 2 + 4  # two to warm up
+    assert turns[Settings(callers=2)] == 1 + 4  # one to warm up, or two
     assert turns[Settings(callers=1)] == 2 + 20
     assert rates(found) == pytest.approx([1000, 1 / 0.9], rel=0.01)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from inferload.records.devices import STAGE_NAMES
 from inferload.records.distribution import Distribution
 from inferload.records.figures import RunWarning, SetUp, Summary
 from inferload.records.result import RunResult
@@ -120,31 +119,22 @@ def unit_of(runs: Iterable[StudyRun]) -> str:
 
 def without_samples(summary: Summary) -> Summary:
     """A summary without the values behind its distributions."""
+    bare: Summary = _bare(summary)
+    return bare
 
-    def bare(one: Distribution | None) -> Distribution | None:
-        return None if one is None else replace(one, sample=None)
 
-    stages = summary.stages
-    if stages is not None:
-        own: dict[str, Any] = {
-            f"{name}_ms": bare(getattr(stages, f"{name}_ms")) for name in STAGE_NAMES
+def _bare(value: Any) -> Any:
+    """The same without samples, at any depth."""
+    if isinstance(value, Distribution):
+        return replace(value, sample=None)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            one.name: new
+            for one in fields(value)
+            if (new := _bare(old := getattr(value, one.name))) is not old
         }
-        stages = replace(stages, **own)
-    batches = summary.batches
-    if batches is not None:
-        batches = replace(
-            batches,
-            instance_wait_ms=bare(batches.instance_wait_ms),
-            batch_wait_ms=bare(batches.batch_wait_ms),
-            gather_ms=bare(batches.gather_ms),
-            device_ms=bare(batches.device_ms),
-        )
-    return replace(
-        summary,
-        batches=batches,
-        response_ms=bare(summary.response_ms),
-        service_ms=bare(summary.service_ms),
-        queue_ms=bare(summary.queue_ms),
-        lateness_ms=bare(summary.lateness_ms),
-        stages=stages,
-    )
+        return replace(value, **changed) if changed else value
+    if isinstance(value, tuple):
+        found = tuple(map(_bare, value))
+        return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
+    return value

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # A process is called for so long before its slices count: what it has to learn, it knows then. The
 # first ones say how long the machine keeps its pace.
 _WARM_S, _WARM_SLICE_S, _FEWEST_WARM = 0.5, 0.04, 2
+# Beyond it a change is told as a factor.
+_LARGE = 3.0
 
 
 class SliceBench(Protocol):
@@ -103,7 +105,7 @@ class SliceEngine:
                     plan.settings.get(side, Settings()), plan.options[side], cores, self._observer
                 )
             for side in "ab":
-                with said_of(f"{side.upper()}, {self._names[side]}"):
+                with said_of(side, self._names[side]):
                     self.found.ready[side] = self._benches[side].opened(self._observer)
             warm = self._warm()
             timing = self._timing(warm, self._clock() - began)
@@ -129,7 +131,7 @@ class SliceEngine:
         rate = made.figures[0]
         self._observer.found(
             f"A {rate_text(rate.a)}/s, B {rate_text(rate.b)}/s, "
-            f"B / A {np.expm1(rate.log_ratio):+.1%} in {count_text(rate.groups, 'pair')} of slices"
+            f"B / A {_change_text(rate.log_ratio)} in {count_text(rate.groups, 'pair')} of slices"
         )
         return made
 
@@ -179,7 +181,7 @@ class SliceEngine:
         return order, slices
 
     def _slice(self, side: str, seconds: float, warmup_calls: int) -> Slice:
-        with said_of(f"{side.upper()}, {self._names[side]}"):
+        with said_of(side, self._names[side]):
             return self._benches[side].slice(seconds, warmup_calls, self._observer)
 
     def _left_text(self) -> str:
@@ -188,3 +190,14 @@ class SliceEngine:
             return ""
         each_s = sum(one.took_s for one in pairs) / len(pairs)
         return f", {duration_text(each_s * (timing.pairs - len(pairs)))} left"
+
+
+def _change_text(log_ratio: float) -> str:
+    """A ratio as a change, or as a factor where it is large.
+
+    >>> _change_text(0.01), _change_text(3.0), _change_text(-3.0)
+    ('+1.0%', 'x20.1', 'x0.0498')
+    """
+    if abs(log_ratio) > math.log(_LARGE):
+        return f"x{math.exp(log_ratio):.3g}"
+    return f"{math.expm1(log_ratio):+.1%}"

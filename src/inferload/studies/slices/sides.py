@@ -52,7 +52,7 @@ class Sides:
     """What is compared: ``names``, ``options`` and ``settings`` by ``"a"`` and ``"b"``.
 
     ``whole``: runs of a length of their own were asked for. ``peak_pairs``: as of a
-    :class:`~inferload.studies.compare.ComparePlan`. ``unlike``: why a side has no fresh processes.
+    :class:`~inferload.studies.compare.ComparePlan`.
     """
 
     names: Mapping[str, str]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 #: Each has a log of its own, and copies of the inputs.
 MOST_OPEN = 32
-# Each is called so often, for so long, before its slices count.
-_WARM_SLICES, _WARM_SLICE_S = 2, 0.04
+# Each is called for so long, twice, before its slices count.
+_WARM_SLICE_S = 0.04
 # Callers have the GIL for 5 ms each, and a slice is to see their turns at it several times: 8 of
 # them made 0.94x of what they make in a whole run in slices of 0.1 s, 1.01x in slices of 0.25 s.
 _ALL_HAVE_THE_GIL_S = 0.03
@@ -86,24 +86,28 @@ class Turns:
         self._for_s = float(options.duration_s or 0.0)
         self.environment: dict[str, object] = {}
         self.slice_s = math.inf
-        self.first_error: InferloadError | None = None
+        self._failed: dict[Settings, InferloadError] = {}
+
+    @property
+    def first_error(self) -> InferloadError | None:
+        """What the first point failed with."""
+        return next(iter(self._failed.values()), None)
 
     def block(self, points: Sequence[Settings], block: int) -> list[StudyRun]:
         """A run of each point, in their order; of those that failed, why.
 
-        A point that fails is left out, and the others begin anew: it may have ended the process.
+        A point that fails is left out, of later blocks as well, and the others begin anew: it may
+        have ended the process.
         """
-        failed: dict[Settings, InferloadError] = {}
+        failed = self._failed
         made: dict[Settings, tuple[Preparation, Summary]] = {}
         while left := [one for one in points if one not in failed]:
             try:
-                made = self._together(left, block, failed)
+                made = self._together(left, block)
                 break
             except _PointError as error:
                 failed[error.settings] = error.error
                 self._bench.close_turns(self._observer)
-        if failed and self.first_error is None:
-            self.first_error = next(iter(failed.values()))
         return [
             StudyRun.of(one, None, block=block, failure=str(failed[one]))
             if one in failed
@@ -112,9 +116,9 @@ class Turns:
         ]
 
     def _together(
-        self, points: Sequence[Settings], block: int, failed: dict[Settings, InferloadError]
+        self, points: Sequence[Settings], block: int
     ) -> dict[Settings, tuple[Preparation, Summary]]:
-        opened = {one: self._opened(one, failed) for one in points}
+        opened = {one: self._opened(one) for one in points}
         ready = {one: found for one, found in opened.items() if found is not None}
         if not ready:
             return {}
@@ -129,21 +133,20 @@ class Turns:
         summaries = self._bench.close_turns(self._observer)
         return {one: (ready[one], summaries[one]) for one in ready}
 
-    def _opened(self, one: Settings, failed: dict[Settings, InferloadError]) -> Preparation | None:
+    def _opened(self, one: Settings) -> Preparation | None:
         try:
             return self._bench.open_turn(one, self._options, self._observer)
         except PlanError as error:  # refused: the others are open as before
-            failed[one] = error
+            self._failed[one] = error
         except InferloadError as error:
             raise _PointError(one, error) from error
         return None
 
     def _warm(self, one: Settings) -> float:
         """Call it until it has learned what it will; how long a call takes."""
-        warmup, call_s = self._options.warmup_calls, 0.0
-        for _ in range(_WARM_SLICES):
-            call_s = self._slice(one, _WARM_SLICE_S, warmup).mean_s
-            warmup = warm_up_calls(call_s)
+        call_s = self._slice(one, _WARM_SLICE_S, self._options.warmup_calls).mean_s
+        if call_s < _WARM_SLICE_S:
+            call_s = self._slice(one, _WARM_SLICE_S, warm_up_calls(call_s)).mean_s
         return call_s
 
     def _slice(self, one: Settings, seconds: float, warmup_calls: int) -> Slice:

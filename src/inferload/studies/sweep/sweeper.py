@@ -139,11 +139,13 @@ class _Making:
     ) -> None:
         """Keep runs that were made, in place of those that failed before an interruption."""
         self.runs[place : place + len(runs)] = runs
-        for run in runs:
-            said = _figures_text(run) if run.failure is None else run.failure
-            self._observer.found(f"{run.settings}: {said}")
         failed = all(one.failure for one in self.runs)
-        if place + len(runs) == len(self._plan.points) and failed:
+        ends = place + len(runs) == len(self._plan.points) and failed
+        if not ends or len({one.failure for one in runs}) > 1:  # one refusal of all is raised
+            for run in runs:
+                said = _figures_text(run) if run.failure is None else run.failure
+                self._observer.found(f"{run.settings}: {said}")
+        if ends:
             raise first_error or InferloadError("no point of the sweep could be run")
         if not failed:
             self._keep(self.so_far("interrupted"))

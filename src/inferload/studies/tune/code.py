@@ -48,7 +48,7 @@ def code_of(
         for name, value in settings.given.items()
         if name in {"form", "batch_size", "processes", "threads_per_call"}
     }
-    plain = RunOptions(duration_s=1.0).checked()
+    options, plain = options.checked(), RunOptions(duration_s=1.0).checked()
     for one in fields(RunOptions):
         value = getattr(options, one.name)
         if one.name == "warmup" and value in {None, "auto"}:  # as it is by itself
