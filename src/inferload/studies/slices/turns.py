@@ -61,7 +61,7 @@ class TurnsBench(Protocol):
 def why_no_turns(options: RunOptions, points: Sequence[Settings]) -> str | None:
     """Why settings cannot be called by slices in turn, in words; ``None``: they can."""
     if options.calls is not None or options.precision is not None:
-        return "runs of their own ends were asked for"
+        return "runs that end by --calls or --precision were asked for"
     if len(points) > MOST_OPEN:
         return f"more than {MOST_OPEN} settings at once have no room"
     return why_not([with_settings(options, one) for one in points])

@@ -79,12 +79,10 @@ def sweep_report(sweep: Sweep) -> RenderableType:
         parts += [Text(line) for line in _usl_texts(sweep.usl)]
     elif sweep.no_usl is not None:
         parts.append(Text(f"{sweep.no_usl[0].upper()}{sweep.no_usl[1:]}.", style="dim"))
-    parts.append(
-        Text(
-            "Each figure is the median of a point's runs, with the range of their intervals.",
-            style="dim",
-        )
-    )
+    note = "Each figure is the median of a point's runs, with the range of their intervals."
+    if sweep.why_runs is not None:
+        note += f" They are whole runs: {sweep.why_runs}."
+    parts.append(Text(note, style="dim"))
     return Group(*parts, *study_warnings(sweep.warnings))
 
 

@@ -39,7 +39,10 @@ MOST_LINES = 20
 def tuning_report(found: Tuning) -> RenderableType:
     """The answer first, then how to run it, then a line for each candidate."""
     rounds = ", then ".join(f"{n} for {duration_text(s)}" for n, s in found.rounds)
-    runs = f"{count_text(len(found.candidates), 'configuration')} in {duration_text(found.took_s)}"
+    runs = count_text(len(found.candidates), "configuration")
+    if found.default not in found.candidates:
+        runs += " and the default"
+    runs += f" in {duration_text(found.took_s)}"
     if found.status != "complete":
         runs += f"; {found.status} after {found.runs_made} runs"
     rows = {"target": found.target, "runs": runs, "rounds": f"{rounds} each"}
