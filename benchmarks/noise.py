@@ -1,6 +1,7 @@
 """Record what a machine does to comparisons of a model with itself, to test comparisons by.
 
     python benchmarks/noise.py --minutes 60 --into tests/data/noise.npz
+    python benchmarks/noise.py --told tests/data/noise.npz
 
 Pairs of fresh processes with one model on both sides, called by slices in turn, as ``inferload
 compare`` does, one kind of model after another. What is there already stays, and more is added.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,16 +19,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from inferload.plan.model import ModelSource
 from inferload.plan.options import RunOptions
+from inferload.stats.slices.judging import FEWEST_PROCESS_PAIRS
 from inferload.studies.child.bench import ChildBench
 from inferload.studies.records.slices import Timing
 from inferload.studies.slices.engine import SliceEngine
 from inferload.studies.slices.plan import SlicePlan
+from support.recorded_noise import FIGURES, FILE, claims, compared, drawn, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferload.studies.records.comparison import Difference
     from inferload.studies.records.slices import SlicedPair
 
 KINDS = {
@@ -40,7 +46,8 @@ TIMINGS = {
     "script": Timing(slice_s=0.1, slices=30, pairs=1000, looks=(1000,)),
     "minilm": Timing(slice_s=0.5, slices=6, pairs=1000, looks=(1000,)),
 }
-FIGURES = ("throughput", "p50", "p90", "p95", "p99", "p999")
+MINUTES = (1, 2, 5, 15)
+DRAWS = 300
 
 
 class Quiet:
@@ -82,12 +89,52 @@ def _log_ratios(pair: SlicedPair) -> list[float]:
     return [math.nan if one is None else one.log_ratio for one in found]
 
 
+def told(path: Path) -> str:
+    """How narrow comparisons of what was recorded are, by their minutes, and how often they err."""
+    rows = [
+        "| model | minutes | pairs | throughput | p99 | finds a loss of | claims of equals |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind in KINDS:
+        with np.load(path) as found:
+            each_s = found[f"{kind}_took_s"]
+        logs, rng = recorded(kind, path), np.random.default_rng(1)
+        for minutes in MINUTES:
+            pairs = max(round(60 * minutes / float(each_s.mean())), FEWEST_PROCESS_PAIRS)
+            made = [compared(drawn(logs, pairs, rng)) for _ in range(DRAWS)]
+            figures = [{one.figure: one for one in study.differences} for study in made]
+            p99 = "-"
+            if "p99" in figures[0]:
+                p99 = f"±{_half([one['p99'] for one in figures]):.1%}"
+            loss = statistics.median(one["throughput"].detectable_fraction or 0 for one in figures)
+            rate = _half([one["throughput"] for one in figures])
+            wrong = sum(bool(claims(one)) for one in made) / len(made)
+            took = pairs * float(each_s.mean()) / 60
+            cells = [kind, f"{took:.2g}", f"{pairs}", f"±{rate:.1%}", p99]
+            rows.append(f"| {' | '.join(cells)} | {loss:.1%} | {wrong:.1%} |")
+        rows.append(f"| {kind} | {each_s.sum() / 60:.0f} in all | {len(logs)} | | | | |")
+    return "\n".join(rows)
+
+
+def _half(differences: Sequence[Difference]) -> float:
+    halves = [
+        (one.high - one.low) / 2
+        for one in differences
+        if one.high is not None and one.low is not None
+    ]
+    return statistics.median(halves)
+
+
 def main() -> None:
     """Record until the time is over."""
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--minutes", type=float, default=60.0)
-    words.add_argument("--into", type=Path, required=True)
+    words.add_argument("--into", type=Path)
+    words.add_argument("--told", type=Path, help="a file to be told, and nothing is recorded")
     chosen = words.parse_args()
+    if chosen.told is not None or chosen.into is None:
+        print(told(chosen.told or FILE))
+        return
     of_run = RunOptions(duration_s=0.1, threads_per_call=1, warmup="fixed").checked()
     began = time.time()
     number = int(began)
