@@ -176,7 +176,7 @@ def test_a_sweep_that_was_interrupted_goes_on_with_its_next_block(spec):
 @pytest.mark.parametrize(
     ("options", "callers", "why"),
     [
-        ({"calls": 10, "duration_s": None}, (1, 2), "runs that end by --calls or --precision were asked for"),
+        ({"calls": 10, "duration_s": None}, (1, 2), "runs that end by --calls or --precision"),
         ({"load": il.OpenLoop.poisson(10)}, (1, 2), "calls of an open loop are due"),
         ({}, range(1, 40), "more than 32 settings at once have no room"),
     ],
