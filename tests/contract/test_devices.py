@@ -318,3 +318,16 @@ def test_what_cannot_be_asked_of_devices_is_refused(options: dict, says: str):
 def test_more_callers_than_streams_are_told_so(sim):
     result = run("native", load=il.ClosedLoop(callers=33), calls=66, warmup_calls=1)
     assert "few-streams" in [warning.code for warning in result.warnings]
+
+
+def test_points_of_a_sweep_are_called_on_the_device_by_slices_too(sim):
+    from support import simulated_models
+
+    model = simulated_models.Busy().eval()
+    with torch.no_grad():
+        study = il.sweep(
+            model, [torch.ones(1)], callers=[1, 2], duration_s=0.2, blocks=1, device="sim:0"
+        )
+    assert study.slice_s is not None
+    assert [one.spec.devices for one in study.runs] == [("sim:0",)] * 2
+    assert all(one.summary.stages.device_ms.mean > 1 for one in study.runs)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # How often it is looked whether calls take too long.
 _LOOK_S = 0.25
+# How long callers have for the calls that they are in when a slice is given up.
+_PATIENCE_S = 1.0
 
 
 class SlicedCalls:
@@ -94,9 +96,14 @@ class SlicedCalls:
         with lane.target.while_called(lane.job.callers):
             lane.start()
             running = lane.running
-            self._wait(running.wait_ready, most_calls=1 + warmup_calls, warming_up=True)
-            began_ns = running.release()
-            self._wait(running.wait_done, beside_s=seconds)
+            try:
+                self._wait(running.wait_ready, most_calls=1 + warmup_calls, warming_up=True)
+                began_ns = running.release()
+                self._wait(running.wait_done, beside_s=seconds)
+            except BaseException:  # Ctrl-C: callers are not to go on beside what comes next
+                running.stop()
+                running.wait_done(_PATIENCE_S)
+                raise
             running.join()
         for device in self._crew.devices:
             settle(device)

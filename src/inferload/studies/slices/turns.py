@@ -108,6 +108,9 @@ class Turns:
             except _PointError as error:
                 failed[error.settings] = error.error
                 self._bench.close_turns(self._observer)
+            except BaseException:  # Ctrl-C: nothing is to stay open
+                self._bench.close_turns(self._observer)
+                raise
         return [
             StudyRun.of(one, None, block=block, failure=str(failed[one]))
             if one in failed
