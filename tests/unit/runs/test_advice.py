@@ -33,7 +33,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 # Of others: docker, cpupower, torchrun, git and pytest's own.
 OF_OTHERS = {
     "--shm-size", "--governor", "--nproc-per-node", "--nnodes", "--rdzv-endpoint",
-    "--inferload-json", "--inferload-compare", "--inferload-gate", "--exclude-libs",
+    "--inferload-json", "--inferload-compare", "--inferload-gate", "--inferload-against",
+    "--inferload-time-limit", "--unshallow", "--exclude-libs",
 }  # fmt: skip
 
 
