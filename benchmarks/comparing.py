@@ -97,9 +97,11 @@ def line_of(what: str, kind: str, found: il.Comparison, took_s: float) -> dict[s
     }
 
 
-def run(what: str, count: int, log: Path, noise: Path | None, more: list[str]) -> None:
+def run(
+    what: str, count: int, kinds: list[str], log: Path, noise: Path | None, more: list[str]
+) -> None:
     """So many comparisons of one sort."""
-    kinds = list(KINDS) if what == "equals" else ["mlp", "minilm"]
+    kinds = kinds or (list(KINDS) if what == "equals" else ["mlp", "minilm"])
     with tempfile.TemporaryDirectory(prefix="inferload-comparing-") as name:
         for number in range(count):
             kind = kinds[number % len(kinds)]
@@ -163,6 +165,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--only", choices=["equals", "slower"], default="equals")
     options.add_argument("--count", type=int, default=40)
+    options.add_argument("--kinds", nargs="+", choices=[*KINDS], default=[])
     options.add_argument("--log", type=Path, default=Path("comparing.jsonl"))
     options.add_argument("--neighbours", type=int, default=0)
     options.add_argument("--noise", type=Path, help="file of recorded noise to add equals to")
@@ -171,7 +174,7 @@ def main() -> None:
     chosen = options.parse_args()
     if not chosen.told:
         with neighbours(chosen.neighbours):
-            run(chosen.only, chosen.count, chosen.log, chosen.noise, chosen.more)
+            run(chosen.only, chosen.count, chosen.kinds, chosen.log, chosen.noise, chosen.more)
     lines = [
         json.loads(one)
         for file in (chosen.told or [chosen.log])

@@ -59,13 +59,22 @@ if TYPE_CHECKING:
     from inferload.stats.limits.certificates import certificate
     from inferload.stats.limits.judging import Judgement
     from inferload.stats.limits.limit import Limit
+    from inferload.stats.service import ServiceProfile
     from inferload.studies.child.compare import compare
     from inferload.studies.child.tune import tune
+    from inferload.studies.local.forecast import forecast
     from inferload.studies.local.search import find_max_rate
     from inferload.studies.local.sweep import sweep
     from inferload.studies.records.comparison import Comparison, Difference, Gate
     from inferload.studies.records.endings import StudyInterrupted
     from inferload.studies.records.files import load_study
+    from inferload.studies.records.forecast import (
+        CheckedPoint,
+        Forecast,
+        ForecastPoint,
+        Needed,
+        ServiceLevel,
+    )
     from inferload.studies.records.max_rate import MaxRate, Probe
     from inferload.studies.records.settings import Settings, StudyRun
     from inferload.studies.records.sweep import Sweep, SweepPoint, UslFit
@@ -125,13 +134,22 @@ _HOMES = {
     "stats.limits.certificates": ("certificate",),
     "stats.limits.judging": ("Judgement",),
     "stats.limits.limit": ("Limit",),
+    "stats.service": ("ServiceProfile",),
     "studies.child.compare": ("compare",),
+    "studies.local.forecast": ("forecast",),
     "studies.local.search": ("find_max_rate",),
     "studies.local.sweep": ("sweep",),
     "studies.child.tune": ("tune",),
     "studies.records.comparison": ("Comparison", "Difference", "Gate"),
     "studies.records.endings": ("StudyInterrupted",),
     "studies.records.files": ("load_study",),
+    "studies.records.forecast": (
+        "CheckedPoint",
+        "Forecast",
+        "ForecastPoint",
+        "Needed",
+        "ServiceLevel",
+    ),
     "studies.records.max_rate": ("MaxRate", "Probe"),
     "studies.records.settings": ("Settings", "StudyRun"),
     "studies.records.sweep": ("Sweep", "SweepPoint", "UslFit"),
@@ -155,6 +173,7 @@ __all__ = [
     "CallTally",
     "Capture",
     "Certificate",
+    "CheckedPoint",
     "ClosedLoop",
     "Comparison",
     "Confirmation",
@@ -166,6 +185,8 @@ __all__ = [
     "Estimate",
     "ExecutionStats",
     "FailureFigures",
+    "Forecast",
+    "ForecastPoint",
     "Gate",
     "InferloadError",
     "Judgement",
@@ -179,6 +200,7 @@ __all__ = [
     "ModelShare",
     "ModelStatistics",
     "NativeBuildError",
+    "Needed",
     "OpenLoop",
     "Overload",
     "Piece",
@@ -200,6 +222,8 @@ __all__ = [
     "ServerModel",
     "ServerSaid",
     "ServerSpec",
+    "ServiceLevel",
+    "ServiceProfile",
     "SetUp",
     "Settings",
     "Stage",
@@ -222,6 +246,7 @@ __all__ = [
     "compare",
     "export",
     "find_max_rate",
+    "forecast",
     "format_time",
     "load_result",
     "load_study",

@@ -185,6 +185,8 @@ def transcript(page: Path, folder: Path) -> list[Ran]:
             run = []
         else:
             run = shortened(words)
+            if "--check-duration" in run:
+                run[run.index("--check-duration") + 1] = "3s"
         if not run:
             continue
         with served(run) as own:

@@ -152,6 +152,12 @@ def studies() -> None:
     assert_type(il.compare(MODEL, MODEL, INPUTS, precision=0.02, time_limit_s=60), il.Comparison)
     assert_type(il.compare("before.json", "after.json"), il.Comparison)
     assert_type(il.compare(MODEL, inputs=INPUTS, forms=("eager", "script")), il.Comparison)
+    assert_type(il.forecast("sweep.json", rates_per_s=50, replicas=(1, 2)), il.Forecast)
+    assert_type(
+        il.forecast(["one.json", "two.json"], limit="p99<=50ms", balancing="two-choices", lost=1),
+        il.Forecast,
+    )
+    il.forecast("sweep.json", replicas="3")  # type: ignore[arg-type]
     il.sweep(MODEL, INPUTS, callers="1..4")  # type: ignore[arg-type]
     il.sweep(MODEL, INPUTS, blocks=None)  # type: ignore[arg-type]
     il.find_max_rate(MODEL, INPUTS)  # type: ignore[call-arg]
@@ -161,7 +167,11 @@ def studies() -> None:
 
 
 def figures_of_studies(
-    sweep: il.Sweep, found: il.MaxRate, tuned: il.Tuning, compared: il.Comparison
+    sweep: il.Sweep,
+    found: il.MaxRate,
+    tuned: il.Tuning,
+    compared: il.Comparison,
+    forecast: il.Forecast,
 ) -> None:
     assert_type(sweep.points, tuple[il.SweepPoint, ...])
     assert_type(sweep.peak, il.SweepPoint | None)
@@ -179,6 +189,12 @@ def figures_of_studies(
     assert_type(compared.differences, tuple[il.Difference, ...])
     assert_type(compared.differences[0].verdict, str)
     assert_type(compared.crossed, tuple[il.Gate, ...])
+    assert_type(forecast.points, tuple[il.ForecastPoint, ...])
+    assert_type(forecast.points[0].p99_ms, il.Estimate | None)
+    assert_type(forecast.points[0].checked, il.CheckedPoint | None)
+    assert_type(forecast.needed, tuple[il.Needed, ...])
+    assert_type(forecast.service, tuple[il.ServiceLevel, ...])
+    assert_type(sweep.runs[0].services, tuple[il.ServiceProfile, ...])
     found.rate_per_s + 1  # type: ignore[operator]
 
 

@@ -42,6 +42,10 @@ VERBS = {
         "inferload.cli.commands.compare",
         "Say whether B is faster or slower than A, and by how much.",
     ),
+    "forecast": (
+        "inferload.cli.commands.forecast",
+        "Forecast response times at rates, numbers of replicas and batches that were not measured.",
+    ),
     "report": (
         "inferload.cli.commands.report",
         "Draw the report of a saved run or study again, or of several runs side by side.",

@@ -27,7 +27,7 @@ LONGEST_S = 10 * 365 * 86_400.0
 DEFAULT_WARMUP_CALLS = 10
 MOST_PROCESSES = 1024
 _ONE_RUN = {"run"}
-_REPORTED = {*VERBS, "report"}
+_REPORTED = {*VERBS, "forecast", "report"}
 _TIMED = partial(check_positive, at_least=1e-9, at_most=LONGEST_S)
 # Where a setting is what a study varies, it has a flag of its own.
 _NOT_SWEPT = {"run", "search", "compare"}

@@ -14,7 +14,7 @@ import inferload as il
 from inferload.errors import InferloadError, PlanError
 from inferload.plan.options import RunOptions
 from inferload.stats.slices.slice import Slice
-from inferload.stats.slices.whole import summary_of_slices
+from inferload.stats.slices.whole import whole_of_slices
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import Settings
 from inferload.studies.slices.turns import in_turn
@@ -68,7 +68,7 @@ class Machine:
         self.kept = {one: [] for one in self.kept}
 
     def close_turns(self, observer):
-        found = {one: summary_of_slices(own, [1], 1) for one, own in self.kept.items() if own}
+        found = {one: whole_of_slices(own, [1], 1) for one, own in self.kept.items() if own}
         self.kept.clear()
         return found
 

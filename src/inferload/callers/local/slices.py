@@ -16,7 +16,7 @@ from inferload.errors import InferloadError
 from inferload.log.failures import told
 from inferload.records.endings import CallError
 from inferload.stats.slices.slice import Slice
-from inferload.stats.slices.whole import summary_of_slices
+from inferload.stats.slices.whole import whole_of_slices
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inferload.callers.crew import Preparation
     from inferload.callers.outcome import FirstFailure
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import Summary
+    from inferload.stats.slices.whole import WholeOfSlices
     from inferload.targets.base import Target
     from inferload.targets.inputs.call_input import CallInput
 
@@ -133,11 +133,11 @@ class SlicedCalls:
         log.forget(0, outcome.claimed_rows)
         return found
 
-    def summary(self) -> Summary | None:
+    def whole(self) -> WholeOfSlices | None:
         """What all slices come to that were kept; ``None``: there is none."""
         if not self._kept:
             return None
-        return summary_of_slices(self._kept, self._items, self._options.load.callers)
+        return whole_of_slices(self._kept, self._items, self._options.load.callers)
 
     def forget(self) -> None:
         """Drop the slices that were kept: the first ones learn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from inferload.log.failures import CallFailure
 from inferload.records.distribution import Estimate
 from inferload.stats import intervals
 from inferload.stats.pieces import piece_figures
+from inferload.stats.service import profiles_of
 from inferload.stats.slices.slice import per_second
 from inferload.stats.summary import summarize
 
@@ -21,14 +22,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inferload.records.figures import Summary
+    from inferload.stats.service import ServiceProfile
 
 _TIMES = ("scheduled_ns", "started_ns", "finished_ns")
 
 
-def summary_of_slices(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeOfSlices:
+    """What slices come to: a summary, and how long calls took."""
+
+    summary: Summary
+    services: tuple[ServiceProfile, ...] = ()
+
+
+def whole_of_slices(
     slices: Sequence[Mapping[str, NDArray[Any]]], items_per_input: Sequence[int], callers: int
-) -> Summary:
-    """The summary of calls in slices, each given by the columns of its log, in order of time.
+) -> WholeOfSlices:
+    """What calls in slices come to, each given by the columns of its log, in order of time.
 
     What lay between slices is left out. Throughput is the mean of the slices' rates, as
     ``per_second`` has them.
@@ -42,7 +52,7 @@ def summary_of_slices(
     summary = summarize(log, items_per_input, callers=callers)
     items = np.asarray(items_per_input, np.int64)
     done = [{name: values[one["error"] < 0] for name, values in one.items()} for one in columns]
-    return replace(
+    whole = replace(
         summary,
         throughput_calls_per_s=_mean([_rate(one, np.ones_like(one["input"])) for one in done]),
         throughput_items_per_s=_mean([_rate(one, items[one["input"]]) for one in done]),
@@ -50,6 +60,7 @@ def summary_of_slices(
         littles_law=None,
         littles_law_error=None,
     )
+    return WholeOfSlices(summary=whole, services=profiles_of(log, callers))
 
 
 def _begins_ns(slices: Sequence[Mapping[str, NDArray[Any]]]) -> list[int]:

@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     from inferload.callers.processes.birth import Birth, Group
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import Summary
     from inferload.records.result import RunResult
     from inferload.stats.slices.slice import Slice
+    from inferload.stats.slices.whole import WholeOfSlices
     from inferload.studies.child.given import Within
     from inferload.studies.child.tree import Tree
     from inferload.studies.records.settings import Settings
@@ -179,11 +179,11 @@ class ChildBench:
         """Forget the slices there were."""
         self._asked(observer, WARMED, None, None, None)
 
-    def close_turns(self, observer: Observer) -> dict[Settings, Summary]:
+    def close_turns(self, observer: Observer) -> dict[Settings, WholeOfSlices]:
         """What the slices of each come to; none is open any more."""
         if self._connection is None:  # its process has ended with all of them
             return {}
-        found: dict[Settings, Summary] = self._asked(observer, CLOSE_TURNS, None, None, None)
+        found: dict[Settings, WholeOfSlices] = self._asked(observer, CLOSE_TURNS, None, None, None)
         return found
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inferload.studies.records.settings import without_samples
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from inferload.callers.crew import Observer, Preparation
     from inferload.callers.local.slices import SlicedCalls
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import Summary
     from inferload.stats.slices.slice import Slice
+    from inferload.stats.slices.whole import WholeOfSlices
     from inferload.studies.records.settings import Settings
 
 
@@ -48,13 +49,13 @@ class LocalTurns:
         for one in self._open.values():
             one.forget()
 
-    def close_turns(self, observer: Observer) -> dict[Settings, Summary]:
+    def close_turns(self, observer: Observer) -> dict[Settings, WholeOfSlices]:
         """What the slices of each come to, where there are some; and let go of all."""
         del observer
         found = {
-            name: without_samples(summary)
+            name: replace(whole, summary=without_samples(whole.summary))
             for name, one in self._open.items()
-            if (summary := one.summary()) is not None
+            if (whole := one.whole()) is not None
         }
         self._open.clear()
         self._stack.close()

@@ -11,6 +11,7 @@ from inferload.errors import ResultFormatError
 from inferload.files import json_text, replacing
 from inferload.runs.saved import damaged, json_of
 from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.forecast import Forecast
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.sweep import Sweep
 from inferload.studies.records.tuning import Tuning
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 # What came of gates, until schema 4.
 _GATES = {"held": "kept", "open": "cannot tell"}
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
 
 
 class _SweepDocument(_Document):
@@ -49,10 +50,19 @@ class _TuningDocument(_Document):
     study: Tuning
 
 
-Study = Sweep | MaxRate | Comparison | Tuning
+class _ForecastDocument(_Document):
+    format: Literal["inferload forecast"] = "inferload forecast"
+    study: Forecast
+
+
+Study = Sweep | MaxRate | Comparison | Tuning | Forecast
 _KINDS: dict[
-    str, type[_SweepDocument | _SearchDocument | _ComparisonDocument | _TuningDocument]
+    str,
+    type[
+        _SweepDocument | _SearchDocument | _ComparisonDocument | _TuningDocument | _ForecastDocument
+    ],
 ] = {
+    "inferload forecast": _ForecastDocument,
     "inferload sweep": _SweepDocument,
     "inferload tuning": _TuningDocument,
     "inferload search": _SearchDocument,
@@ -73,6 +83,8 @@ def save_study(study: Study, path: str | os.PathLike[str]) -> None:
         document = _SearchDocument(study=study)
     elif isinstance(study, Tuning):
         document = _TuningDocument(study=study)
+    elif isinstance(study, Forecast):
+        document = _ForecastDocument(study=study)
     else:
         document = _ComparisonDocument(study=study)
     text = json_text(document.model_dump_json, document.model_dump, indent=1)
@@ -84,6 +96,8 @@ def measured_any(study: Study) -> bool:
     """Whether some run of a study has measured something."""
     if isinstance(study, MaxRate):
         return bool(study.probes)
+    if isinstance(study, Forecast):
+        return bool(study.points)
     runs = [one.run for one in study.trials] if isinstance(study, Tuning) else study.runs
     return any(run.failure is None for run in runs)
 
@@ -94,7 +108,7 @@ def is_study(content: Any) -> bool:
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
-    """Read what ``save`` wrote of a sweep, a search, a tuning or a comparison.
+    """Read what ``save`` wrote of a sweep, a search, a tuning, a comparison or a forecast.
 
     Raises:
         ResultFormatError: the file is missing, damaged, of another version, or no study.
@@ -102,9 +116,11 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     path = Path(path)
     content = json_of(path)
     if not is_study(content):
-        raise ResultFormatError(f"{path} is no sweep, search, tuning or comparison of inferload")
+        raise ResultFormatError(
+            f"{path} is no sweep, search, tuning, comparison or forecast of inferload"
+        )
     version = content.get("schema_version")
-    if version in {1, 2, 3}:  # what was added since has a default
+    if version in {1, 2, 3, 4}:  # what was added since has a default
         content["schema_version"] = version = SCHEMA_VERSION
         _rename_gates(content.get("study"))
     if version != SCHEMA_VERSION:

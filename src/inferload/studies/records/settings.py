@@ -10,6 +10,7 @@ from inferload.records.distribution import Distribution
 from inferload.records.figures import RunWarning, SetUp, Summary
 from inferload.records.result import RunResult
 from inferload.records.spec import RunSpec
+from inferload.stats.service import ServiceProfile
 from inferload.units import count_text, rate_text
 
 
@@ -70,6 +71,7 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
 class StudyRun:
     """One run of a study: all of its figures, and not its log.
 
+    ``services``: of a sweep, how long calls took, where it is known how many were under way.
     ``failure``: what it failed with, in a sentence; the figures are then those of what was made
     before, or ``None``.
     """
@@ -82,6 +84,7 @@ class StudyRun:
     spec: RunSpec | None = None
     set_up: SetUp | None = None
     summary: Summary | None = None
+    services: tuple[ServiceProfile, ...] = ()
     warnings: tuple[RunWarning, ...] = ()
     failure: str | None = None
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from inferload.callers.crew import Observer, Preparation
     from inferload.plan.options import RunOptions
-    from inferload.records.figures import Summary
     from inferload.stats.slices.slice import Slice
+    from inferload.stats.slices.whole import WholeOfSlices
     from inferload.studies.records.settings import Settings
 
 #: Each has a log of its own, and copies of the inputs.
@@ -54,7 +54,7 @@ class TurnsBench(Protocol):
     def warmed(self, observer: Observer) -> None:
         """Slices count from now on."""
 
-    def close_turns(self, observer: Observer) -> Mapping[Settings, Summary]:
+    def close_turns(self, observer: Observer) -> Mapping[Settings, WholeOfSlices]:
         """What the slices of each come to; none is open any more."""
 
 
@@ -100,7 +100,7 @@ class Turns:
         have ended the process.
         """
         failed = self._failed
-        made: dict[Settings, tuple[Preparation, Summary]] = {}
+        made: dict[Settings, tuple[Preparation, WholeOfSlices]] = {}
         while left := [one for one in points if one not in failed]:
             try:
                 made = self._together(left, block)
@@ -120,7 +120,7 @@ class Turns:
 
     def _together(
         self, points: Sequence[Settings], block: int
-    ) -> dict[Settings, tuple[Preparation, Summary]]:
+    ) -> dict[Settings, tuple[Preparation, WholeOfSlices]]:
         opened = {one: self._opened(one) for one in points}
         ready = {one: found for one, found in opened.items() if found is not None}
         if not ready:
@@ -133,8 +133,8 @@ class Turns:
         for one in in_turn({one: self._count(slice_s[one]) for one in ready}, rng):
             self._slice(one, slice_s[one], warm_up_calls(call_s[one]))
         self.slice_s = min(self.slice_s, *slice_s.values())
-        summaries = self._bench.close_turns(self._observer)
-        return {one: (ready[one], summaries[one]) for one in ready}
+        wholes = self._bench.close_turns(self._observer)
+        return {one: (ready[one], wholes[one]) for one in ready}
 
     def _opened(self, one: Settings) -> Preparation | None:
         try:
@@ -178,12 +178,13 @@ def in_turn(counts: Mapping[Settings, int], rng: np.random.Generator) -> list[Se
     return [names[place] for _, place in sorted(whens)]
 
 
-def _run_of(settings: Settings, block: int, ready: Preparation, summary: Summary) -> StudyRun:
+def _run_of(settings: Settings, block: int, ready: Preparation, whole: WholeOfSlices) -> StudyRun:
     return StudyRun(
         settings=settings,
         block=block,
         status="complete",
         spec=ready.spec,
-        summary=summary,
+        summary=whole.summary,
+        services=whole.services,
         warnings=ready.warnings,
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inferload.errors import InferloadError
+from inferload.stats.service import profiles_of_run
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.settings import StudyRun, unit_of
 from inferload.studies.slices.turns import Turns, why_no_turns
@@ -106,7 +108,8 @@ class _Making:
             self._observer.begins(f"run {place + 1} of {len(plan.order)}{left}: {settings}")
             try:
                 result = bench.run(settings, plan.options, self._observer)
-                run = StudyRun.of(settings, result, block=block)
+                services = profiles_of_run(result.log, result.spec, result.summary.from_s)
+                run = replace(StudyRun.of(settings, result, block=block), services=services)
                 self._environment = self._environment or result.environment
             except InferloadError as error:
                 first_error = first_error or error

@@ -1,0 +1,160 @@
+"""``inferload forecast``: what a fleet will do, from what one machine did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inferload.cli import output
+from inferload.cli.request import flags
+
+if TYPE_CHECKING:
+    from inferload.studies.bench import StudyObserver
+    from inferload.studies.forecast.plan import ForecastPlan
+    from inferload.studies.forecast.sources import Source
+    from inferload.studies.records.forecast import Forecast
+
+
+@flags.with_options("forecast")
+def forecast_command(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT...",
+            help="The JSON of a sweep over --callers (or --max-batches), or of runs in closed "
+            "loops, one a number of callers.",
+        ),
+    ],
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,...",
+            help="Requests due per second at all replicas together; 30 to 95% of what they make.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...",
+            help="Machines like the one measured; 1, or with --rates and --limit as many as are "
+            "needed.",
+        ),
+    ] = None,
+    callers: Annotated[
+        int | None,
+        typer.Option(help="Calls that a replica has at once; those with which it makes most."),
+    ] = None,
+    balancing: Annotated[
+        str,
+        typer.Option(metavar="KIND", help="random, round-robin, two-choices or least-loaded."),
+    ] = "random",
+    arrivals: Annotated[
+        str, typer.Option(metavar="KIND", help="poisson, constant, gamma:SHAPE or replay:FILE.")
+    ] = "poisson",
+    max_batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Up to N requests are called together.")
+    ] = None,
+    max_delay: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long a batch is held back for more requests; 0."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIMIT", help="What is promised, as p99<=50ms. May be given again."),
+    ] = None,
+    lost: Annotated[int, typer.Option(metavar="N", help="So many replicas do not serve.")] = 0,
+    requests: Annotated[
+        int | None, typer.Option(metavar="N", help="How many are simulated at each point.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws when requests come, and what they take.")] = 0,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Run the points of one replica with this model, here, as it was measured, and "
+            "tell forecast against measured.",
+        ),
+    ] = None,
+    check_duration: Annotated[
+        str, typer.Option(metavar="TIME", help="How long each point is run in all.")
+    ] = "30s",
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the forecast.")] = None,
+    quiet: Annotated[bool, typer.Option(help="No progress, only the report.")] = False,
+    **words: Any,
+) -> None:
+    """Forecast response times at rates, numbers of replicas and batches that were not measured.
+
+    Requests are simulated one by one, with what calls took while so many were under way.
+    """
+    from dataclasses import replace
+
+    from inferload.cli.progress import StudyProgress
+    from inferload.cli.request.made_by import made_by
+    from inferload.cli.request.values import counts, numbers
+    from inferload.cli.silent import Silent
+    from inferload.files import check_apart, check_writable
+    from inferload.plan.arrivals.load_words import load_from_text
+    from inferload.plan.arrivals.loads import OpenLoop
+    from inferload.plan.batching import batching_from_text
+    from inferload.stats.limits.limit import limits_from_texts
+    from inferload.studies.forecast.forecaster import run_forecast
+    from inferload.studies.forecast.plan import ForecastPlan
+    from inferload.studies.forecast.sources import loaded, source_of
+    from inferload.studies.records.files import save_study
+    from inferload.units import duration_s
+
+    reports = output.Reports(html=words["html"], markdown=words["markdown"])
+    reports.check()
+    check_apart(reports.paths | {"--json": json}, results)
+    if json is not None:
+        check_writable(json)
+    replays = arrivals.startswith("replay:")
+    load = load_from_text(arrivals, None if replays else 1.0, 1, seed)
+    if not isinstance(load, OpenLoop):
+        raise TypeError("requests that are due are an open loop")
+    plan = ForecastPlan(
+        asked={"command": made_by()},
+        load=load,
+        rates_per_s=() if rates is None else numbers("rates", rates),
+        replicas=None if replicas is None else counts("replicas", replicas),
+        callers=callers,
+        balancing=balancing,
+        batching=batching_from_text(max_batch, max_delay, None, None),
+        limits=limits_from_texts(limit or []),
+        lost=lost,
+        requests=requests,
+    )
+    source = source_of(loaded(results), [str(one) for one in results])
+    progress = StudyProgress(output.errors)
+    observer = Silent() if quiet else progress
+    try:
+        found = run_forecast(plan, source, observer)
+        if check is not None:
+            found = _checked(check, duration_s(check_duration), found, plan, source, observer)
+    finally:
+        progress.close()
+    found = replace(found, made_by=made_by())
+    if json is not None:
+        save_study(found, json)
+    if not output.deliver(found, reports):
+        raise typer.Exit(output.EXIT_FAILED)
+
+
+def _checked(
+    model: str,
+    point_s: float,
+    forecast: Forecast,
+    plan: ForecastPlan,
+    source: Source,
+    observer: StudyObserver,
+) -> Forecast:
+    from inferload.cli.request.again import asked_again
+    from inferload.studies.child.bench import ChildBench
+    from inferload.studies.forecast.checking import checked
+
+    asked = asked_again(model, source.asked, source.spec)
+    options = asked.options()
+    with ChildBench(asked.source()) as bench:
+        return checked(forecast, plan, source.measured, bench, options, observer, point_s=point_s)

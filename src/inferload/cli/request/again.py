@@ -1,0 +1,41 @@
+"""A model as it was measured, to be called again: the words that say so, from a saved result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferload.cli.request.asked import Asked
+from inferload.plan import option_table as table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferload.records.spec import RunSpec
+
+# What says how the model is called and not when, how often, or where its figures go.
+_KEPT = {
+    row.key
+    for row in table.FLAGS
+    if row.group in {"inputs", "server", "form", "device", "threads", "state", "errors"}
+} | {"batch_pad", "batch_sizes_allowed"}
+# As a result tells whether gradients were recorded.
+_GRAD = {"no grad": "no", "grad": "on"}
+
+
+def asked_again(model: str, asked: Mapping[str, Any], spec: RunSpec | None) -> Asked:
+    """The words that a study was asked for in, or else what the spec of a run repeats of them."""
+    words = {key: value for key, value in asked.items() if key in _KEPT}
+    if spec is not None:
+        words.setdefault("form", spec.asked_form)
+        words.setdefault("mode", spec.mode)
+        if len(spec.executors) == 1:
+            words.setdefault("executor", spec.executor)
+        words["threads_per_call"] = spec.threads_per_call
+        words.setdefault("pin", spec.pin)
+        words.setdefault("transfers", spec.transfers)
+        words.setdefault("grad", _GRAD.get(spec.grad_mode, "inference"))
+        if spec.autocast != "off":
+            words.setdefault("autocast", spec.autocast.rpartition(" ")[2])
+        if spec.devices:
+            words.setdefault("device", ",".join(spec.devices))
+    return Asked(model=model, words=words)

@@ -1,0 +1,190 @@
+"""A forecast held to account: its points are run, and its service is measured again beside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inferload.errors import PlanError
+from inferload.log.buckets import value_of_rank
+from inferload.plan.arrivals.loads import ClosedLoop
+from inferload.plan.arrivals.schedule import Schedule
+from inferload.records.distribution import quantile_rank
+from inferload.stats.durations import RawDurations
+from inferload.stats.service import profiles_of_run
+from inferload.stats.summary import distribution_ms
+from inferload.studies.bench import for_seconds
+from inferload.studies.forecast.measured import Measured
+from inferload.studies.forecast.simulation import Work, responses
+from inferload.studies.records.forecast import CheckedPoint
+from inferload.studies.records.settings import Settings
+from inferload.units import NS_PER_MS, milliseconds_text, rate_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferload.log.arrays import Int64s
+    from inferload.log.calls import CallLog
+    from inferload.plan.options import RunOptions
+    from inferload.records.result import RunResult
+    from inferload.stats.service import ServiceProfile
+    from inferload.studies.bench import Bench, StudyObserver
+    from inferload.studies.forecast.plan import ForecastPlan
+    from inferload.studies.records.forecast import Forecast, ForecastPoint
+
+ROUNDS = 3
+#: Of each round: how long service is measured with each number of calls under way.
+_SERVICE_S = 2.0
+#: The same requests are simulated so often, with other draws of what calls take.
+_DRAWS = 40
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round measured: its service, and the logs of its points."""
+
+    profiles: list[ServiceProfile] = field(default_factory=list)
+    logs: list[CallLog] = field(default_factory=list)
+
+
+def checked(
+    forecast: Forecast,
+    plan: ForecastPlan,
+    measured: Measured,
+    bench: Bench,
+    options: RunOptions,
+    observer: StudyObserver,
+    *,
+    point_s: float,
+) -> Forecast:
+    """The forecast with what its points of one replica come to when they are run here.
+
+    Each of three rounds measures the service, then runs every point for a third of ``point_s``;
+    what is forecast for a point is made of the service of its round and of the requests that came,
+    in their order.
+
+    Raises:
+        PlanError: there is no point that one machine can run.
+        InferloadError: as ``il.run``.
+    """
+    points = [one for one in forecast.points if one.replicas == 1 and not one.overloaded]
+    if not points or plan.lost:
+        raise PlanError(
+            "no point of this forecast can be run on one machine: give --replicas 1 (or leave it "
+            "out), and rates that it can make"
+        )
+    levels = [k for k in measured.levels if k <= forecast.callers] or [measured.levels[0]]
+    rounds = [_Round() for _ in range(ROUNDS)]
+    for number, own in enumerate(rounds):
+        observer.begins(f"check, round {number + 1} of {ROUNDS}: what calls take now")
+        own.profiles = _service(plan, bench, options, observer, levels)
+        for one in points:
+            due = f"{rate_text(one.rate_per_s)}/s"
+            observer.begins(f"check, round {number + 1} of {ROUNDS}: {due}")
+            run = _point(one, plan, bench, options, observer, point_s / ROUNDS, number, forecast)
+            own.logs.append(run.log)
+    found = {
+        one: _held(forecast, plan, [(own.profiles, own.logs[place]) for own in rounds])
+        for place, one in enumerate(points)
+    }
+    for one, held in found.items():
+        p50 = "-" if held.p50_ms is None else milliseconds_text(held.p50_ms.value)
+        observer.found(
+            f"{rate_text(one.rate_per_s)}/s: p50 {milliseconds_text(held.again_p50_ms)} forecast, "
+            f"{p50} measured"
+        )
+    now = Measured.of([profile for own in rounds for profile in own.profiles])
+    return replace(
+        forecast,
+        points=tuple(replace(one, checked=found.get(one)) for one in forecast.points),
+        service_change=_change(measured, now),
+    )
+
+
+def _service(
+    plan: ForecastPlan,
+    bench: Bench,
+    options: RunOptions,
+    observer: StudyObserver,
+    levels: Sequence[int],
+) -> list[ServiceProfile]:
+    """What calls take now, with so many under way."""
+    found: list[ServiceProfile] = []
+    for k in levels:
+        clients = None if plan.batching is None else 2 * k * plan.max_batch
+        own = replace(
+            for_seconds(options, (), _SERVICE_S),
+            load=ClosedLoop(callers=k, clients=clients),
+            batching=plan.batching,
+            seed=options.seed + k,
+        )
+        run = bench.run(Settings(), own, observer)
+        found += profiles_of_run(run.log, run.spec, run.summary.from_s)
+    return found
+
+
+def _point(
+    one: ForecastPoint,
+    plan: ForecastPlan,
+    bench: Bench,
+    options: RunOptions,
+    observer: StudyObserver,
+    seconds: float,
+    number: int,
+    forecast: Forecast,
+) -> RunResult:
+    load = replace(plan.load, callers=forecast.callers, seed=plan.load.seed + number)
+    if not load.ends:
+        load = replace(load, rate_per_s=one.rate_per_s)
+    own = for_seconds(options, (), seconds)
+    own = replace(own, load=load, batching=plan.batching, seed=options.seed + number)
+    return bench.run(Settings(), own, observer)
+
+
+def _held(
+    forecast: Forecast,
+    plan: ForecastPlan,
+    rounds: Sequence[tuple[list[ServiceProfile], CallLog]],
+) -> CheckedPoint:
+    """What was measured at a point in all rounds, and what is forecast of the same requests."""
+    took = [log.rows(log.completed).response_ns for _, log in rounds]
+    measured = distribution_ms(RawDurations.of(np.concatenate(took)))
+    if measured is None:
+        raise PlanError("no call of a point came to its end: give it longer (--check-duration)")
+    counts = sum(_simulated(forecast, plan, Measured.of(own), log) for own, log in rounds)
+    total = int(np.sum(counts))
+    return CheckedPoint(
+        calls=measured.count,
+        p50_ms=measured.p50,
+        p99_ms=measured.p99,
+        again_p50_ms=value_of_rank(np.asarray(counts), quantile_rank(0.5, total)) / NS_PER_MS,
+        again_p99_ms=value_of_rank(np.asarray(counts), quantile_rank(0.99, total)) / NS_PER_MS,
+    )
+
+
+def _simulated(forecast: Forecast, plan: ForecastPlan, now: Measured, log: CallLog) -> Int64s:
+    """Counts of response times of the requests of a run, simulated with several draws."""
+    order = np.argsort(log.scheduled_ns, kind="stable")
+    due = log.scheduled_ns[order]
+    schedule = Schedule(
+        times_ns=due, period_ns=max(int(due[-1]), 1), calls=len(due), span_ns=int(due[-1]) + 1
+    )
+    replica = now.replica(forecast.callers, plan.max_batch, plan.max_delay_s)
+    factors = np.asarray(now.by[now.levels[-1], now.sizes[0]].factors)
+    work = Work(factors=np.ones(1))
+    if len(factors) > 1:
+        work = Work(factors=factors[log.input[order]], in_order=True)
+    found: Int64s = np.sum([responses(schedule, replica, work, seed) for seed in range(_DRAWS)], 0)
+    return found
+
+
+def _change(then: Measured, now: Measured) -> float | None:
+    """By how much calls take longer now, over what was measured both times."""
+    both = [kind for kind in then.by if kind in now.by]
+    if not both:
+        return None
+    ratios = [now.by[kind].mean_ms.value / then.by[kind].mean_ms.value for kind in both]
+    return math.expm1(float(np.mean(np.log(ratios))))

@@ -1,0 +1,169 @@
+"""Saved results as what a forecast is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from inferload.errors import PlanError
+from inferload.runs.saved import json_of, load_result
+from inferload.stats.service import profiles_of_run, why_no_profile
+from inferload.studies.forecast.measured import Measured
+from inferload.studies.records.files import is_study, load_study
+from inferload.studies.records.settings import Settings, setting_text
+from inferload.studies.records.sweep import Sweep
+from inferload.units import count_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
+    from inferload.stats.service import ServiceProfile
+    from inferload.studies.records.settings import StudyRun
+
+#: What a forecast takes from a sweep; of what else it varies, the best.
+_FORECAST = {"callers", "batch_size", "max_batch", "max_delay_s", "rate_per_s"}
+_MEASURE = "`inferload sweep MODEL --callers 1,2,4 --json sweep.json` measures what is needed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What was measured, of what, and what is to be said of it.
+
+    ``asked``: the words that a sweep was asked for in; ``spec``: of one of the runs.
+    """
+
+    target: str
+    names: tuple[str, ...]
+    measured: Measured
+    notes: tuple[str, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
+    spec: RunSpec | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What one result has."""
+
+    target: str
+    profiles: list[ServiceProfile]
+    environment: dict[str, Any]
+    spec: RunSpec | None = None
+    notes: tuple[str, ...] = ()
+    why_not: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
+
+
+def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Source:
+    """What results that are named come to together.
+
+    Raises:
+        PlanError: they are of several models, or do not tell how many calls were under way.
+    """
+    if not results:
+        raise PlanError(f"there is no result to make a forecast from: {_MEASURE}")
+    found = [_of_sweep(one) if isinstance(one, Sweep) else _of_run(one) for one in results]
+    kinds = {(one.target, _kind_of(one.spec)): name for one, name in zip(found, names, strict=True)}
+    if len(kinds) > 1:
+        (first, a), (second, b), *_ = kinds.items()
+        raise PlanError(
+            f"{a} is of {' as '.join(first)}, and {b} of {' as '.join(second)}: a forecast is of "
+            "one service; give the results of one"
+        )
+    profiles = [profile for one in found for profile in one.profiles]
+    if not profiles:
+        reasons = dict.fromkeys(one.why_not for one in found if one.why_not)
+        why = "; ".join(reasons) or "too few calls returned"
+        raise PlanError(f"{names[0]} does not tell how long calls take under load: {why}")
+    return Source(
+        target=found[0].target,
+        names=tuple(names),
+        measured=Measured.of(profiles),
+        notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+        environment=found[0].environment,
+        asked=found[0].asked,
+        spec=found[0].spec,
+    )
+
+
+def loaded(paths: Sequence[Path]) -> list[RunResult | Sweep]:
+    """The results in files.
+
+    Raises:
+        ResultFormatError: a file is missing, damaged, or no result.
+        PlanError: it is a study that no forecast is made from.
+    """
+    found: list[RunResult | Sweep] = []
+    for path in paths:
+        if not is_study(json_of(path)):
+            found.append(load_result(path))
+            continue
+        study = load_study(path)
+        if not isinstance(study, Sweep):
+            raise PlanError(
+                f"{path} is no sweep and no run, and no forecast is made from it: {_MEASURE}"
+            )
+        found.append(study)
+    return found
+
+
+def _of_run(result: RunResult) -> _Found:
+    return _Found(
+        target=result.spec.target,
+        profiles=list(profiles_of_run(result.log, result.spec, result.summary.from_s)),
+        environment=result.environment,
+        spec=result.spec,
+        why_not=why_no_profile(result.spec),
+    )
+
+
+def _of_sweep(sweep: Sweep) -> _Found:
+    runs = [one for one in sweep.runs if one.failure is None and one.spec is not None]
+    others = [
+        name for name, values in sweep.axes.items() if len(values) > 1 and name not in _FORECAST
+    ]
+    notes: tuple[str, ...] = ()
+    if others and sweep.peak is not None:
+        best = {name: getattr(sweep.peak.settings, name) for name in others}
+        runs = [one for one in runs if _has(one.settings, best)]
+        said = ", ".join(setting_text(name, value) for name, value in best.items())
+        notes = (f"of what the sweep varied it is of {said}, with which most was made",)
+    stacked = len(sweep.axes.get("batch_size", ())) > 1
+    profiles = [
+        replace(profile, batch_size=run.settings.batch_size) if stacked else profile
+        for run in runs
+        for profile in run.services
+    ]
+    return _Found(
+        target=sweep.target,
+        profiles=profiles,
+        environment=sweep.environment,
+        spec=runs[0].spec if runs else None,
+        notes=notes,
+        why_not=None if profiles else _why_none(runs),
+        asked=sweep.asked,
+    )
+
+
+def _has(settings: Settings, best: dict[str, Any]) -> bool:
+    return all(getattr(settings, name) == value for name, value in best.items())
+
+
+def _why_none(runs: Sequence[StudyRun]) -> str:
+    reasons = dict.fromkeys(
+        why for one in runs if one.spec is not None and (why := why_no_profile(one.spec))
+    )
+    if reasons:
+        return next(iter(reasons))
+    few = count_text(len(runs), "run")
+    return f"it was saved before sweeps kept that, or has too few calls ({few}): {_MEASURE}"
+
+
+def _kind_of(spec: RunSpec | None) -> str:
+    if spec is None:
+        return "unknown"
+    threads = count_text(spec.threads_per_call, "thread")
+    return f"{spec.form} by {spec.executor}, {threads} a call"

@@ -1,0 +1,170 @@
+"""Forecasts, from the command line and from Python, of services that were really measured."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import inferload as il
+from inferload.studies.forecast import checking
+from inferload.studies.records.files import save_study
+from support.program import inferload, inferload_here
+
+SLEEPS = """
+import time
+import torch
+
+
+class Sleeps(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(float(x))
+        return x
+
+
+model = Sleeps()
+
+
+def inputs():
+    return [torch.tensor(0.004), torch.tensor(0.008)]
+"""
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("forecast")
+    (folder / "sleeps.py").write_text(SLEEPS)
+    il.sweep(
+        f"{folder}/sleeps.py",
+        callers=(1, 2),
+        duration_s=1.5,
+        blocks=3,
+        threads_per_call=1,
+        save=folder / "s.json",
+    )
+    return folder
+
+
+def test_a_sweep_keeps_what_a_forecast_needs(swept: Path):
+    sweep = il.load_study(swept / "s.json")
+    for run in sweep.runs:
+        (service,) = run.services
+        assert service.in_flight == run.settings.callers
+        assert service.calls > 100
+        assert service.factors[1] / service.factors[0] == pytest.approx(2.0, rel=0.3)
+
+
+def test_whole_runs_of_a_sweep_keep_it_too(tmp_path: Path):
+    sweep = il.sweep(
+        lambda x: time.sleep(1e-4), [torch.zeros(1)], callers=(1, 2), calls=300, blocks=1
+    )
+    assert sweep.why_runs is not None
+    assert [one.services[0].in_flight for one in sweep.runs] == [
+        one.settings.callers for one in sweep.runs
+    ]
+
+
+def test_the_command_line_forecasts_and_draws_again(swept: Path):
+    saved, page = swept / "f.json", swept / "f.html"
+    done = inferload(
+        "forecast", "s.json", "--rates", "100,200,9000", "--replicas", "1,3",
+        "--balancing", "two-choices", "--limit", "p99<=1s", "--json", saved, "--html", page,
+        cwd=swept,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [one.split() for one in done.stdout.splitlines()]
+    rates = [one[0] for one in lines if len(one) > 4 and one[1] in {"1", "3"}]
+    assert rates == ["100", "200", "9,000"] * 2
+    assert "the queue grows without end" in done.stdout
+    assert "two-choices" in done.stdout
+    again = inferload_here("report", saved)
+    assert again.stdout.strip() == done.stdout.strip()
+    assert "Response time against the rate" in page.read_text()
+    assert len(il.load_study(saved).points) == 6
+
+
+def test_runs_in_closed_loops_are_as_good(swept: Path):
+    paths = []
+    for callers in (1, 2):
+        load = il.ClosedLoop(callers=callers)
+        result = il.run(f"{swept}/sleeps.py", load=load, duration_s=1.0, threads_per_call=1)
+        paths.append(swept / f"r{callers}.json")
+        result.save(paths[-1])
+    found = il.forecast(paths, rates_per_s=100, replicas=2)
+    assert [one.in_flight for one in found.service] == [1, 2]
+    assert found.points[0].p50_ms.value >= 4.0
+    again = il.forecast([str(one) for one in paths], rates_per_s=100, replicas=2)
+    assert again.points == found.points
+
+
+def test_how_many_replicas(swept: Path):
+    done = inferload_here(
+        "forecast", swept / "s.json", "--rates", "2000", "--limit", "p99<=100ms",
+        "--balancing", "least-loaded", "--lost", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2,000/s at p99 <= 100 ms: " in done.stdout
+    assert "1 of them lost" in done.stdout
+
+
+def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
+    monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
+    monkeypatch.setattr(checking, "ROUNDS", 2)
+    saved = swept / "checked.json"
+    done = inferload_here(
+        "forecast", "s.json", "--rates", "40,80", "--check", "sleeps.py",
+        "--check-duration", "6s", "--json", saved, cwd=swept,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "in the same minutes" in " ".join(done.stdout.split())
+    points = il.load_study(saved).points
+    for one in points:
+        held = one.checked
+        assert held.calls == pytest.approx(one.rate_per_s * 6, rel=0.4)
+        assert held.p50_ms.value >= 4.0
+        assert held.again_p50_ms >= 4.0
+    assert il.load_study(saved).service_change is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nothing.json"], "nothing.json cannot be read"),
+        (["s.json", "--callers", "9"], "9 calls at once were not measured"),
+        (["s.json", "--balancing", "fair"], "balancing 'fair' is unknown"),
+        (["s.json", "--max-batch", "8"], "batches of up to 8 were not measured"),
+        (["s.json", "--max-delay", "5ms"], "give --max-batch"),
+        (["s.json", "--rates", "many"], "many"),
+        (["s.json", "--arrivals", "gamma"], "need a shape"),
+        (["s.json", "--limit", "errors<=1%"], "cannot be forecast"),
+        (["s.json", "--replicas", "1", "--lost", "1"], "none is left"),
+        (["s.json", "--replicas", "3", "--check", "sleeps.py"], "no point of this forecast"),
+        (["s.json", "--json", "s.json"], "would overwrite"),
+        (["open.json"], "measure a closed loop"),
+        (["s.json", "open.json"], "Sleeps"),
+    ],
+)
+def test_what_cannot_be_forecast_is_wrong_use_in_one_sentence(
+    swept: Path, words, says, monkeypatch
+):
+    monkeypatch.chdir(swept)
+    if "open.json" in words and not Path("open.json").exists():
+        load = il.OpenLoop.poisson(50.0, callers=2)
+        il.run(lambda x: time.sleep(1e-3), [torch.zeros(1)], load=load, calls=50).save("open.json")
+    done = inferload_here("forecast", *words)
+    assert done.returncode == 2, done.stdout
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_other_studies_are_refused_by_their_names(tmp_path: Path):
+    found = il.find_max_rate(
+        lambda x: time.sleep(1e-4), [torch.zeros(1)], "p99<=1s", time_limit_s=2.0
+    )
+    save_study(found, tmp_path / "m.json")
+    with pytest.raises(il.PlanError, match="no sweep and no run"):
+        il.forecast(tmp_path / "m.json")
+    with pytest.raises(il.PlanError, match="give sweeps, runs, or their files"):
+        il.forecast([found])
