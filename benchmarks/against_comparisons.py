@@ -5,10 +5,11 @@
     python benchmarks/against_comparisons.py --told rivals.jsonl
 
 Each has as many seconds for both sides together, one after another in an order drawn anew for each
-round. pyperf has as many processes as there is time for, and ``compare_to`` says whether a
-difference is significant; its interval is that of Welch's t test, which it makes. pytest-benchmark
-has half of the time for each side; what its ``--benchmark-compare-fail=mean:5%`` would say in
-either direction counts as a claim. inferload claims what its report claims, of any figure.
+round. pyperf has as many processes as there is time for, by what the second and third take, and
+``compare_to`` says whether a difference is significant; its interval is that of Welch's t test,
+which it makes. pytest-benchmark has half of the time for each side; what its
+``--benchmark-compare-fail=mean:5%`` would say in either direction counts as a claim. inferload
+claims what its report claims, of any figure.
 """
 
 from __future__ import annotations
@@ -82,9 +83,12 @@ def by_inferload(seconds: float, folder: Path, python: str) -> dict[str, Any]:
 def by_pyperf(seconds: float, folder: Path, python: str) -> dict[str, Any]:
     """What ``pyperf compare_to`` finds, of runs one after the other."""
     script = _script(folder / "bench.py", _PYPERF)
-    began = time.monotonic()
-    _call(python, script, "-p", "1", "-o", str(folder / "once.json"))
-    count = max(int(seconds / 2 / (time.monotonic() - began)), 2)
+    one_s, three_s = (
+        _took_s(python, script, "-p", str(count), "-o", str(folder / f"{count}.json"))
+        for count in (1, 3)
+    )
+    left_s = seconds / 2 - (one_s + three_s) / 2 - one_s  # the first one is calibrated by another
+    count = max(1 + int(left_s / ((three_s - one_s) / 2)), 2)
     values = []
     for side in "ab":
         saved = folder / f"{side}.json"
@@ -141,6 +145,12 @@ def _call(python: str, *words: object) -> str:
     return done.stdout
 
 
+def _took_s(python: str, *words: object) -> float:
+    began = time.monotonic()
+    _call(python, *words)
+    return time.monotonic() - began
+
+
 def _welch(a: list[float], b: list[float]) -> tuple[float, float]:
     """The 95 % interval of the difference of the means, over the mean of A."""
     from scipy import stats
@@ -180,13 +190,14 @@ def main() -> None:
     """Compare, or tell what was compared."""
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--rounds", type=int, default=8)
+    words.add_argument("--tools", nargs="+", choices=[*TOOLS], default=[*TOOLS])
     words.add_argument("--seconds", type=float, default=120.0)
     words.add_argument("--python", default=sys.executable, help="of the others' environment")
     words.add_argument("--log", type=Path, default=Path("rivals.jsonl"))
     words.add_argument("--told", type=Path, nargs="+", help="logs to be told, and nothing is run")
     chosen = words.parse_args()
     for number in range(0 if chosen.told else chosen.rounds):
-        tools = np.random.default_rng(number).permutation([*TOOLS]).tolist()
+        tools = np.random.default_rng(number).permutation(chosen.tools).tolist()
         for tool in tools:
             with tempfile.TemporaryDirectory(prefix="inferload-rivals-") as folder:
                 began = time.monotonic()
