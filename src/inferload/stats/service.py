@@ -29,7 +29,9 @@ MOST_INPUTS = 256
 _MOST_CALLS = 2_000_000
 _MOST_WINDOWS = 128
 _CALLS_OF_WINDOW = 20
-_FEWEST_CALLS = 20
+_FEWEST_CALLS = 3
+#: Of this share of the time all callers are busy, or it is not known how many calls were under way.
+_ALL_BUSY = 0.9
 _FEWEST_WINDOWS = 10
 _METHOD = "mean of windows"
 
@@ -55,12 +57,38 @@ class ServiceProfile:
     window_s: float | None = None
     speeds: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        ends = (self.mean_ms.low, self.mean_ms.value, self.mean_ms.high)
+        positive = [*(one for one in ends if one is not None), *self.factors, *self.speeds]
+        if self.speeds:
+            positive.append(self.window_s or 0.0)
+        if self.in_flight < 1 or self.calls < 1 or (self.batch_size or 1) < 1:
+            raise ValueError("a service is of one call or more")
+        if not all(0 < one < math.inf for one in positive):
+            raise ValueError("times, factors and speeds of a service are above 0")
+        if len(self.shape) != len(LEVELS) or not 0 < sum(self.shape) < math.inf:
+            raise ValueError(f"the shape of a service has {len(LEVELS)} values")
+        if len(self.factors) != len(self.shares) or not 0 < sum(self.shares) < math.inf:
+            raise ValueError("each factor of a service has its share")
+
 
 def profiles_of_run(log: CallLog, spec: RunSpec, from_s: float) -> tuple[ServiceProfile, ...]:
     """The profiles of a run, one a size of batches; none where ``why_no_profile`` says why."""
     if why_no_profile(spec) is not None:
         return ()
+    if spec.batching is not None and spec.callers > 1 and _busy(log, spec, from_s) < _ALL_BUSY:
+        return ()
     return profiles_of(log, spec.callers, from_s)
+
+
+def _busy(log: CallLog, spec: RunSpec, from_s: float) -> float:
+    """For how much of the time the callers of a run had batches under way."""
+    kept = log.rows(log.finished_ns > round(from_s * NS_PER_S))
+    if not len(kept):
+        return 0.0
+    _, single = np.unique(kept.batches["batch"], return_index=True)
+    span_ns = int(kept.finished_ns.max() - kept.started_ns.min())
+    return float(kept.service_ns[single].sum()) / max(span_ns * spec.callers, 1)
 
 
 def why_no_profile(spec: RunSpec) -> str | None:
@@ -78,6 +106,14 @@ def why_no_profile(spec: RunSpec) -> str | None:
         if spec.think_s or (spec.clients or spec.callers) < spec.callers:
             return "its clients leave callers idle: measure callers without clients"
     return None
+
+
+def why_idle(spec: RunSpec) -> str:
+    """Why batches of several callers may say nothing, in words."""
+    clients = 2 * spec.callers * (spec.batching.max_batch if spec.batching is not None else 1)
+    return (
+        f"it has too few calls, or its callers were not all busy: --clients {clients} keeps them so"
+    )
 
 
 def profiles_of(log: CallLog, in_flight: int, from_s: float = 0.0) -> tuple[ServiceProfile, ...]:
@@ -128,7 +164,7 @@ def _profile(log: CallLog, in_flight: int, batch_size: int | None) -> tuple[Serv
             calls=calls,
             mean_ms=Estimate(
                 value=mean / NS_PER_MS,
-                low=None if bounds is None else max(bounds[0], 0.0),
+                low=None if bounds is None else max(bounds[0], mean / NS_PER_MS / 10),
                 high=None if bounds is None else bounds[1],
                 confidence=None if bounds is None else intervals.CONFIDENCE,
                 method=_METHOD,

@@ -140,7 +140,8 @@ def test_how_many_replicas_a_rate_needs():
         balancing="least-loaded", lost=1,
     )  # fmt: skip
     assert one_lost.needed[0].replicas == answer.replicas + 1
-    assert "1 of them lost" in text_of(one_lost)
+    assert f"{answer.replicas} serve and 1 are lost" in text_of(one_lost)
+    assert [one.replicas for one in one_lost.points] == [answer.replicas, answer.replicas + 1]
 
 
 def test_a_limit_that_no_number_of_replicas_keeps():
@@ -173,7 +174,8 @@ def test_a_replay_comes_as_it_was_recorded():
     ("asked", "says"),
     [
         ({"callers": 5}, "5 calls at once were not measured, and 2 calls at most"),
-        ({"batching": il.Batching(max_batch=4)}, "no batches were measured"),
+        ({"batching": il.Batching(max_batch=4)}, "batches of up to 4 were not measured often"),
+        ({"rates_per_s": (5.0,), "limits": ["p99.9<=1s"], "few": 900}, "p99.9 takes 3,688 calls"),
         ({"balancing": "magic"}, "balancing 'magic' is unknown"),
         ({"limits": ["errors<=1%"]}, "errors <= 1% cannot be forecast"),
         ({"limits": ["first p99<=1s"]}, "cannot be forecast"),
@@ -186,8 +188,10 @@ def test_a_replay_comes_as_it_was_recorded():
     ],
 )
 def test_what_cannot_be_forecast_is_refused(asked, says):
+    calls = asked.get("few", 10_000)
+    asked = {name: value for name, value in asked.items() if name != "few"}
     with pytest.raises(il.PlanError) as raised:
-        forecast(profile(1), profile(2, 12.0), **asked)
+        forecast(profile(1, calls=calls), profile(2, 12.0, calls=calls), **asked)
     assert says in str(raised.value)
 
 
@@ -203,8 +207,105 @@ def test_several_runs_of_a_kind_are_one_and_what_they_differ_by_is_kept():
     three = [profile(1, mean) for mean in (9.0, 10.0, 11.0)]
     one = Measured.of(three).by[1, 1]
     assert one.mean_ms.value == pytest.approx(10.0)
-    half = 4.303 * 1.0 / math.sqrt(3)
-    assert (one.mean_ms.low, one.mean_ms.high) == pytest.approx((10 - half, 10 + half), rel=1e-3)
+    half = 4.303 * np.std(np.log([9, 10, 11]), ddof=1) / math.sqrt(3)
+    assert one.mean_ms.low == pytest.approx(10 * math.exp(-half), rel=1e-3)
+    assert one.mean_ms.high == pytest.approx(10 * math.exp(half), rel=1e-3)
+
+
+def test_runs_of_other_speeds_are_simulated_with_what_they_make_together():
+    windows = {"window_s": 0.1, "speeds": (1.0,) * 50}
+    known = Measured.of([profile(1, 1.0, **windows), profile(1, 3.0, **windows)])
+    assert known.capacity_per_s(1, 1) == pytest.approx(500.0)
+    assert known.replica(1).speed.mean() == pytest.approx(1.0)
+    assert set(np.round(known.replica(1).speed, 6)) == {0.5, 1.5}
+
+
+def test_a_large_fleet_is_as_full_as_it_comes_to_be():
+    one, many, in_turn = (
+        forecast(
+            profile(even=False, mean_ms=1.0),
+            rates_per_s=(950.0 * replicas,),
+            replicas=(replicas,),
+            balancing=balancing,
+        ).points[0]
+        for replicas, balancing in ((1, "random"), (10_000, "random"), (10_000, "round-robin"))
+    )
+    theory = -math.log(0.01) / 0.05
+    assert one.p99_ms.value == pytest.approx(theory, rel=0.1)
+    assert many.p99_ms.value == pytest.approx(theory, rel=0.1)
+    assert in_turn.p99_ms.value < 0.6 * theory
+
+
+def test_requests_in_turn_are_as_regular_as_there_are_replicas():
+    alike = {"rates_per_s": (1400.0,), "replicas": (2,), "requests": 2_000_000}
+    own = profile(even=False, mean_ms=1.0)
+    found = forecast(own, balancing="round-robin", **alike).points[0]
+    # E2/M/1: s solves s = (2 r / (2 r + 1 - s))^2 with r the rate over that of calls (Kleinrock)
+    s = 0.5
+    for _ in range(200):
+        s = (1.4 / (1.4 + 1 - s)) ** 2
+    assert found.queue_ms == pytest.approx(s / (1 - s), rel=0.03)
+
+
+def test_too_few_requests_for_queues_to_fill_are_told_of():
+    found = forecast(
+        profile(), rates_per_s=(95_000.0,), replicas=(1000,), balancing="two-choices", requests=1000
+    )
+    assert [one.code for one in found.warnings] == ["few-requests"]
+
+
+def test_full_batches_are_what_is_made_when_more_wait():
+    sizes = [profile(1, 1.0, size=1), profile(1, 16.0, size=8)]
+    found = forecast(
+        *sizes, rates_per_s=(300.0, 700.0), replicas=(1,), batching=il.Batching(max_batch=8)
+    )
+    assert found.capacity_per_s == pytest.approx(500.0)
+    assert [one.overloaded for one in found.points] == [False, True]
+
+
+def test_batches_smaller_than_any_that_was_measured_are_told_of():
+    found = forecast(
+        profile(1, 16.0, size=8), rates_per_s=(50.0,), batching=il.Batching(max_batch=8)
+    )
+    assert any("batches of fewer than 8 were not measured" in note for note in found.notes)
+    one = found.points[0].p50_ms
+    assert one.low < 4.0
+    assert one.value > 15.0
+
+
+def test_what_may_be_made_beyond_what_was_measured_is_not_called_impossible():
+    found = forecast(profile(1), profile(2, 10.0), callers=4, rates_per_s=(300.0, 500.0))
+    assert [(one.overloaded, one.may_keep_up) for one in found.points] == [
+        (True, True),
+        (True, False),
+    ]
+    assert "over?" in text_of(found)
+    assert "4 callers (2 were measured)" in text_of(found)
+
+
+def test_more_replicas_than_are_told_of():
+    found = forecast(profile(), rates_per_s=(9e6,), limits=["p99<=1s"])
+    assert found.needed[0].replicas is None
+    assert "more than 10,000 would be needed" in found.needed[0].reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"in_flight": 0},
+        {"calls": 0},
+        {"mean_ms": Estimate(value=0.0, method="")},
+        {"mean_ms": Estimate(value=1.0, low=0.0, high=2.0, method="")},
+        {"shape": (1.0,) * 5},
+        {"factors": (1.0, 2.0)},
+        {"factors": (0.0,)},
+        {"speeds": (0.0,) * 10, "window_s": 0.1},
+        {"speeds": (1.0,) * 10, "window_s": None},
+    ],
+)
+def test_a_service_that_cannot_be_is_damaged(change):
+    with pytest.raises(ValueError, match="service"):
+        replace(profile(), **change)
 
 
 def test_it_is_saved_and_drawn_at_any_width(tmp_path):

@@ -86,7 +86,8 @@ def forecast_command(
 ) -> None:
     """Forecast response times at rates, numbers of replicas and batches that were not measured.
 
-    Requests are simulated one by one, with what calls took while so many were under way.
+    Requests are simulated one by one, with what calls took while so many were under way. Exit code
+    1: --limit is not kept.
     """
     from dataclasses import replace
 
@@ -138,7 +139,12 @@ def forecast_command(
     found = replace(found, made_by=made_by())
     if json is not None:
         save_study(found, json)
-    if not output.deliver(found, reports):
+    kept = not found.limits or any(one.keeps_all for one in found.points)
+    if (
+        not output.deliver(found, reports)
+        or not kept
+        or any(one.replicas is None for one in found.needed)
+    ):
         raise typer.Exit(output.EXIT_FAILED)
 
 

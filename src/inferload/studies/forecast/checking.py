@@ -12,7 +12,7 @@ from inferload.errors import PlanError
 from inferload.log.buckets import value_of_rank
 from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.plan.arrivals.schedule import Schedule
-from inferload.records.distribution import quantile_rank
+from inferload.records.distribution import Estimate, quantile_rank
 from inferload.stats.durations import RawDurations
 from inferload.stats.service import profiles_of_run
 from inferload.stats.summary import distribution_ms
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inferload.log.arrays import Int64s
     from inferload.log.calls import CallLog
     from inferload.plan.options import RunOptions
+    from inferload.records.distribution import Distribution
     from inferload.records.result import RunResult
     from inferload.stats.service import ServiceProfile
     from inferload.studies.bench import Bench, StudyObserver
@@ -91,10 +92,9 @@ def checked(
         for place, one in enumerate(points)
     }
     for one, held in found.items():
-        p50 = "-" if held.p50_ms is None else milliseconds_text(held.p50_ms.value)
         observer.found(
             f"{rate_text(one.rate_per_s)}/s: p50 {milliseconds_text(held.again_p50_ms)} forecast, "
-            f"{p50} measured"
+            f"{milliseconds_text(held.p50_ms.value)} measured"
         )
     now = Measured.of([profile for own in rounds for profile in own.profiles])
     return replace(
@@ -158,11 +158,16 @@ def _held(
     total = int(np.sum(counts))
     return CheckedPoint(
         calls=measured.count,
-        p50_ms=measured.p50,
-        p99_ms=measured.p99,
+        p50_ms=measured.p50 or _unsure(measured, 0.5),
+        p99_ms=measured.p99 or _unsure(measured, 0.99),
         again_p50_ms=value_of_rank(np.asarray(counts), quantile_rank(0.5, total)) / NS_PER_MS,
         again_p99_ms=value_of_rank(np.asarray(counts), quantile_rank(0.99, total)) / NS_PER_MS,
     )
+
+
+def _unsure(measured: Distribution, q: float) -> Estimate:
+    """A quantile of too few calls to quote it, without an interval."""
+    return Estimate(value=measured.quantile(q), method="of too few calls to quote")
 
 
 def _simulated(forecast: Forecast, plan: ForecastPlan, now: Measured, log: CallLog) -> Int64s:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from inferload.errors import PlanError
 from inferload.records.distribution import Estimate
 from inferload.records.figures import RunWarning
+from inferload.stats.intervals import calls_to_quote
 from inferload.studies.forecast.compiled import IS_COMPILED
+from inferload.studies.forecast.fleet import OVERLOADED, Fleet
 from inferload.studies.forecast.plan import MOST_REPLICAS, QUANTILES, SHARES
 from inferload.studies.forecast.simulation import Work, simulated
 from inferload.studies.records.forecast import Forecast, ForecastPoint, Needed, ServiceLevel
 from inferload.units import count_text, rate_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from inferload.studies.bench import StudyObserver
     from inferload.studies.forecast.measured import Measured
@@ -23,16 +27,6 @@ if TYPE_CHECKING:
     from inferload.studies.forecast.simulation import Simulated
     from inferload.studies.forecast.sources import Source
 
-#: Requests at a point, if nobody says, up to a load of 70 %: what lies near each other is alike for
-#: longer the less room there is, by the square.
-_REQUESTS = 200_000 if IS_COMPILED else 10_000
-_ROOM = 0.3
-_MOST_TIMES = 50 if IS_COMPILED else 5
-# Each call that a replica has at once is to be made so often at least, compiled.
-_OF_EACH = 200
-_MOST = 20_000_000
-# Above it queues are so long that a simulation does not see them through.
-_OVERLOADED = 0.995
 _SLOW = RunWarning(
     code="no-numba",
     message="numba is not installed, so few requests are simulated",
@@ -41,7 +35,11 @@ _SLOW = RunWarning(
 
 
 class Forecaster:
-    """Makes points of what was measured."""
+    """Makes points of what was measured.
+
+    Raises:
+        PlanError: it is too far from what was measured, or a limit is of what too few calls say.
+    """
 
     def __init__(self, plan: ForecastPlan, source: Source) -> None:
         self.plan, self.source = plan, source
@@ -49,84 +47,89 @@ class Forecaster:
         self.callers = plan.callers or self.measured.best_slots
         self.notes = self.measured.check(self.callers, plan.max_batch)
         self.capacity_per_s = self._capacity(self.measured)
+        self._check_limits()
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether it has more calls at once than were measured."""
+        return self.callers > self.measured.levels[-1]
 
     def _capacity(self, measured: Measured) -> float:
-        """What one replica makes at most; beyond what was measured, no more than that."""
-        slots = min(self.callers, measured.levels[-1])
-        return measured.capacity_per_s(slots, self.plan.max_batch)
+        return measured.capacity_per_s(self.callers, self.plan.max_batch)
 
-    def requests(self, replicas: int, load: float) -> int:
-        """How many are simulated at a point, with so much of what can be made due."""
-        if self.plan.requests is not None:
-            return self.plan.requests
-        if self.plan.load.times_s is not None:
-            return len(self.plan.load.times_s)
-        each = _OF_EACH * replicas * self.callers if IS_COMPILED else 0
-        times = min(max((_ROOM / (1 - load)) ** 2, 1.0), _MOST_TIMES)
-        return max(min(round(_REQUESTS * times), _MOST), each)
+    def _calls(self) -> int:
+        """How many calls say what they take when a replica is full."""
+        slots = min(self.callers, self.measured.levels[-1])
+        return self.measured.calls(slots, self.plan.max_batch)
+
+    def _check_limits(self) -> None:
+        calls = self._calls()
+        for name, q in QUANTILES.items():
+            needed = calls_to_quote(q)
+            if calls >= needed:
+                continue
+            told = name.replace("p999", "p99.9")
+            of = f" of {self.plan.max_batch} requests" if self.plan.max_batch > 1 else ""
+            said = f"{told} takes {needed:,} calls{of}, and {calls:,} were measured"
+            if any(one.figure == name for one in self.plan.limits):
+                raise PlanError(f"{said}: measure longer (--duration), or limit another quantile")
+            self.notes.append(f"{said} (a longer --duration has them)")
 
     def point(self, rate_per_s: float, replicas: int) -> ForecastPoint:
         """What so many replicas do at a rate, those that are lost left out."""
         serving = replicas - self.plan.lost
-        load = rate_per_s / (serving * self.capacity_per_s)
-        if load >= _OVERLOADED:
-            return ForecastPoint(
-                rate_per_s=rate_per_s,
-                replicas=replicas,
-                load_fraction=load,
-                overloaded=True,
-                limits=(False,) * len(self.plan.limits),
-            )
-        requests = self.requests(serving, load)
-        middle = self._simulated(rate_per_s, serving, requests, self.measured)
-        ends = [
-            self._simulated(
-                rate_per_s, serving, requests, self.measured.at(end), flat=end == "high"
-            )
-            for end in ("low", "high")
-            if rate_per_s < _OVERLOADED * serving * self._capacity(self.measured.at(end))
-        ]
-        found = {name: self._estimate(name, middle, ends) for name in QUANTILES}
-        p50, p90, p99, p999 = found.values()
-        return ForecastPoint(
+        most = serving * self.capacity_per_s
+        found = ForecastPoint(
             rate_per_s=rate_per_s,
             replicas=replicas,
-            load_fraction=load,
+            load_fraction=rate_per_s / most,
+            overloaded=True,
+            may_keep_up=rate_per_s < OVERLOADED * serving * self._capacity(self.measured.at("low")),
+            limits=(False,) * len(self.plan.limits),
+        )
+        if rate_per_s >= OVERLOADED * most:
+            return found
+        fleet = Fleet.of(self.plan, rate_per_s, serving, self.callers, found.load_fraction)
+        middle = self._simulated(fleet, self.measured)
+        if middle.turned_away:
+            return found
+        ends = [
+            self._simulated(fleet, own)
+            for own in (self.measured.at("low"), self.measured.at("high"))
+            if rate_per_s < OVERLOADED * serving * self._capacity(own)
+        ]
+        quantiles = {name: self._estimate(name, middle, ends) for name in QUANTILES}
+        p50, p90, p99, p999 = quantiles.values()
+        return replace(
+            found,
             overloaded=False,
-            simulated=requests,
+            may_keep_up=True,
+            simulated=fleet.requests,
+            enough=fleet.enough,
             p50_ms=p50,
             p90_ms=p90,
             p99_ms=p99,
             p999_ms=p999,
             queue_ms=middle.queue_ms,
             mean_batch=middle.mean_batch if self.plan.batching is not None else None,
-            limits=tuple(_kept(one.bound, found[one.figure]) for one in self.plan.limits),
+            limits=tuple(_kept(one.bound, quantiles[one.figure]) for one in self.plan.limits),
         )
 
-    def _simulated(
-        self,
-        rate_per_s: float,
-        serving: int,
-        requests: int,
-        measured: Measured,
-        *,
-        flat: bool = True,
-    ) -> Simulated:
+    def _simulated(self, fleet: Fleet, measured: Measured) -> Simulated:
         plan = self.plan
         return simulated(
-            plan.schedule(rate_per_s, requests),
-            serving,
-            measured.replica(self.callers, plan.max_batch, plan.max_delay_s, flat=flat),
+            fleet.schedule(),
+            fleet.replicas,
+            measured.replica(self.callers, plan.max_batch, plan.max_delay_s),
             Work(factors=measured.factors(self.callers)),
-            plan.balancing,
+            fleet.balancing,
             plan.load.seed,
         )
 
-    def _estimate(self, name: str, middle: Simulated, ends: list[Simulated]) -> Estimate | None:
+    def _estimate(self, name: str, middle: Simulated, ends: Sequence[Simulated]) -> Estimate | None:
         """A quantile with what it may be; ``None`` where what was measured does not tell it."""
         found: Estimate | None = getattr(middle.response_ms, name)
-        slots = min(self.callers, self.measured.levels[-1])
-        if found is None or not self.measured.may_say(QUANTILES[name], slots, self.plan.max_batch):
+        if found is None or self._calls() < calls_to_quote(QUANTILES[name]):
             return None
         bounds = [found.low, found.high]
         for one in ends:
@@ -144,7 +147,7 @@ class Forecaster:
     def needed(self, rate_per_s: float) -> tuple[list[ForecastPoint], Needed]:
         """The fewest replicas that keep all limits, and the points that show it."""
         lost = self.plan.lost
-        least = max(math.ceil(rate_per_s / (_OVERLOADED * self.capacity_per_s)), 1) + lost
+        least = max(math.ceil(rate_per_s / (OVERLOADED * self.capacity_per_s)), 1) + lost
         made: dict[int, ForecastPoint] = {}
 
         def keeps(count: int) -> bool:
@@ -152,19 +155,32 @@ class Forecaster:
                 made[count] = self.point(rate_per_s, count)
             return made[count].keeps_all
 
+        def none(reason: str, shown: int) -> tuple[list[ForecastPoint], Needed]:
+            keeps(shown)
+            return [made[shown]], Needed(
+                rate_per_s=rate_per_s, lost=lost, replicas=None, reason=reason
+            )
+
+        if least > MOST_REPLICAS:
+            return none(f"more than {MOST_REPLICAS:,} would be needed", MOST_REPLICAS)
         few, many = least - 1, least
         while not keeps(many):
-            if many - lost > 8 * max(least - lost, 8) or many >= MOST_REPLICAS:
-                reason = "however many there are, calls alone take longer"
-                return [made[many]], Needed(
-                    rate_per_s=rate_per_s, lost=lost, replicas=None, reason=reason
-                )
-            few, many = many, many + max((many - lost) // 4, 1)
+            # with so many there is hardly a queue any more
+            if made[many].load_fraction < _HARDLY and not made[many].overloaded:
+                return none("calls take longer by themselves, however many there are", many)
+            if many == MOST_REPLICAS:
+                return none(f"more than {MOST_REPLICAS:,} would be needed", many)
+            few, many = many, min(many + max((many - lost) // 4, 1), MOST_REPLICAS)
         while many - few > 1:
             half = (few + many) // 2
             few, many = (few, half) if keeps(half) else (half, many)
+        if few > lost:
+            keeps(few)  # what one less would do
         shown = [made[one] for one in (few, many) if one in made]
         return shown, Needed(rate_per_s=rate_per_s, lost=lost, replicas=many)
+
+
+_HARDLY = 0.02
 
 
 def run_forecast(
@@ -202,11 +218,13 @@ def run_forecast(
         status="complete",
         sources=source.names,
         callers=maker.callers,
+        extrapolated=maker.extrapolated,
         balancing=plan.balancing,
         arrivals=plan.load.arrivals,
         burstiness=plan.load.burstiness,
         max_batch=None if plan.batching is None else plan.max_batch,
         max_delay_s=plan.max_delay_s,
+        lost=plan.lost,
         capacity_per_s=maker.capacity_per_s,
         service=_levels(maker.measured),
         limits=plan.limits,
@@ -241,17 +259,18 @@ def _levels(measured: Measured) -> tuple[ServiceLevel, ...]:
     )
 
 
-def _warnings(points: list[ForecastPoint]) -> tuple[RunWarning, ...]:
+def _warnings(points: Sequence[ForecastPoint]) -> tuple[RunWarning, ...]:
     found: list[RunWarning] = []
     if not IS_COMPILED:
         found.append(_SLOW)
-    rates = [one.rate_per_s for one in points]
-    if rates and all(one.overloaded for one in points):
+    short = [one for one in points if not one.enough]
+    if short:
         found.append(
             RunWarning(
-                code="overloaded",
-                message="more comes at every rate than replicas can make: queues grow without end",
-                hint="ask for more --replicas, or for a lower rate",
+                code="few-requests",
+                message=f"{len(short)} of {count_text(len(points), 'point')} have fewer requests "
+                "than their queues take to fill: what is told of them is too low",
+                hint="leave --requests out, or ask for fewer replicas or a lower rate",
             )
         )
     return tuple(found)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.records.distribution import Estimate
-from inferload.stats.intervals import calls_to_quote, student_t
-from inferload.stats.service import LEVELS, values_of
+from inferload.stats.intervals import calls_to_quote
+from inferload.stats.service import values_of
+from inferload.studies.forecast.merging import VALUES, together
 from inferload.studies.forecast.state import Replica, Rules
 from inferload.units import count_text
 
@@ -23,20 +23,22 @@ if TYPE_CHECKING:
 
 #: So many times as many calls as were measured are still told, with what they may come to.
 BEYOND = 2
-#: Values of equal likelihood that calls are drawn from.
-_VALUES = 4096
-_FEWEST_RUNS = 3
-_NOT_MEASURED = "measure them as well (`inferload sweep MODEL --callers"
+# What is made beyond falls by this power of the number of calls at least, at the far end.
+_FALLS = 0.1
+#: So few calls of a kind say nothing.
+FEWEST_CALLS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
     """Profiles, one for each number of calls under way and size of batches.
 
-    ``by``: them by both, where the size is 1 of calls that are no batches.
+    ``by``: them by both, where the size is 1 of calls that are no batches. ``end``: with means at
+    the ``"low"`` or ``"high"`` end of what is known, and what was not measured accordingly.
     """
 
     by: Mapping[tuple[int, int], ServiceProfile]
+    end: str = "value"
     levels: tuple[int, ...] = field(init=False)
     sizes: tuple[int, ...] = field(init=False)
 
@@ -46,20 +48,32 @@ class Measured:
 
     @classmethod
     def of(cls, profiles: Sequence[ServiceProfile]) -> Measured:
-        """From the profiles of several runs, those of one kind put together."""
+        """From the profiles of several runs, those of one kind put together.
+
+        Raises:
+            PlanError: there is no kind of which there are calls enough.
+        """
         kinds: dict[tuple[int, int], list[ServiceProfile]] = {}
         for one in profiles:
             kinds.setdefault((one.in_flight, one.batch_size or 1), []).append(one)
-        return cls(by={kind: _together(own) for kind, own in kinds.items()})
+        calls = {kind: sum(one.calls for one in own) for kind, own in kinds.items()}
+        enough = {kind: own for kind, own in kinds.items() if calls[kind] >= FEWEST_CALLS}
+        if not enough:
+            most = max(calls.values(), default=0)
+            raise PlanError(
+                f"{count_text(most, 'call')} of a kind were measured at most, and a forecast needs "
+                f"{FEWEST_CALLS}: measure longer (--duration)"
+            )
+        return cls(by={kind: together(own) for kind, own in enough.items()})
 
-    def at(self, bound: str) -> Measured:
+    def at(self, end: str) -> Measured:
         """The same with every mean at the ``"low"`` or ``"high"`` end of its interval."""
         by = {}
         for kind, one in self.by.items():
-            end = getattr(one.mean_ms, bound)
-            mean = one.mean_ms if end is None else replace(one.mean_ms, value=end)
+            bound = getattr(one.mean_ms, end)
+            mean = one.mean_ms if bound is None else replace(one.mean_ms, value=bound)
             by[kind] = replace(one, mean_ms=mean)
-        return Measured(by=by)
+        return Measured(by=by, end=end)
 
     @property
     def best_slots(self) -> int:
@@ -67,32 +81,48 @@ class Measured:
         return max(self.levels, key=lambda k: max(self._rate(*kind) for kind in self._kinds(k)))
 
     def mean_ns(self, in_flight: int, size: int) -> float:
-        """The mean time of a batch; between measured numbers a straight line, before them flat."""
+        """The mean time of a batch; between measured numbers a straight line, before them flat.
+
+        At the low end smaller batches than any that was measured take as much less as they are
+        smaller.
+        """
         known = self._sizes_of(self._nearest(in_flight))
-        level = {size: self._over_levels(in_flight, size) for size in known}
-        return float(np.interp(size, [*level], [*level.values()]))
+        level = {own: self._over_levels(in_flight, own) for own in known}
+        less = min(size / known[0], 1.0) if self.end == "low" else 1.0
+        return less * float(np.interp(size, [*level], [*level.values()]))
 
     def largest_batch(self, slots: int) -> int:
         """The largest batch that was measured with so many under way, or nearly."""
         return max(self._sizes_of(self._nearest(slots)))
 
     def capacity_per_s(self, slots: int, max_batch: int) -> float:
-        """The most requests a second that a replica makes."""
-        return max(
-            slots * size / self.mean_ns(slots, size) * 1e9
-            for size in range(1, max_batch + 1)
-            if size in {1, max_batch} or size in self.sizes
-        )
+        """The most requests a second that a replica makes: when more wait, batches are full."""
+        most = min(slots, self.levels[-1])
+        made = most * max_batch / self.mean_ns(most, max_batch) * 1e9
+        return made * slots / most / self._beyond(slots)
 
-    def replica(
-        self, slots: int, max_batch: int = 1, delay_s: float = 0.0, *, flat: bool = True
-    ) -> Replica:
-        """What a replica is like. ``flat``: beyond what was measured nothing more is made."""
+    def _beyond(self, slots: int) -> float:
+        """How much slower calls are than with as many as were measured, with more of them.
+
+        No more is made than with those, at the high end less, and as it was if that fell; at the
+        low end calls slow each other down no further.
+        """
         most = self.levels[-1]
-        slow = [1.0]
-        for k in range(1, slots + 1):
-            beyond = k / most if k > most and flat else 1.0
-            slow.append(self._slowness(min(k, most)) * beyond)
+        if slots <= most or self.end == "low":
+            return 1.0
+        falls = 0.0
+        if self.end == "high":
+            before = self.levels[max(len(self.levels) - 2, 0)]
+            made = [k / self._slowness(k) for k in (before, most)]
+            slope = math.log(made[1] / made[0]) / math.log(most / before) if before < most else 0.0
+            falls = _FALLS - min(slope, 0.0)
+        return float((slots / most) ** (1 + falls))
+
+    def replica(self, slots: int, max_batch: int = 1, delay_s: float = 0.0) -> Replica:
+        """What a replica is like."""
+        most = self.levels[-1]
+        numbers = range(1, slots + 1)
+        slow = [1.0, *(self._slowness(min(k, most)) * self._beyond(k) for k in numbers)]
         pace = 1 / np.array(slow)
         base = self._nearest(slots)
         own = self._slowness(base)
@@ -102,7 +132,7 @@ class Measured:
         for k in range(1, slots + 1):
             for size in range(1, max_batch + 1):
                 table[k, size] = kinds.index(self._nearest_kind(k, size))
-        shapes = [values_of(np.array(self.by[kind].shape), _VALUES) for kind in kinds]
+        shapes = [values_of(np.array(self.by[kind].shape), VALUES) for kind in kinds]
         busiest = self.by[self._nearest_kind(slots, max_batch)]
         speeds = np.array(busiest.speeds or (1.0,))
         return Replica(
@@ -125,7 +155,7 @@ class Measured:
         if len(one.factors) == 1:
             return np.ones(1)
         shares = np.cumsum(one.shares)
-        place = np.searchsorted(shares / shares[-1], (np.arange(_VALUES) + 0.5) / _VALUES)
+        place = np.searchsorted(shares / shares[-1], (np.arange(VALUES) + 0.5) / VALUES)
         return np.array(one.factors)[place]
 
     def calls(self, slots: int, max_batch: int) -> int:
@@ -142,30 +172,36 @@ class Measured:
         Raises:
             PlanError: it is too far from what was.
         """
-        most = self.levels[-1]
-        notes = []
+        most, least, notes = self.levels[-1], self.levels[0], []
+        batches = f" --max-batches 1,{max_batch}" if max_batch > 1 else ""
+        more = f"`inferload sweep MODEL{batches} --callers"
         if slots > BEYOND * most:
             raise PlanError(
                 f"{slots} calls at once were not measured, and {count_text(most, 'call')} at most: "
-                f"{_NOT_MEASURED} {most},{slots}`), or ask for {BEYOND * most} or fewer"
+                f"{more} {most},{slots}` does, or ask for {BEYOND * most} or fewer"
             )
         if slots > most:
             notes.append(
-                f"more than {most} calls at once were not measured: between no more of them a "
-                f"second than with {most}, which is what is told, and as many more as there are"
+                f"more than {most} calls at once were not measured: that {slots} make no more a "
+                "second is a guess; from: each takes no longer, to: they make less"
             )
-        least = self.levels[0]
         if slots > 1 and least > 1:
             notes.append(
-                f"fewer than {least} calls at once were not measured: they are taken to be no "
-                f"faster ({_NOT_MEASURED} 1,{most}`)"
+                f"fewer than {least} calls at once were not measured, and are taken to be no "
+                f"faster: {more} 1,{most}` does"
             )
-        largest = self.largest_batch(slots)
-        if max_batch > largest:
-            seen = "no batches were measured" if largest == 1 else f"{largest} were the most"
+        sizes = self._sizes_of(self._nearest(slots))
+        if max_batch > sizes[-1]:
+            clients = 2 * slots * max_batch
             raise PlanError(
-                f"batches of up to {max_batch} were not measured ({seen}): `inferload sweep MODEL "
-                f"--max-batches 1,{max_batch} --clients {4 * max_batch}` does"
+                f"batches of up to {max_batch} were not measured often enough, and of {sizes[-1]} "
+                f"at most: `inferload sweep MODEL --max-batches 1,{max_batch} --clients {clients} "
+                f"--callers {slots}` does"
+            )
+        if max_batch > 1 and sizes[0] > 1:
+            notes.append(
+                f"batches of fewer than {sizes[0]} were not measured, and are taken to be no "
+                f"faster: {more} {slots}` does"
             )
         return notes
 
@@ -207,51 +243,3 @@ class Measured:
             self.by[level, size].mean_ms.value / self.by[least, size].mean_ms.value for size in both
         ]
         return float(np.mean(ratios))
-
-
-def _together(profiles: Sequence[ServiceProfile]) -> ServiceProfile:
-    """Profiles of several runs of one kind as one."""
-    if len(profiles) == 1:
-        return profiles[0]
-    calls = np.array([one.calls for one in profiles], np.float64)
-    means = np.array([one.mean_ms.value for one in profiles])
-    mean = float(np.average(means, weights=calls))
-    values = np.sort(
-        np.concatenate(
-            [
-                values_of(np.array(one.shape), max(round(_VALUES * n / calls.sum()), 1))
-                for one, n in zip(profiles, calls, strict=True)
-            ]
-        )
-    )
-    alike = len({len(one.factors) for one in profiles}) == 1
-    factors = np.average([one.factors for one in profiles], axis=0, weights=calls) if alike else [1]
-    shares = np.average([one.shares for one in profiles], axis=0, weights=calls) if alike else [1]
-    speeds = [
-        speed * mean / one.mean_ms.value for one in profiles for speed in (one.speeds or (1.0,))
-    ]
-    windows = [one.window_s for one in profiles if one.window_s is not None]
-    return replace(
-        profiles[0],
-        calls=int(calls.sum()),
-        mean_ms=_mean_of(mean, means, profiles),
-        shape=tuple(np.quantile(values, LEVELS).tolist()),
-        factors=tuple(float(one) for one in factors),
-        shares=tuple(float(one) for one in shares),
-        speeds=tuple(speeds) if windows else (),
-        window_s=float(np.mean(windows)) if windows else None,
-    )
-
-
-def _mean_of(mean: float, means: Floats, profiles: Sequence[ServiceProfile]) -> Estimate:
-    """The mean of several runs, with what they differ by; of two, what either may be."""
-    if len(means) >= _FEWEST_RUNS:
-        half = student_t(len(means) - 1) * float(means.std(ddof=1)) / math.sqrt(len(means))
-        method = f"mean of {len(means)} runs"
-        return Estimate(
-            value=mean, low=max(mean - half, 0.0), high=mean + half, confidence=0.95, method=method
-        )
-    ends = [one.mean_ms for one in profiles]
-    lows = [one.value if one.low is None else one.low for one in ends]
-    highs = [one.value if one.high is None else one.high for one in ends]
-    return Estimate(value=mean, low=min(lows), high=max(highs), method="range of two runs")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.plan.numbers import check_count, check_positive
+from inferload.records.stages import MOST_PER_S
 from inferload.stats.limits.limit import check_together
 from inferload.studies.forecast.simulation import BALANCING
 
 if TYPE_CHECKING:
     from inferload.plan.arrivals.loads import OpenLoop
-    from inferload.plan.arrivals.schedule import Schedule
     from inferload.plan.batching import Batching
     from inferload.stats.limits.limit import Limit
 
-MOST_REPLICAS = 100_000
+MOST_REPLICAS = 10_000
 MOST_REQUESTS = 1_000_000_000
 #: Rates that are told where none is asked for: of the most that replicas can make.
 SHARES = (0.3, 0.5, 0.7, 0.85, 0.95)
@@ -58,7 +58,7 @@ class ForecastPlan:
         if self.load.ends and (self.rates_per_s or self.requests):
             raise PlanError("a replay has its own rate and requests: leave --rates and --requests")
         for rate in self.rates_per_s:
-            check_positive("a rate", rate, at_most=1e9)
+            check_positive("a rate", rate, at_most=MOST_PER_S)
         for count in self.replicas or ():
             check_count("replicas", count, at_least=1, at_most=MOST_REPLICAS)
         if self.callers is not None:
@@ -102,9 +102,3 @@ class ForecastPlan:
         if self.load.ends and self.load.rate_per_s is not None:
             return (self.load.rate_per_s,)
         return self.rates_per_s
-
-    def schedule(self, rate_per_s: float, requests: int) -> Schedule:
-        """When requests are due, as a run with this seed would have it."""
-        if self.load.ends:
-            return self.load.schedule(None, None)
-        return self.load.at_rate(rate_per_s, self.load.seed).schedule(requests, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.runs.saved import json_of, load_result
-from inferload.stats.service import profiles_of_run, why_no_profile
+from inferload.stats.service import profiles_of_run, why_idle, why_no_profile
 from inferload.studies.forecast.measured import Measured
 from inferload.studies.records.files import is_study, load_study
 from inferload.studies.records.settings import Settings, setting_text
@@ -56,6 +56,23 @@ class _Found:
     why_not: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> dict[str, str]:
+        """What results of one service have in common."""
+        spec, machine = self.spec, self.environment
+        found = {"model": self.target, "cpu": str(machine.get("cpu"))}
+        found["torch"] = str(machine.get("torch"))
+        if spec is None:
+            return found
+        return found | {
+            "form": spec.form,
+            "executor": spec.executor,
+            "threads a call": str(spec.threads_per_call),
+            "device": ", ".join(spec.devices) or "cpu",
+            "inputs": f"{len(spec.inputs)} as {spec.inputs[0] if spec.inputs else 'none'}",
+            "batch size": str(spec.batch_size),
+        }
+
 
 def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Source:
     """What results that are named come to together.
@@ -66,18 +83,19 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
     if not results:
         raise PlanError(f"there is no result to make a forecast from: {_MEASURE}")
     found = [_of_sweep(one) if isinstance(one, Sweep) else _of_run(one) for one in results]
-    kinds = {(one.target, _kind_of(one.spec)): name for one, name in zip(found, names, strict=True)}
-    if len(kinds) > 1:
-        (first, a), (second, b), *_ = kinds.items()
-        raise PlanError(
-            f"{a} is of {' as '.join(first)}, and {b} of {' as '.join(second)}: a forecast is of "
-            "one service; give the results of one"
-        )
+    for one, name in zip(found, names, strict=True):
+        if not one.profiles:
+            why = one.why_not or f"too few calls returned; {_MEASURE}"
+            raise PlanError(f"{name} does not tell how long calls take under load: {why}")
+    first, *others = ((one.kind, name) for one, name in zip(found, names, strict=True))
+    for kind, name in others:
+        for what, own in kind.items():
+            if own != (known := first[0][what]):
+                raise PlanError(
+                    f"{first[1]} and {name} are of two services, and a forecast is of one: {what} "
+                    f"{known}, and {own}"
+                )
     profiles = [profile for one in found for profile in one.profiles]
-    if not profiles:
-        reasons = dict.fromkeys(one.why_not for one in found if one.why_not)
-        why = "; ".join(reasons) or "too few calls returned"
-        raise PlanError(f"{names[0]} does not tell how long calls take under load: {why}")
     return Source(
         target=found[0].target,
         names=tuple(names),
@@ -116,8 +134,18 @@ def _of_run(result: RunResult) -> _Found:
         profiles=list(profiles_of_run(result.log, result.spec, result.summary.from_s)),
         environment=result.environment,
         spec=result.spec,
-        why_not=why_no_profile(result.spec),
+        why_not=why_no_profile(result.spec)
+        or (why_idle(result.spec) if result.spec.batching is not None else None),
+        notes=_failed(result),
     )
+
+
+def _failed(result: RunResult) -> tuple[str, ...]:
+    failed, returned = result.summary.failed_calls, result.summary.completed_calls
+    if not failed and result.status == "complete":
+        return ()
+    of = f"{failed:,} of {failed + returned:,} calls failed"
+    return (f"a run ended as {result.status}, and {of}, which are taken to have needed no time",)
 
 
 def _of_sweep(sweep: Sweep) -> _Found:
@@ -158,12 +186,8 @@ def _why_none(runs: Sequence[StudyRun]) -> str:
     )
     if reasons:
         return next(iter(reasons))
+    idle = [one.spec for one in runs if one.spec is not None and one.spec.batching is not None]
+    if idle:
+        return why_idle(idle[-1])
     few = count_text(len(runs), "run")
     return f"it was saved before sweeps kept that, or has too few calls ({few}): {_MEASURE}"
-
-
-def _kind_of(spec: RunSpec | None) -> str:
-    if spec is None:
-        return "unknown"
-    threads = count_text(spec.threads_per_call, "thread")
-    return f"{spec.form} by {spec.executor}, {threads} a call"

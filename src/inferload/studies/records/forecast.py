@@ -29,13 +29,14 @@ class ServiceLevel:
 class CheckedPoint:
     """What a run at a point measured, and what is forecast from the service beside it.
 
-    ``p50_ms`` and ``p99_ms`` are of ``calls`` measured calls; ``again_p50_ms`` and ``again_p99_ms``
+    ``p50_ms`` and ``p99_ms`` are of ``calls`` measured calls, without an interval where these are
+    too few to quote them; ``again_p50_ms`` and ``again_p99_ms``
     of the same requests, simulated with what calls took in the same minutes.
     """
 
     calls: int
-    p50_ms: Estimate | None
-    p99_ms: Estimate | None
+    p50_ms: Estimate
+    p99_ms: Estimate
     again_p50_ms: float
     again_p99_ms: float
 
@@ -45,16 +46,20 @@ class ForecastPoint:
     """What so many replicas do at a rate.
 
     ``load_fraction``: of the most that they can make. Quantiles are of the response time, with what
-    they are if calls take what the ends of their intervals say; all are ``None`` where more comes
-    than can be made. ``simulated``: how many requests were. ``limits``: for each limit whether its
-    figure keeps it even at the far end of its interval; ``None``: its quantile is not known.
+    they are if calls take what the ends of their intervals say; all are ``None`` where it is
+    ``overloaded``: more comes than can be made, though it ``may_keep_up`` if calls are as fast as
+    they may be. ``simulated``: how many requests were, and whether they were ``enough`` for queues
+    to fill; of replicas that know nothing of each other, those of one. ``limits``: for each limit
+    whether its figure keeps it even at the far end of its interval; ``None``: it is not known.
     """
 
     rate_per_s: float
     replicas: int
     load_fraction: float
     overloaded: bool
+    may_keep_up: bool = True
     simulated: int = 0
+    enough: bool = True
     p50_ms: Estimate | None = None
     p90_ms: Estimate | None = None
     p99_ms: Estimate | None = None
@@ -88,8 +93,9 @@ class Forecast(Shown):
     """What a fleet of replicas will do, each of them the machine that was measured.
 
     A replica has ``callers`` calls at once at most and makes ``capacity_per_s`` requests a second
-    at most. ``notes``: what is not known of it. ``service_change``: by how much calls took longer
-    when it was checked than when it was measured.
+    at most; ``extrapolated``: more calls than were measured. Of all replicas ``lost`` do not serve.
+    ``notes``: what is not known of it. ``service_change``: by how much calls took longer when it
+    was checked than when it was measured.
     """
 
     target: str
@@ -97,11 +103,13 @@ class Forecast(Shown):
     status: str
     sources: tuple[str, ...]
     callers: int
+    extrapolated: bool = False
     balancing: str
     arrivals: str
     burstiness: float = 1.0
     max_batch: int | None = None
     max_delay_s: float = 0.0
+    lost: int = 0
     capacity_per_s: float
     service: tuple[ServiceLevel, ...]
     limits: tuple[Limit, ...] = ()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inferload.records.distribution import Estimate
     from inferload.studies.records.forecast import Forecast, ForecastPoint, Needed
 
+_QUOTED = ("p50_ms", "p99_ms", "p999_ms")
 _ANSWERS = {True: "kept", False: "not kept", None: "-"}
 
 
@@ -44,9 +45,9 @@ def needed_text(forecast: Forecast, one: Needed) -> str:
     """How many replicas a rate needs."""
     limits = " and ".join(map(str, forecast.limits))
     of = f"{rate_text(one.rate_per_s)}/s at {limits}"
-    lost = f", {one.lost} of them lost" if one.lost else ""
     if one.replicas is None:
         return f"{of}: no number of replicas; {one.reason}"
+    lost = f", of which {one.replicas - one.lost} serve and {one.lost} are lost" if one.lost else ""
     return f"{of}: {count_text(one.replicas, 'replica')}{lost}"
 
 
@@ -57,6 +58,7 @@ def _header(forecast: Forecast) -> Table:
     batch = ""
     if forecast.max_batch is not None:
         batch = f", batches of up to {forecast.max_batch}, delay {delay_text(forecast.max_delay_s)}"
+    more = f" ({levels[-1]} were measured)" if forecast.extrapolated else ""
     kind = forecast.arrivals
     if kind == "gamma":
         kind += f" (burstiness {forecast.burstiness:g})"
@@ -65,7 +67,7 @@ def _header(forecast: Forecast) -> Table:
         {
             "target": forecast.target,
             "runs": f"a forecast from {names}: {calls:,} calls, {at_once} at once",
-            "replica": f"{count_text(forecast.callers, 'caller')}{batch}; "
+            "replica": f"{count_text(forecast.callers, 'caller')}{more}{batch}; "
             f"{rate_text(forecast.capacity_per_s)} requests/s at most",
             "requests": f"{kind}, to replicas by {forecast.balancing} balancing",
         },
@@ -76,41 +78,60 @@ def _header(forecast: Forecast) -> Table:
 def _points_table(forecast: Forecast) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     batches = any(one.mean_batch is not None for one in forecast.points)
-    names = ["due/s", "replicas", "load", "p50", "p99", "from", "to", "p99.9"]
+    known = {name: any(_of(one, name) is not None for one in forecast.points) for name in _QUOTED}
+    lost = forecast.lost > 0
+    names = ["due/s", "replicas", *["serving"] * lost, "load", "p50"]
+    names += ["p99", "p99 from", "p99 to"] * known["p99_ms"] + ["p99.9"] * known["p999_ms"]
     names += ["batch"] * batches + [one.written for one in forecast.limits]
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for one in forecast.points:
-        cells = [rate_text(one.rate_per_s), f"{one.replicas:,}", f"{one.load_fraction:.0%}"]
-        cells += _latencies(one)
+        cells = [rate_text(one.rate_per_s), f"{one.replicas:,}"]
+        cells += [f"{one.replicas - forecast.lost:,}"] * lost + [_load_text(one.load_fraction)]
+        cells += _latencies(one, known)
         if batches:
             cells.append("-" if one.mean_batch is None else f"{one.mean_batch:.3g}")
         cells += [_ANSWERS[kept] for kept in one.limits]
         bold = bool(forecast.needed) and one.keeps_all
         table.add_row(*cells, style="bold" if bold else None)
-    over = any(one.overloaded for one in forecast.points)
-    unknown = any(not one.overloaded and one.p999_ms is None for one in forecast.points)
+    over = any(one.overloaded and not one.may_keep_up for one in forecast.points)
+    may = any(one.overloaded and one.may_keep_up for one in forecast.points)
+    unknown = any(
+        not one.overloaded and _of(one, name) is None
+        for one in forecast.points
+        for name in _QUOTED
+        if known[name]
+    )
     open_end = any(one.p99_ms is not None and one.p99_ms.high is None for one in forecast.points)
     notes = [
         "over  more comes than can be made: the queue grows without end" * over,
-        "-  too few calls were measured, or requests simulated, to say" * unknown,
+        "over?  the same, unless calls are as fast as they may be" * may,
+        "-  too few requests were simulated to say" * unknown,
         "?  if calls are as slow as they may be, more comes than can be made" * open_end,
     ]
     table.caption = "\n".join(one for one in notes if one) or None
     return table
 
 
-def _latencies(one: ForecastPoint) -> list[str]:
-    if one.overloaded:
-        return ["over", "over", "", "", "over"]
+def _of(one: ForecastPoint, name: str) -> Estimate | None:
+    found: Estimate | None = getattr(one, name)
+    return found
+
+
+def _load_text(share: float) -> str:
+    return f"{share:.0%}" if share < 10 else "x" + rate_text(share)
+
+
+def _latencies(one: ForecastPoint, known: dict[str, bool]) -> list[str]:
+    over = "" if not one.overloaded else "over?" if one.may_keep_up else "over"
+    found = [over or quoted_text(one.p50_ms)]
     p99 = one.p99_ms
-    return [
-        quoted_text(one.p50_ms),
-        quoted_text(p99),
-        "-" if p99 is None else _end(p99.low),
-        "-" if p99 is None else _end(p99.high),
-        quoted_text(one.p999_ms),
-    ]
+    if known["p99_ms"]:
+        found += [over or quoted_text(p99)]
+        found += ["", ""] if p99 is None else [_end(p99.low), _end(p99.high)]
+    if known["p999_ms"]:
+        found += [over or quoted_text(one.p999_ms)]
+    return found
 
 
 def _end(value: float | None) -> str:
@@ -134,7 +155,7 @@ def _checked_table(forecast: Forecast) -> Table:
                 "" if place else rate_text(one.rate_per_s),
                 "" if place else f"{found.calls:,}",
                 name,
-                quoted_text(measured),
+                ("" if measured.low is not None else "~") + milliseconds_text(measured.value),
                 quoted_text(told),
                 _off(None if told is None else told.value, measured),
                 milliseconds_text(again_ms),
@@ -143,22 +164,21 @@ def _checked_table(forecast: Forecast) -> Table:
     changed = change_text(1 + (forecast.service_change or 0.0))
     table.caption = (
         "beside  forecast of the same requests from what calls took in the same minutes, "
-        f"{changed} against the result"
+        f"{changed} against the result; ~ of too few calls to quote"
     )
     return table
 
 
-def _off(forecast_ms: float | None, measured: Estimate | None) -> str:
-    if forecast_ms is None or measured is None:
-        return "-"
-    return change_text(forecast_ms / measured.value)
+def _off(forecast_ms: float | None, measured: Estimate) -> str:
+    return "-" if forecast_ms is None else change_text(forecast_ms / measured.value)
 
 
 def _rests_on(forecast: Forecast) -> str:
     most = max(one.simulated for one in forecast.points)
+    simulated = f"Up to {most:,} requests were simulated at a point, in "
+    simulated += f"{duration_text(forecast.took_s)} for all. " if most else ""
     return (
-        f"Up to {most:,} requests were simulated at a point, in "
-        f"{duration_text(forecast.took_s)} for all. From and to: where calls take what the ends of "
+        f"{simulated * bool(most)}From and to: where calls take what the ends of "
         "their intervals say. A replica is taken to be the machine that was measured, and nothing "
         "is added for the network or the balancer."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -106,7 +107,43 @@ def test_how_many_replicas(swept: Path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2,000/s at p99 <= 100 ms: " in done.stdout
-    assert "1 of them lost" in done.stdout
+    assert "serve and 1 are lost" in done.stdout
+
+
+def test_a_limit_that_is_not_kept_has_an_exit_code(swept: Path):
+    done = inferload_here("forecast", swept / "s.json", "--rates", "50", "--limit", "p50<=1ms")
+    assert done.returncode == 1
+    assert "calls take longer by themselves" in " ".join(done.stdout.split())
+
+
+def test_a_damaged_service_is_a_damaged_file(swept: Path, tmp_path: Path):
+    text = (swept / "s.json").read_text()
+    broken = tmp_path / "broken.json"
+    broken.write_text(re.sub(r'"window_s": [\d.]+', '"window_s": 0.0', text))
+    done = inferload_here("forecast", broken)
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+
+
+def test_results_of_two_services_are_no_one_service(tmp_path: Path):
+    for number, size in enumerate((4, 8)):
+        model = torch.nn.Linear(4, 4)
+        result = il.run(model, [torch.zeros(size, 4)], calls=200, threads_per_call=1)
+        result.save(tmp_path / f"{number}.json")
+    done = inferload_here("forecast", "0.json", "1.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "0.json and 1.json are of two services" in done.stderr
+
+
+def test_batches_of_callers_that_were_not_all_busy_are_refused(tmp_path: Path):
+    batching = il.Batching(max_batch=4)
+    load = il.OpenLoop.poisson(100.0, callers=4)
+    result = il.run(
+        lambda x: (time.sleep(2e-3), x)[1], [torch.zeros(1, 2)], load=load, batching=batching,
+        duration_s=1.0,
+    )  # fmt: skip
+    with pytest.raises(il.PlanError, match="its callers were not all busy: --clients 32"):
+        il.forecast(result)
 
 
 def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
@@ -134,7 +171,7 @@ def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
         (["nothing.json"], "nothing.json cannot be read"),
         (["s.json", "--callers", "9"], "9 calls at once were not measured"),
         (["s.json", "--balancing", "fair"], "balancing 'fair' is unknown"),
-        (["s.json", "--max-batch", "8"], "batches of up to 8 were not measured"),
+        (["s.json", "--max-batch", "8"], "batches of up to 8 were not measured often enough"),
         (["s.json", "--max-delay", "5ms"], "give --max-batch"),
         (["s.json", "--rates", "many"], "many"),
         (["s.json", "--arrivals", "gamma"], "need a shape"),
@@ -143,7 +180,7 @@ def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
         (["s.json", "--replicas", "3", "--check", "sleeps.py"], "no point of this forecast"),
         (["s.json", "--json", "s.json"], "would overwrite"),
         (["open.json"], "measure a closed loop"),
-        (["s.json", "open.json"], "Sleeps"),
+        (["s.json", "open.json"], "open.json does not tell"),
     ],
 )
 def test_what_cannot_be_forecast_is_wrong_use_in_one_sentence(
