@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import torch
 import inferload as il
 from inferload.studies.forecast import checking
 from inferload.studies.records.files import save_study
-from support.program import inferload, inferload_here
+from support.forks import Forked
+from support.program import PROGRAM, inferload, inferload_here
 
 SLEEPS = """
 import time
@@ -163,6 +166,35 @@ def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
         assert held.p50_ms.value >= 4.0
         assert held.again_p50_ms >= 4.0
     assert il.load_study(saved).service_change is not None
+
+
+def test_a_check_that_ends_early_leaves_the_forecast(swept: Path):
+    raises = SLEEPS.replace("time.sleep(float(x))", 'raise ValueError("no")')
+    kills = SLEEPS.replace("time.sleep(float(x))", "__import__('os')._exit(7)")
+    (swept / "raises.py").write_text(raises)
+    (swept / "kills.py").write_text(kills)
+    for name, code in (("raises.py", {1, 2}), ("kills.py", {3})):
+        saved = swept / f"{name}.json"
+        done = inferload(
+            "forecast", "s.json", "--rates", "40", "--check", name, "--json", saved, cwd=swept
+        )
+        assert done.returncode in code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert il.load_study(saved).points[0].p50_ms is not None
+        assert done.returncode == 2 or "the forecast has no check" in done.stderr
+
+
+def test_a_check_that_is_interrupted_leaves_the_forecast(swept: Path):
+    words = [*PROGRAM, "forecast", "s.json", "--rates", "40", "--check", "sleeps.py"]
+    with Forked(words, cwd=swept, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
+        for line in one.stderr:
+            if line.startswith("check, round 1 of 3: 40"):
+                break
+        one.send_signal(signal.SIGINT)
+        shown, said = one.communicate(timeout=60)
+    assert one.returncode == 130
+    assert "interrupted: the forecast has no check" in said
+    assert "40.0" in shown
 
 
 @pytest.mark.parametrize(

@@ -129,23 +129,23 @@ def forecast_command(
     )
     source = source_of(loaded(results), [str(one) for one in results])
     progress = StudyProgress(output.errors)
-    observer = Silent() if quiet else progress
+    observer, code = Silent() if quiet else progress, 0
     try:
-        found = run_forecast(plan, source, observer)
+        found = replace(run_forecast(plan, source, observer), made_by=made_by())
+        if json is not None:
+            save_study(found, json)  # a check takes minutes, and may not come to its end
         if check is not None:
-            found = _checked(check, duration_s(check_duration), found, plan, source, observer)
+            seconds = duration_s(check_duration)
+            found, code = _checked(check, seconds, found, plan, source, observer)
     finally:
         progress.close()
-    found = replace(found, made_by=made_by())
-    if json is not None:
+    if json is not None and check is not None:
         save_study(found, json)
     kept = not found.limits or any(one.keeps_all for one in found.points)
-    if (
-        not output.deliver(found, reports)
-        or not kept
-        or any(one.replicas is None for one in found.needed)
-    ):
-        raise typer.Exit(output.EXIT_FAILED)
+    kept = kept and all(one.replicas is not None for one in found.needed)
+    delivered = output.deliver(found, reports)
+    if code or not delivered or not kept:
+        raise typer.Exit(code or output.EXIT_FAILED)
 
 
 def _checked(
@@ -155,12 +155,31 @@ def _checked(
     plan: ForecastPlan,
     source: Source,
     observer: StudyObserver,
-) -> Forecast:
+) -> tuple[Forecast, int]:
+    """The forecast with its check and 0; or as it was, if the check ended early, and the exit code.
+
+    Raises:
+        PlanError: there is nothing to check, or not with this model.
+    """
+    from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
     from inferload.cli.request.again import asked_again
+    from inferload.records.endings import CallError, TargetCrashed
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.forecast.checking import checked
 
     asked = asked_again(model, source.asked, source.spec)
     options = asked.options()
-    with ChildBench(asked.source()) as bench:
-        return checked(forecast, plan, source.measured, bench, options, observer, point_s=point_s)
+    try:
+        with ChildBench(asked.source()) as bench:
+            found = checked(
+                forecast, plan, source.measured, bench, options, observer, point_s=point_s
+            )
+    except KeyboardInterrupt:
+        noticed()
+        output.say("interrupted: the forecast has no check")
+        return forecast, EXIT_INTERRUPTED
+    except (CallError, TargetCrashed) as error:
+        output.say(f"{output.with_place(error)}; the forecast has no check")
+        crashed = isinstance(error, TargetCrashed)
+        return forecast, output.EXIT_CRASHED if crashed else output.EXIT_FAILED
+    return found, 0
