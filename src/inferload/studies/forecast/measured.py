@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferload.errors import PlanError
-from inferload.stats.intervals import calls_to_quote
 from inferload.stats.service import values_of
 from inferload.studies.forecast.merging import VALUES, together
 from inferload.studies.forecast.state import Replica, Rules
@@ -91,10 +90,6 @@ class Measured:
         less = min(size / known[0], 1.0) if self.end == "low" else 1.0
         return less * float(np.interp(size, [*level], [*level.values()]))
 
-    def largest_batch(self, slots: int) -> int:
-        """The largest batch that was measured with so many under way, or nearly."""
-        return max(self._sizes_of(self._nearest(slots)))
-
     def capacity_per_s(self, slots: int, max_batch: int) -> float:
         """The most requests a second that a replica makes: when more wait, batches are full."""
         most = min(slots, self.levels[-1])
@@ -161,10 +156,6 @@ class Measured:
     def calls(self, slots: int, max_batch: int) -> int:
         """How many calls say what a replica does when it is full."""
         return self.by[self._nearest_kind(slots, max_batch)].calls
-
-    def may_say(self, q: float, slots: int, max_batch: int) -> bool:
-        """Whether calls are enough to say what a quantile of their times is."""
-        return self.calls(slots, max_batch) >= calls_to_quote(q)
 
     def check(self, slots: int, max_batch: int) -> list[str]:
         """What a replica does that was not measured, in words.
