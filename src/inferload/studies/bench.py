@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.errors import PlanError
 from inferload.plan.batching import Batching
 from inferload.plan.model import FORMS
 from inferload.plan.numbers import check_count
+from inferload.studies.records.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.records.result import RunResult
     from inferload.stats.limits.limit import Limit
-    from inferload.studies.records.settings import Settings
 
 
 class StudyObserver(Protocol):
@@ -45,6 +45,20 @@ class Bench(Protocol):
         Raises:
             InferloadError: as ``il.run``.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What is held open to be called by slices in turn with other such.
+
+    ``cpus``: the cores that each caller is held to; none: it may run on any. ``keep``: the calls of
+    all slices are kept, to be summed up.
+    """
+
+    options: RunOptions
+    settings: Settings = field(default_factory=Settings)
+    cpus: tuple[tuple[int, ...], ...] = ()
+    keep: bool = False
 
 
 def with_settings(options: RunOptions, settings: Settings) -> RunOptions:

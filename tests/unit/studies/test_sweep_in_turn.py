@@ -35,7 +35,8 @@ class Machine:
     def clock(self) -> float:
         return self.now_s
 
-    def open_turn(self, settings, options, observer):
+    def open_turn(self, settings, turn, observer):
+        assert settings == turn.settings
         self.log.append(("open", settings))
         if (error := self.fails("open", settings)) is not None:
             raise error
@@ -158,10 +159,10 @@ def test_where_all_fail_the_first_failure_is_raised(spec):
 
 def test_a_sweep_that_was_interrupted_goes_on_with_its_next_block(spec):
     class Stops(Machine):
-        def open_turn(self, settings, options, observer):
+        def open_turn(self, settings, turn, observer):
             if self.now_s > 6:  # in the second block
                 raise KeyboardInterrupt
-            return super().open_turn(settings, options, observer)
+            return super().open_turn(settings, turn, observer)
 
     with pytest.raises(StudyInterrupted, match="interrupted after 3 of 9 runs") as ended:
         swept(Stops(spec, lambda _: 0.001))

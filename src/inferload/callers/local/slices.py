@@ -14,6 +14,7 @@ from inferload.callers.local.devices import settle
 from inferload.callers.local.preparing import Share
 from inferload.errors import InferloadError
 from inferload.log.failures import told
+from inferload.machine.usage import used_so_far
 from inferload.records.endings import CallError
 from inferload.stats.slices.slice import Slice
 from inferload.stats.slices.whole import whole_of_slices
@@ -98,8 +99,10 @@ class SlicedCalls:
             running = lane.running
             try:
                 self._wait(running.wait_ready, most_calls=1 + warmup_calls, warming_up=True)
+                before = used_so_far()
                 began_ns = running.release()
                 self._wait(running.wait_done, beside_s=seconds)
+                used = used_so_far().since(before)
             except BaseException:  # Ctrl-C: callers are not to go on beside what comes next
                 running.stop()
                 running.wait_done(_PATIENCE_S)
@@ -126,6 +129,7 @@ class SlicedCalls:
             rows["started_ns"][done],
             rows["finished_ns"][done],
             failed=failed,
+            used=used,
         )
         if self._kept is not None:
             finished = rows["finished_ns"] != 0

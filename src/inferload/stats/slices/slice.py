@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from inferload.log.arrays import Int64s
+    from inferload.stats.slices.used import Used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +27,8 @@ class Slice:
     ``began_ns``: when, by the monotonic clock. ``items_per_s``: of all callers together, each from
     the first call of any until its own last one finished. ``calls`` have completed, ``failed`` have
     not. ``buckets``: those of :mod:`inferload.log.buckets` that response times fell into,
-    ascending, int64, and ``counts``, int64 of the same shape, how many into each.
+    ascending, int64, and ``counts``, int64 of the same shape, how many into each. ``used``: what
+    the process used meanwhile, where that was looked at.
     """
 
     began_ns: int
@@ -35,6 +37,7 @@ class Slice:
     failed: int
     buckets: Int64s
     counts: Int64s
+    used: Used | None = None
 
     @classmethod
     def of(
@@ -46,6 +49,7 @@ class Slice:
         finished_ns: Int64s,
         *,
         failed: int = 0,
+        used: Used | None = None,
     ) -> Self:
         """From the completed calls, each with its caller and its items; all of one shape."""
         buckets, counts = np.unique(bucket_of(finished_ns - started_ns), return_counts=True)
@@ -56,6 +60,7 @@ class Slice:
             failed=failed,
             buckets=buckets,
             counts=counts.astype(np.int64),
+            used=used,
         )
 
     @property

@@ -12,8 +12,8 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import suppress
-from multiprocessing import util
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,24 +23,23 @@ from inferload.errors import InferloadError, NativeBuildError, PlanError
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
+from inferload.studies.bench import Turn
 from inferload.studies.child.given import Given
 from inferload.studies.child.words import (
     CLOSE_TURNS,
     DONE,
     FAILED,
-    OPEN,
     OPEN_TURN,
     OUTPUTS,
     PROGRESS,
     RUN,
-    SLICE,
     STAGE,
     TURN,
     WARMED,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
 
     from typing_extensions import Self
@@ -67,7 +66,8 @@ class ChildBench:
     ``fresh``: each run has a process of its own. ``tree``: where the process finds its model.
     ``hand``: gives the bytes that make model and inputs in a process, beside a ``source`` or alone.
     ``within``: has the model and its inputs only while it runs: it is called in the process, with
-    what serves them and a folder, and returns why it did not.
+    what serves them and a folder, and returns why it did not. ``environment``: what the process
+    has in its environment beside what is in that of this one.
     """
 
     def __init__(
@@ -78,9 +78,11 @@ class ChildBench:
         tree: Tree | None = None,
         hand: Callable[[Path], bytes] | None = None,
         within: Within | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._source = source
         self._within = within
+        self._environment = dict(environment or {})
         self._hand = hand
         self._fresh = fresh
         self._tree = tree
@@ -134,7 +136,8 @@ class ChildBench:
     ) -> None:
         """Have the process prepare calls for slices, in a process of their own; do not wait."""
         self._end()
-        self._tell(self._started(observer), OPEN, options, settings, cpus)
+        own = tuple(tuple(one) for one in cpus)
+        self.begin_turn(None, Turn(options=options, settings=settings, cpus=own), observer)
 
     def opened(self, observer: Observer) -> Preparation:
         """What run the slices would be, once they are prepared.
@@ -151,39 +154,50 @@ class ChildBench:
         Raises:
             InferloadError: as ``il.run``.
         """
-        self._tell(self._started(observer), SLICE, None, seconds, warmup_calls)
-        found: Slice = self._told(observer)
-        return found
+        return self.turn(None, seconds, warmup_calls, observer)
 
-    def open_turn(self, settings: Settings, options: RunOptions, observer: Observer) -> Preparation:
+    def begin_turn(self, name: Hashable, turn: Turn, observer: Observer) -> None:
+        """Have the process prepare calls for slices beside those that are open; do not wait."""
+        self._tell(self._started(observer), OPEN_TURN, turn.options, turn, name)
+
+    def open_turn(self, name: Hashable, turn: Turn, observer: Observer) -> Preparation:
         """Have the process prepare calls for slices beside those that are open; what run they are.
 
         Raises:
             InferloadError: as ``il.run``; where it is no ``PlanError``, none is open any more.
         """
-        found: Preparation = self._asked(observer, OPEN_TURN, options, settings, None)
-        return found
+        self.begin_turn(name, turn, observer)
+        return self.opened(observer)
 
-    def turn(
-        self, settings: Settings, seconds: float, warmup_calls: int, observer: Observer
-    ) -> Slice:
-        """The calls of a moment with settings that are open.
+    def begin_slice(
+        self, name: Hashable, seconds: float, warmup_calls: int, observer: Observer
+    ) -> None:
+        """Have the process call for a moment with what is open under a name; do not wait."""
+        self._tell(self._started(observer), TURN, name, seconds, warmup_calls)
+
+    def sliced(self, observer: Observer) -> Slice:
+        """The calls of that moment.
 
         Raises:
             InferloadError: as ``il.run``; where it is no ``PlanError``, none is open any more.
         """
-        found: Slice = self._asked(observer, TURN, settings, seconds, warmup_calls)
+        found: Slice = self._told(observer)
         return found
+
+    def turn(self, name: Hashable, seconds: float, warmup_calls: int, observer: Observer) -> Slice:
+        """The calls of a moment with settings that are open; errors as of ``sliced``."""
+        self.begin_slice(name, seconds, warmup_calls, observer)
+        return self.sliced(observer)
 
     def warmed(self, observer: Observer) -> None:
         """Forget the slices there were."""
         self._asked(observer, WARMED, None, None, None)
 
-    def close_turns(self, observer: Observer) -> dict[Settings, WholeOfSlices]:
+    def close_turns(self, observer: Observer) -> dict[Hashable, WholeOfSlices]:
         """What the slices of each come to; none is open any more."""
         if self._connection is None:  # its process has ended with all of them
             return {}
-        found: dict[Settings, WholeOfSlices] = self._asked(observer, CLOSE_TURNS, None, None, None)
+        found: dict[Hashable, WholeOfSlices] = self._asked(observer, CLOSE_TURNS, None, None, None)
         return found
 
     def close(self) -> None:
@@ -222,7 +236,9 @@ class ChildBench:
             self._connection, there = context.Pipe()
             content = None if self._hand is None else self._hand(self._scratch)
             given = Given(source=self._source, content=content, within=self._within)
-            with PutOff():  # no process may be started that is not known here
+            resource_tracker.ensure_running()  # which is to have the environment of this process
+            # no process may be started that is not known here
+            with PutOff(), _environment(self._environment):
                 self._process, self._group = start(
                     serve, there, given, str(self._scratch), self._tree
                 )
@@ -294,6 +310,21 @@ class ChildBench:
                 self._group.close()
             self._process.join()
         self._process = self._connection = self._group = None
+
+
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """Have what is started in here find more in its environment."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def serve(

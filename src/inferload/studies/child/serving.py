@@ -15,11 +15,9 @@ from inferload.studies.child.words import (
     CLOSE_TURNS,
     DONE,
     FAILED,
-    OPEN,
     OPEN_TURN,
     PROGRESS,
     RUN,
-    SLICE,
     STAGE,
     TURN,
     WARMED,
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.callers.local.slices import SlicedCalls
     from inferload.plan.model import ModelSource
     from inferload.plan.options import RunOptions
     from inferload.studies.child.given import Given
@@ -102,20 +99,15 @@ class _Served:
     def __init__(self, bench: LocalBench, telling: _Telling, tree: Tree | None) -> None:
         self._bench, self._telling, self._tree = bench, telling, tree
         self._turns = bench.turns()
-        self._sliced: SlicedCalls | None = None
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._turns.close_turns(self._telling)
-        self._stack.close()
 
     def answer(self, word: str, first: Any, second: Any, third: Any) -> Any:
         """What comes of a word (``inferload.studies.child.words``)."""
-        if word == SLICE and self._sliced is not None:
-            return self._sliced.slice(second, third)
         if word == TURN:
             return self._turns.turn(first, second, third, self._telling)
         if word == WARMED:
@@ -125,11 +117,8 @@ class _Served:
         found = third
         if word == RUN:
             self._bench.run(second, first, self._telling).save(third)
-        elif word == OPEN:
-            self._sliced = self._stack.enter_context(self._bench.sliced(second, first, third))
-            found = self._sliced.prepare(self._telling.stage)
         elif word == OPEN_TURN:
-            found = self._turns.open_turn(second, first, self._telling)
+            found = self._turns.open_turn(third, second, self._telling)
         else:
             found = _outputs(self._bench, second, third, here=self._tree is None)
         if self._tree is not None:

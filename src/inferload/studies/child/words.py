@@ -5,9 +5,8 @@
 STAGE, PROGRESS, DONE, FAILED = "stage", "progress", "done", "failed"
 # What it is asked for, a word and three things: (RUN, options, settings, path): a result lies
 # there after it; (OUTPUTS, options, path of the other side's outputs or None, path): outputs lie
-# there, or are compared; (OPEN, options, settings, cores of each caller), which prepares calls and
-# says of what run they would be; then again and again (SLICE, None, seconds, warm-up calls), which
-# makes some. Of several settings at once: (OPEN_TURN, options, settings, None), (TURN, settings,
-# seconds, warm-up calls), (WARMED, None, None, None) and (CLOSE_TURNS, None, None, None).
-RUN, OUTPUTS, OPEN, SLICE = "run", "outputs", "open", "slice"
+# there, or are compared; (OPEN_TURN, options, turn, its name), which prepares calls and says of
+# what run they would be; then again and again (TURN, name, seconds, warm-up calls), which makes
+# some; (WARMED, None, None, None) and (CLOSE_TURNS, None, None, None).
+RUN, OUTPUTS = "run", "outputs"
 OPEN_TURN, TURN, WARMED, CLOSE_TURNS = "open turn", "turn", "warmed", "close turns"

@@ -27,12 +27,13 @@ from inferload.targets.loading import target_and_inputs
 from inferload.targets.placing import Placement, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable
 
     from inferload.callers.crew import Observer
     from inferload.plan.options import RunOptions
     from inferload.records.batches import BatchSpec
     from inferload.records.result import RunResult
+    from inferload.studies.bench import Turn
     from inferload.studies.local.outputs import Outputs
     from inferload.studies.records.settings import Settings
     from inferload.targets.base import Target
@@ -125,23 +126,16 @@ class LocalBench:
             target, given, state, spec=source.spec, scratch=scratch, apart=self._apart
         )
 
-    def sliced(
-        self,
-        settings: Settings,
-        options: RunOptions,
-        cpus: Sequence[Sequence[int]] = (),
-        *,
-        keep: bool = False,
-    ) -> SlicedCalls:
-        """Callers for slices, each held to some cores, with what the settings change."""
-        checked = replace(with_settings(options, settings), processes=None)
-        target, given = self._target(settings.form, settings.batch_size, None)
+    def sliced(self, turn: Turn) -> SlicedCalls:
+        """Callers for slices."""
+        checked = replace(with_settings(turn.options, turn.settings), processes=None)
+        target, given = self._target(turn.settings.form, turn.settings.batch_size, None)
         placement = Placement(device=checked.device_of(0), transfers=checked.transfers)
-        return SlicedCalls(*placed(target, given, placement), checked, cpus, keep=keep)
+        return SlicedCalls(*placed(target, given, placement), checked, turn.cpus, keep=turn.keep)
 
     def turns(self) -> LocalTurns:
         """Settings that are held open at once; none is yet."""
-        return LocalTurns(lambda settings, options: self.sliced(settings, options, keep=True))
+        return LocalTurns(self.sliced)
 
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""

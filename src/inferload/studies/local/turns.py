@@ -9,39 +9,36 @@ from typing import TYPE_CHECKING
 from inferload.studies.records.settings import without_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from inferload.callers.crew import Observer, Preparation
     from inferload.callers.local.slices import SlicedCalls
-    from inferload.plan.options import RunOptions
     from inferload.stats.slices.slice import Slice
     from inferload.stats.slices.whole import WholeOfSlices
-    from inferload.studies.records.settings import Settings
+    from inferload.studies.bench import Turn
 
 
 class LocalTurns:
     """The settings that are open; ``make`` has the calls of one. A ``TurnsBench``."""
 
-    def __init__(self, make: Callable[[Settings, RunOptions], SlicedCalls]) -> None:
+    def __init__(self, make: Callable[[Turn], SlicedCalls]) -> None:
         self._make = make
-        self._open: dict[Settings, SlicedCalls] = {}
+        self._open: dict[Hashable, SlicedCalls] = {}
         self._stack = ExitStack()
 
-    def open_turn(self, settings: Settings, options: RunOptions, observer: Observer) -> Preparation:
-        """Prepare calls with what the settings change."""
+    def open_turn(self, name: Hashable, turn: Turn, observer: Observer) -> Preparation:
+        """Prepare calls, under a name."""
         with ExitStack() as stack:
-            calls = stack.enter_context(self._make(settings, options))
+            calls = stack.enter_context(self._make(turn))
             ready = calls.prepare(observer.stage)
             self._stack.push(stack.pop_all())
-        self._open[settings] = calls
+        self._open[name] = calls
         return ready
 
-    def turn(
-        self, settings: Settings, seconds: float, warmup_calls: int, observer: Observer
-    ) -> Slice:
+    def turn(self, name: Hashable, seconds: float, warmup_calls: int, observer: Observer) -> Slice:
         """The calls of a moment."""
         del observer
-        return self._open[settings].slice(seconds, warmup_calls)
+        return self._open[name].slice(seconds, warmup_calls)
 
     def warmed(self, observer: Observer) -> None:
         """Forget the slices there were."""
@@ -49,7 +46,7 @@ class LocalTurns:
         for one in self._open.values():
             one.forget()
 
-    def close_turns(self, observer: Observer) -> dict[Settings, WholeOfSlices]:
+    def close_turns(self, observer: Observer) -> dict[Hashable, WholeOfSlices]:
         """What the slices of each come to, where there are some; and let go of all."""
         del observer
         found = {

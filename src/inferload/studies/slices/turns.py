@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from inferload.errors import InferloadError, PlanError
-from inferload.studies.bench import with_settings
+from inferload.studies.bench import Turn, with_settings
 from inferload.studies.records.settings import StudyRun
 from inferload.studies.slices.plan import (
     CALLS_OF_SLICE,
@@ -19,7 +19,7 @@ from inferload.studies.slices.plan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from inferload.callers.crew import Observer, Preparation
     from inferload.plan.options import RunOptions
@@ -37,24 +37,22 @@ _ALL_HAVE_THE_GIL_S = 0.03
 
 
 class TurnsBench(Protocol):
-    """Holds settings of one model open, and makes slices of each."""
+    """Holds settings of one model open, each under a name, and makes slices of each."""
 
-    def open_turn(self, settings: Settings, options: RunOptions, observer: Observer) -> Preparation:
-        """Prepare calls with what the settings change; what run their slices would be.
+    def open_turn(self, name: Hashable, turn: Turn, observer: Observer) -> Preparation:
+        """Prepare calls; what run their slices would be.
 
         Raises:
             InferloadError: as ``il.run``.
         """
 
-    def turn(
-        self, settings: Settings, seconds: float, warmup_calls: int, observer: Observer
-    ) -> Slice:
+    def turn(self, name: Hashable, seconds: float, warmup_calls: int, observer: Observer) -> Slice:
         """The calls of a moment with settings that are open."""
 
     def warmed(self, observer: Observer) -> None:
         """Slices count from now on."""
 
-    def close_turns(self, observer: Observer) -> Mapping[Settings, WholeOfSlices]:
+    def close_turns(self, observer: Observer) -> Mapping[Hashable, WholeOfSlices]:
         """What the slices of each come to; none is open any more."""
 
 
@@ -138,7 +136,9 @@ class Turns:
 
     def _opened(self, one: Settings) -> Preparation | None:
         try:
-            return self._bench.open_turn(one, self._options, self._observer)
+            return self._bench.open_turn(
+                one, Turn(options=self._options, settings=one, keep=True), self._observer
+            )
         except PlanError as error:  # refused: the others are open as before
             self._failed[one] = error
         except InferloadError as error:
