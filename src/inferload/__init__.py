@@ -61,12 +61,21 @@ if TYPE_CHECKING:
     from inferload.stats.limits.limit import Limit
     from inferload.stats.service import ServiceProfile
     from inferload.studies.child.compare import compare
+    from inferload.studies.child.explain import explain
     from inferload.studies.child.tune import tune
     from inferload.studies.local.forecast import forecast
     from inferload.studies.local.search import find_max_rate
     from inferload.studies.local.sweep import sweep
     from inferload.studies.records.comparison import Comparison, Difference, Gate
     from inferload.studies.records.endings import StudyInterrupted
+    from inferload.studies.records.explanation import (
+        Effect,
+        Explanation,
+        Operator,
+        PerCall,
+        Traced,
+        Work,
+    )
     from inferload.studies.records.files import load_study
     from inferload.studies.records.forecast import (
         CheckedPoint,
@@ -136,12 +145,21 @@ _HOMES = {
     "stats.limits.limit": ("Limit",),
     "stats.service": ("ServiceProfile",),
     "studies.child.compare": ("compare",),
+    "studies.child.explain": ("explain",),
     "studies.local.forecast": ("forecast",),
     "studies.local.search": ("find_max_rate",),
     "studies.local.sweep": ("sweep",),
     "studies.child.tune": ("tune",),
     "studies.records.comparison": ("Comparison", "Difference", "Gate"),
     "studies.records.endings": ("StudyInterrupted",),
+    "studies.records.explanation": (
+        "Effect",
+        "Explanation",
+        "Operator",
+        "PerCall",
+        "Traced",
+        "Work",
+    ),
     "studies.records.files": ("load_study",),
     "studies.records.forecast": (
         "CheckedPoint",
@@ -181,9 +199,11 @@ __all__ = [
     "DeviceFigures",
     "Difference",
     "Distribution",
+    "Effect",
     "Ending",
     "Estimate",
     "ExecutionStats",
+    "Explanation",
     "FailureFigures",
     "Forecast",
     "ForecastPoint",
@@ -202,7 +222,9 @@ __all__ = [
     "NativeBuildError",
     "Needed",
     "OpenLoop",
+    "Operator",
     "Overload",
+    "PerCall",
     "Piece",
     "PieceFigures",
     "PieceTimes",
@@ -237,13 +259,16 @@ __all__ = [
     "Target",
     "TargetCrashed",
     "ThroughputBenchmark",
+    "Traced",
     "Trial",
     "Tuning",
     "UslFit",
     "Verification",
+    "Work",
     "capture",
     "certificate",
     "compare",
+    "explain",
     "export",
     "find_max_rate",
     "forecast",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,41 @@ def _every_thread() -> torch._C._profiler._ExperimentalConfig:
 
 
 @contextmanager
+def profiling(*, memory: bool = False) -> Iterator[profile]:
+    """Record the operators of all threads, and what devices do, while the block runs."""
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    profiler = profile(
+        activities=activities, experimental_config=_every_thread(), profile_memory=memory
+    )
+    with _without_probes():
+        profiler.start()
+    try:
+        yield profiler
+    finally:
+        with _without_probes():
+            profiler.stop()
+
+
+@contextmanager
+def _without_probes() -> Iterator[None]:
+    """Without the lines that torch 2.13's profiler prints of its probes, at any level of logs."""
+    with tempfile.TemporaryFile() as kept:
+        own = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+            kept.seek(0)
+            for line in kept:
+                if not line.startswith(b"USDT:"):
+                    os.write(2, line)
+
+
+@contextmanager
 def tracing(path: Path | None) -> Iterator[list[RunWarning]]:
     """Record the operators of all threads while the block runs, and write them to ``path``.
 
@@ -47,11 +84,7 @@ def tracing(path: Path | None) -> Iterator[list[RunWarning]]:
     if path is None:
         yield warnings
         return
-    activities = [ProfilerActivity.CPU]
-    if torch.cuda.is_available():
-        activities.append(ProfilerActivity.CUDA)
-    profiler = profile(activities=activities, experimental_config=_every_thread())
-    with profiler:
+    with profiling() as profiler:
         yield warnings
     try:
         with replacing(path) as temporary:

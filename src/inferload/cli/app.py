@@ -42,6 +42,10 @@ VERBS = {
         "inferload.cli.commands.compare",
         "Say whether B is faster or slower than A, and by how much.",
     ),
+    "explain": (
+        "inferload.cli.commands.explain",
+        "Say what bounds MODEL, by changes that are tried, and which of them make more.",
+    ),
     "forecast": (
         "inferload.cli.commands.forecast",
         "Forecast response times at rates, numbers of replicas and batches that were not measured.",

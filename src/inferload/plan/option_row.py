@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
 #: The verbs that call a model.
-VERBS = ("run", "sweep", "search", "tune", "compare")
+VERBS = ("run", "sweep", "search", "tune", "compare", "explain")
 #: What options are of, in the order in which they are told.
 GROUPS = (
     "callers", "end", "arrivals", "inputs", "server", "form", "device", "threads", "state",

@@ -30,7 +30,9 @@ _ONE_RUN = {"run"}
 _REPORTED = {*VERBS, "forecast", "report"}
 _TIMED = partial(check_positive, at_least=1e-9, at_most=LONGEST_S)
 # Where a setting is what a study varies, it has a flag of its own.
-_NOT_SWEPT = {"run", "search", "compare"}
+_NOT_SWEPT = {"run", "search", "compare", "explain"}
+# What is explained is called by callers alone, here.
+_NOT_EXPLAINED = {*VERBS} - {"explain"}
 
 
 def _check_executor(name: str, value: object) -> None:
@@ -48,7 +50,7 @@ class Options:
     """The options of one run, in Python and on the command line."""
 
     processes: int | None = option(
-        None, "callers", flag="processes", verbs=_NOT_SWEPT,
+        None, "callers", flag="processes", verbs=_NOT_SWEPT - {"explain"},
         check=partial(check_count, at_least=1, at_most=MOST_PROCESSES),
         help="Processes with callers; they share the weights. 1 if not given.",
     )  # fmt: skip
@@ -200,45 +202,48 @@ class Words:
         "exponential time, as 50ms, or constant:50ms.",
     )  # fmt: skip
     max_batch: int | None = option(
-        None, "arrivals", flag="max-batch", metavar="N",
+        None, "arrivals", flag="max-batch", verbs=_NOT_EXPLAINED, metavar="N",
         help="Call up to N requests that are due together, as a server with dynamic batching: "
         "callers are its instances.",
     )  # fmt: skip
     max_delay: str | None = option(
-        None, "arrivals", flag="max-delay", metavar="TIME",
+        None, "arrivals", flag="max-delay", verbs=_NOT_EXPLAINED, metavar="TIME",
         help="How long a free caller holds a batch back for more requests, from when its first one "
         "was due; 0.",
     )  # fmt: skip
     batch_pad: str | None = option(
-        None, "arrivals", flag="batch-pad", metavar="VALUE",
+        None, "arrivals", flag="batch-pad", verbs=_NOT_EXPLAINED, metavar="VALUE",
         help="Pad inputs of different shapes with it, so that they join one batch: 0 for all "
         "arguments, or input_ids=0,labels=-100. Without it only equal shapes join.",
     )  # fmt: skip
     batch_sizes_allowed: str | None = option(
-        None, "arrivals", flag="batch-sizes-allowed", metavar="N,...", in_file=list[int],
+        None, "arrivals", flag="batch-sizes-allowed", verbs=_NOT_EXPLAINED,
+        metavar="N,...", in_file=list[int],
         help="The sizes of dimension 0 that the model is called with; batches are filled up to "
         "the next one.",
     )  # fmt: skip
     header: list[str] | None = option(
-        None, "server", flag="header", metavar="'NAME: VALUE'",
+        None, "server", flag="header", verbs=_NOT_EXPLAINED, metavar="'NAME: VALUE'",
         help="A header of each request to a server; the words env:NAME and file:PATH stand for "
         "what is there, as 'Authorization: Bearer env:TOKEN'. May be given again.",
     )  # fmt: skip
     body: str | None = option(
-        None, "server", flag="body", metavar="JSON|@FILE", in_file=str | dict | list,
+        None, "server", flag="body", verbs=_NOT_EXPLAINED, metavar="JSON|@FILE",
+        in_file=str | dict | list,
         help='Of plain HTTP what is posted, with "{input}" or "{name}" in place of the input '
         "or its argument of that name; of /v1/... fields that every body has.",
     )  # fmt: skip
     connections: str = option(
-        "kept", "server", flag="connections", one_of=CONNECTIONS,
+        "kept", "server", flag="connections", verbs=_NOT_EXPLAINED, one_of=CONNECTIONS,
         help="kept: a connection for each caller, opened beforehand; new: one for each call.",
     )  # fmt: skip
     insecure: bool = option(
-        False, "server", flag="insecure",
+        False, "server", flag="insecure", verbs=_NOT_EXPLAINED,
         help="Do not verify the server's certificate; the report says so.",
     )  # fmt: skip
     answer_bytes: int | None = option(
-        None, "server", flag="answer-bytes", check=partial(check_count, at_least=1), metavar="N",
+        None, "server", flag="answer-bytes", verbs=_NOT_EXPLAINED, metavar="N",
+        check=partial(check_count, at_least=1),
         help="Refuse answers of a server that are larger; 64 MiB if not given.",
     )  # fmt: skip
     warmup: str | None = option(

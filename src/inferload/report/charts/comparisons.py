@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.report.charts.chart import Chart, series
-from inferload.report.charts.drawing import COLOURS
+from inferload.report.charts.drawing import COLOURS, changes_chart
 from inferload.report.charts.studies import rate_of
 from inferload.report.text.parts import change_text, figure_name
 from inferload.units import rate_text
@@ -46,46 +46,23 @@ def _of_slices(found: Comparison) -> list[tuple[int, str, float]]:
 
 
 def _differences(known: Sequence[Difference]) -> Chart:
-    names = [figure_name(one.figure) for one in known]
-    change = [100 * (one.ratio - 1) for one in known]
     colours = {"faster": "var(--good)", "slower": "var(--bad)"}
-    return Chart(
-        name="differences", title="B against A",
+    return changes_chart(
+        [(figure_name(one.figure), one.ratio, one.low, one.high) for one in known],
+        name="differences",
+        title="B against A",
         says="; ".join(
             f"{figure_name(one.figure)} {change_text(one.ratio)} ({change_text(one.low)} to "
             f"{change_text(one.high)}), {one.verdict}"
             for one in known
-        ) + ".",
+        )
+        + ".",
         how="B over A with its 95 % interval. A difference is claimed if the interval excludes "
         "equality and the change is more than 1 %.",
-        data=[
-            {
-                "type": "scatter", "mode": "markers", "x": series(change), "y": names,
-                "marker": {
-                    "size": 10,
-                    "color": [colours.get(one.verdict, "var(--dim)") for one in known],
-                },
-                "error_x": {
-                    "type": "data", "symmetric": False, "color": "var(--text)",
-                    "array": series([100 * ((one.high or 0) - one.ratio) for one in known]),
-                    "arrayminus": series([100 * (one.ratio - (one.low or 0)) for one in known]),
-                },
-                "hovertemplate": "%{y}: %{x:+.3g} %<extra></extra>",
-            }
-        ],
-        layout={
-            "xaxis": {"title": {"text": "change of B over A, %"}, "zeroline": True,
-                      "zerolinecolor": "var(--text)"},
-            "yaxis": {"type": "category", "autorange": "reversed"},
-            "hovermode": "closest", "showlegend": False,
-        },
-        columns={
-            "figure": names, "change %": change,
-            "from %": [100 * ((one.low or 0) - 1) for one in known],
-            "to %": [100 * ((one.high or 0) - 1) for one in known],
-        },
-        height=90 + 34 * len(known),
-    )  # fmt: skip
+        axis="change of B over A, %",
+        colours=[colours.get(one.verdict, "var(--dim)") for one in known],
+        column="figure",
+    )
 
 
 def _made(found: Comparison, rates: Sequence[tuple[int, str, float]], what: str) -> Chart:

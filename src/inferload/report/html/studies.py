@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferload.report.charts.comparisons import comparison_charts, tuning_charts
+from inferload.report.charts.explanations import explanation_charts
 from inferload.report.charts.forecasts import forecast_charts
 from inferload.report.charts.studies import search_charts, sweep_charts
 from inferload.report.html.media import html_of_all
@@ -17,6 +18,7 @@ from inferload.report.html.sections import (
 )
 from inferload.report.text.studies.sweeps import answer_text, parts_of
 from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.explanation import Explanation
 from inferload.studies.records.forecast import Forecast
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.sweep import Sweep
@@ -48,6 +50,8 @@ def _charts(study: Study) -> list[Chart]:
         return search_charts(study)
     if isinstance(study, Forecast):
         return forecast_charts(study)
+    if isinstance(study, Explanation):
+        return explanation_charts(study)
     return comparison_charts(study) if isinstance(study, Comparison) else tuning_charts(study)
 
 
@@ -59,5 +63,7 @@ def _headline(study: Study) -> Headline:
         rate = "none" if study.rate_per_s is None else f"{rate_text(study.rate_per_s)}/s"
         cards = (("highest rate", rate, answer_text(study, limits)),)
         return Headline(title=study.target, subtitle="search", figures=cards)
+    if isinstance(study, Explanation):
+        return Headline(title=study.target, subtitle=f"explanation: {study.says}")
     kind = type(study).__name__.lower()
     return Headline(title=study.target, subtitle=kind)

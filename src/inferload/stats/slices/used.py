@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,10 @@ class Used:
     def plus(self, other: Used) -> Used:
         """Both together."""
         return self._with(other, 1)
+
+    def for_(self, wall_s: float) -> Used:
+        """The same, of another length: what several processes used at once."""
+        return replace(self, wall_s=wall_s)
 
     def _with(self, other: Used, sign: int) -> Used:
         names = [one.name for one in fields(self)]

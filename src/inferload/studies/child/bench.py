@@ -34,6 +34,7 @@ from inferload.studies.child.words import (
     PROGRESS,
     RUN,
     STAGE,
+    TRACED,
     TURN,
     WARMED,
 )
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from inferload.stats.slices.whole import WholeOfSlices
     from inferload.studies.child.given import Within
     from inferload.studies.child.tree import Tree
+    from inferload.studies.records.explanation import Traced, Work
     from inferload.studies.records.settings import Settings
 
 
@@ -67,7 +69,7 @@ class ChildBench:
     ``hand``: gives the bytes that make model and inputs in a process, beside a ``source`` or alone.
     ``within``: has the model and its inputs only while it runs: it is called in the process, with
     what serves them and a folder, and returns why it did not. ``environment``: what the process
-    has in its environment beside what is in that of this one.
+    has in its environment beside what is in that of this one. ``packages``: as of ``Given``.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class ChildBench:
         hand: Callable[[Path], bytes] | None = None,
         within: Within | None = None,
         environment: Mapping[str, str] | None = None,
+        packages: Path | None = None,
     ) -> None:
         self._source = source
         self._within = within
-        self._environment = dict(environment or {})
+        self._environment, self._packages = dict(environment or {}), packages
         self._hand = hand
         self._fresh = fresh
         self._tree = tree
@@ -126,6 +129,11 @@ class ChildBench:
         """
         same, text = self._asked(observer, OUTPUTS, options, str(others), "")
         return same, text
+
+    def traced(self, options: RunOptions, observer: Observer) -> tuple[Traced | None, Work]:
+        """Where the time goes within calls, and what they compute; errors as of ``run``."""
+        found: tuple[Traced | None, Work] = self._asked(observer, TRACED, options, None, None)
+        return found
 
     def begin_opening(
         self,
@@ -235,7 +243,12 @@ class ChildBench:
             context = multiprocessing.get_context("spawn")
             self._connection, there = context.Pipe()
             content = None if self._hand is None else self._hand(self._scratch)
-            given = Given(source=self._source, content=content, within=self._within)
+            given = Given(
+                source=self._source,
+                content=content,
+                within=self._within,
+                packages=self._packages,
+            )
             resource_tracker.ensure_running()  # which is to have the environment of this process
             # no process may be started that is not known here
             with PutOff(), _environment(self._environment):

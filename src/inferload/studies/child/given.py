@@ -16,8 +16,12 @@ Within = Callable[[Callable[[object, object], None], Path], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """Words to find a model by, the model itself or its inputs as bytes, or what runs around it."""
+    """Words to find a model by, the model itself or its inputs as bytes, or what runs around it.
+
+    ``packages``: a folder where AOTInductor packages lie that other processes have made.
+    """
 
     source: ModelSource | None = None
     content: bytes | None = None
     within: Within | None = None
+    packages: Path | None = None

@@ -19,11 +19,13 @@ from inferload.studies.child.words import (
     PROGRESS,
     RUN,
     STAGE,
+    TRACED,
     TURN,
     WARMED,
 )
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.outputs import told_apart
+from inferload.studies.local.traced import traced
 from inferload.targets.kinds.mixed import MixedTarget
 from inferload.targets.loading import calling_state, grad_mode, load
 from inferload.targets.placing import Placement, placed
@@ -57,10 +59,14 @@ def serve_given(connection: Connection, given: Given, scratch: Path, tree: Tree 
     """Make the runs that are asked for of what was given, until nobody asks any more."""
     telling = _Telling(connection)
     with ExitStack() as stack:
+
+        def make(options: RunOptions) -> LocalBench:
+            bench = _bench(given, options, telling, scratch, stack)
+            bench.packages = given.packages
+            return bench
+
         if given.within is None:
-            serve_runs(
-                connection, lambda options: _bench(given, options, telling, scratch, stack), tree
-            )
+            serve_runs(connection, make, tree)
             return
         why_not = given.within(
             lambda model, inputs: serve_runs(
@@ -117,6 +123,8 @@ class _Served:
         found = third
         if word == RUN:
             self._bench.run(second, first, self._telling).save(third)
+        elif word == TRACED:
+            found = traced(self._bench, first, self._telling.stage)
         elif word == OPEN_TURN:
             found = self._turns.open_turn(third, second, self._telling)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,18 @@ from inferload.callers.processes.crew import ProcessCrew
 from inferload.callers.processes.handing import handed
 from inferload.callers.python.thread_state import ThreadState
 from inferload.errors import PlanError
+from inferload.files import replacing
 from inferload.plan.model import ModelSource
 from inferload.runs.run import run_with
 from inferload.runs.run_crew import run_crew
 from inferload.studies.bench import with_settings
 from inferload.studies.local.outputs import outputs_of
 from inferload.studies.local.turns import LocalTurns
-from inferload.targets.as_target import is_spec
+from inferload.targets.as_target import as_target, is_spec
 from inferload.targets.forms import as_form
 from inferload.targets.inputs.stacking import stacked
+from inferload.targets.kinds.exported import AotiTarget
+from inferload.targets.kinds.python import CompiledTarget
 from inferload.targets.loading import load as loaded
 from inferload.targets.loading import target_and_inputs
 from inferload.targets.placing import Placement, placed
@@ -53,6 +57,8 @@ class LocalBench:
         apart: bool = False,
     ) -> None:
         self._load = load
+        #: Where AOTInductor packages are kept for other processes; ``None``: nowhere.
+        self.packages: Path | None = None
         #: Of a model in words, which other processes load by themselves; perhaps not its inputs.
         self._source = source
         self._apart = apart
@@ -137,6 +143,14 @@ class LocalBench:
         """Settings that are held open at once; none is yet."""
         return LocalTurns(self.sliced)
 
+    def eager(self) -> tuple[Target | None, tuple[CallInput, ...]]:
+        """The model before it was turned into a form; ``None``: there is only that form."""
+        turned = self._source is not None and self._source.form not in {None, "eager"}
+        target, given = self._target("eager" if turned else None, None, None)
+        if isinstance(target, CompiledTarget):
+            target = as_target(target.original)
+        return (target if target.form in {"eager", "callable", "script"} else None), given
+
     def outputs(self, form: str | None = None) -> Outputs:
         """What the model computes of each input, called alone."""
         origin = None if self._source is None else self._source.spec
@@ -151,11 +165,25 @@ class LocalBench:
             raise self._refused[key]
         if key not in self._loaded:
             try:
-                self._loaded[key] = self._load(form, size, batching)
+                if form == "aoti" and batching is None and self.packages is not None:
+                    self._loaded[key] = self._packaged(size, self.packages / f"of-{size}.pt2")
+                else:
+                    self._loaded[key] = self._load(form, size, batching)
             except PlanError as error:
                 self._refused[key] = error
                 raise
         return self._loaded[key]
+
+    def _packaged(self, size: int | None, path: Path) -> tuple[Target, tuple[CallInput, ...]]:
+        """The model as a package that is made once for all processes."""
+        if not path.exists():
+            made, _ = self._load("aoti", size, None)
+            if not isinstance(made, AotiTarget) or made.path is None:
+                raise AssertionError("the form is a package")
+            with replacing(path) as temporary:
+                shutil.copyfile(made.path, temporary)
+        target, given = self._target(None, size, None)
+        return AotiTarget(str(path), target.name), given
 
 
 def _spec_of(options: RunOptions) -> BatchSpec | None:

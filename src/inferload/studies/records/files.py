@@ -11,6 +11,7 @@ from inferload.errors import ResultFormatError
 from inferload.files import json_text, replacing
 from inferload.runs.saved import damaged, json_of
 from inferload.studies.records.comparison import Comparison
+from inferload.studies.records.explanation import Explanation
 from inferload.studies.records.forecast import Forecast
 from inferload.studies.records.max_rate import MaxRate
 from inferload.studies.records.sweep import Sweep
@@ -55,13 +56,14 @@ class _ForecastDocument(_Document):
     study: Forecast
 
 
-Study = Sweep | MaxRate | Comparison | Tuning | Forecast
-_KINDS: dict[
-    str,
-    type[
-        _SweepDocument | _SearchDocument | _ComparisonDocument | _TuningDocument | _ForecastDocument
-    ],
-] = {
+class _ExplanationDocument(_Document):
+    format: Literal["inferload explanation"] = "inferload explanation"
+    study: Explanation
+
+
+Study = Sweep | MaxRate | Comparison | Tuning | Forecast | Explanation
+_KINDS: dict[str, Any] = {
+    "inferload explanation": _ExplanationDocument,
     "inferload forecast": _ForecastDocument,
     "inferload sweep": _SweepDocument,
     "inferload tuning": _TuningDocument,
@@ -85,6 +87,8 @@ def save_study(study: Study, path: str | os.PathLike[str]) -> None:
         document = _TuningDocument(study=study)
     elif isinstance(study, Forecast):
         document = _ForecastDocument(study=study)
+    elif isinstance(study, Explanation):
+        document = _ExplanationDocument(study=study)
     else:
         document = _ComparisonDocument(study=study)
     text = json_text(document.model_dump_json, document.model_dump, indent=1)
@@ -98,6 +102,8 @@ def measured_any(study: Study) -> bool:
         return bool(study.probes)
     if isinstance(study, Forecast):
         return bool(study.points)
+    if isinstance(study, Explanation):
+        return True
     runs = [one.run for one in study.trials] if isinstance(study, Tuning) else study.runs
     return any(run.failure is None for run in runs)
 
@@ -108,7 +114,7 @@ def is_study(content: Any) -> bool:
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
-    """Read what ``save`` wrote of a sweep, a search, a tuning, a comparison or a forecast.
+    """Read what ``save`` wrote of any study.
 
     Raises:
         ResultFormatError: the file is missing, damaged, of another version, or no study.
@@ -117,7 +123,7 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     content = json_of(path)
     if not is_study(content):
         raise ResultFormatError(
-            f"{path} is no sweep, search, tuning, comparison or forecast of inferload"
+            f"{path} is no sweep, search, tuning, comparison, forecast or explanation of inferload"
         )
     version = content.get("schema_version")
     if version in {1, 2, 3, 4}:  # what was added since has a default
@@ -128,9 +134,10 @@ def load_study(path: str | os.PathLike[str]) -> Study:
             f"{path} has schema version {version!r}; this inferload reads version {SCHEMA_VERSION}"
         )
     try:
-        return _KINDS[content["format"]].model_validate(content).study
+        study: Study = _KINDS[content["format"]].model_validate(content).study
     except ValidationError as error:
         raise damaged(path, error) from error
+    return study
 
 
 def _rename_gates(study: Any) -> None:

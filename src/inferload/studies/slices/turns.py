@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from inferload.stats.slices.whole import WholeOfSlices
     from inferload.studies.records.settings import Settings
 
+T = TypeVar("T")
 #: Each has a log of its own, and copies of the inputs.
 MOST_OPEN = 32
 # Each is called for so long, twice, before its slices count.
 _WARM_SLICE_S = 0.04
-# Callers have the GIL for 5 ms each, and a slice is to see their turns at it several times: 8 of
-# them made 0.94x of what they make in a whole run in slices of 0.1 s, 1.01x in slices of 0.25 s.
-_ALL_HAVE_THE_GIL_S = 0.03
+#: Callers have the GIL for 5 ms each, and a slice is to see their turns at it several times: 8 of
+#: them made 0.94x of what they make in a whole run in slices of 0.1 s, 1.01x in slices of 0.25 s.
+ALL_HAVE_THE_GIL_S = 0.03
 
 
 class TurnsBench(Protocol):
@@ -160,14 +161,14 @@ class Turns:
 
     def _slice_s(self, call_s: float, callers: int) -> float:
         longest_s = max(self._for_s / FEWEST_SLICES, call_s)
-        wanted_s = max(SLICE_S, CALLS_OF_SLICE * call_s, _ALL_HAVE_THE_GIL_S * callers)
+        wanted_s = max(SLICE_S, CALLS_OF_SLICE * call_s, ALL_HAVE_THE_GIL_S * callers)
         return min(wanted_s, longest_s)
 
     def _count(self, slice_s: float) -> int:
         return max(round(self._for_s / slice_s), FEWEST_SLICES)
 
 
-def in_turn(counts: Mapping[Settings, int], rng: np.random.Generator) -> list[Settings]:
+def in_turn(counts: Mapping[T, int], rng: np.random.Generator) -> list[T]:
     """Whose slice comes when: so many of each, spread over all the time, at random within it."""
     whens = [
         ((number + rng.random()) / count, place)

@@ -99,7 +99,22 @@ def command_of(settings: Settings, asked: Mapping[str, Any]) -> str:
     if sizes is not None:
         own["batch_sizes"] = sizes
     own["duration"] = f"{SECONDS}s"
-    words = ["inferload", "run", str(asked["model"])]
+    return shlex.join(_words(str(asked["model"]), own))
+
+
+def command_with(
+    asked: Mapping[str, Any], flags: Mapping[str, str], environment: Mapping[str, str]
+) -> str:
+    """The command that runs what was asked for with other flags, and more in its environment."""
+    own = {name: value for name, value in asked.items() if name not in _NOT_FLAGS}
+    own |= {name.replace("-", "_"): value or True for name, value in flags.items()}
+    own["duration"] = f"{SECONDS}s"
+    before = [f"{name}={value}" for name, value in environment.items()]
+    return shlex.join([*before, *_words(str(asked["model"]), own)])
+
+
+def _words(model: str, own: Mapping[str, Any]) -> list[str]:
+    words = ["inferload", "run", model]
     for name, value in own.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
@@ -107,7 +122,7 @@ def command_of(settings: Settings, asked: Mapping[str, Any]) -> str:
         else:
             for one in value if isinstance(value, list | tuple) else [value]:
                 words += [flag, str(one)]
-    return shlex.join(words)
+    return words
 
 
 def _written(value: Any) -> str:

@@ -17,10 +17,12 @@ from inferload.report.text.parts import (
     wanting_note,
 )
 from inferload.report.text.studies.comparison import comparison_report
+from inferload.report.text.studies.explanation import explanation_report
 from inferload.report.text.studies.forecast import forecast_report
 from inferload.report.text.studies.rivals import rivals_table
 from inferload.report.text.studies.tuning import tuning_report
 from inferload.studies.records.comparison import Comparison, value_of
+from inferload.studies.records.explanation import Explanation
 from inferload.studies.records.forecast import Forecast
 from inferload.studies.records.settings import Settings, delay_text, setting_text, unit_of
 from inferload.studies.records.sweep import Sweep
@@ -60,6 +62,8 @@ def study_report(study: Study) -> RenderableType:
         return comparison_report(study)
     if isinstance(study, Forecast):
         return forecast_report(study)
+    if isinstance(study, Explanation):
+        return explanation_report(study)
     return sweep_report(study) if isinstance(study, Sweep) else search_report(study)
 
 

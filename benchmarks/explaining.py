@@ -1,0 +1,150 @@
+"""Whether `explain` names what is known: constructed bottlenecks, and changes of no effect.
+
+python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--time-limit 75]
+python benchmarks/explaining.py nothing [--times 100]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import bottlenecks
+import inferload as il
+from inferload.cli.silent import Silent
+from inferload.studies.child.fresh import in_fresh_processes
+from inferload.studies.explain.arms import BASE, environment_arm
+from inferload.studies.explain.explainer import run_explain
+from inferload.studies.explain.facts import effects_of
+from inferload.studies.explain.plan import ExplainPlan
+from inferload.studies.explain.rounds import Rounds
+from inferload.studies.local.options import options_of
+from inferload.studies.records.files import save_study
+from inferload.targets.loading import target_and_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferload.studies.child.bench import ChildBench
+
+
+NOTHING = {"NOBODY_READS_THIS": "1"}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["cases", "nothing"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(bottlenecks.CASES))
+    parser.add_argument("--time-limit", type=float, default=75.0)
+    parser.add_argument("--keep", type=Path, help="a folder for what was found")
+    parser.add_argument("--times", type=int, default=100)
+    given = parser.parse_args()
+    if given.what == "cases":
+        _cases(given.only.split(","), given.seeds, given.time_limit, given.keep)
+    else:
+        _nothing(given.times)
+
+
+def _cases(names: list[str], seeds: int, time_limit_s: float, keep: Path | None) -> None:
+    """A line for each: what was said, and whether it is right; beside a change of no effect."""
+    right = made = named = 0
+    for seed in range(seeds):
+        for name in names:
+            _, _, callers, threads, bound = bottlenecks.CASES[name]
+            found = _explained(name, callers, threads, time_limit_s, seed)
+            right += found.bound == bound
+            made += 1
+            nothing = found.effect("nothing")
+            named += nothing is not None and nothing.claimed
+            effects = {one.name: round(one.ratio or 0.0, 3) for one in found.tried if one.claimed}
+            line = {
+                "case": name, "seed": seed, "bound": found.bound, "right": found.bound == bound,
+                "says": found.says, "effects": effects,
+                "nothing": None if nothing is None else nothing.ratio,
+                "took_s": round(found.took_s),
+            }  # fmt: skip
+            print(json.dumps(line), flush=True)
+            if keep is not None:
+                save_study(found, keep / f"{name}-{seed}.json")
+    print(f"{right} of {made} right; a change of no effect called one {named} times")
+
+
+def _explained(
+    name: str, callers: int, threads: int, time_limit_s: float, seed: int
+) -> il.Explanation:
+    model, inputs = bottlenecks.model(name)
+    target, given = target_and_inputs(model, inputs)
+    options = options_of(
+        {"duration_s": 1.0, "threads_per_call": threads, "seed": seed},
+        il.ClosedLoop(callers=callers),
+        model,
+    ).checked()
+    plan = ExplainPlan(
+        target=name, asked={}, options=options, time_limit_s=time_limit_s, command=lambda *_: ""
+    )
+    with ExitStack() as stack:
+        packages = Path(stack.enter_context(TemporaryDirectory()))
+
+        def host(environment: Mapping[str, str], number: int) -> ChildBench:
+            return stack.enter_context(
+                _host(model, inputs, target, given, packages, environment, number)
+            )
+
+        return run_explain(
+            plan, host({}, 0), host, Silent(),
+            more=lambda own: (environment_arm("nothing", "a name", own, NOTHING),),
+        )  # fmt: skip
+
+
+def _nothing(times: int) -> None:
+    """An environment variable that nobody reads, again and again: how often it is an effect."""
+    model, inputs = bottlenecks.model("multiplies")
+    target, given = target_and_inputs(model, inputs)
+    options = options_of(
+        {"duration_s": 1.0, "threads_per_call": 1}, il.ClosedLoop(callers=2), model
+    ).checked()
+    named = 0
+    for seed in range(times):
+        hosts = partial(_host, model, inputs, target, given, None)
+        base = environment_arm(BASE, "as asked", options, {})
+        arms = (base, environment_arm("nothing", "a name", options, NOTHING))
+        rounds = Rounds(hosts, Silent(), seed)
+        made = [rounds.round(arms, number) for number in range(6)]
+        (effect,) = effects_of(arms, (), rounds.refused, made)
+        named += effect.claimed
+        print(
+            json.dumps({"seed": seed, "ratio": effect.ratio, "claimed": effect.claimed}), flush=True
+        )
+    print(f"{named} of {times} called an effect")
+
+
+def _host(
+    model: object,
+    inputs: object,
+    target: Any,
+    given: Any,
+    packages: Path | None,
+    environment: Mapping[str, str],
+    number: int,
+) -> ChildBench:
+    del number
+    return in_fresh_processes(
+        model,
+        inputs,
+        target,
+        given,
+        fresh=False,
+        environment=environment,
+        packages=packages,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What bounds a run, by changes that are tried. Read ``explainer`` first."""

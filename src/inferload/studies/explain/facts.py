@@ -1,0 +1,135 @@
+"""What is known of a run when its bound is to be named: effects, and what was used meanwhile."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferload.stats.slices.judging import judged_together
+from inferload.studies.explain.arms import BASE
+from inferload.studies.records.explanation import Effect, PerCall
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inferload.stats.slices.used import Used
+    from inferload.studies.explain.arms import Arm, NotTried
+    from inferload.studies.explain.rounds import ArmRound
+    from inferload.studies.records.explanation import Traced, Work
+
+#: Fewer rounds have no intervals.
+_FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What rules of bounds look at.
+
+    ``python``: callers hold the GIL while they call. ``waits_for_gil``: the run warns that
+    threads do. ``busy``: for which share of the time a device has work; ``None``: not known.
+    """
+
+    callers: int
+    threads: int
+    used: PerCall
+    calls_per_s: float
+    effects: Mapping[str, Effect]
+    python: bool = True
+    waits_for_gil: bool = False
+    traced: Traced | None = None
+    work: Work | None = None
+    on_device: bool = False
+    busy: float | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether there are cores without work."""
+        return self.used.cores < 0.8 * self.used.usable_cores
+
+    @property
+    def operators(self) -> float:
+        """How many a call has; where they could not be counted, all in the trace, nested too."""
+        if self.work is not None and self.work.operators:
+            return self.work.operators
+        return 0.0 if self.traced is None else self.traced.times
+
+    def ratio(self, name: str) -> float | None:
+        """What a change makes, over the run as asked; ``None``: it was not tried."""
+        one = self.effects.get(name)
+        return None if one is None else one.ratio
+
+    def gain(self, *names: str) -> float:
+        """The largest gain of these that is one beyond noise, as a fraction; 0: none is."""
+        found = [one for name in names if (one := self.effects.get(name)) is not None]
+        return max((one.ratio - 1 for one in found if one.claimed and one.ratio), default=0.0)
+
+
+def effects_of(
+    arms: Sequence[Arm],
+    left: Sequence[NotTried],
+    refused: Mapping[str, str],
+    rounds: Sequence[Mapping[str, ArmRound]],
+) -> tuple[Effect, ...]:
+    """What each change came to, in the order in which they were planned, all judged together."""
+    names = [
+        one.name
+        for one in arms
+        if one.name != BASE and one.name not in refused and all(one.name in own for own in rounds)
+    ]
+    judged = {}
+    if len(rounds) >= _FEWEST and names:
+        judged = judged_together({name: [own[name].log_ratio for own in rounds] for name in names})
+    found = []
+    for one in arms:
+        if one.name == BASE:
+            continue
+        ratio = judged.get(one.name)
+        if ratio is None:
+            why = refused.get(one.name, "there was no time for it")
+            found.append(Effect(name=one.name, what=one.what, why_not=why))
+            continue
+        made = [own[one.name] for own in rounds]
+        found.append(
+            Effect(
+                name=one.name,
+                what=one.what,
+                flags=dict(one.flags),
+                environment=dict(one.environment),
+                ratio=ratio.value,
+                low=ratio.low,
+                high=ratio.high,
+                claimed=ratio.claimed,
+                detectable_fraction=math.expm1(ratio.detectable_log),
+                per_s=_mean([own.per_s for own in made]),
+                base_per_s=_mean([own.base_per_s for own in made]),
+                p50_ratio=_mean([own.p50_ms / own.base_p50_ms for own in made]),
+                cores=cores_of([own.used for own in made]),
+                rounds=ratio.pairs,
+            )
+        )
+    found += [Effect(name=one.name, what=one.what, why_not=one.why) for one in left]
+    return tuple(found)
+
+
+def per_call(rounds: Sequence[Mapping[str, ArmRound]], usable_cores: float) -> PerCall:
+    """What the run as asked used, over all rounds."""
+    own = [one[BASE] for one in rounds]
+    calls = max(sum(one.calls for one in own), 1)
+    cpu_s = sum(one.used.cpu_s for one in own)
+    return PerCall(
+        cores=cores_of([one.used for one in own]),
+        usable_cores=usable_cores,
+        system_share=sum(one.used.system_s for one in own) / cpu_s if cpu_s else 0.0,
+        faults=sum(one.used.faults + one.used.read_faults for one in own) / calls,
+        waits=sum(one.used.gave_up for one in own) / calls,
+    )
+
+
+def cores_of(used: Sequence[Used]) -> float:
+    """How many cores were at work in the mean."""
+    return sum(one.cpu_s for one in used) / max(sum(one.wall_s for one in used), 1e-9)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.exp(sum(math.log(max(one, 1e-12)) for one in values) / len(values))
