@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from inferload.errors import InferloadError
 from inferload.machine.hardware import usable_cores
-from inferload.runs.checks.conditions import GIL_FORMS
 from inferload.studies.bench import for_seconds
 from inferload.studies.explain.arms import BASE, arms_of
 from inferload.studies.explain.bounds import bound_of
-from inferload.studies.explain.facts import Facts, effects_of, per_call
+from inferload.studies.explain.facts import effects_of, facts_of, per_call
 from inferload.studies.explain.rounds import Rounds
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.explanation import Explanation
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from inferload.studies.explain.arms import Arm, NotTried
     from inferload.studies.explain.plan import ExplainPlan
     from inferload.studies.explain.rounds import ArmBench, ArmRound
-    from inferload.studies.records.explanation import Effect, Traced, Work
+    from inferload.studies.records.explanation import PerCall, Traced, Work
 
 #: Fewer rounds say little of how rounds differ; more are made where there is time.
 FEWEST_ROUNDS, MOST_ROUNDS = 6, 12
@@ -63,10 +62,10 @@ def run_explain(
     host: Callable[[Mapping[str, str], int], ArmBench],
     observer: StudyObserver,
     *,
-    more: Callable[[RunOptions], tuple[Arm, ...]] = lambda _: (),
+    choose: Callable[[tuple[Arm, ...]], tuple[Arm, ...]] = lambda arms: arms,
     clock: Callable[[], float] = time.monotonic,
 ) -> Explanation:
-    """Explain a run; ``host`` gives processes, and ``more`` changes of one's own.
+    """Explain a run; ``host`` gives processes, and ``choose`` tells which changes are tried.
 
     Raises:
         InferloadError: it failed as it was asked for.
@@ -75,7 +74,7 @@ def run_explain(
     making = _Making(plan, bench, observer, clock)
     try:
         making.as_asked()
-        making.in_rounds(host, more)
+        making.in_rounds(host, choose)
     except KeyboardInterrupt as interrupt:
         if making.result is None:
             raise
@@ -123,14 +122,14 @@ class _Making:
     def in_rounds(
         self,
         host: Callable[[Mapping[str, str], int], ArmBench],
-        more: Callable[[RunOptions], tuple[Arm, ...]],
+        choose: Callable[[tuple[Arm, ...]], tuple[Arm, ...]],
     ) -> None:
         """All changes, round after round, for as long as there is time."""
         if self.result is None:
             raise AssertionError("it has run")
         plan, options = self.plan, for_seconds(self.plan.of_slices, (), 1.0)
-        self.arms, self.left = arms_of(options, self.result.spec, max(int(usable_cores()), 1))
-        self.arms += more(options)
+        arms, self.left = arms_of(options, self.result.spec, max(int(usable_cores()), 1))
+        self.arms = choose(arms)
         engine = Rounds(host, self.observer, options.seed, self.clock)
         engine.refused = self.refused
         slices = FEWEST_ROUNDS * FEWEST_SLICES * (len(self.arms) + 1)
@@ -200,44 +199,36 @@ class _Making:
             "warnings": result.warnings,
             "environment": result.environment,
         }
-        if len(self.rounds) < 2:
-            return Explanation(
-                bound="unknown", says="There were too few rounds to say what bounds it.", **common
-            )
-        facts = self._facts(result, {one.name: one for one in effects if one.ratio is not None})
-        found = bound_of(facts)
-        gaining = [
-            one
-            for one in facts.effects.values()
-            if one.claimed and 1 < (one.ratio or 0.0) < TOO_GOOD and (one.flags or one.environment)
-        ]
-        best = max(gaining, key=lambda one: one.ratio or 0.0, default=None)
-        command = "" if best is None else plan.command(best.flags, best.environment)
-        return Explanation(
-            bound=found.word,
-            says=found.says,
-            used=facts.used,
-            best=None if best is None else best.name,
-            command=command,
+        found = Explanation(
+            bound="unknown",
+            says="There were too few rounds to say what bounds it.",
+            used=self._used(result) if len(self.rounds) > 1 else None,
             **common,
         )
+        if found.used is None:
+            return found
+        bound = bound_of(facts_of(found))
+        gaining = [
+            one
+            for one in found.tried
+            if one.claimed and 1 < (one.ratio or 0.0) < TOO_GOOD and (one.flags or one.environment)
+        ]
+        best = gaining[0] if gaining else None  # the largest gain comes first
+        return replace(
+            found,
+            bound=bound.word,
+            says=bound.says,
+            best=None if best is None else best.name,
+            command="" if best is None else plan.command(best.flags, best.environment),
+        )
 
-    def _facts(self, result: RunResult, effects: Mapping[str, Effect]) -> Facts:
-        spec, summary = result.spec, result.summary
-        calls_per_s = summary.throughput_calls_per_s.value
-        items = summary.throughput_items_per_s.value / max(calls_per_s, 1e-9)
-        base = [one[BASE].per_s for one in self.rounds]
+    def _used(self, result: RunResult) -> PerCall:
+        summary = result.summary
+        calls_per_s = max(summary.throughput_calls_per_s.value, 1e-9)
         busy = [one.utilization_fraction for one in result.devices]
-        return Facts(
-            callers=spec.callers,
-            threads=spec.threads_per_call,
-            used=per_call(self.rounds, usable_cores()),
-            calls_per_s=sum(base) / len(base) / max(items, 1e-9),
-            effects=effects,
-            python="threads" in spec.executors and bool(GIL_FORMS & set(spec.forms)),
-            waits_for_gil=any(one.code == "gil" for one in result.warnings),
-            traced=self.traced,
-            work=self.work,
-            on_device=bool(spec.devices),
+        return per_call(
+            self.rounds,
+            usable_cores=usable_cores(),
+            items_per_call=max(summary.throughput_items_per_s.value, 1e-9) / calls_per_s,
             busy=max((one for one in busy if one is not None), default=None),
         )

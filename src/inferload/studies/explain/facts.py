@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from inferload.runs.checks.conditions import GIL_FORMS
 from inferload.stats.slices.judging import judged_together
 from inferload.studies.explain.arms import BASE
 from inferload.studies.records.explanation import Effect, PerCall
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from inferload.stats.slices.used import Used
     from inferload.studies.explain.arms import Arm, NotTried
     from inferload.studies.explain.rounds import ArmRound
-    from inferload.studies.records.explanation import Traced, Work
+    from inferload.studies.records.explanation import Explanation, Traced, Work
 
 #: Fewer rounds have no intervals.
 _FEWEST = 2
@@ -27,20 +28,28 @@ class Facts:
     """What rules of bounds look at.
 
     ``python``: callers hold the GIL while they call. ``waits_for_gil``: the run warns that
-    threads do. ``busy``: for which share of the time a device has work; ``None``: not known.
+    threads do.
     """
 
     callers: int
     threads: int
     used: PerCall
-    calls_per_s: float
     effects: Mapping[str, Effect]
     python: bool = True
     waits_for_gil: bool = False
     traced: Traced | None = None
     work: Work | None = None
     on_device: bool = False
-    busy: float | None = None
+
+    @property
+    def calls_per_s(self) -> float:
+        """Of the run as asked, in the rounds."""
+        return self.used.calls_per_s
+
+    @property
+    def busy(self) -> float | None:
+        """For which share of the time the device has work; ``None``: not known."""
+        return self.used.device_busy
 
     @property
     def idle(self) -> bool:
@@ -63,6 +72,28 @@ class Facts:
         """The largest gain of these that is one beyond noise, as a fraction; 0: none is."""
         found = [one for name in names if (one := self.effects.get(name)) is not None]
         return max((one.ratio - 1 for one in found if one.claimed and one.ratio), default=0.0)
+
+
+def facts_of(found: Explanation) -> Facts:
+    """What an explanation has found out, less what it concludes.
+
+    Raises:
+        ValueError: there were no rounds.
+    """
+    spec = found.run.spec
+    if spec is None or found.used is None:
+        raise ValueError("it was not explained")
+    return Facts(
+        callers=spec.callers,
+        threads=spec.threads_per_call,
+        used=found.used,
+        effects={one.name: one for one in found.tried},
+        python="threads" in spec.executors and bool(GIL_FORMS & set(spec.forms)),
+        waits_for_gil=any(one.code == "gil" for one in found.warnings),
+        traced=found.traced,
+        work=found.work,
+        on_device=bool(spec.devices),
+    )
 
 
 def effects_of(
@@ -112,8 +143,14 @@ def effects_of(
     return tuple(found)
 
 
-def per_call(rounds: Sequence[Mapping[str, ArmRound]], usable_cores: float) -> PerCall:
-    """What the run as asked used, over all rounds."""
+def per_call(
+    rounds: Sequence[Mapping[str, ArmRound]],
+    *,
+    usable_cores: float,
+    items_per_call: float,
+    busy: float | None = None,
+) -> PerCall:
+    """What the run as asked made and used, over all rounds; ``busy``: its device, in the run."""
     own = [one[BASE] for one in rounds]
     calls = max(sum(one.calls for one in own), 1)
     cpu_s = sum(one.used.cpu_s for one in own)
@@ -123,6 +160,8 @@ def per_call(rounds: Sequence[Mapping[str, ArmRound]], usable_cores: float) -> P
         system_share=sum(one.used.system_s for one in own) / cpu_s if cpu_s else 0.0,
         faults=sum(one.used.faults + one.used.read_faults for one in own) / calls,
         waits=sum(one.used.gave_up for one in own) / calls,
+        calls_per_s=_mean([one.per_s for one in own]) / items_per_call,
+        device_busy=busy,
     )
 
 

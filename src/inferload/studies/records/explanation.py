@@ -92,10 +92,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerCall:
-    """What processes used for each call, as it was asked for, from all rounds.
+    """What processes made and used for each call, as it was asked for, from all rounds.
 
     ``cores``: at work, of ``usable_cores``; ``system_share``: of their time, in the kernel;
-    ``faults``: pages made, ``waits``: how often a thread gave up its core.
+    ``faults``: pages made, ``waits``: how often a thread gave up its core. ``calls_per_s``: made.
+    ``device_busy``: for which share of the run a device had work; ``None``: not known.
     """
 
     cores: float
@@ -103,6 +104,8 @@ class PerCall:
     system_share: float
     faults: float
     waits: float
+    calls_per_s: float
+    device_busy: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,14 +126,9 @@ def _work_text(work: Work, found: Explanation) -> str:
     """What calls compute and move, of what the machine reaches."""
     if work.why_not:
         return f"What a call computes is not known: {work.why_not}"
-    effects = [one for one in found.tried if one.base_per_s]
-    summary = found.run.summary
-    if summary is None or work.flops is None or work.bytes is None:
+    if found.used is None or work.flops is None or work.bytes is None:
         return ""
-    calls_per_s = summary.throughput_calls_per_s.value
-    if effects and summary.throughput_items_per_s.value:
-        per_item = calls_per_s / summary.throughput_items_per_s.value
-        calls_per_s = (effects[0].base_per_s or 0.0) * per_item
+    calls_per_s = found.used.calls_per_s
     texts = [f"a call computes {work.flops / 1e9:,.3g} GFLOP"]
     if work.peak_flops_per_s:
         share = work.flops * calls_per_s / work.peak_flops_per_s
