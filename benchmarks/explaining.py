@@ -1,6 +1,7 @@
 """Whether `explain` names what is known: constructed bottlenecks, and changes of no effect.
 
-python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--time-limit 75]
+python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--keep FOLDER]
+python benchmarks/explaining.py again --keep FOLDER
 python benchmarks/explaining.py nothing [--times 100]
 """
 

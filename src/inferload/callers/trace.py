@@ -41,12 +41,17 @@ def _every_thread() -> torch._C._profiler._ExperimentalConfig:
 
 @contextmanager
 def profiling(*, memory: bool = False) -> Iterator[profile]:
-    """Record the operators of all threads, and what devices do, while the block runs."""
+    """Record the operators of all threads, and what devices do, while the block runs.
+
+    ``memory``: what is asked of allocators too, and then only the operators of this thread.
+    """
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)
     profiler = profile(
-        activities=activities, experimental_config=_every_thread(), profile_memory=memory
+        activities=activities,
+        experimental_config=None if memory else _every_thread(),
+        profile_memory=memory,
     )
     with _without_probes():
         profiler.start()

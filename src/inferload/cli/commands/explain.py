@@ -62,7 +62,7 @@ def explain_command(
     plan = ExplainPlan(
         target=asked.model,
         asked=given,
-        options=replace(asked.options(), processes=None),
+        options=asked.options(),
         time_limit_s=units.duration_s(time_limit),
         command=lambda own, environment: command_with(given, own, environment),
     )

@@ -12,7 +12,7 @@ class Used:
     ``wall_s``: by the monotonic clock. ``cpu_s``: the time on cores, ``system_s`` of it in the
     kernel. ``faults``: pages that were made or found without reading a disk, ``read_faults`` with.
     ``gave_up``: how often a thread left its core because it waited, ``lost`` because another had to
-    run.
+    run. ``idle_s``: for how long the cores that it may use had no work at all, together.
     """
 
     wall_s: float
@@ -22,6 +22,7 @@ class Used:
     read_faults: int = 0
     gave_up: int = 0
     lost: int = 0
+    idle_s: float = 0.0
 
     def since(self, before: Used) -> Used:
         """What was used since a look before."""

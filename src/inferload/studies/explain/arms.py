@@ -31,6 +31,8 @@ _LIBRARIES = (
     f"{sys.prefix}/lib".lstrip("/"),
 )
 _ALLOCATORS = {"jemalloc": "libjemalloc.so*", "tcmalloc": "libtcmalloc*.so*"}
+# Calls that make fewer pages anew keep what they free.
+_FEW_FAULTS = 8
 # glibc gives freed memory of these sizes back to the kernel, and asks for it again: 0 blocks are
 # mapped apart, and heaps are not cut. With several arenas a heap is at most 64 MiB.
 _KEEPING = {
@@ -74,11 +76,12 @@ class NotTried:
 
 
 def arms_of(
-    options: RunOptions, spec: RunSpec, cores: int
+    options: RunOptions, spec: RunSpec, cores: int, faults: float | None = None
 ) -> tuple[tuple[Arm, ...], tuple[NotTried, ...]]:
     """The run as it was asked for, the changes to it, and those that are not tried.
 
-    ``spec`` is that of a run with ``options``; ``cores``: how many it may use.
+    ``spec`` is that of a run with ``options``; ``cores``: how many it may use. ``faults``: how many
+    pages a call makes; ``None``: not known.
     """
     found: list[Arm] = [Arm(name=BASE, what="as asked", turn=Turn(options=options))]
     left: list[NotTried] = []
@@ -88,6 +91,11 @@ def arms_of(
                 found.append(one)
             else:
                 left.append(one)
+    for one in found:
+        if one.name == "memory-kept" and faults is not None and faults < _FEW_FAULTS:
+            found.remove(one)
+            left.append(NotTried(one.name, one.what, f"a call makes {faults:.2g} pages anew"))
+            break
     return tuple(found), tuple(left)
 
 

@@ -36,6 +36,8 @@ _NEAR_PEAK = 0.5
 _IN_CACHES = 1.3
 # Of the time on cores, in the kernel: pages are made all the time.
 _KERNELS = 0.15
+# What others take of the cores is said from here on.
+_OTHERS = 0.1
 # Of a device.
 _BUSY, _IDLE = 0.95, 0.6
 _SYNC_SHARE = 0.1
@@ -247,13 +249,16 @@ def _compute(facts: Facts) -> Bound:
     of_peak = ""
     if share is not None:
         of_peak = f"; calls compute {min(share, 1.0):.0%} of what a matrix product reaches here"
+    others = facts.used.usable_cores - facts.used.cores - facts.used.idle_cores
     busy = f"{facts.used.cores:.1f} of {_cores(facts)} are at work"
+    if others > _OTHERS * facts.used.usable_cores:
+        busy += f", and other programs, or the machine's owner, have {others:.1f}"
     if facts.idle:
         return Bound(
             "unknown",
             f"What bounds it was not found: {busy}, and none of the changes makes more{of_peak}.",
         )
-    return Bound("compute", f"The cores bound it: {busy}{_twice(facts)}{of_peak}.")
+    return Bound("compute", f"The cores bound it: {busy}{_twice(facts)}{of_peak}{_less(facts)}.")
 
 
 _DEVICE_RULES: tuple[Callable[[Facts], Bound | None], ...] = (
@@ -306,6 +311,17 @@ def _what(facts: Facts, names: tuple[str, ...]) -> str:
 def _twice(facts: Facts) -> str:
     one = facts.effects.get("callers-twice")
     return "" if one is None else f", and twice the callers make {_change(one)}"
+
+
+def _less(facts: Facts) -> str:
+    """What does the same in less, by much."""
+    names = ["form-aoti", "form-script", "jemalloc", "tcmalloc", "pin", "threads-2"]
+    texts = [
+        f"{facts.effects[name].what} {facts.gain(name):+.0%}"
+        for name in sorted(names, key=facts.gain, reverse=True)
+        if facts.gain(name) >= _LEAST
+    ]
+    return f". What makes more of them: {', '.join(texts)}" if texts else ""
 
 
 def _busy_text(facts: Facts) -> str:

@@ -17,7 +17,7 @@ from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.explanation import Explanation
 from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.slices.plan import FEWEST_SLICES, LEAST_SLICE_S
-from inferload.units import count_text, duration_text
+from inferload.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -128,7 +128,8 @@ class _Making:
         if self.result is None:
             raise AssertionError("it has run")
         plan, options = self.plan, for_seconds(self.plan.of_slices, (), 1.0)
-        arms, self.left = arms_of(options, self.result.spec, max(int(usable_cores()), 1))
+        faults = None if self.traced is None else self.traced.faults
+        arms, self.left = arms_of(options, self.result.spec, max(int(usable_cores()), 1), faults)
         self.arms = choose(arms)
         engine = Rounds(host, self.observer, options.seed, self.clock)
         engine.refused = self.refused
@@ -173,8 +174,7 @@ class _Making:
             kept.remove(one)
             needed_s = self.plan.time_limit_s - left_s + took_s * more
             self.refused[one.name] = (
-                f"it takes {duration_text(own_s)} in each of {FEWEST_ROUNDS} rounds: with "
-                f"--time-limit {needed_s:.0f}s there is time for it"
+                f"there was no time for it, and is with --time-limit {needed_s:.0f}s"
             )
         return tuple(kept)
 

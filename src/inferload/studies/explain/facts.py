@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from inferload.studies.explain.rounds import ArmRound
     from inferload.studies.records.explanation import Explanation, Traced, Work
 
+# Less than this of the cores is what comes between calls.
+_IDLE = 0.2
 #: Fewer rounds have no intervals.
 _FEWEST = 2
 
@@ -53,8 +55,8 @@ class Facts:
 
     @property
     def idle(self) -> bool:
-        """Whether there are cores without work."""
-        return self.used.cores < 0.8 * self.used.usable_cores
+        """Whether there are cores without work, of this process or of others."""
+        return self.used.idle_cores > _IDLE * self.used.usable_cores
 
     @property
     def operators(self) -> float:
@@ -154,8 +156,13 @@ def per_call(
     own = [one[BASE] for one in rounds]
     calls = max(sum(one.calls for one in own), 1)
     cpu_s = sum(one.used.cpu_s for one in own)
+    cores = cores_of([one.used for one in own])
+    wall_s = max(sum(one.used.wall_s for one in own), 1e-9)
     return PerCall(
-        cores=cores_of([one.used for one in own]),
+        cores=cores,
+        idle_cores=max(
+            min(sum(one.used.idle_s for one in own) / wall_s, usable_cores - cores), 0.0
+        ),
         usable_cores=usable_cores,
         system_share=sum(one.used.system_s for one in own) / cpu_s if cpu_s else 0.0,
         faults=sum(one.used.faults + one.used.read_faults for one in own) / calls,

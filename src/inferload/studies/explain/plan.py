@@ -50,12 +50,12 @@ _WHY_NOT: tuple[tuple[Callable[[RunOptions], bool], str], ...] = (
     ),
     (lambda one: bool(one.lanes), "models with callers of their own are explained one at a time"),
     (
-        lambda one: (one.processes or 1) * one.ranks > 1 or one.executor == "processes",
-        "several processes are one of the changes that are tried: leave processes out",
-    ),
-    (
         lambda one: len(one.devices) > 1,
         "one device is explained at a time: name one of them (--device cuda:0)",
+    ),
+    (
+        lambda one: (one.processes or 1) * one.ranks > 1 or one.executor == "processes",
+        "several processes are one of the changes that are tried: leave processes out",
     ),
 )
 

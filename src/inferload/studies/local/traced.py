@@ -20,6 +20,8 @@ from inferload.studies.records.explanation import Operator, Traced, Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch.profiler import profile
+
     from inferload.callers.local.slices import SlicedCalls
     from inferload.plan.options import RunOptions
     from inferload.stats.slices.slice import Slice
@@ -49,28 +51,24 @@ def traced(
         calls.slice(0.05, options.warmup_calls)
         plain = calls.slice(0.2, 0)
         callers = options.load.callers
-        one, _ = _profiled(calls, 1e-4)
-        events = sum(row.count for row in one[0].key_averages()) / max(one[1].calls, 1)
+        first, seen = _profiled(calls, 1e-4)
+        events = sum(row.count for row in first.key_averages()) / max(seen.calls, 1)
         wanted = min(max(_MOST_EVENTS / max(events, 1), 2 * callers), _MOST_CALLS)
         seconds = min(wanted * plain.mean_s / callers, _LONGEST_S)
-        (profiler, seen), memory = _profiled(calls, seconds)
+        profiler, seen = _profiled(calls, seconds)
         device = next((one.device for one in ready.devices), None)
-        found = _told(profiler, seen, plain, memory)
+        found = _told(profiler, seen, plain)
     return found, _work(*bench.eager(), torch.device(device or "cpu"))
 
 
-def _profiled(calls: SlicedCalls, seconds: float) -> tuple[tuple[Any, Slice], tuple[int, int]]:
-    with profiling(memory=True) as profiler:
+def _profiled(calls: SlicedCalls, seconds: float) -> tuple[profile, Slice]:
+    with profiling() as profiler:
         seen = calls.slice(seconds, 0)
-    results: Any = profiler.profiler
-    events = results.kineto_results.events()
-    sizes = [one.nbytes() for one in events if one.name() == _MEMORY]
-    asked = [one for one in sizes if one > 0]
-    return (profiler, seen), (len(asked), sum(asked))
+    return profiler, seen
 
 
-def _told(profiler: Any, seen: Slice, plain: Slice, memory: tuple[int, int]) -> Traced:
-    rows = [one for one in profiler.key_averages() if one.key != _MEMORY]
+def _told(profiler: profile, seen: Slice, plain: Slice) -> Traced:
+    rows: Any = profiler.key_averages()
     calls = max(seen.calls, 1)
     whole_ms = seen.mean_s * 1e3
     host = [_operator(one.key, one.self_cpu_time_total, one.count, calls, whole_ms) for one in rows]
@@ -89,8 +87,7 @@ def _told(profiler: Any, seen: Slice, plain: Slice, memory: tuple[int, int]) -> 
         times=sum(one.times for one in host),
         outside=max(1 - sum(one.share for one in host), 0.0),
         kernels=_largest(kernels),
-        allocations=memory[0] / calls,
-        allocated_bytes=memory[1] / calls,
+        faults=0.0 if plain.used is None else plain.used.faults / max(plain.calls, 1),
     )
 
 
@@ -153,13 +150,31 @@ def _work(target: Target | None, given: Sequence[CallInput], device: torch.devic
             moved = stack.enter_context(_Bytes())
             for call in calls:
                 call()
+        sizes = _asked_for(calls)
     except Exception as error:  # noqa: BLE001 - a model that cannot be watched still runs
         return Work(why_not=f"operators could not be counted: {in_brief(str(error))}", **peaks)
     count = max(len(calls), 1)
     total, read = flops.get_total_flops() / count, moved.bytes / count
     if not math.isfinite(total) or not read:
         return Work(why_not="a call runs no operators of torch that can be counted", **peaks)
-    return Work(operators=moved.operators / count, flops=total, bytes=read, **peaks)
+    return Work(
+        operators=moved.operators / count,
+        allocations=len(sizes) / count,
+        allocated_bytes=sum(sizes) / count,
+        flops=total,
+        bytes=read,
+        **peaks,
+    )
+
+
+def _asked_for(calls: Sequence[Callable[[], Any]]) -> list[int]:
+    """The sizes that torch's allocator is asked for, in this thread."""
+    with profiling(memory=True) as profiler:
+        for call in calls:
+            call()
+    found: Any = profiler.profiler
+    sizes = [one.nbytes() for one in found.kineto_results.events() if one.name() == _MEMORY]
+    return [one for one in sizes if one > 0]
 
 
 def _dtype_of(target: Target | None, given: Sequence[CallInput]) -> torch.dtype:

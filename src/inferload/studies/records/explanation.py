@@ -56,8 +56,7 @@ class Traced:
     ``slowed``: throughput while traced, over that without. ``outside``: the share of a call's time
     in no operator: Python, other libraries, waiting. ``operators``: the largest by their time on
     the host; ``times``: how many a call has in all. ``kernels``: what a device does, as shares of
-    its time. ``allocations``: how often torch's allocator was asked in a call, for
-    ``allocated_bytes`` in all.
+    its time. ``faults``: pages that a call makes when it is not traced.
     """
 
     calls: int
@@ -65,16 +64,16 @@ class Traced:
     operators: tuple[Operator, ...]
     times: float
     outside: float
+    faults: float = 0.0
     kernels: tuple[Operator, ...] = ()
-    allocations: float = 0.0
-    allocated_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What a call computes and moves, and what this machine reaches.
 
-    ``operators``: how many of torch's are called, without those that they call themselves.
+    ``operators``: how many of torch's are called, without those that they call themselves, and
+    ``allocations``: how often its allocator is asked, for ``allocated_bytes`` in all.
     ``flops``: by ``torch.utils.flop_counter``; ``bytes``: the sizes of tensors that operators read
     and write, each once. ``peak_flops_per_s``: of a matrix product in the dtype of the model,
     ``peak_bytes_per_s``: of a copy, both measured on all cores, or on the device. ``why_not``: why
@@ -82,6 +81,8 @@ class Work:
     """
 
     operators: float = 0.0
+    allocations: float = 0.0
+    allocated_bytes: float = 0.0
     flops: float | None = None
     bytes: float | None = None
     peak_flops_per_s: float | None = None
@@ -94,13 +95,15 @@ class Work:
 class PerCall:
     """What processes made and used for each call, as it was asked for, from all rounds.
 
-    ``cores``: at work, of ``usable_cores``; ``system_share``: of their time, in the kernel;
+    ``cores``: at work, of ``usable_cores``, and ``idle_cores`` without any work, of other programs
+    either; ``system_share``: of their time, in the kernel;
     ``faults``: pages made, ``waits``: how often a thread gave up its core. ``calls_per_s``: made.
     ``device_busy``: for which share of the run a device had work; ``None``: not known.
     """
 
     cores: float
     usable_cores: float
+    idle_cores: float
     system_share: float
     faults: float
     waits: float

@@ -33,7 +33,7 @@ def explanation_report(found: Explanation) -> RenderableType:
         parts += [Text("What makes most of it:"), _command(found.command), Text()]
     parts += [_effects(found)] if found.tried else []
     parts += [Text(line) for line in _without_effect(found)]
-    parts += [Text(f"  {one.what}: {one.why_not}", style="dim") for one in _left(found)]
+    parts += [Text(line, style="dim") for line in _not_tried(found)]
     parts += _time(found)
     parts += [Text(f"{one[0].upper()}{one[1:]}.", style="dim") for one in found.notes]
     return Group(*parts, *study_warnings(found.warnings))
@@ -92,8 +92,14 @@ def _within(one: Effect) -> str:
     return f"not {one.what}: {change_text(one.low)} to {change_text(one.high)}"
 
 
-def _left(found: Explanation) -> list[Effect]:
-    return [one for one in found.effects if one.ratio is None]
+def _not_tried(found: Explanation) -> list[str]:
+    """What was not tried, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for one in found.effects:
+        if one.ratio is None:
+            reasons.setdefault(one.why_not, []).append(one.what)
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+    return ["Not tried:", *lines] if lines else []
 
 
 def _time(found: Explanation) -> list[RenderableType]:
@@ -129,7 +135,9 @@ def _work_text(work: Work, found: Explanation) -> str:
     if found.used is None or work.flops is None or work.bytes is None:
         return ""
     calls_per_s = found.used.calls_per_s
-    texts = [f"a call computes {work.flops / 1e9:,.3g} GFLOP"]
+    asked = f"{_few(work.allocations)} times for memory, {bytes_text(work.allocated_bytes)} in all"
+    texts = [f"a call runs {_few(work.operators)} operators, which ask {asked}"]
+    texts += [f"it computes {work.flops / 1e9:,.3g} GFLOP"]
     if work.peak_flops_per_s:
         share = work.flops * calls_per_s / work.peak_flops_per_s
         texts[-1] += (
@@ -159,8 +167,7 @@ def _operators(traced: Traced) -> list[RenderableType]:
     slowed = "" if traced.slowed is None else f" at {traced.slowed:.2f}x of its pace"
     table.caption = (
         f"from {count_text(traced.calls, 'call')} of a traced run{slowed}, in no other figure; "
-        f"{_few(traced.times)} operators a call, which ask for memory {_few(traced.allocations)} "
-        f"times, {bytes_text(traced.allocated_bytes)}"
+        f"{_few(traced.times)} operators a call, with those that they call"
     )
     parts: list[RenderableType] = [Text(), table]
     if traced.kernels:
