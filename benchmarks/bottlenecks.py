@@ -30,7 +30,7 @@ class HoldsTheGil(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(items, n)``, and a number for each item."""
         found = [sum(i * i for i in range(20_000)) for _ in range(len(x))]
-        return x.sum(dim=1) + torch.tensor(found)
+        return x.sum(dim=1) + torch.tensor(found, device=x.device)
 
 
 class Hashes(torch.nn.Module):
@@ -142,6 +142,40 @@ class SharesAFile(torch.nn.Module):
         return x
 
 
+class MultipliesOften(torch.nn.Module):
+    """Large products of matrices, one after another: a device is busy with few launches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(4096, 4096) / 64, requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(items, 4096, 4096)``, the same shape."""
+        for _ in range(8):
+            x = x @ self.weight
+        return x
+
+
+class BringsBack(torch.nn.Module):
+    """Waits for the device again and again, by reading a value of it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape, the same shape."""
+        for _ in range(100):
+            if x.sum().item() < 0:
+                x = x + 1
+            x = x * 1.0
+        return x
+
+
+class Reduces(torch.nn.Module):
+    """Little work on a large input, which is copied to the device for it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(items, n)``, and a number for each item."""
+        return x.sum(dim=1)
+
+
 SMALL = torch.ones(1, 64)
 BYTES = torch.zeros(1, 1_000_000)
 # Name, module, input, callers, threads a call, the bound that is right.
@@ -160,8 +194,18 @@ CASES: dict[str, tuple[type[torch.nn.Module], torch.Tensor, int, int, str]] = {
     "callers": (Multiplies, torch.ones(1, 512, 512), 1, 1, "callers"),
 }
 
+# The same on a device; of the last one inputs are copied to it in each call.
+ON_DEVICES: dict[str, tuple[type[torch.nn.Module], torch.Tensor, int, int, str]] = {
+    "device-multiplies": (MultipliesOften, torch.ones(1, 4096, 4096), 4, 1, "device"),
+    "device-launches": (Launches, SMALL, 1, 1, "launches"),
+    "device-item": (BringsBack, SMALL, 1, 1, "sync"),
+    "device-sleeps": (Sleeps, SMALL, 4, 1, "waiting"),
+    "device-gil": (HoldsTheGil, SMALL, 4, 1, "gil"),
+    "device-transfers": (Reduces, torch.ones(1, 32_000_000), 1, 1, "transfers"),
+}
+
 
 def model(name: str) -> tuple[torch.nn.Module, list[torch.Tensor]]:
     """A case's model and its input."""
-    module, x, *_ = CASES[name]
+    module, x, *_ = (CASES | ON_DEVICES)[name]
     return module().eval(), [x]

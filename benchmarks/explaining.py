@@ -1,8 +1,12 @@
 """Whether `explain` names what is known: constructed bottlenecks, and changes of no effect.
 
-python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--keep FOLDER]
-python benchmarks/explaining.py again --keep FOLDER
-python benchmarks/explaining.py nothing [--times 100]
+``cases`` and ``device`` explain each of them, ``again`` judges explanations that were kept by
+today's rules, and ``nothing`` tries an environment variable that nobody reads::
+
+    python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--keep FOLDER]
+    python benchmarks/explaining.py device [--only device-item] [--time-limit 60]
+    python benchmarks/explaining.py again --keep FOLDER
+    python benchmarks/explaining.py nothing [--times 100]
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import bottlenecks
 import inferload as il
 from inferload.cli.silent import Silent
+from inferload.report.text.devices import diagnosis
 from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.explain.arms import BASE, environment_arm
 from inferload.studies.explain.bounds import bound_of
@@ -36,34 +41,63 @@ if TYPE_CHECKING:
     from inferload.studies.explain.arms import Arm
 
 
+_KNOWN = bottlenecks.CASES | bottlenecks.ON_DEVICES
 NOTHING = {"NOBODY_READS_THIS": "1"}
 
 
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["cases", "again", "nothing"])
+    parser.add_argument("what", choices=["cases", "device", "again", "nothing"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(bottlenecks.CASES))
+    parser.add_argument("--only")
     parser.add_argument("--time-limit", type=float, default=80.0)
     parser.add_argument("--keep", type=Path, help="a folder for what was found")
     parser.add_argument("--times", type=int, default=100)
     given = parser.parse_args()
+    names = None if given.only is None else given.only.split(",")
     if given.what == "cases":
-        _cases(given.only.split(","), given.seeds, given.time_limit, given.keep)
+        own = names or [*bottlenecks.CASES]
+        _cases(own, given.seeds, given.time_limit, given.keep)
+    elif given.what == "device":
+        own = names or [*bottlenecks.ON_DEVICES]
+        for name in own:
+            print(json.dumps({"case": name, "run says": _said_of_run(name)}), flush=True)
+        _cases(own, 1, given.time_limit, given.keep, device="cuda")
     elif given.what == "again":
         _again(given.keep)
     else:
         _nothing(given.times)
 
 
-def _cases(names: list[str], seeds: int, time_limit_s: float, keep: Path | None) -> None:
+def _said_of_run(name: str) -> str | None:
+    """The sentence of one run on a device."""
+    _, _, callers, _, _ = bottlenecks.ON_DEVICES[name]
+    model, inputs = bottlenecks.model(name)
+    result = il.run(
+        model, inputs, load=il.ClosedLoop(callers=callers), duration_s=4.0, **_on_device(name)
+    )
+    return diagnosis(result)
+
+
+def _on_device(name: str) -> dict[str, Any]:
+    return {"device": "cuda", "transfers": name == "device-transfers"}
+
+
+def _cases(
+    names: list[str],
+    seeds: int,
+    time_limit_s: float,
+    keep: Path | None,
+    device: str | None = None,
+) -> None:
     """A line for each: what was said, and whether it is right; beside a change of no effect."""
     right = made = named = 0
     for seed in range(seeds):
         for name in names:
-            _, _, callers, threads, bound = bottlenecks.CASES[name]
-            found = _explained(name, callers, threads, time_limit_s, seed)
+            _, _, callers, threads, bound = _KNOWN[name]
+            more = {} if device is None else _on_device(name)
+            found = _explained(name, callers, threads, time_limit_s, seed, **more)
             right += found.bound == bound
             made += 1
             nothing = found.effect("nothing")
@@ -89,7 +123,7 @@ def _again(folder: Path) -> None:
         if not isinstance(found, il.Explanation):
             continue
         bound = bound_of(facts_of(found))
-        wanted = bottlenecks.CASES[path.stem.rpartition("-")[0]][-1]
+        wanted = _KNOWN[path.stem.rpartition("-")[0]][-1]
         right, made = right + (bound.word == wanted), made + 1
         nothing = found.effect("nothing")
         tried += nothing is not None
@@ -100,12 +134,12 @@ def _again(folder: Path) -> None:
 
 
 def _explained(
-    name: str, callers: int, threads: int, time_limit_s: float, seed: int
+    name: str, callers: int, threads: int, time_limit_s: float, seed: int, **more: Any
 ) -> il.Explanation:
     model, inputs = bottlenecks.model(name)
     target, given = target_and_inputs(model, inputs)
     options = options_of(
-        {"duration_s": 1.0, "threads_per_call": threads, "seed": seed},
+        {"duration_s": 2.0, "threads_per_call": threads, "seed": seed, **more},
         il.ClosedLoop(callers=callers),
         model,
     ).checked()
@@ -152,7 +186,7 @@ def _chosen(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     """Without what takes longest, and with what does nothing."""
     left = [one for one in arms if one.name not in {"form-aoti", "jemalloc"}]
     own = arms[0].turn.options
-    return (*left, environment_arm("nothing", "a name", own, NOTHING))
+    return (*left, environment_arm("nothing", "a name", own, NOTHING, settles=True))
 
 
 def _host(

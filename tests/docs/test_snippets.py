@@ -43,8 +43,8 @@ PAGES = sorted(
 )
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _REPORT = re.compile(r"<!-- report: (.*?) -->")
-# Comparisons and tunings are interrupted when they have begun this.
-SECOND_RUN = re.compile(r"\brun 2 of ")
+# Comparisons, tunings and explanations are interrupted when they have begun this.
+SECOND_RUN = re.compile(r"\b(?:run|round) 2 of ")
 PATIENCE_S = 300
 # What the Python of these pages takes for granted.
 _GIVEN = dict.fromkeys(
@@ -104,7 +104,7 @@ def shortened(words: list[str]) -> list[str]:
         found[found.index("--nnodes") + 1] = "1"
         found[found.index("--rdzv-endpoint") + 1] = "localhost:0"
         found = [sys.executable, "-m", "torch.distributed.run", *found[1:]]
-    lasts = {"sweep": "0.1s", "tune": "0.6s", "compare": "0.05s"}
+    lasts = {"sweep": "0.1s", "tune": "0.6s", "compare": "0.05s", "explain": "0.3s"}
     command = next((one for one in found if one in {*lasts, "search", "run"}), "")
     more = {"sweep": ["--blocks", "1"], "search": ["--time-limit", "2s"]}.get(command, [])
     pattern = re.compile(r"\d+(\.\d+)?s")
@@ -133,7 +133,7 @@ def shortened_content(content: str) -> str:
 
 def is_long(words: list[str]) -> bool:
     """Whether a command makes twenty runs or more, each in a process of its own."""
-    return words[:2] == ["inferload", "tune"] or (
+    return words[:2] in (["inferload", "tune"], ["inferload", "explain"]) or (
         words[:2] == ["inferload", "compare"] and not words[2].endswith(".json")
     )
 
@@ -291,7 +291,7 @@ def test_every_command_of_a_page_does_what_it_should(page: Path, folder: Path):
             assert "cuda" in one.output, told
             continue
         # too short a time may find no rate, cross a gate by chance, or leave it untold
-        unsure = any(word in one.written for word in ("search", "compare", "tune"))
+        unsure = any(word in one.written for word in ("search", "compare", "tune", "explain"))
         if one.written.startswith("pytest"):
             unsure = "is worse than its baseline" in one.output
         allowed = {0, 1, 4} if unsure else {0}

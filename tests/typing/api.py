@@ -152,6 +152,8 @@ def studies() -> None:
     assert_type(il.compare(MODEL, MODEL, INPUTS, precision=0.02, time_limit_s=60), il.Comparison)
     assert_type(il.compare("before.json", "after.json"), il.Comparison)
     assert_type(il.compare(MODEL, inputs=INPUTS, forms=("eager", "script")), il.Comparison)
+    assert_type(il.explain(MODEL, INPUTS, load=il.ClosedLoop(callers=4)), il.Explanation)
+    il.explain(MODEL, INPUTS, time_limit_s="2m")  # type: ignore[arg-type]
     assert_type(il.forecast("sweep.json", rates_per_s=50, replicas=(1, 2)), il.Forecast)
     assert_type(
         il.forecast(["one.json", "two.json"], limit="p99<=50ms", balancing="two-choices", lost=1),
@@ -172,6 +174,7 @@ def figures_of_studies(
     tuned: il.Tuning,
     compared: il.Comparison,
     forecast: il.Forecast,
+    explained: il.Explanation,
 ) -> None:
     assert_type(sweep.points, tuple[il.SweepPoint, ...])
     assert_type(sweep.peak, il.SweepPoint | None)
@@ -189,6 +192,11 @@ def figures_of_studies(
     assert_type(compared.differences, tuple[il.Difference, ...])
     assert_type(compared.differences[0].verdict, str)
     assert_type(compared.crossed, tuple[il.Gate, ...])
+    assert_type(explained.tried, tuple[il.Effect, ...])
+    assert_type(explained.effect("callers-twice"), il.Effect | None)
+    assert_type(explained.used, il.PerCall | None)
+    assert_type(explained.traced, il.Traced | None)
+    assert_type(explained.work, il.Work | None)
     assert_type(forecast.points, tuple[il.ForecastPoint, ...])
     assert_type(forecast.points[0].p99_ms, il.Estimate | None)
     assert_type(forecast.points[0].checked, il.CheckedPoint | None)

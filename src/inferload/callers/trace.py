@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,12 @@ def profiling(*, memory: bool = False) -> Iterator[profile]:
 
 @contextmanager
 def _without_probes() -> Iterator[None]:
-    """Without the lines that torch 2.13's profiler prints of its probes, at any level of logs."""
-    with tempfile.TemporaryFile() as kept:
+    """Without the lines that torch 2.13's profiler prints of its probes, at any level of logs.
+
+    And without the warning of 2.11 that a profiler which is started anew forgets what it had.
+    """
+    with tempfile.TemporaryFile() as kept, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Profiler clears events", category=UserWarning)
         own = os.dup(2)
         os.dup2(kept.fileno(), 2)
         try:

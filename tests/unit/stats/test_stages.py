@@ -218,7 +218,9 @@ EAGER = {"executor": "threads", "form": "eager", "may_become": FORMS[1:]}
 FULL = "bound by the device: some kernel ran for 97% of the run, so calls wait for it wherever they"
 UNSURE = "no one bound is known: the device was busy for 80% of the run; issue 78%, waiting for the"
 UNKNOWN = "no one bound is known: issue 78%, waiting for the device 22% of response; but how busy"
-ISSUE = "bound by issue time: 78% of response is the CPU launching kernels"
+ISSUE = (
+    "bound by the host: 78% of response passes there before a call returns (launching kernels, Py"
+)
 LAUNCHES = {"issue": 7.8, "wait": 2.2}
 WAITS = {"issue": 1, "wait": 9}
 
@@ -246,12 +248,15 @@ WAITS = {"issue": 1, "wait": 9}
         (WAITS | {"busy": (0.8,), "device": 9}, "no one bound is known: the device was", "guess"),
         (WAITS | {"busy": (0.8,), "queue": 30}, "waiting for a free caller 75%, issue", "guess"),
         # a device with time to spare: the stages name the bound
-        (LAUNCHES | {"busy": (0.41,)}, ISSUE + ", and waiting for each other to, and the", "graph"),
-        (LAUNCHES | {"busy": (0.41,), "callers": 1}, ISSUE + ", and the device was busy", "each o"),
+        (LAUNCHES | {"busy": (0.41,)}, ISSUE, "graph"),
+        (LAUNCHES | {"busy": (0.41,)}, ".cpu(), or for each other), and the device was", "graph"),
+        (LAUNCHES | {"busy": (0.41,), "callers": 1}, ISSUE, "each other"),
+        # a model that sleeps, or computes in Python: an H200 was busy for 0 % of both
+        (LAUNCHES | EAGER | {"busy": (0.004,)}, "had work for 0% of the run: not launches", "gu"),
         (LAUNCHES | EAGER | {"busy": (0.41,)},
          "a guess: CUDA graphs (--form cudagraph), or larger batches, or --form aoti, whose call",
          "have a GIL each"),
-        (LAUNCHES | {"busy": (0.4,), "form": "cudagraph"}, "a guess: larger batches (or", "graphs"),
+        (LAUNCHES | {"busy": (0.4,), "form": "cudagraph"}, "a guess: larger batches; inf", "graphs"),
         (LAUNCHES | {"busy": (0.4,), "form": "callable", "executor": "threads",
                      "may_become": ("cudagraph",)},
          "larger batches, or processes, with a GIL each (--processes 4 --callers 1)", "aoti"),
@@ -292,6 +297,8 @@ def test_those_who_called_python_are_told_of_its_arguments():
     assert "--" not in said
     said = diagnosis(result_with(**LAUNCHES, busy=(0.8,), command=False))
     assert "(il.sweep with callers in load)" in said
+    said = diagnosis(result_with(**LAUNCHES, busy=(0.02,), command=False))
+    assert said.endswith("or for each other; il.explain tells which")
 
 
 def test_of_calls_on_the_cpu_there_is_nothing_to_say():

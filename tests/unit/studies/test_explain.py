@@ -211,6 +211,7 @@ def test_what_takes_longest_is_left_out_where_time_is_short(result):
     left = [one for one in found.effects if "there was no time for it" in one.why_not]
     assert left
     assert all("--time-limit" in one.why_not for one in left)
+    assert not {"callers-one", "callers-twice"} & {one.name for one in left}
     assert found.rounds >= FEWEST_ROUNDS
     assert found.took_s < 80
 

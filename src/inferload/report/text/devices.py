@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BUSY = 0.95
 #: Up to here a device has time to spare, and something else is the bound.
 IDLE = 0.6
+#: A device that has work for less than this is launched next to nothing.
+UNUSED = 0.05
 # NVML's figure is a mean of up to a second (nvmlDeviceGetUtilizationRates).
 LEAST_BUSY_S = 1.0
 LABELS = {
@@ -253,12 +255,18 @@ def _by_issue(spec: RunSpec, share: str, known: str, busy: Busy | None) -> str:
             f"no one bound is known: {known}; but how busy the device was is not known, and "
             "launches wait for a device that has all it can do"
         )
-    several = ", and waiting for each other to" if spec.callers_per_process > 1 else ""
+    several = ", or for each other" if spec.callers_per_process > 1 else ""
+    if busy.most < UNUSED:
+        return (
+            f"bound by the host: {share} passes there before a call returns, and the device had "
+            f"work for {busy} of the run: not launches but Python, or waiting within the "
+            f"model{several}; inferload explain MODEL tells which"
+        )
     ways = [one for one in (cuda_graphs(spec), "larger batches", without_gil(spec)) if one]
     return (
-        f"bound by issue time: {share} is the CPU launching kernels{several}, and the device was "
-        f"busy for {busy} of the run; a guess: {', or '.join(ways)} (or does the model wait for "
-        "the device itself, by .item() or .cpu()?)"
+        f"bound by the host: {share} passes there before a call returns (launching kernels, "
+        f"Python, waiting within the model by .item() or .cpu(){several}), and the device was busy "
+        f"for {busy} of the run; a guess: {', or '.join(ways)}; inferload explain MODEL tries them"
     )
 
 

@@ -55,6 +55,7 @@ _GRAD = {
 }
 _IN_SECONDS = {row.flag for row in OPTIONS if row.unit == "time"} | {"max-delay", "think"}
 _VERBS = {"sweep": "il.sweep", "search": "il.find_max_rate", "tune": "il.tune"}
+_ALONE = {"inferload explain MODEL": "il.explain"}
 # A value is a number, a word of capitals that stands for one, or one of the words of a flag.
 _FLAG = re.compile(
     r"--(?P<flag>[a-z]+(?:-[a-z]+)*)"
@@ -81,6 +82,8 @@ def in_python(hint: str) -> str:
     >>> in_python("--threads-per-call 1 --callers 2 gives each a core of its own")
     'threads_per_call=1 callers=2 in load gives each a core of its own'
     """
+    for words, name in _ALONE.items():
+        hint = hint.replace(words, name)
     return _VERB.sub(lambda found: f"{_VERBS[found[1]]} with ", _FLAG.sub(_argument, hint))
 
 

@@ -48,7 +48,8 @@ class Arm:
 
     ``processes``: so many at once, each with that turn. ``environment``: what they find there.
     ``flags`` keep the change on the command line. ``watched``: devices are watched meanwhile, and
-    the change that is told is that they are not. ``made_once``: the first round takes longer.
+    the change that is told is that they are not. ``settles``: bounds are told by it, so
+    that it is never left out. ``made_once``: the first round takes longer.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Arm:
     environment: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
     watched: bool = False
+    settles: bool = False
     made_once: bool = False
 
     @property
@@ -100,10 +102,16 @@ def arms_of(
 
 
 def environment_arm(
-    name: str, what: str, options: RunOptions, environment: Mapping[str, str]
+    name: str,
+    what: str,
+    options: RunOptions,
+    environment: Mapping[str, str],
+    *,
+    settles: bool = False,
 ) -> Arm:
     """The run as it was asked for, in a process with more in its environment."""
-    return Arm(name=name, what=what, turn=Turn(options=options), environment=environment)
+    turn = Turn(options=options)
+    return Arm(name=name, what=what, turn=turn, environment=environment, settles=settles)
 
 
 def _callers(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm]:
@@ -120,6 +128,7 @@ def _callers(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm]:
             what=what,
             turn=Turn(options=options, settings=Settings(callers=number)),
             flags={"callers": str(number)},
+            settles=True,
         )
 
 
@@ -249,7 +258,7 @@ def _allocators(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm 
         yield NotTried("allocator", names, "it is not installed (apt, dnf or conda)")
     if platform.libc_ver()[0] == "glibc":
         what = "freed memory kept (glibc)"
-        yield environment_arm("memory-kept", what, options, _KEEPING)
+        yield environment_arm("memory-kept", what, options, _KEEPING, settles=True)
 
 
 def _library(pattern: str) -> Path | None:

@@ -99,7 +99,7 @@ def _syncs(facts: Facts) -> Bound | None:
 
 def _graphs(facts: Facts) -> Bound | None:
     gain = facts.gain("form-cudagraph")
-    if gain < _LEAST:
+    if gain < _FOR_FREE:
         return None
     return Bound(
         "launches",
@@ -262,10 +262,10 @@ def _compute(facts: Facts) -> Bound:
 
 
 _DEVICE_RULES: tuple[Callable[[Facts], Bound | None], ...] = (
-    _device_busy,
     _transfers,
-    _syncs,
     _graphs,
+    _device_busy,
+    _syncs,
 )
 _RULES: tuple[Callable[[Facts], Bound | None], ...] = (
     _launches,

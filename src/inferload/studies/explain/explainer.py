@@ -154,7 +154,7 @@ class _Making:
     def _fitting(
         self, arms: tuple[Arm, ...], cost_s: dict[str, float], took_s: float, left_s: float
     ) -> tuple[Arm, ...]:
-        """Those that there is time for, without the dearest."""
+        """Those that there is time for, without the dearest; what settles most stays."""
         kept = [one for one in arms if one.name not in self.refused]
         more = FEWEST_ROUNDS - 1
         others = sorted(cost_s.get(one.name, 0.0) for one in kept if not one.made_once)
@@ -168,7 +168,7 @@ class _Making:
             if cost * more <= left_s:
                 break
             own_s = cost_s.get(one.name, 0.0)
-            if one.name == BASE or own_s < took_s / (2 * len(kept)):
+            if one.name == BASE or one.settles or own_s < took_s / (2 * len(kept)):
                 continue
             cost -= own_s
             kept.remove(one)
