@@ -90,17 +90,17 @@ def tracing(path: Path | None) -> Iterator[list[RunWarning]]:
 
     Gives a list that a warning joins if the file cannot be written: the run is done by then.
     """
-    warnings: list[RunWarning] = []
+    found: list[RunWarning] = []
     if path is None:
-        yield warnings
+        yield found
         return
     with profiling() as profiler:
-        yield warnings
+        yield found
     try:
         with replacing(path) as temporary:
             profiler.export_chrome_trace(str(temporary))
     except OSError as error:
-        warnings.append(
+        found.append(
             RunWarning(
                 code="trace-not-written",
                 message=f"the trace {path} could not be written: {error.strerror or error}",

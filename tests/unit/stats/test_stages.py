@@ -256,7 +256,7 @@ WAITS = {"issue": 1, "wait": 9}
         (LAUNCHES | EAGER | {"busy": (0.41,)},
          "a guess: CUDA graphs (--form cudagraph), or larger batches, or --form aoti, whose call",
          "have a GIL each"),
-        (LAUNCHES | {"busy": (0.4,), "form": "cudagraph"}, "a guess: larger batches; inf", "graphs"),
+        (LAUNCHES | {"busy": (0.4,), "form": "cudagraph"}, "a guess: larger batches; in", "graphs"),
         (LAUNCHES | {"busy": (0.4,), "form": "callable", "executor": "threads",
                      "may_become": ("cudagraph",)},
          "larger batches, or processes, with a GIL each (--processes 4 --callers 1)", "aoti"),

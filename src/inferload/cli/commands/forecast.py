@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -100,7 +100,6 @@ def forecast_command(
     from inferload.plan.arrivals.loads import OpenLoop
     from inferload.plan.batching import batching_from_text
     from inferload.stats.limits.limit import limits_from_texts
-    from inferload.studies.forecast.forecaster import run_forecast
     from inferload.studies.forecast.plan import ForecastPlan
     from inferload.studies.forecast.sources import loaded, source_of
     from inferload.studies.records.files import save_study
@@ -131,21 +130,36 @@ def forecast_command(
     progress = StudyProgress(output.errors)
     observer, code = Silent() if quiet else progress, 0
     try:
-        found = replace(run_forecast(plan, source, observer), made_by=made_by())
+        found, code = _made(plan, source, observer)
+        found = replace(found, made_by=made_by())
         if json is not None:
             save_study(found, json)  # a check takes minutes, and may not come to its end
-        if check is not None:
+        if check is not None and not code:
             seconds = duration_s(check_duration)
             found, code = _checked(check, seconds, found, plan, source, observer)
     finally:
         progress.close()
-    if json is not None and check is not None:
+    if json is not None and check is not None and not code:
         save_study(found, json)
     kept = not found.limits or any(one.keeps_all for one in found.points)
     kept = kept and all(one.replicas is not None for one in found.needed)
     delivered = output.deliver(found, reports)
     if code or not delivered or not kept:
         raise typer.Exit(code or output.EXIT_FAILED)
+
+
+def _made(plan: ForecastPlan, source: Source, observer: StudyObserver) -> tuple[Forecast, int]:
+    """The forecast and 0; or what there is of it, if it was interrupted, and the exit code."""
+    from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
+    from inferload.studies.forecast.forecaster import run_forecast
+    from inferload.studies.records.endings import StudyInterrupted
+
+    try:
+        return run_forecast(plan, source, observer), 0
+    except StudyInterrupted as interrupt:
+        noticed()
+        output.say(str(interrupt))
+        return cast("Forecast", interrupt.study), EXIT_INTERRUPTED
 
 
 def _checked(

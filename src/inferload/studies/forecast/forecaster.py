@@ -15,6 +15,7 @@ from inferload.studies.forecast.compiled import IS_COMPILED
 from inferload.studies.forecast.fleet import OVERLOADED, Fleet
 from inferload.studies.forecast.plan import MOST_REPLICAS, QUANTILES, SHARES
 from inferload.studies.forecast.simulation import Work, simulated
+from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.forecast import Forecast, ForecastPoint, Needed, ServiceLevel
 from inferload.units import count_text, rate_text
 
@@ -194,28 +195,59 @@ def run_forecast(
 
     Raises:
         PlanError: what was measured does not tell it.
+        StudyInterrupted: Ctrl-C; its ``study`` has the points that were made.
     """
     began = clock()
     maker = Forecaster(plan, source)
     points: list[ForecastPoint] = []
-    needed = []
+    needed: list[Needed] = []
+    try:
+        _make(maker, plan, observer, points, needed)
+    except KeyboardInterrupt as interrupt:
+        if not points:
+            raise
+        found = _told(maker, points, needed, "interrupted", clock() - began)
+        raise StudyInterrupted(
+            f"interrupted after {count_text(len(points), 'point')}", study=found
+        ) from interrupt
+    return _told(maker, points, needed, "complete", clock() - began)
+
+
+def _make(
+    maker: Forecaster,
+    plan: ForecastPlan,
+    observer: StudyObserver,
+    points: list[ForecastPoint],
+    needed: list[Needed],
+) -> None:
+    """Add all points that are asked for, and how many replicas are needed."""
     if plan.finds_replicas:
         for rate in plan.own_rates_per_s:
             observer.begins(f"replicas for {rate_text(rate)}/s")
             shown, answer = maker.needed(rate)
             points += shown
             needed.append(answer)
-    else:
-        for replicas in plan.replicas or (1 + plan.lost,):
-            most = (replicas - plan.lost) * maker.capacity_per_s
-            for rate in plan.own_rates_per_s or [share * most for share in SHARES]:
-                named = count_text(replicas, "replica")
-                observer.begins(f"{rate_text(rate)}/s through {named}")
-                points.append(maker.point(rate, replicas))
+        return
+    for replicas in plan.replicas or (1 + plan.lost,):
+        most = (replicas - plan.lost) * maker.capacity_per_s
+        for rate in plan.own_rates_per_s or [share * most for share in SHARES]:
+            named = count_text(replicas, "replica")
+            observer.begins(f"{rate_text(rate)}/s through {named}")
+            points.append(maker.point(rate, replicas))
+
+
+def _told(
+    maker: Forecaster,
+    points: Sequence[ForecastPoint],
+    needed: Sequence[Needed],
+    status: str,
+    took_s: float,
+) -> Forecast:
+    plan, source = maker.plan, maker.source
     return Forecast(
         target=source.target,
         asked=plan.asked,
-        status="complete",
+        status=status,
         sources=source.names,
         callers=maker.callers,
         extrapolated=maker.extrapolated,
@@ -231,7 +263,7 @@ def run_forecast(
         points=tuple(points),
         needed=tuple(needed),
         notes=(*source.notes, *maker.notes),
-        took_s=clock() - began,
+        took_s=took_s,
         warnings=_warnings(points),
         environment=source.environment,
     )

@@ -12,7 +12,7 @@ from inferload.errors import PlanError
 from inferload.stats.service import values_of
 from inferload.studies.forecast.merging import VALUES, together
 from inferload.studies.forecast.state import Replica, Rules
-from inferload.units import count_text
+from inferload.units import count_text, ranges_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,6 +193,12 @@ class Measured:
             notes.append(
                 f"batches of fewer than {sizes[0]} were not measured, and are taken to be no "
                 f"faster: {more} {slots}` does"
+            )
+        between = [one for one in range(sizes[0], max_batch) if one not in sizes]
+        if between:
+            notes.append(
+                f"batches of {ranges_text(between)} were not measured: they are taken to lie on a "
+                "straight line between those that were"
             )
         return notes
 

@@ -153,12 +153,12 @@ def _of_sweep(sweep: Sweep) -> _Found:
     others = [
         name for name, values in sweep.axes.items() if len(values) > 1 and name not in _FORECAST
     ]
-    notes: tuple[str, ...] = ()
+    notes = _left_out(sweep)
     if others and sweep.peak is not None:
         best = {name: getattr(sweep.peak.settings, name) for name in others}
         runs = [one for one in runs if _has(one.settings, best)]
         said = ", ".join(setting_text(name, value) for name, value in best.items())
-        notes = (f"of what the sweep varied it is of {said}, with which most was made",)
+        notes += (f"of what the sweep varied it is of {said}, with which most was made",)
     stacked = len(sweep.axes.get("batch_size", ())) > 1
     profiles = [
         replace(profile, batch_size=run.settings.batch_size) if stacked else profile
@@ -174,6 +174,16 @@ def _of_sweep(sweep: Sweep) -> _Found:
         why_not=None if profiles else _why_none(runs),
         asked=sweep.asked,
     )
+
+
+def _left_out(sweep: Sweep) -> tuple[str, ...]:
+    """Which runs of a sweep failed, and say nothing."""
+    failed = [one for one in sweep.runs if one.failure is not None]
+    if not failed:
+        return ()
+    points = "; ".join(dict.fromkeys(str(one.settings) for one in failed))
+    of = f"{len(failed)} of {count_text(len(sweep.runs), 'run')} of the sweep failed"
+    return (f"{of} and are left out ({points}): {failed[0].failure}",)
 
 
 def _has(settings: Settings, best: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from inferload.report.text.parts import (
     change_text,
+    figure_name,
     quoted_text,
     study_header,
     study_warnings,
@@ -48,7 +49,31 @@ def needed_text(forecast: Forecast, one: Needed) -> str:
     if one.replicas is None:
         return f"{of}: no number of replicas; {one.reason}"
     lost = f", of which {one.replicas - one.lost} serve and {one.lost} are lost" if one.lost else ""
-    return f"{of}: {count_text(one.replicas, 'replica')}{lost}"
+    return f"{of}: {count_text(one.replicas, 'replica')}{lost}{_margins(forecast, one)}"
+
+
+def _margins(forecast: Forecast, needed: Needed) -> str:
+    """What so many come to, and what one less would."""
+    texts = []
+    for less in (0, 1):
+        for point in forecast.points:
+            number = (needed.replicas or 0) - less
+            if (point.rate_per_s, point.replicas) == (needed.rate_per_s, number):
+                of = f"{number:,}: " if less else ""
+                texts.append(of + _figures(forecast, point))
+    return f" ({'; '.join(texts)})" if texts else ""
+
+
+def _figures(forecast: Forecast, point: ForecastPoint) -> str:
+    if point.overloaded:
+        return "too few to keep up"
+    texts = []
+    for name in dict.fromkeys(one.figure for one in forecast.limits):
+        found: Estimate | None = getattr(point, f"{name}_ms", None)
+        if found is not None:
+            up_to = "" if found.high is None else f", up to {milliseconds_text(found.high)}"
+            texts.append(f"{figure_name(name)} {milliseconds_text(found.value)}{up_to}")
+    return ", ".join(texts) or "not known"
 
 
 def _header(forecast: Forecast) -> Table:
