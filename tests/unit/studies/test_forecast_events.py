@@ -81,6 +81,27 @@ def test_one_queue_with_several_callers(slots):
     assert state.seen[0] == pytest.approx(size.sum())
 
 
+@pytest.mark.parametrize("slots", [1, 3])
+def test_after_a_pause_of_its_caller_a_call_takes_longer(slots):
+    """The caller that is free for longest takes the next call."""
+    due, size, _ = drawn(0.6, slots)
+    lengths, slower = np.array([0.2e6, 1e6, 3e6]), np.array([1.1, 1.5, 1.2])
+    free = [0.0] * slots
+    wanted, pauses = [], []
+    for t, work in zip(due, size, strict=True):
+        since = heapq.heappop(free)
+        begins = max(since, t)
+        pauses.append(begins - since)
+        factor = np.interp(begins - since, [0, *lengths], [1, *slower])
+        heapq.heappush(free, begins + work * factor)
+        wanted.append(begins + work * factor - t)
+    assert min(pauses) == 0
+    assert max(pauses) > 3e6
+    own = replica(slots)._replace(pauses_ns=lengths, slower=slower)
+    found, state = through(own, due, size)
+    same(found, state, wanted)
+
+
 class Plain:
     """Replicas of one caller, and who is told to go where."""
 

@@ -88,7 +88,11 @@ def checked(
             run = _point(one, plan, bench, options, observer, point_s / ROUNDS, number, forecast)
             own.logs.append(run.log)
     found = {
-        one: _held(forecast, plan, [(own.profiles, own.logs[place]) for own in rounds])
+        one: _held(
+            forecast,
+            plan,
+            [(Measured.of(own.profiles, measured.pauses), own.logs[place]) for own in rounds],
+        )
         for place, one in enumerate(points)
     }
     for one, held in found.items():
@@ -96,7 +100,7 @@ def checked(
             f"{rate_text(one.rate_per_s)}/s: p50 {milliseconds_text(held.again_p50_ms)} forecast, "
             f"{milliseconds_text(held.p50_ms.value)} measured"
         )
-    now = Measured.of([profile for own in rounds for profile in own.profiles])
+    now = Measured.of([profile for own in rounds for profile in own.profiles], measured.pauses)
     return replace(
         forecast,
         points=tuple(replace(one, checked=found.get(one)) for one in forecast.points),
@@ -147,14 +151,14 @@ def _point(
 def _held(
     forecast: Forecast,
     plan: ForecastPlan,
-    rounds: Sequence[tuple[list[ServiceProfile], CallLog]],
+    rounds: Sequence[tuple[Measured, CallLog]],
 ) -> CheckedPoint:
     """What was measured at a point in all rounds, and what is forecast of the same requests."""
     took = [log.rows(log.completed).response_ns for _, log in rounds]
     measured = distribution_ms(RawDurations.of(np.concatenate(took)))
     if measured is None:
         raise PlanError("no call of a point came to its end: give it longer (--check-duration)")
-    counts = sum(_simulated(forecast, plan, Measured.of(own), log) for own, log in rounds)
+    counts = sum(_simulated(forecast, plan, own, log) for own, log in rounds)
     total = int(np.sum(counts))
     return CheckedPoint(
         calls=measured.count,

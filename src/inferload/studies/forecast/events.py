@@ -103,6 +103,24 @@ def advance(s: State, p: Replica, c: Counted, r: int, until_ns: float) -> None:
 
 
 @compiled_within
+def _slower(p: Replica, pause_ns: float) -> float:
+    """How many times as long a call takes after a pause: a straight line between those known."""
+    last = len(p.pauses_ns) - 1
+    if pause_ns <= 0:
+        return 1.0
+    if pause_ns >= p.pauses_ns[last]:
+        return float(p.slower[last])
+    before_ns, before = 0.0, 1.0
+    for one in range(last + 1):
+        at_ns, slower = p.pauses_ns[one], p.slower[one]
+        if pause_ns < at_ns:
+            share = (pause_ns - before_ns) / (at_ns - before_ns)
+            return float(before + share * (slower - before))
+        before_ns, before = at_ns, slower
+    return float(before)
+
+
+@compiled_within
 def _begin(s: State, p: Replica, r: int) -> None:
     """Begin a call of what waits, as many requests as go into it."""
     own = s.replicas[r]
@@ -116,7 +134,11 @@ def _begin(s: State, p: Replica, r: int) -> None:
     for _ in range(count - 1):
         one = s.requests[one].after
         size += s.requests[one].factor
-    call.ends = own.done + p.work_ns[count] * shape * size / count
+    work = p.work_ns[count] * shape * size / count
+    if len(p.pauses_ns) > 0:
+        work *= _slower(p, own.since_ns - s.freed[r * p.rules.slots + own.oldest])
+        own.oldest = (own.oldest + 1) % p.rules.slots
+    call.ends = own.done + work
     call.began_ns = own.since_ns
     own.head = s.requests[one].after
     s.requests[one].after = NOBODY
@@ -145,6 +167,9 @@ def _end(s: State, p: Replica, c: Counted, r: int, place: int, when: float) -> N
         s.first[FREE] = one
         own.inside -= 1
         one = following
+    if len(p.pauses_ns) > 0:  # behind those that are free, in place of one that is not
+        free = p.rules.slots - own.busy
+        s.freed[r * p.rules.slots + (own.oldest + free) % p.rules.slots] = when
     last = s.calls[r * p.rules.slots + own.busy - 1]
     call.ends, call.began_ns, call.first = last.ends, last.began_ns, last.first
     own.busy -= 1

@@ -17,7 +17,7 @@ from inferload.studies.forecast.plan import MOST_REPLICAS, QUANTILES, SHARES
 from inferload.studies.forecast.simulation import Work, simulated
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.forecast import Forecast, ForecastPoint, Needed, ServiceLevel
-from inferload.units import count_text, rate_text
+from inferload.units import count_text, duration_text, rate_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,6 +47,7 @@ class Forecaster:
         self.measured: Measured = source.measured
         self.callers = plan.callers or self.measured.best_slots
         self.notes = self.measured.check(self.callers, plan.max_batch)
+        self.notes.append(_of_pauses(self.measured))
         self.capacity_per_s = self._capacity(self.measured)
         self._check_limits()
 
@@ -267,6 +268,19 @@ def _told(
         warnings=_warnings(points),
         environment=source.environment,
     )
+
+
+def _of_pauses(measured: Measured) -> str:
+    """What pauses cost, or that nobody knows."""
+    pauses = measured.pauses
+    if pauses is None:
+        return (
+            "what pauses cost was not measured: a call after one may take longer than in a closed "
+            "loop. A run of one caller at half of what it makes (--callers 1 --rate R --json FILE) "
+            "beside the sweep tells"
+        )
+    longest = f"{pauses.slower[-1] - 1:+.1%} after {duration_text(pauses.lengths_s[-1])}"
+    return f"after pauses calls take longer, as {pauses.calls:,} calls of a run show: {longest}"
 
 
 def _kept(bound_ms: float, found: Estimate | None) -> bool | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inferload.log.arrays import Floats
+    from inferload.stats.pauses import Pauses
     from inferload.stats.service import ServiceProfile
 
 #: So many times as many calls as were measured are still told, with what they may come to.
@@ -34,10 +35,12 @@ class Measured:
 
     ``by``: them by both, where the size is 1 of calls that are no batches. ``end``: with means at
     the ``"low"`` or ``"high"`` end of what is known, and what was not measured accordingly.
+    ``pauses``: what they cost, where that was measured.
     """
 
     by: Mapping[tuple[int, int], ServiceProfile]
     end: str = "value"
+    pauses: Pauses | None = None
     levels: tuple[int, ...] = field(init=False)
     sizes: tuple[int, ...] = field(init=False)
 
@@ -46,7 +49,7 @@ class Measured:
         object.__setattr__(self, "sizes", tuple(sorted({size for _, size in self.by})))
 
     @classmethod
-    def of(cls, profiles: Sequence[ServiceProfile]) -> Measured:
+    def of(cls, profiles: Sequence[ServiceProfile], pauses: Pauses | None = None) -> Measured:
         """From the profiles of several runs, those of one kind put together.
 
         Raises:
@@ -63,7 +66,8 @@ class Measured:
                 f"{count_text(most, 'call')} of a kind were measured at most, and a forecast needs "
                 f"{FEWEST_CALLS}: measure longer (--duration)"
             )
-        return cls(by={kind: together(own) for kind, own in enough.items()})
+        by = {kind: together(own) for kind, own in enough.items()}
+        return cls(by=by, pauses=pauses)
 
     def at(self, end: str) -> Measured:
         """The same with every mean at the ``"low"`` or ``"high"`` end of its interval."""
@@ -72,7 +76,7 @@ class Measured:
             bound = getattr(one.mean_ms, end)
             mean = one.mean_ms if bound is None else replace(one.mean_ms, value=bound)
             by[kind] = replace(one, mean_ms=mean)
-        return Measured(by=by, end=end)
+        return Measured(by=by, end=end, pauses=self.pauses)
 
     @property
     def best_slots(self) -> int:
@@ -142,6 +146,8 @@ class Measured:
             table=table,
             shapes=np.array(shapes),
             speed=speeds,
+            pauses_ns=np.array([] if self.pauses is None else self.pauses.lengths_s) * 1e9,
+            slower=np.array([] if self.pauses is None else self.pauses.slower),
         )
 
     def factors(self, slots: int) -> Floats:

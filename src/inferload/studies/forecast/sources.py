@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.runs.saved import json_of, load_result
+from inferload.stats.pauses import pauses_of_run
 from inferload.stats.service import profiles_of_run, why_idle, why_no_profile
 from inferload.studies.forecast.measured import Measured
 from inferload.studies.records.files import is_study, load_study
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
+    from inferload.stats.pauses import Pauses
     from inferload.stats.service import ServiceProfile
     from inferload.studies.records.settings import StudyRun
 
@@ -55,6 +57,12 @@ class _Found:
     notes: tuple[str, ...] = ()
     why_not: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
+    pauses: Pauses | None = None
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether it is a run whose calls were due."""
+        return self.spec is not None and self.spec.open_loop
 
     @property
     def kind(self) -> dict[str, str]:
@@ -95,12 +103,22 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
                     f"{first[1]} and {name} are of two services, and a forecast is of one: {what} "
                     f"{known}, and {own}"
                 )
-    profiles = [profile for one in found for profile in one.profiles]
+    pauses = [one.pauses for one in found if one.pauses is not None]
+    # calls of open loops come after pauses; others, where there are some, say what they take
+    closed = [one for one in found if not one.open_loop] or found
+    profiles = [profile for one in closed for profile in one.profiles]
+    notes = [note for one in found for note in one.notes]
+    for one, name in zip(found, names, strict=True):
+        if one.open_loop and one.pauses is None:
+            notes.append(
+                f"{name} does not tell what pauses cost: that takes hundreds of calls of one "
+                "caller that begin right after another, and as many after a pause"
+            )
     return Source(
         target=found[0].target,
         names=tuple(names),
-        measured=Measured.of(profiles),
-        notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
+        measured=Measured.of(profiles, pauses[-1] if pauses else None),
+        notes=tuple(dict.fromkeys(notes)),
         environment=found[0].environment,
         asked=found[0].asked,
         spec=found[0].spec,
@@ -137,6 +155,7 @@ def _of_run(result: RunResult) -> _Found:
         why_not=why_no_profile(result.spec)
         or (why_idle(result.spec) if result.spec.batching is not None else None),
         notes=_failed(result),
+        pauses=pauses_of_run(result.log, result.spec, result.summary.from_s),
     )
 
 

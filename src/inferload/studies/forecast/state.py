@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 NOBODY = -1
 #: Of each replica: ``done`` work since the start, known up to ``since_ns``; ``busy`` calls, and
 #: ``waiting`` requests from ``head`` to ``tail``, of those ``inside`` it; its ``window`` ends at
-#: ``edge_ns``. Its next event, its ``place`` in the heap, and its neighbours in a ring of equals.
+#: ``edge_ns``. Its next event, its ``place`` in the heap, its neighbours in a ring of equals, and
+#: which of its ``freed`` times is the ``oldest``.
 REPLICA = np.dtype(
     [
         ("done", "f8"), ("since_ns", "f8"), ("edge_ns", "f8"), ("event_ns", "f8"), ("head", "i8"),
         ("tail", "i8"), ("busy", "i8"), ("waiting", "i8"), ("inside", "i8"), ("window", "i8"),
-        ("place", "i8"), ("right", "i8"), ("left", "i8"),
+        ("place", "i8"), ("right", "i8"), ("left", "i8"), ("oldest", "i8"),
     ]
 )  # fmt: skip
 #: Of each call, in the first ``busy`` places of its replica: it ends when so much work is done.
@@ -60,7 +61,8 @@ class Replica(NamedTuple):
     calls under way. ``work_ns``, ``(max_batch + 1,)``: the mean work of a batch of so many.
     ``shapes``, ``(tables, values)``: values of equal likelihood that work is multiplied with;
     ``table``, int64 ``(slots + 1, max_batch + 1)``, which of them. ``speed``: how fast the machine
-    is in one window after another, over and over.
+    is in one window after another, over and over. ``pauses_ns``, ascending, and ``slower``, of the
+    same shape: how many times as long a call takes after a pause of its caller; empty: the same.
     """
 
     rules: Rules
@@ -69,13 +71,16 @@ class Replica(NamedTuple):
     table: Int64s
     shapes: Floats
     speed: Floats
+    pauses_ns: Floats = np.empty(0)
+    slower: Floats = np.empty(0)
 
 
 class State(NamedTuple):
     """Where all replicas are, and the requests that are in them.
 
     ``heap``: replicas by their next event. Replicas with equally many inside are a ring from
-    ``rings[inside]`` on.
+    ``rings[inside]`` on. ``freed``: when callers were freed, a ring of ``slots`` for each replica;
+    the one that is free for longest takes the next call.
     """
 
     replicas: NDArray[Any]
@@ -85,6 +90,7 @@ class State(NamedTuple):
     heap: Int64s
     rings: Int64s
     seen: Floats
+    freed: Floats
 
 
 class Counted(NamedTuple):
@@ -118,6 +124,7 @@ def state_of(replicas: int, pool: int, replica: Replica, seed: int) -> State:
         heap=number,
         rings=rings,
         seen=np.array([0.0, 0.0, 0.0, 0.0, np.inf, 0.0]),
+        freed=np.zeros(replicas * replica.rules.slots if len(replica.pauses_ns) else 0),
     )
 
 
