@@ -68,7 +68,9 @@ class _Found:
     def kind(self) -> dict[str, str]:
         """What results of one service have in common."""
         spec, machine = self.spec, self.environment
-        found = {"model": self.target, "cpu": str(machine.get("cpu"))}
+        # a sweep is named as it was asked for, and a run as the model is
+        name = self.target if spec is None else spec.target
+        found = {"model": name, "cpu": str(machine.get("cpu"))}
         found["torch"] = str(machine.get("torch"))
         if spec is None:
             return found
