@@ -196,6 +196,8 @@ def figures_of_studies(
     assert_type(explained.effect("callers-twice"), il.Effect | None)
     assert_type(explained.used, il.PerCall | None)
     assert_type(explained.traced, il.Traced | None)
+    if explained.traced is not None:
+        assert_type(explained.traced.operators, tuple[il.Operator, ...])
     assert_type(explained.work, il.Work | None)
     assert_type(forecast.points, tuple[il.ForecastPoint, ...])
     assert_type(forecast.points[0].p99_ms, il.Estimate | None)

@@ -276,7 +276,7 @@ def test_a_study_is_the_same_when_it_is_read_again(result, tmp_path):
         (lambda text: text[:100], "is not JSON, or it is truncated"),
         (
             lambda text: text.replace("inferload sweep", "something"),
-            "no sweep, search, tuning, comparison or forecast",
+            "no sweep, search, tuning, comparison, forecast or explanation",
         ),
         (lambda text: text.replace('"schema_version":5', '"schema_version":9'), "version 9"),
         (lambda text: text.replace('"blocks":3', '"blocks":"x"'), r"damaged: study\.blocks"),

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -24,6 +24,7 @@ from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
 from inferload.studies.bench import Turn
+from inferload.studies.child.environment import environment
 from inferload.studies.child.given import Given
 from inferload.studies.child.words import (
     CLOSE_TURNS,
@@ -40,7 +41,7 @@ from inferload.studies.child.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
     from multiprocessing.connection import Connection
 
     from typing_extensions import Self
@@ -251,7 +252,7 @@ class ChildBench:
             )
             resource_tracker.ensure_running()  # which is to have the environment of this process
             # no process may be started that is not known here
-            with PutOff(), _environment(self._environment):
+            with PutOff(), environment(self._environment):
                 self._process, self._group = start(
                     serve, there, given, str(self._scratch), self._tree
                 )
@@ -323,21 +324,6 @@ class ChildBench:
                 self._group.close()
             self._process.join()
         self._process = self._connection = self._group = None
-
-
-@contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    """Have what is started in here find more in its environment."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def serve(
