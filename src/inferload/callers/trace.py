@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,13 +54,16 @@ def profiling(*, memory: bool = False) -> Iterator[profile]:
         experimental_config=None if memory else _every_thread(),
         profile_memory=memory,
     )
-    with _without_probes():
-        profiler.start()
-    try:
-        yield profiler
-    finally:
+    with ExitStack() as whole:
+        if memory:  # in one thread, which is told of each block from before that it frees
+            whole.enter_context(_without_probes())
         with _without_probes():
-            profiler.stop()
+            profiler.start()
+        try:
+            yield profiler
+        finally:
+            with _without_probes():
+                profiler.stop()
 
 
 @contextmanager
@@ -80,7 +83,7 @@ def _without_probes() -> Iterator[None]:
             os.close(own)
             kept.seek(0)
             for line in kept:
-                if not line.startswith(b"USDT:"):
+                if not line.startswith(b"USDT:") and b"Memory block of unknown size" not in line:
                     os.write(2, line)
 
 

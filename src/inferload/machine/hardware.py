@@ -24,6 +24,19 @@ def usable_cores() -> float:
     return min(cores, quota) if quota else cores
 
 
+def largest_cache_bytes() -> float | None:
+    """Of the first core, the largest cache (sysfs); ``None``: the system does not say."""
+    folder = Path("/sys/devices/system/cpu/cpu0/cache")
+    sizes = [first_line(one / "size") for one in folder.glob("index*")]
+    units = {"K": 2**10, "M": 2**20}
+    known = [
+        float(one[:-1]) * units[one[-1]]
+        for one in sizes
+        if one and one[-1] in units and one[:-1].isdigit()
+    ]
+    return max(known, default=None)
+
+
 def first_line(path: Path) -> str | None:
     """The first line of a file of the system, or ``None``."""
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from inferload.errors import PlanError
-from inferload.files import as_path
+from inferload.files import as_path, check_writable
 from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.runs.checks.advice import in_python
 from inferload.runs.run import Logging
@@ -16,6 +16,7 @@ from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.explain.explainer import run_explain
 from inferload.studies.explain.plan import RUN_S, TIME_LIMIT_S, ExplainPlan
 from inferload.studies.local.options import as_written, fingerprint, options_of
+from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.files import save_study
 from inferload.targets.loading import target_and_inputs
 
@@ -62,6 +63,9 @@ def explain(
     """
     for name in {"calls", "precision"} & options.keys():
         raise PlanError(f"{name} is no option of explaining: give duration_s")
+    path = None if save is None else as_path("save", save)
+    if path is not None:
+        check_writable(path)
     target, given = target_and_inputs(model, inputs)
     plan = ExplainPlan(
         target=target.name,
@@ -93,9 +97,14 @@ def explain(
                 )
             )
 
-        found = run_explain(plan, host({}, 0), host, observer or Logging())
-    if save is not None:
-        save_study(found, as_path("save", save))
+        try:
+            found = run_explain(plan, host({}, 0), host, observer or Logging())
+        except StudyInterrupted as interrupt:
+            if path is not None:
+                save_study(cast("Explanation", interrupt.study), path)
+            raise
+    if path is not None:
+        save_study(found, path)
     return found
 
 

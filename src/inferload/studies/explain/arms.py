@@ -175,6 +175,7 @@ def _processes(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm |
         what=f"{count} processes, {count_text(each, 'caller')} each",
         turn=Turn(options=options, settings=Settings(callers=each)),
         processes=count,
+        settles="threads" in spec.executors,
         flags={"processes": str(count), "callers": str(each)},
     )
 

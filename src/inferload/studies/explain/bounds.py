@@ -5,16 +5,17 @@ Each looks at effects first, which were tried, and at figures only for what no c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING
 
+from inferload.studies.explain.facts import Bound, change_of, twice_text
+from inferload.studies.explain.on_devices import DEVICE_RULES
 from inferload.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferload.studies.explain.facts import Facts
-    from inferload.studies.records.explanation import Effect
 
 # A change by less than this is no bound.
 _LEAST = 0.1
@@ -34,78 +35,29 @@ _FOR_FREE = 0.25
 _NEAR_PEAK = 0.5
 # More than a copy reaches is no traffic of memory: it stays in caches.
 _IN_CACHES = 1.3
+# Half the callers that make so much of what all make.
+_ALL_BUT = 0.9
+# Of a call, for any number of items.
+_FIXED = 0.5
+# Of the cores, with others: nothing can be told of callers that seem to take turns.
+_DISTURBED = 0.25
+_MARGIN = 0.15
 # Of the time on cores, in the kernel: pages are made all the time.
 _KERNELS = 0.15
 # What others take of the cores is said from here on.
 _OTHERS = 0.1
-# Of a device.
-_BUSY, _IDLE = 0.95, 0.6
-_SYNC_SHARE = 0.1
-_SYNCS = ("aten::item", "aten::_local_scalar_dense", "aten::nonzero", "cudaStreamSynchronize")
 _ALLOCATORS = ("memory-kept", "jemalloc", "tcmalloc")
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """One word, and a sentence with what it rests on."""
-
-    word: str
-    says: str
 
 
 def bound_of(facts: Facts) -> Bound:
     """What bounds it."""
-    rules = [*(_DEVICE_RULES if facts.on_device else ()), *_RULES]
-    for rule in rules:
-        if (found := rule(facts)) is not None:
-            return found
-    return _compute(facts)
-
-
-def _device_busy(facts: Facts) -> Bound | None:
-    if facts.busy is None or facts.busy < _BUSY:
-        return None
-    return Bound(
-        "device",
-        f"The device bounds it: it is busy for {facts.busy:.0%} of the time, and calls queue for "
-        f"it{_twice(facts)}.",
-    )
-
-
-def _transfers(facts: Facts) -> Bound | None:
-    gain = facts.gain("transfers-off")
-    if gain < _LEAST:
-        return None
-    return Bound(
-        "transfers",
-        f"Copies between host and device bound it: without them it makes {gain:+.0%}.",
-    )
-
-
-def _syncs(facts: Facts) -> Bound | None:
-    traced = facts.traced
-    if traced is None or facts.busy is None or facts.busy > _BUSY:
-        return None
-    share = sum(one.share for one in traced.operators if one.name in _SYNCS)
-    if share < _SYNC_SHARE:
-        return None
-    return Bound(
-        "sync",
-        f"Waiting for the device within calls bounds it: {share:.0%} of a call is in operators "
-        f"that bring a value back to the host (.item(), nonzero), with the device busy for "
-        f"{facts.busy:.0%} of the time.",
-    )
-
-
-def _graphs(facts: Facts) -> Bound | None:
-    gain = facts.gain("form-cudagraph")
-    if gain < _FOR_FREE:
-        return None
-    return Bound(
-        "launches",
-        f"Launching kernels from the CPU bounds it: replayed from CUDA graphs it makes {gain:+.0%}"
-        f"{_busy_text(facts)}.",
-    )
+    rules = [*(DEVICE_RULES if facts.on_device else ()), *_RULES]
+    found = next((one for rule in rules if (one := rule(facts)) is not None), None)
+    found = found or _compute(facts)
+    if facts.others > _OTHERS * facts.used.usable_cores:
+        others = f" Other programs, or the machine's owner, had {facts.others:.1f} of "
+        return Bound(found.word, f"{found.says}{others}{_cores(facts)} meanwhile.")
+    return found
 
 
 def _allocation(facts: Facts) -> Bound | None:
@@ -161,17 +113,18 @@ def _launches(facts: Facts) -> Bound | None:
 
 def _one_at_a_time(facts: Facts) -> Bound | None:
     """Callers that take turns: one makes as much as all of them, on idle cores."""
-    one, twice = facts.ratio("callers-one"), facts.ratio("callers-twice")
-    if not facts.idle:
+    one, twice = facts.ratio("callers-one"), facts.effects.get("callers-twice")
+    by_processes = facts.python and facts.gain("processes") > _ROOM
+    if not facts.idle and not by_processes:
         return None
     if facts.callers > 1:
-        if one is None or one < _SERIAL:
+        if not facts.makes("callers-one", _SERIAL):
             return None
         turns = f"one caller makes {one:.0%} of what {facts.callers} make"
     else:
-        if twice is None or twice > _NO_ROOM:
+        if twice is None or (twice.high or math.inf) > _NO_ROOM + _MARGIN:
             return None
-        turns = f"two callers make {twice:.0%} of what one makes"
+        turns = f"two callers make {twice.ratio:.0%} of what one makes"
     turns += f", with {facts.used.cores:.1f} of {_cores(facts)} at work"
     in_process = facts.gain("processes") if "processes" in facts.effects else None
     computes = facts.used.cores > _COMPUTES
@@ -181,7 +134,7 @@ def _one_at_a_time(facts: Facts) -> Bound | None:
     if in_process is not None:
         inside = in_process > _ROOM
         process = facts.effects["processes"]
-        where = f"; {process.what} make {_change(process)}, so it is " + (
+        where = f"; {process.what} make {change_of(process)}, so it is " + (
             "in this process" if inside else "outside of the process (a file, a device, a service)"
         )
     return Bound(
@@ -193,7 +146,7 @@ def _one_at_a_time(facts: Facts) -> Bound | None:
 
 def _few_at_a_time(facts: Facts) -> Bound | None:
     half, one = facts.ratio("callers-half"), facts.ratio("callers-one")
-    if not facts.idle or half is None or half < 0.9 or not one:
+    if not facts.idle or half is None or not facts.makes("callers-half", _ALL_BUT) or not one:
         return None
     return Bound(
         "lock",
@@ -224,23 +177,41 @@ def _waiting(facts: Facts) -> Bound | None:
 
 def _memory(facts: Facts) -> Bound | None:
     share = bytes_share(facts)
-    if share is None or not _NEAR_PEAK <= share <= _IN_CACHES:
+    work = facts.work
+    if share is None or work is None or not _NEAR_PEAK <= share <= _IN_CACHES:
         return None
+    if work.bytes is not None and work.bytes < 2 * (work.cache_bytes or 0.0):
+        return None  # what a call touches may stay there
     return Bound(
         "memory",
-        f"Memory bandwidth bounds it: calls read and write {share:.0%} of what a copy on all cores "
-        f"reaches here{_twice(facts)}.",
+        f"Memory bandwidth bounds it: calls read and write {min(share, 1.0):.0%} of what a copy on "
+        f"all cores reaches here{twice_text(facts)}.",
+    )
+
+
+def _disturbed(facts: Facts) -> Bound | None:
+    """Callers that seem to take turns, on a machine that others use."""
+    if facts.others < _DISTURBED * facts.used.usable_cores or not facts.callers > 1:
+        return None
+    if not facts.makes("callers-one", _SERIAL, margin=1.0):
+        return None
+    return Bound(
+        "unknown",
+        f"What bounds it cannot be told on a machine that is busy with something else: one caller "
+        f"makes {facts.ratio('callers-one'):.0%} of what {facts.callers} make, as where they take "
+        "turns, or have no more than a core.",
     )
 
 
 def _per_call(facts: Facts) -> Bound | None:
     gain = facts.gain("batch")
-    if gain < _FOR_FREE:
+    fixed = 2 - 2 / (1 + gain)  # of a call that takes a + b for each of its items
+    if fixed < _FIXED:
         return None
     return Bound(
         "calls",
-        f"What a call costs whatever it computes bounds it: with twice the items in a call it "
-        f"makes {gain:+.0%} items.",
+        f"What a call costs whatever it holds bounds it: twice the items a call make {gain:+.0%} "
+        f"items, so that about {min(fixed, 1.0):.0%} of a call is the same for any number of them.",
     )
 
 
@@ -249,24 +220,17 @@ def _compute(facts: Facts) -> Bound:
     of_peak = ""
     if share is not None:
         of_peak = f"; calls compute {min(share, 1.0):.0%} of what a matrix product reaches here"
-    others = facts.used.usable_cores - facts.used.cores - facts.used.idle_cores
     busy = f"{facts.used.cores:.1f} of {_cores(facts)} are at work"
-    if others > _OTHERS * facts.used.usable_cores:
-        busy += f", and other programs, or the machine's owner, have {others:.1f}"
     if facts.idle:
         return Bound(
             "unknown",
             f"What bounds it was not found: {busy}, and none of the changes makes more{of_peak}.",
         )
-    return Bound("compute", f"The cores bound it: {busy}{_twice(facts)}{of_peak}{_less(facts)}.")
+    return Bound(
+        "compute", f"The cores bound it: {busy}{twice_text(facts)}{of_peak}{_less(facts)}."
+    )
 
 
-_DEVICE_RULES: tuple[Callable[[Facts], Bound | None], ...] = (
-    _transfers,
-    _graphs,
-    _device_busy,
-    _syncs,
-)
 _RULES: tuple[Callable[[Facts], Bound | None], ...] = (
     _launches,
     _allocation,
@@ -275,6 +239,7 @@ _RULES: tuple[Callable[[Facts], Bound | None], ...] = (
     _few_at_a_time,
     _waiting,
     _memory,
+    _disturbed,
     _per_call,
 )
 
@@ -299,18 +264,9 @@ def _cores(facts: Facts) -> str:
     return f"{facts.used.usable_cores:g} core{'s' * (facts.used.usable_cores != 1)}"
 
 
-def _change(one: Effect) -> str:
-    return "the same" if one.ratio is None or not one.claimed else f"{one.ratio - 1:+.0%}"
-
-
 def _what(facts: Facts, names: tuple[str, ...]) -> str:
     best = max((one for one in names if one in facts.effects), key=facts.gain)
     return facts.effects[best].what
-
-
-def _twice(facts: Facts) -> str:
-    one = facts.effects.get("callers-twice")
-    return "" if one is None else f", and twice the callers make {_change(one)}"
 
 
 def _less(facts: Facts) -> str:
@@ -322,10 +278,6 @@ def _less(facts: Facts) -> str:
         if facts.gain(name) >= _LEAST
     ]
     return f". What makes more of them: {', '.join(texts)}" if texts else ""
-
-
-def _busy_text(facts: Facts) -> str:
-    return "" if facts.busy is None else f", with the device busy for {facts.busy:.0%} of the time"
 
 
 def _without_gil(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from inferload.machine.hardware import usable_cores
 from inferload.studies.bench import for_seconds
 from inferload.studies.explain.arms import BASE, arms_of
 from inferload.studies.explain.bounds import bound_of
-from inferload.studies.explain.facts import effects_of, facts_of, per_call
+from inferload.studies.explain.facts import effects_of, facts_of, per_call, too_good
 from inferload.studies.explain.rounds import Rounds
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.explanation import Explanation
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
 FEWEST_ROUNDS, MOST_ROUNDS = 6, 12
 # So much of the time is for slices; the rest is for starting processes.
 _IN_SLICES = 0.4
-#: What makes so many times as much does not do the same work.
-TOO_GOOD = 20.0
 _NOTES = (
     "not tried, as it changes what the model computes: lower precision (bfloat16, int8)",
     "changes are tried one at a time: two that gain may gain less together",
+    "a form holds the operators that were recorded: Python that depends on no tensor is not in it",
 )
 
 
@@ -146,6 +145,7 @@ class _Making:
             took_s = self.clock() - began
             left_s = plan.time_limit_s - (self.clock() - self.began)
             if number == 0:
+                took_s = sum(engine.cost_s.values())  # without what was made anew
                 arms = self._fitting(arms, engine.cost_s, took_s, left_s)
                 took_s = sum(engine.cost_s.get(one.name, 0.0) for one in arms)
             fits = len(self.rounds) + int(left_s / max(took_s, 1e-3))
@@ -183,7 +183,8 @@ class _Making:
         plan, result = self.plan, self.result
         if result is None:
             raise AssertionError("it has run")
-        effects = effects_of(self.arms, self.left, self.refused, self.rounds)
+        why = "it was not come to" if status == "interrupted" else "there was no time for it"
+        effects = effects_of(self.arms, self.left, self.refused, self.rounds, why)
         run = StudyRun.of(Settings(), result)
         common: dict[str, Any] = {
             "target": plan.target,
@@ -196,6 +197,7 @@ class _Making:
             "rounds": len(self.rounds),
             "notes": (*_NOTES, *self.notes),
             "took_s": self.clock() - self.began,
+            "time_limit_s": plan.time_limit_s,
             "warnings": result.warnings,
             "environment": result.environment,
         }
@@ -211,7 +213,10 @@ class _Making:
         gaining = [
             one
             for one in found.tried
-            if one.claimed and 1 < (one.ratio or 0.0) < TOO_GOOD and (one.flags or one.environment)
+            if one.claimed
+            and (one.ratio or 0.0) > 1
+            and not too_good(one)
+            and (one.flags or one.environment)
         ]
         best = gaining[0] if gaining else None  # the largest gain comes first
         return replace(

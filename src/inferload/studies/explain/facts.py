@@ -21,8 +21,20 @@ if TYPE_CHECKING:
 
 # Less than this of the cores is what comes between calls.
 _IDLE = 0.2
+# An interval that ends by more than this beyond a bound does not show it.
+_MARGIN = 0.15
+# What makes so many times as much does not do the same work.
+_TOO_GOOD = 20.0
 #: Fewer rounds have no intervals.
 _FEWEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One word, and a sentence with what it rests on."""
+
+    word: str
+    says: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +77,34 @@ class Facts:
             return self.work.operators
         return 0.0 if self.traced is None else self.traced.times
 
+    @property
+    def others(self) -> float:
+        """Cores that neither this process had, nor were idle."""
+        used = self.used
+        return max(used.usable_cores - used.cores - used.idle_cores, 0.0)
+
     def ratio(self, name: str) -> float | None:
         """What a change makes, over the run as asked; ``None``: it was not tried."""
         one = self.effects.get(name)
         return None if one is None else one.ratio
 
+    def makes(self, name: str, least: float, margin: float = _MARGIN) -> bool:
+        """Whether a change makes so much of the run as asked, and its interval is near to it."""
+        one = self.effects.get(name)
+        if one is None or one.ratio is None or one.low is None:
+            return False
+        return one.ratio >= least and one.low >= least - margin
+
     def gain(self, *names: str) -> float:
         """The largest gain of these that is one beyond noise, as a fraction; 0: none is."""
         found = [one for name in names if (one := self.effects.get(name)) is not None]
+        found = [one for one in found if not (one.name.startswith("form-") and too_good(one))]
         return max((one.ratio - 1 for one in found if one.claimed and one.ratio), default=0.0)
+
+
+def too_good(one: Effect) -> bool:
+    """Whether a change makes so much that it does not do the same work."""
+    return (one.ratio or 0.0) > _TOO_GOOD
 
 
 def facts_of(found: Explanation) -> Facts:
@@ -103,6 +134,7 @@ def effects_of(
     left: Sequence[NotTried],
     refused: Mapping[str, str],
     rounds: Sequence[Mapping[str, ArmRound]],
+    why_left: str = "there was no time for it",
 ) -> tuple[Effect, ...]:
     """What each change came to, in the order in which they were planned, all judged together."""
     names = [
@@ -119,7 +151,7 @@ def effects_of(
             continue
         ratio = judged.get(one.name)
         if ratio is None:
-            why = refused.get(one.name, "there was no time for it")
+            why = refused.get(one.name, why_left)
             found.append(Effect(name=one.name, what=one.what, why_not=why))
             continue
         made = [own[one.name] for own in rounds]
@@ -179,3 +211,14 @@ def cores_of(used: Sequence[Used]) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return math.exp(sum(math.log(max(one, 1e-12)) for one in values) / len(values))
+
+
+def change_of(one: Effect) -> str:
+    """A change in few words."""
+    return "the same" if one.ratio is None or not one.claimed else f"{one.ratio - 1:+.0%}"
+
+
+def twice_text(facts: Facts) -> str:
+    """What twice the callers make, to go on with."""
+    one = facts.effects.get("callers-twice")
+    return "" if one is None else f", and twice the callers make {change_of(one)}"

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from inferload.callers.trace import profiling
 from inferload.log.failures import in_brief
+from inferload.machine.hardware import largest_cache_bytes
 from inferload.studies.bench import Turn
 from inferload.studies.local.roof import roof
 from inferload.studies.records.explanation import Operator, Traced, Work
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 # Events that are read in a moment; calls of more operators are fewer.
 _MOST_EVENTS = 50_000
-_MOST_CALLS, _LONGEST_S = 500, 5.0
+_MOST_CALLS, _LONGEST_S = 10_000, 5.0
+# Calls that are traced for less than this are the first ones alone.
+_SHORTEST_S = 0.05
 _SHOWN = 10
 # Of more inputs than this the first are counted.
 _COUNTED = 4
@@ -54,7 +57,7 @@ def traced(
         first, seen = _profiled(calls, 1e-4)
         events = sum(row.count for row in first.key_averages()) / max(seen.calls, 1)
         wanted = min(max(_MOST_EVENTS / max(events, 1), 2 * callers), _MOST_CALLS)
-        seconds = min(wanted * plain.mean_s / callers, _LONGEST_S)
+        seconds = min(max(wanted * plain.mean_s / callers, _SHORTEST_S), _LONGEST_S)
         profiler, seen = _profiled(calls, seconds)
         device = next((one.device for one in ready.devices), None)
         found = _told(profiler, seen, plain)
@@ -138,6 +141,7 @@ def _work(target: Target | None, given: Sequence[CallInput], device: torch.devic
     peaks: dict[str, Any] = {
         "peak_flops_per_s": peak_flops,
         "peak_bytes_per_s": peak_bytes,
+        "cache_bytes": largest_cache_bytes() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
     }
     if target is None:

@@ -76,8 +76,8 @@ class Work:
     ``allocations``: how often its allocator is asked, for ``allocated_bytes`` in all.
     ``flops``: by ``torch.utils.flop_counter``; ``bytes``: the sizes of tensors that operators read
     and write, each once. ``peak_flops_per_s``: of a matrix product in the dtype of the model,
-    ``peak_bytes_per_s``: of a copy, both measured on all cores, or on the device. ``why_not``: why
-    nothing is known.
+    ``peak_bytes_per_s``: of a copy, both measured on all cores, or on the device.
+    ``cache_bytes``: of the processor's largest cache. ``why_not``: why nothing is known.
     """
 
     operators: float = 0.0
@@ -87,6 +87,7 @@ class Work:
     bytes: float | None = None
     peak_flops_per_s: float | None = None
     peak_bytes_per_s: float | None = None
+    cache_bytes: float | None = None
     dtype: str = "float32"
     why_not: str = ""
 
@@ -135,6 +136,7 @@ class Explanation(Shown):
     rounds: int = 0
     notes: tuple[str, ...] = ()
     took_s: float = 0.0
+    time_limit_s: float | None = None
     warnings: tuple[RunWarning, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     made_by: str | None = None

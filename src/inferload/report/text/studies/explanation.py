@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _BAR_CELLS = 10
 _LONGEST_NAME = 40
+# An interval within it is one of no effect to speak of.
+_SMALL = 0.1
+# Shares of calls that tracing slowed by more are rough.
+_ROUGH = 0.5
 
 
 def explanation_report(found: Explanation) -> RenderableType:
@@ -51,6 +55,8 @@ def _header(found: Explanation) -> Table:
         )
     tried = f"{count_text(len(found.tried), 'change')} in {count_text(found.rounds, 'round')} of "
     rows["runs"] = f"{tried}fresh processes, {duration_text(found.took_s)}"
+    if found.time_limit_s is not None and found.took_s > 1.3 * found.time_limit_s:
+        rows["runs"] += f" ({duration_text(found.time_limit_s)} were asked for)"
     if found.status != "complete":
         rows["runs"] += f"; {found.status}"
     return study_header(rows, found.environment)
@@ -82,14 +88,28 @@ def _effects(found: Explanation) -> Table:
 
 def _without_effect(found: Explanation) -> list[str]:
     """What was tried and changes nothing that could be told from noise."""
-    found_none = [one for one in found.tried if not one.claimed]
-    if not found_none:
-        return []
-    return ["No effect beyond noise:", *(f"  {_within(one)}" for one in found_none)]
+    unclaimed = [one for one in found.tried if not one.claimed]
+    small = [one for one in unclaimed if _is_small(one)]
+    noisy = [one for one in unclaimed if not _is_small(one)]
+    lines = []
+    if small:
+        lines += ["No effect:", *(f"  not {_within(one)}" for one in small)]
+    if noisy:
+        lines.append("Not told from noise, a longer --time-limit may:")
+        lines += [f"  {_within(one)}" for one in noisy]
+    return lines
+
+
+def _is_small(one: Effect) -> bool:
+    return (
+        one.low is not None
+        and one.high is not None
+        and (one.low > 1 - _SMALL and one.high < 1 + _SMALL)
+    )
 
 
 def _within(one: Effect) -> str:
-    return f"not {one.what}: {change_text(one.low)} to {change_text(one.high)}"
+    return f"{one.what}: {change_text(one.low)} to {change_text(one.high)}"
 
 
 def _not_tried(found: Explanation) -> list[str]:
@@ -132,12 +152,15 @@ def _work_text(work: Work, found: Explanation) -> str:
     """What calls compute and move, of what the machine reaches."""
     if work.why_not:
         return f"What a call computes is not known: {work.why_not}"
-    if found.used is None or work.flops is None or work.bytes is None:
+    summary = found.run.summary
+    if summary is None or work.flops is None or work.bytes is None:
         return ""
-    calls_per_s = found.used.calls_per_s
+    calls_per_s = summary.throughput_calls_per_s.value
+    if found.used is not None:
+        calls_per_s = found.used.calls_per_s
     asked = f"{_few(work.allocations)} times for memory, {bytes_text(work.allocated_bytes)} in all"
-    texts = [f"a call runs {_few(work.operators)} operators, which ask {asked}"]
-    texts += [f"it computes {work.flops / 1e9:,.3g} GFLOP"]
+    texts = [f"operators a call: {_few(work.operators)}, which ask {asked}"]
+    texts += [f"it computes {_flop_text(work.flops)}"]
     if work.peak_flops_per_s:
         share = work.flops * calls_per_s / work.peak_flops_per_s
         texts[-1] += (
@@ -149,6 +172,14 @@ def _work_text(work: Work, found: Explanation) -> str:
         share = work.bytes * calls_per_s / work.peak_bytes_per_s
         texts[-1] += f": {share:.0%} of the {bytes_text(work.peak_bytes_per_s)}/s of a copy"
     return "; ".join(texts)
+
+
+def _flop_text(count: float) -> str:
+    """Such as ``"0.298 GFLOP"``."""
+    for unit, size in (("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3)):
+        if count >= size / 10:
+            return f"{count / size:,.3g} {unit}"
+    return f"{count:,.0f} FLOP"
 
 
 def _operators(traced: Traced) -> list[RenderableType]:
@@ -165,11 +196,14 @@ def _operators(traced: Traced) -> list[RenderableType]:
         style="dim",
     )  # fmt: skip
     slowed = "" if traced.slowed is None else f" at {traced.slowed:.2f}x of its pace"
-    table.caption = (
-        f"from {count_text(traced.calls, 'call')} of a traced run{slowed}, in no other figure; "
-        f"{_few(traced.times)} operators a call, with those that they call"
+    rough = ""
+    if traced.slowed is not None and traced.slowed < _ROUGH:
+        rough = ", which makes shares rough"
+    said = (
+        f"From {count_text(traced.calls, 'call')} of a traced run{slowed}{rough}; no other figure "
+        f"is of it. {_few(traced.times)} operators a call, with those that they call."
     )
-    parts: list[RenderableType] = [Text(), table]
+    parts: list[RenderableType] = [Text(), table, Text(said, style="dim")]
     if traced.kernels:
         own = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
         own.add_column("on the device", no_wrap=True)
