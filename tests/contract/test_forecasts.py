@@ -257,7 +257,7 @@ def test_a_run_of_one_caller_beside_the_sweep_tells_what_pauses_cost(swept: Path
     # its calls come after pauses: what they take without is the sweep's alone
     assert [one.calls for one in both.service] == [one.calls for one in alone.service]
     few = il.run(
-        f"{swept}/sleeps.py", load=il.OpenLoop.poisson(rate_per_s=90), calls=30, threads_per_call=1
+        f"{swept}/sleeps.py", load=il.OpenLoop.poisson(rate_per_s=90), calls=2, threads_per_call=1
     )
     told = il.forecast([swept / "s.json", few], rates_per_s=50, requests=5000)
     assert any("does not tell what pauses cost" in one for one in told.notes)

@@ -93,8 +93,9 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
     if not results:
         raise PlanError(f"there is no result to make a forecast from: {_MEASURE}")
     found = [_of_sweep(one) if isinstance(one, Sweep) else _of_run(one) for one in results]
+    closed = [one for one in found if not one.open_loop]
     for one, name in zip(found, names, strict=True):
-        if not one.profiles:
+        if not one.profiles and not (one.open_loop and closed and one.why_not is None):
             why = one.why_not or f"too few calls returned; {_MEASURE}"
             raise PlanError(f"{name} does not tell how long calls take under load: {why}")
     first, *others = ((one.kind, name) for one, name in zip(found, names, strict=True))
@@ -107,8 +108,7 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
                 )
     pauses = [one.pauses for one in found if one.pauses is not None]
     # calls of open loops come after pauses; others, where there are some, say what they take
-    closed = [one for one in found if not one.open_loop] or found
-    profiles = [profile for one in closed for profile in one.profiles]
+    profiles = [profile for one in closed or found for profile in one.profiles]
     notes = [note for one in found for note in one.notes]
     for one, name in zip(found, names, strict=True):
         if one.open_loop and one.pauses is None:
