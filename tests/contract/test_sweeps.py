@@ -72,7 +72,7 @@ def test_ctrl_c_in_a_slice_leaves_nothing_behind_in_this_process():
     threads, torch_threads = threading.active_count(), torch.get_num_threads()
     with pytest.raises(il.StudyInterrupted, match="interrupted after 0 of 2 runs"):
         il.sweep(interrupts, [torch.zeros(1)], callers=[1, 2], threads_per_call=1, blocks=1)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert torch.get_num_threads() == torch_threads
 
 
