@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 T = TypeVar("T", Sweep, MaxRate, Comparison, Tuning)
 
 
+def trouble_saving(study: Study, path: Path) -> str | None:
+    """Write a study down; why that could not be done, in words: it was made, and is not lost."""
+    try:
+        save_study(study, path)
+    except OSError as error:
+        return f"{path} could not be written: {error.strerror or error}"
+    return None
+
+
 def check_kind(path: Path, kind: type[T]) -> T:
     """The study that lies in a file, of the kind that is to be written there.
 
@@ -73,10 +82,8 @@ class StudyKeeper(Generic[T]):
         if self._over_another and not measured_any(study):
             self.trouble = f"nothing was measured, and {self._path} is left as it was"
             return
-        try:
-            save_study(study, self._path)
-        except OSError as error:
-            self.trouble = f"{self._path} could not be written: {error.strerror}"
+        self.trouble = trouble_saving(study, self._path)
+        if self.trouble is not None:
             logging.getLogger("inferload").warning(self.trouble)
         else:
-            self.trouble, self.kept = None, True
+            self.kept = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from dataclasses import replace
@@ -12,6 +13,7 @@ from rich.console import Console
 
 import inferload as il
 from inferload.report.text.studies.sweeps import study_report
+from inferload.studies import keeping
 from inferload.studies.keeping import StudyKeeper
 from inferload.studies.records.files import measured_any, save_study
 
@@ -81,3 +83,12 @@ def test_a_study_in_which_nothing_was_measured_replaces_none_that_is_whole(tmp_p
     first = StudyKeeper(tmp_path / "new.json", type(whole), dict(whole.asked))
     first.keep(nothing)
     assert first.kept
+
+
+def test_a_study_that_cannot_be_written_is_told_of_and_not_lost(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(keeping, "save_study", full)
+    told = keeping.trouble_saving(None, tmp_path / "e.json")
+    assert told == f"{tmp_path}/e.json could not be written: No space left on device"

@@ -96,9 +96,10 @@ def explain_command(
 
 
 def _deliver(found: Explanation, json: Path | None, reports: output.Reports, code: int) -> None:
-    from inferload.studies.records.files import save_study
+    from inferload.studies.keeping import trouble_saving
 
-    if json is not None:
-        save_study(found, json)
-    if not output.deliver(found, reports) or code:
+    trouble = None if json is None else trouble_saving(found, json)
+    if trouble is not None:
+        output.say(trouble)
+    if not output.deliver(found, reports) or trouble is not None or code:
         raise typer.Exit(code or output.EXIT_FAILED)
