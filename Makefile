@@ -85,6 +85,7 @@ scaling: $(READY)  ## one process against several; wants an idle machine
 
 accuracy: $(READY)  ## known answers, models in every form, on an idle machine
 	$(BIN)/python benchmarks/accuracy.py --markdown docs/accuracy.md
+	$(BIN)/python benchmarks/forecast_checks.py --markdown docs/accuracy.md
 	$(BIN)/python benchmarks/forms.py --markdown docs/models.md
 
 clean:  ## take away all that was made here

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from measuring import machine
+from measuring import machine, sections_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import inferload as il
@@ -314,7 +314,7 @@ def main() -> None:
     text = page(lines, chosen.calls)
     print(text)
     if chosen.markdown:
-        chosen.markdown.write_text(text, encoding="utf-8")
+        chosen.markdown.write_text(text + sections_of(chosen.markdown), encoding="utf-8")
     sys.exit(0 if all(one.within for one in lines) else "a figure is not within its tolerance")
 
 

@@ -3,7 +3,7 @@
 ``cases`` and ``device`` explain each of them, ``again`` judges explanations that were kept by
 today's rules, and ``nothing`` tries an environment variable that nobody reads::
 
-    python benchmarks/explaining.py cases [--seeds 5] [--only sleeps,gil] [--keep FOLDER]
+    python benchmarks/explaining.py cases [--seeds 5] [--first 0] [--only gil] [--keep FOLDER]
     python benchmarks/explaining.py device [--only device-item] [--time-limit 60]
     python benchmarks/explaining.py again --keep FOLDER
     python benchmarks/explaining.py nothing [--times 100]
@@ -54,20 +54,21 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=80.0)
     parser.add_argument("--keep", type=Path, help="a folder for what was found")
     parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     given = parser.parse_args()
     names = None if given.only is None else given.only.split(",")
     if given.what == "cases":
         own = names or [*bottlenecks.CASES]
-        _cases(own, given.seeds, given.time_limit, given.keep)
+        _cases(own, given.first, given.seeds, given.time_limit, given.keep)
     elif given.what == "device":
         own = names or [*bottlenecks.ON_DEVICES]
         for name in own:
             print(json.dumps({"case": name, "run says": _said_of_run(name)}), flush=True)
-        _cases(own, 1, given.time_limit, given.keep, device="cuda")
+        _cases(own, 0, 1, given.time_limit, given.keep, device="cuda")
     elif given.what == "again":
         _again(given.keep)
     else:
-        _nothing(given.times)
+        _nothing(given.first, given.times)
 
 
 def _said_of_run(name: str) -> str | None:
@@ -86,6 +87,7 @@ def _on_device(name: str) -> dict[str, Any]:
 
 def _cases(
     names: list[str],
+    first: int,
     seeds: int,
     time_limit_s: float,
     keep: Path | None,
@@ -93,7 +95,7 @@ def _cases(
 ) -> None:
     """A line for each: what was said, and whether it is right; beside a change of no effect."""
     right = made = named = 0
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         for name in names:
             _, _, callers, threads, bound = _KNOWN[name]
             more = {} if device is None else _on_device(name)
@@ -160,7 +162,7 @@ def _explained(
         )  # fmt: skip
 
 
-def _nothing(times: int) -> None:
+def _nothing(first: int, times: int) -> None:
     """An environment variable that nobody reads, again and again: how often it is an effect."""
     model, inputs = bottlenecks.model("multiplies")
     target, given = target_and_inputs(model, inputs)
@@ -168,7 +170,7 @@ def _nothing(times: int) -> None:
         {"duration_s": 1.0, "threads_per_call": 1}, il.ClosedLoop(callers=2), model
     ).checked()
     named = 0
-    for seed in range(times):
+    for seed in range(first, first + times):
         hosts = partial(_host, model, inputs, target, given, None)
         base = environment_arm(BASE, "as asked", options, {})
         arms = (base, environment_arm("nothing", "a name", options, NOTHING))

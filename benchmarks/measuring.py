@@ -16,10 +16,14 @@ from inferload.machine.hardware import cpu_model, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 # The part of docs/benchmarks.md that needs another machine.
 GPU_HEADING = "## On a GPU"
+# The parts of docs/accuracy.md that are measured by themselves.
+FORECASTS = "## Forecasts"
+GPU_FORECASTS = "## Forecasts on a GPU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,25 @@ def rates_row(measure: str, mine: list[float], its: list[float], reach: str) -> 
         spread=f"{min(ratios):.2f}-{max(ratios):.2f}",
         reach=reach,
     )
+
+
+def sections_of(path: Path) -> str:
+    """The sections of a page, from its first heading of the second level on."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return before[before.find("\n## ") :] if "\n## " in before else ""
+
+
+def write_section(path: Path, heading: str, text: str) -> None:
+    """Put a section into a page: in place of what it was, or else behind what is there."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    head, *sections = re.split(r"^(?=## )", before, flags=re.MULTILINE)
+    section = f"{heading}\n\n{text.strip()}\n"
+    there = [one.splitlines()[0] for one in sections]
+    if heading in there:
+        sections[there.index(heading)] = section
+    else:
+        sections.append(section)
+    path.write_text("\n".join([*(one.rstrip() + "\n" for one in (head, *sections))]), "utf-8")
 
 
 def machine() -> str:

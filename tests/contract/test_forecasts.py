@@ -155,7 +155,7 @@ def test_batches_of_callers_that_were_not_all_busy_are_refused(tmp_path: Path):
 
 def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
     monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
-    monkeypatch.setattr(checking, "ROUNDS", 2)
+    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 2)
     saved = swept / "checked.json"
     done = inferload_here(
         "forecast", "s.json", "--rates", "40,80", "--check", "sleeps.py",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 HEARTBEAT_S = 0.02
+_ASK_S = 0.001
+_FEWEST_ASKED = 20
+# What it takes at least until another thread has let the GIL go, and this one runs.
+_HANDOVER_S = 20e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,40 @@ class PythonWatch:
             due = time.perf_counter() + HEARTBEAT_S
             time.sleep(HEARTBEAT_S)
             self._late_ms.append((time.perf_counter() - due) * 1e3)
+
+
+class GilWatch:
+    """A thread that sleeps and asks for the GIL again and again while it is entered.
+
+    Where nobody holds the GIL it is late by the same each time, what the machine's timers take.
+    """
+
+    def __init__(self) -> None:
+        self._late_s: list[float] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, name="gil-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def waits(self) -> float | None:
+        """How often it was late by more than a handover, as a share; ``None``: it is not known."""
+        if len(self._late_s) < _FEWEST_ASKED:
+            return None
+        timers_s = sorted(self._late_s)[len(self._late_s) // 20]
+        return sum(one > timers_s + _HANDOVER_S for one in self._late_s) / len(self._late_s)
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            due = time.perf_counter() + _ASK_S
+            time.sleep(_ASK_S)
+            self._late_s.append(time.perf_counter() - due)
 
 
 def together(machine: MachineWatch, processes: Sequence[Disturbances]) -> Disturbances:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 import inferload as il
 from inferload.machine import cgroups
 from inferload.machine import disturbances as module
-from inferload.machine.disturbances import steal_fraction
+from inferload.machine.disturbances import GilWatch, steal_fraction
+from inferload.machine.hardware import usable_cores
 
 
 class Multiplies(torch.nn.Module):
@@ -106,3 +109,37 @@ def test_callers_without_a_core_are_found_in_the_run_queue(executor):
             threads_per_call=1,
         )
     assert "run-queue" in {one.code for one in result.warnings}
+
+
+def waits(work) -> float:
+    """How often a thread beside others that work has to wait for the GIL."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.is_set():
+            work()
+
+    threads = [threading.Thread(target=again) for _ in range(3)]
+    for one in threads:
+        one.start()
+    try:
+        with GilWatch() as watch:
+            time.sleep(0.5)
+    finally:
+        over.set()
+        for one in threads:
+            one.join()
+    assert watch.waits is not None
+    return watch.waits
+
+
+def test_a_thread_waits_for_a_gil_that_others_hold_and_not_for_one_that_nobody_has():
+    assert waits(lambda: sum(range(100_000))) > 0.6
+    if usable_cores() > 1:
+        assert min(waits(lambda: time.sleep(0.02)) for _ in range(5)) < 0.4
+
+
+def test_of_few_times_nothing_is_told():
+    with GilWatch() as watch:
+        pass
+    assert watch.waits is None

@@ -58,9 +58,11 @@ def test_one_caller_that_makes_as_much_as_four_while_threads_wait_for_the_gil():
     )
 
 
-def test_the_gil_is_known_by_processes_too_where_nothing_warns_of_it():
-    found = bound(effects={"callers-one": 0.98, "processes": 1.9}, used=used(1.0))
-    assert found.word == "gil"
+@pytest.mark.parametrize(("waits", "word"), [(None, "gil"), (True, "gil"), (False, "lock")])
+def test_processes_tell_of_the_gil_unless_no_thread_waited_for_it(waits, word):
+    effects = {"callers-one": 0.98, "processes": 1.9}
+    found = bound(effects=effects, used=used(1.0), waits_for_gil=waits)
+    assert found.word == word
 
 
 def test_of_one_caller_two_that_make_no_more_show_the_gil():

@@ -141,6 +141,7 @@ def _threads(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm]:
             what=f"{count_text(number, 'thread')} a call",
             turn=Turn(options=options, settings=Settings(threads_per_call=number)),
             flags={"threads-per-call": str(number)},
+            settles=number < spec.threads_per_call,
         )
 
 
@@ -192,6 +193,7 @@ def _batch(options: RunOptions, spec: RunSpec, cores: int) -> Iterator[Arm | Not
         what=f"batch x2 ({count_text(size, 'item')})",
         turn=Turn(options=options, settings=Settings(batch_size=size)),
         flags={"batch-sizes": str(size)},
+        settles=True,
     )
 
 

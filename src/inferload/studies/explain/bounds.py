@@ -127,8 +127,10 @@ def _one_at_a_time(facts: Facts) -> Bound | None:
         turns = f"two callers make {twice.ratio:.0%} of what one makes"
     turns += f", with {facts.used.cores:.1f} of {_cores(facts)} at work"
     in_process = facts.gain("processes") if "processes" in facts.effects else None
-    computes = facts.used.cores > _COMPUTES
-    if facts.python and (facts.waits_for_gil or (computes and (in_process or 0.0) > _ROOM)):
+    waits = facts.waits_for_gil
+    if waits is None:
+        waits = facts.used.cores > _COMPUTES and (in_process or 0.0) > _ROOM
+    if facts.python and waits:
         return Bound("gil", f"The GIL bounds it: {turns}{_without_gil(facts)}.")
     where = ""
     if in_process is not None:

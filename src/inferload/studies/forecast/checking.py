@@ -17,6 +17,7 @@ from inferload.stats.durations import RawDurations
 from inferload.stats.service import profiles_of_run
 from inferload.stats.summary import distribution_ms
 from inferload.studies.bench import for_seconds
+from inferload.studies.forecast.compiled import IS_COMPILED
 from inferload.studies.forecast.measured import Measured
 from inferload.studies.forecast.simulation import Work, responses
 from inferload.studies.records.forecast import CheckedPoint
@@ -36,11 +37,14 @@ if TYPE_CHECKING:
     from inferload.studies.forecast.plan import ForecastPlan
     from inferload.studies.records.forecast import Forecast, ForecastPoint
 
-ROUNDS = 3
+FEWEST_ROUNDS = 3
+MOST_ROUNDS = 30
+#: About how long a point is run in a round: a machine's speed changes within a minute.
+_POINT_S = 12.0
 #: Of each round: how long service is measured with each number of calls under way.
 _SERVICE_S = 2.0
 #: The same requests are simulated so often, with other draws of what calls take.
-_DRAWS = 40
+_DRAWS = 40 if IS_COMPILED else 4
 
 
 @dataclass(slots=True)
@@ -63,9 +67,9 @@ def checked(
 ) -> Forecast:
     """The forecast with what its points of one replica come to when they are run here.
 
-    Each of three rounds measures the service, then runs every point for a third of ``point_s``;
-    what is forecast for a point is made of the service of its round and of the requests that came,
-    in their order.
+    Each of three rounds or more measures the service, then runs every point for its share of
+    ``point_s``; what is forecast for a point is made of the service of its round and of the
+    requests that came, in their order.
 
     Raises:
         PlanError: there is no point that one machine can run.
@@ -78,14 +82,15 @@ def checked(
             "out), and rates that it can make"
         )
     levels = [k for k in measured.levels if k <= forecast.callers] or [measured.levels[0]]
-    rounds = [_Round() for _ in range(ROUNDS)]
+    count = min(max(round(point_s / _POINT_S), FEWEST_ROUNDS), MOST_ROUNDS)
+    rounds = [_Round() for _ in range(count)]
     for number, own in enumerate(rounds):
-        observer.begins(f"check, round {number + 1} of {ROUNDS}: what calls take now")
+        observer.begins(f"check, round {number + 1} of {count}: what calls take now")
         own.profiles = _service(plan, bench, options, observer, levels)
         for one in points:
             due = f"{rate_text(one.rate_per_s)}/s"
-            observer.begins(f"check, round {number + 1} of {ROUNDS}: {due}")
-            run = _point(one, plan, bench, options, observer, point_s / ROUNDS, number, forecast)
+            observer.begins(f"check, round {number + 1} of {count}: {due}")
+            run = _point(one, plan, bench, options, observer, point_s / count, number, forecast)
             own.logs.append(run.log)
     found = {
         one: _held(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from inferload.callers.trace import profiling
 from inferload.log.failures import in_brief
+from inferload.machine.disturbances import GilWatch
 from inferload.machine.hardware import largest_cache_bytes
 from inferload.studies.bench import Turn
 from inferload.studies.local.roof import roof
@@ -52,7 +54,8 @@ def traced(
     with bench.sliced(Turn(options=options)) as calls:
         ready = calls.prepare(announce)
         calls.slice(0.05, options.warmup_calls)
-        plain = calls.slice(0.2, 0)
+        with GilWatch() as watch:
+            plain = calls.slice(0.2, 0)
         callers = options.load.callers
         first, seen = _profiled(calls, 1e-4)
         events = sum(row.count for row in first.key_averages()) / max(seen.calls, 1)
@@ -60,7 +63,7 @@ def traced(
         seconds = min(max(wanted * plain.mean_s / callers, _SHORTEST_S), _LONGEST_S)
         profiler, seen = _profiled(calls, seconds)
         device = next((one.device for one in ready.devices), None)
-        found = _told(profiler, seen, plain)
+        found = replace(_told(profiler, seen, plain), gil_waits=watch.waits)
     return found, _work(*bench.eager(), torch.device(device or "cpu"))
 
 

@@ -56,7 +56,8 @@ class Traced:
     ``slowed``: throughput while traced, over that without. ``outside``: the share of a call's time
     in no operator: Python, other libraries, waiting. ``operators``: the largest by their time on
     the host; ``times``: how many a call has in all. ``kernels``: what a device does, as shares of
-    its time. ``faults``: pages that a call makes when it is not traced.
+    its time. Of calls that are not traced ``faults`` are the pages that one makes; and of a thread
+    that asked for the GIL beside them, ``gil_waits`` is how often it had to wait, as a share.
     """
 
     calls: int
@@ -65,6 +66,7 @@ class Traced:
     times: float
     outside: float
     faults: float = 0.0
+    gil_waits: float | None = None
     kernels: tuple[Operator, ...] = ()
 
 

@@ -137,6 +137,9 @@ def _time(found: Explanation) -> list[RenderableType]:
         ]
         codes = {one.code: one.message for one in found.warnings}
         parts += [Text(codes[code]) for code in ("gil", "run-queue", "throttled") if code in codes]
+    waits = None if found.traced is None else found.traced.gil_waits
+    if waits is not None and found.run.spec is not None and "threads" in found.run.spec.executors:
+        parts.append(Text(f"another thread that asks for the GIL has to wait {waits:.0%} of times"))
     if found.work is not None:
         parts.append(Text(_work_text(found.work, found)))
     if found.traced is not None:
