@@ -166,3 +166,25 @@ def test_a_model_that_fails_before_a_call_is_measured_is_told_in_one_sentence(tm
     assert "is called with --grad on" in said
     assert said.endswith(f"({path}:5)")
     assert inferload_here("run", path, "--calls", 5, "--grad", "on").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("explain", "--rate", "50"), "--rate is no flag of inferload explain, which explains"),
+        (("explain", "--processes", "2"), "one after another: run, search, compare have it"),
+        (("sweep", "--rate", "50"), "run, compare have it, or is it --rates"),
+    ],
+)
+def test_a_flag_of_other_verbs_is_named_with_those_that_have_it(model: Path, words, sentence):
+    verb, *flags = words
+    done = inferload_here(verb, model, *flags)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_flag_of_nobody_is_said_with_the_usage(model: Path):
+    done = inferload_here("run", model, "--nobody")
+    assert done.returncode == 2
+    assert "No such option: --nobody" in done.stderr

@@ -124,6 +124,26 @@ def _version(
         raise typer.Exit
 
 
+def _elsewhere(error: Exception) -> str | None:
+    """Which verbs have a flag that the one which was asked has not; ``None``: it is nobody's."""
+    flag, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if not isinstance(flag, str) or context is None:
+        return None
+    from inferload.plan.option_table import FLAGS
+
+    rows = [row for row in FLAGS if f"--{row.flag}" == flag]
+    verbs = [verb for verb in VERBS if any(verb in row.verbs for row in rows)]
+    if not verbs or context.info_name in verbs:
+        return None
+    own = ", which explains --callers that call one after another" * (
+        context.info_name == "explain"
+    )
+    said = f"{flag} is no flag of inferload {context.info_name}{own}: {', '.join(verbs)} "
+    said += "has it" if len(verbs) == 1 else "have it"
+    alike = getattr(error, "possibilities", None)
+    return said + (f", or is it {' or '.join(alike)}?" if alike else "")
+
+
 def invoked() -> int:
     """Run the command line; its exit code.
 
@@ -141,6 +161,9 @@ def invoked() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if (elsewhere := _elsewhere(error)) is not None:
+            output.say(elsewhere)
+            return output.EXIT_WRONG_USE
         show = getattr(error, "show", None)
         if show is not None:
             if os.environ.get("RANK", "0") == "0":  # of a cluster one rank says it for all

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from inferload.studies.bench import StudyObserver
     from inferload.studies.records.comparison import Comparison
+    from inferload.studies.records.files import Study
     from inferload.studies.records.max_rate import MaxRate
     from inferload.studies.records.sweep import Sweep
     from inferload.studies.records.tuning import Tuning
@@ -82,6 +83,16 @@ def content_of(model: str) -> str | None:
     """What tells one state of a model's file from another; ``None`` of a module's name."""
     path = Path(spec_parts(model)[0])
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if is_file(path) else None
+
+
+def written(found: Study, path: Path | None) -> bool:
+    """Write a study down, if it is asked for; where that fails, say why, and be false."""
+    from inferload.studies.keeping import trouble_saving
+
+    trouble = None if path is None else trouble_saving(found, path)
+    if trouble is not None:
+        output.say(trouble)
+    return trouble is None
 
 
 def study(

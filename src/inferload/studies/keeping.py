@@ -29,6 +29,13 @@ def trouble_saving(study: Study, path: Path) -> str | None:
     return None
 
 
+def keep(study: Study, path: Path | None) -> None:
+    """Write a study down, if it is asked for; where that fails, a warning says why."""
+    trouble = None if path is None else trouble_saving(study, path)
+    if trouble is not None:
+        logging.getLogger("inferload").warning(trouble)
+
+
 def check_kind(path: Path, kind: type[T]) -> T:
     """The study that lies in a file, of the kind that is to be written there.
 

@@ -12,7 +12,7 @@ from inferload.cli import output
 from inferload.cli.comparing import compared_models, how_from_words
 from inferload.cli.request import flags
 from inferload.cli.request.made_by import made_by
-from inferload.cli.studies import asked_of
+from inferload.cli.studies import asked_of, written
 from inferload.files import is_there
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def compare_command(
             _check_target(json)
         found = replace(_results(a, b, gates), made_by=made_by())
         delivered = output.deliver(found, reports)
-        if not (json is None or _saved(found, json)) or not delivered:
+        if not written(found, json) or not delivered:
             raise typer.Exit(output.EXIT_FAILED)
     else:
         how = how_from_words(pairs, precision, time_limit, gates)
@@ -125,17 +125,6 @@ def _check_alone(context: typer.Context) -> None:
                 f"--{name.replace('_', '-')} is of runs to be made, and two results are compared: "
                 "leave it out"
             )
-
-
-def _saved(found: Comparison, path: Path) -> bool:
-    from inferload.studies.records.files import save_study
-
-    try:
-        save_study(found, path)
-    except OSError as error:
-        output.say(f"{path} could not be written: {error.strerror}")
-        return False
-    return True
 
 
 def _check_target(path: Path) -> None:

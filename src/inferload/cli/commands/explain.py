@@ -96,10 +96,8 @@ def explain_command(
 
 
 def _deliver(found: Explanation, json: Path | None, reports: output.Reports, code: int) -> None:
-    from inferload.studies.keeping import trouble_saving
+    from inferload.cli.studies import written
 
-    trouble = None if json is None else trouble_saving(found, json)
-    if trouble is not None:
-        output.say(trouble)
-    if not output.deliver(found, reports) or trouble is not None or code:
+    saved = written(found, json)
+    if not output.deliver(found, reports) or not saved or code:
         raise typer.Exit(code or output.EXIT_FAILED)

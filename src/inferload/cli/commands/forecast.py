@@ -95,6 +95,7 @@ def forecast_command(
     from inferload.cli.request.made_by import made_by
     from inferload.cli.request.values import counts, numbers
     from inferload.cli.silent import Silent
+    from inferload.cli.studies import written
     from inferload.files import check_apart, check_writable
     from inferload.plan.arrivals.load_words import load_from_text
     from inferload.plan.arrivals.loads import OpenLoop
@@ -102,7 +103,6 @@ def forecast_command(
     from inferload.stats.limits.limit import limits_from_texts
     from inferload.studies.forecast.plan import ForecastPlan
     from inferload.studies.forecast.sources import loaded, source_of
-    from inferload.studies.records.files import save_study
     from inferload.units import duration_s
 
     reports = output.Reports(html=words["html"], markdown=words["markdown"])
@@ -128,23 +128,23 @@ def forecast_command(
     )
     source = source_of(loaded(results), [str(one) for one in results])
     progress = StudyProgress(output.errors)
-    observer, code = Silent() if quiet else progress, 0
+    observer, code, saved = Silent() if quiet else progress, 0, True
     try:
         found, code = _made(plan, source, observer)
         found = replace(found, made_by=made_by())
-        if json is not None:
-            save_study(found, json)  # a check takes minutes, and may not come to its end
+        # a check takes minutes, and may not come to its end
+        saved = written(found, json)
         if check is not None and not code:
             seconds = duration_s(check_duration)
             found, code = _checked(check, seconds, found, plan, source, observer)
     finally:
         progress.close()
     if json is not None and check is not None and not code:
-        save_study(found, json)
+        saved = written(found, json)
     kept = not found.limits or any(one.keeps_all for one in found.points)
     kept = kept and all(one.replicas is not None for one in found.needed)
     delivered = output.deliver(found, reports)
-    if code or not delivered or not kept:
+    if code or not delivered or not kept or not saved:
         raise typer.Exit(code or output.EXIT_FAILED)
 
 

@@ -95,6 +95,18 @@ def change_text(ratio: float | None) -> str:
     return f"{ratio - 1:+.1%}" if 1 / LARGEST_PERCENT < ratio < LARGEST_PERCENT else f"x{ratio:.3g}"
 
 
+def interval_text(low: float | None, high: float | None) -> str:
+    """The ends of an interval of a ratio, both as changes or both as factors.
+
+    >>> interval_text(0.98, 1.05), interval_text(0.02, 1.05)
+    ('-2.0% to +5.0%', 'x0.02 to x1.05')
+    """
+    ends = [change_text(low), change_text(high)]
+    if any(one.startswith("x") for one in ends):
+        ends = ["-" if one is None else f"x{one:.3g}" for one in (low, high)]
+    return " to ".join(ends)
+
+
 def study_header(rows: dict[str, str], environment: dict[str, Any]) -> Table:
     """What was run, and on what."""
     grid = Table.grid(padding=(0, 2))

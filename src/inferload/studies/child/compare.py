@@ -17,12 +17,11 @@ from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.compare import peak_pairs
 from inferload.studies.compare_results import compared_results
 from inferload.studies.differences import gate_from_text
-from inferload.studies.keeping import StudyKeeper, check_kind
+from inferload.studies.keeping import StudyKeeper, check_kind, keep
 from inferload.studies.local.bench import LocalBench
 from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.local.outputs import told_apart
 from inferload.studies.records.comparison import Comparison, Gate
-from inferload.studies.records.files import save_study
 from inferload.studies.records.settings import Settings
 from inferload.studies.slices.sides import How, Sides, compare_sides
 from inferload.targets.loading import target_and_inputs
@@ -98,7 +97,7 @@ def compare(
             path = as_path("save", save)
             if is_there(path):
                 check_kind(path, Comparison)
-            save_study(found, path)
+            keep(found, path)
         return found
     if both != [None, None] or (forms is not None and both[0] is not None):
         raise PlanError("a result and a model cannot be compared: give two of a kind")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from inferload.runs.run import Logging
 from inferload.studies.child.fresh import in_fresh_processes
 from inferload.studies.explain.explainer import run_explain
 from inferload.studies.explain.plan import RUN_S, TIME_LIMIT_S, ExplainPlan
-from inferload.studies.keeping import trouble_saving
+from inferload.studies.keeping import keep
 from inferload.studies.local.options import as_written, fingerprint, options_of
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.targets.loading import target_and_inputs
@@ -101,16 +100,10 @@ def explain(
         try:
             found = run_explain(plan, host({}, 0), host, observer or Logging())
         except StudyInterrupted as interrupt:
-            _save(cast("Explanation", interrupt.study), path)
+            keep(cast("Explanation", interrupt.study), path)
             raise
-    _save(found, path)
+    keep(found, path)
     return found
-
-
-def _save(found: Explanation, path: Path | None) -> None:
-    trouble = None if path is None else trouble_saving(found, path)
-    if trouble is not None:
-        logging.getLogger("inferload").warning(trouble)
 
 
 def _in_words(own: Mapping[str, str], environment: Mapping[str, str]) -> str:

@@ -11,13 +11,13 @@ from inferload.machine.hardware import usable_cores
 from inferload.studies.bench import for_seconds
 from inferload.studies.explain.arms import BASE, arms_of
 from inferload.studies.explain.bounds import bound_of
-from inferload.studies.explain.facts import effects_of, facts_of, per_call, too_good
+from inferload.studies.explain.facts import effects_of, facts_of, per_call
 from inferload.studies.explain.rounds import Rounds
 from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.explanation import Explanation
 from inferload.studies.records.settings import Settings, StudyRun
 from inferload.studies.slices.plan import FEWEST_SLICES, LEAST_SLICE_S
-from inferload.units import count_text
+from inferload.units import count_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,7 +139,7 @@ class _Making:
             began, number = self.clock(), len(self.rounds)
             self.observer.begins(
                 f"round {number + 1} of {most}: {len(arms) - 1} changes, each in turn with the run "
-                "as asked"
+                f"as asked{'' if number else self._at_least(engine.slice_s)}"
             )
             self.rounds.append(engine.round(arms, number))
             took_s = self.clock() - began
@@ -150,6 +150,18 @@ class _Making:
                 took_s = sum(engine.cost_s.get(one.name, 0.0) for one in arms)
             fits = len(self.rounds) + int(left_s / max(took_s, 1e-3))
             most = min(max(fits, FEWEST_ROUNDS), MOST_ROUNDS)
+
+    def _at_least(self, slice_s: float) -> str:
+        """How long rounds take, where calls are longer than slices should be."""
+        service = None if self.result is None else self.result.summary.service_ms
+        call_s = 0.0 if service is None else service.mean / 1e3
+        if call_s < slice_s:
+            return ""
+        each_s = FEWEST_SLICES * (len(self.arms) + 1) * call_s
+        return (
+            f"; a call takes {duration_text(call_s)}, so that {FEWEST_ROUNDS} rounds of "
+            f"{duration_text(each_s)} or more are made"
+        )
 
     def _fitting(
         self, arms: tuple[Arm, ...], cost_s: dict[str, float], took_s: float, left_s: float
@@ -215,7 +227,7 @@ class _Making:
             for one in found.tried
             if one.claimed
             and (one.ratio or 0.0) > 1
-            and not too_good(one)
+            and not one.too_good
             and (one.flags or one.environment)
         ]
         best = gaining[0] if gaining else None  # the largest gain comes first

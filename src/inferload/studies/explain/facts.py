@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _IDLE = 0.2
 # An interval that ends by more than this beyond a bound does not show it.
 _MARGIN = 0.15
-# What makes so many times as much does not do the same work.
-_TOO_GOOD = 20.0
 # A thread that asks for the GIL waits in 1 of 10 cases where nobody holds it, for a timer that was
 # late, in 7 of 10 where four threads launch small operators, and in 8 of 10 where they compute.
 _CONTENDED = 0.4
@@ -101,13 +99,8 @@ class Facts:
     def gain(self, *names: str) -> float:
         """The largest gain of these that is one beyond noise, as a fraction; 0: none is."""
         found = [one for name in names if (one := self.effects.get(name)) is not None]
-        found = [one for one in found if not (one.name.startswith("form-") and too_good(one))]
+        found = [one for one in found if not (one.name.startswith("form-") and one.too_good)]
         return max((one.ratio - 1 for one in found if one.claimed and one.ratio), default=0.0)
-
-
-def too_good(one: Effect) -> bool:
-    """Whether a change makes so much that it does not do the same work."""
-    return (one.ratio or 0.0) > _TOO_GOOD
 
 
 def facts_of(found: Explanation) -> Facts:

@@ -15,8 +15,8 @@ from inferload.stats.limits.limit import limits_given
 from inferload.studies.forecast.forecaster import run_forecast
 from inferload.studies.forecast.plan import ForecastPlan
 from inferload.studies.forecast.sources import loaded, source_of
+from inferload.studies.keeping import keep
 from inferload.studies.local.search import varied
-from inferload.studies.records.files import save_study
 from inferload.studies.records.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -101,5 +101,5 @@ def forecast(
     )
     found = run_forecast(plan, source_of(read, names), observer or Logging())
     if save is not None:
-        save_study(found, as_path("save", save))
+        keep(found, Path(as_path("save", save)))
     return found

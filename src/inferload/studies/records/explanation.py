@@ -9,6 +9,8 @@ from inferload.records.figures import RunWarning
 from inferload.records.shown import Shown
 from inferload.studies.records.settings import StudyRun
 
+_TOO_GOOD = 20.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
@@ -37,6 +39,11 @@ class Effect:
     flags: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     why_not: str = ""
+
+    @property
+    def too_good(self) -> bool:
+        """Whether it makes so much more that it does not do the same work."""
+        return (self.ratio or 0.0) > _TOO_GOOD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from inferload.report.text.parts import (
     Preformatted,
     bar,
     change_text,
+    interval_text,
     study_header,
     study_warnings,
 )
@@ -37,7 +38,7 @@ def explanation_report(found: Explanation) -> RenderableType:
         parts += [Text("What makes most of it:"), _command(found.command), Text()]
     parts += [_effects(found)] if found.tried else []
     parts += [Text(line) for line in _without_effect(found)]
-    parts += [Text(line, style="dim") for line in _not_tried(found)]
+    parts += _not_tried(found)
     parts += _time(found)
     parts += [Text(f"{one[0].upper()}{one[1:]}.", style="dim") for one in found.notes]
     return Group(*parts, *study_warnings(found.warnings))
@@ -76,13 +77,16 @@ def _effects(found: Explanation) -> Table:
             continue
         style = "bold" if one.name == found.best else None
         table.add_row(
-            one.what,
+            one.what + " ?" * one.too_good,
             "-" if one.per_s is None else rate_text(one.per_s),
             change_text(one.ratio),
-            f"{change_text(one.low)} to {change_text(one.high)}",
+            interval_text(one.low, one.high),
             change_text(one.p50_ratio),
             style=style,
         )
+    if any(one.too_good for one in found.tried):
+        table.caption = "?  so much more that it cannot do the same work"
+        table.caption_justify = "left"
     return table
 
 
@@ -109,17 +113,23 @@ def _is_small(one: Effect) -> bool:
 
 
 def _within(one: Effect) -> str:
-    return f"{one.what}: {change_text(one.low)} to {change_text(one.high)}"
+    return f"{one.what}: {interval_text(one.low, one.high)}"
 
 
-def _not_tried(found: Explanation) -> list[str]:
+def _not_tried(found: Explanation) -> list[RenderableType]:
     """What was not tried, each reason once."""
     reasons: dict[str, list[str]] = {}
     for one in found.effects:
         if one.ratio is None:
             reasons.setdefault(one.why_not, []).append(one.what)
-    lines = [f"  {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-    return ["Not tried:", *lines] if lines else []
+    if not reasons:
+        return []
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    table.add_column(max_width=_LONGEST_NAME)
+    table.add_column()
+    for reason, names in reasons.items():
+        table.add_row(f"  {', '.join(names)}", reason, style="dim")
+    return [Text("Not tried:", style="dim"), table]
 
 
 def _time(found: Explanation) -> list[RenderableType]:
