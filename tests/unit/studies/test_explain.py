@@ -17,7 +17,9 @@ from inferload.stats.slices.slice import Slice
 from inferload.stats.slices.used import Used
 from inferload.studies.explain.arms import BASE, arms_of
 from inferload.studies.explain.explainer import FEWEST_ROUNDS, MOST_ROUNDS, run_explain
+from inferload.studies.explain.facts import facts_of
 from inferload.studies.explain.plan import ExplainPlan
+from inferload.studies.records.explanation import Traced
 from inferload.studies.records.files import load_study, save_study
 from support.sliced_sides import Told
 
@@ -329,3 +331,14 @@ def test_what_cannot_be_explained_is_refused_with_a_way_out(options, way_out):
     own = RunOptions(duration_s=1.0, **options).checked()
     with pytest.raises(PlanError, match=way_out):
         ExplainPlan(target="m", asked={}, options=own, command=lambda *_: "")
+
+
+@pytest.mark.parametrize(
+    ("cores", "waits", "expected"),
+    [(1.0, 0.8, True), (1.0, 0.1, False), (0.0, 0.8, False), (1.0, None, None)],
+)
+def test_a_thread_waits_for_the_gil_only_where_somebody_computes(result, cores, waits, expected):
+    found = explained(World(result), choose=_in_one_process)
+    traced = Traced(calls=9, slowed=1.0, operators=(), times=0.0, outside=1.0, gil_waits=waits)
+    found = replace(found, traced=traced, used=replace(found.used, cores=cores), warnings=())
+    assert facts_of(found).waits_for_gil is expected

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FEWEST_ROUNDS, MOST_ROUNDS = 6, 12
 # So much of the time is for slices; the rest is for starting processes.
 _IN_SLICES = 0.4
+# Warnings of quantiles that are not told here.
+_OF_TAILS = {"too-few-calls", "closed-loop-tail"}
 _NOTES = (
     "not tried, as it changes what the model computes: lower precision (bfloat16, int8)",
     "changes are tried one at a time: two that gain may gain less together",
@@ -210,7 +212,7 @@ class _Making:
             "notes": (*_NOTES, *self.notes),
             "took_s": self.clock() - self.began,
             "time_limit_s": plan.time_limit_s,
-            "warnings": result.warnings,
+            "warnings": tuple(one for one in result.warnings if one.code not in _OF_TAILS),
             "environment": result.environment,
         }
         found = Explanation(

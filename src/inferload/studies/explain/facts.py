@@ -26,6 +26,8 @@ _MARGIN = 0.15
 # A thread that asks for the GIL waits in 1 of 10 cases where nobody holds it, for a timer that was
 # late, in 7 of 10 where four threads launch small operators, and in 8 of 10 where they compute.
 _CONTENDED = 0.4
+# With fewer cores at work nobody computes in Python, and a core that slept wakes up late.
+_AT_WORK = 0.5
 #: Fewer rounds have no intervals.
 _FEWEST = 2
 
@@ -129,7 +131,9 @@ def _waits_for_gil(found: Explanation) -> bool | None:
     if any(one.code == "gil" for one in found.warnings):
         return True
     waits = None if found.traced is None else found.traced.gil_waits
-    return None if waits is None else waits > _CONTENDED
+    if waits is None or found.used is None:
+        return None
+    return waits > _CONTENDED and found.used.cores > _AT_WORK
 
 
 def effects_of(
