@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _IDLE = 0.2
 # An interval that ends by more than this beyond a bound does not show it.
 _MARGIN = 0.15
-# A thread that asks for the GIL waits in 1 of 10 cases where nobody holds it, for a timer that was
-# late, in 7 of 10 where four threads launch small operators, and in 8 of 10 where they compute.
-_CONTENDED = 0.4
+# A thread that asks for the GIL is late in 1 of 10 cases where nobody holds it, and now and then in
+# 5 of 10, when timers are late; in 7 of 10 where four threads launch small operators, and in 9 of
+# 10 where they compute.
+_CONTENDED = 0.6
 # With fewer cores at work nobody computes in Python, and a core that slept wakes up late.
 _AT_WORK = 0.5
 #: Fewer rounds have no intervals.
