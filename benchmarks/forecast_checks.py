@@ -139,8 +139,8 @@ def _forecast(case: Case, folder: Path, seconds: float) -> Forecast:
         _run(folder, "run", model, *own, *words)
         sources.append("pauses.json")
     rates = ",".join(f"{load * most:.4g}" for load in case.loads)
-    words = ("--rates", rates, "--check", model, "--check-duration", f"{seconds:g}s")
-    _run(folder, "forecast", *sources, *case.asked, *words, "--json", "forecast.json")
+    checks = ("--rates", rates, "--check", model, "--check-duration", f"{seconds:g}s")
+    _run(folder, "forecast", *sources, *case.asked, *checks, "--json", "forecast.json")
     return cast("Forecast", il.load_study(folder / "forecast.json"))
 
 
