@@ -117,7 +117,9 @@ def _rows(case: Case, seconds: float) -> list[str]:
     """What is measured of a case, a row a rate."""
     with tempfile.TemporaryDirectory(prefix="inferload-") as folder:
         found = _forecast(case, Path(folder), seconds * case.seconds)
-    return [_row(case, one) for one in found.points]
+    rows = [_row(case, one) for one in found.points]
+    print(*rows, sep="\n", file=sys.stderr, flush=True)  # so far
+    return rows
 
 
 def _forecast(case: Case, folder: Path, seconds: float) -> Forecast:
