@@ -127,7 +127,8 @@ def write_section(path: Path, heading: str, text: str) -> None:
         sections[there.index(heading)] = section
     else:
         sections.append(section)
-    path.write_text("\n".join([*(one.rstrip() + "\n" for one in (head, *sections))]), "utf-8")
+    parts = [one.rstrip() + "\n" for one in (head, *sections) if one.strip()]
+    path.write_text("\n".join(parts), encoding="utf-8")
 
 
 def machine() -> str:

@@ -170,20 +170,17 @@ def _checked(
     source: Source,
     observer: StudyObserver,
 ) -> tuple[Forecast, int]:
-    """The forecast with its check and 0; or as it was, if the check ended early, and the exit code.
-
-    Raises:
-        PlanError: there is nothing to check, or not with this model.
-    """
+    """The forecast with its check and 0; or as it was, and the exit code, if there is no check."""
     from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
     from inferload.cli.request.again import asked_again
-    from inferload.records.endings import CallError, TargetCrashed
+    from inferload.errors import InferloadError, PlanError
+    from inferload.records.endings import TargetCrashed
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.forecast.checking import checked
 
-    asked = asked_again(model, source.asked, source.spec)
-    options = asked.options()
     try:
+        asked = asked_again(model, source.asked, source.spec)
+        options = asked.options()
         with ChildBench(asked.source()) as bench:
             found = checked(
                 forecast, plan, source.measured, bench, options, observer, point_s=point_s
@@ -192,8 +189,8 @@ def _checked(
         noticed()
         output.say("interrupted: the forecast has no check")
         return forecast, EXIT_INTERRUPTED
-    except (CallError, TargetCrashed) as error:
+    except InferloadError as error:
         output.say(f"{output.with_place(error)}; the forecast has no check")
-        crashed = isinstance(error, TargetCrashed)
-        return forecast, output.EXIT_CRASHED if crashed else output.EXIT_FAILED
+        codes = {TargetCrashed: output.EXIT_CRASHED, PlanError: output.EXIT_WRONG_USE}
+        return forecast, codes.get(type(error), output.EXIT_FAILED)
     return found, 0

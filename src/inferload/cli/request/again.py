@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferload.cli.request.asked import Asked
@@ -23,7 +24,11 @@ _GRAD = {"no grad": "no", "grad": "on"}
 
 
 def asked_again(model: str, asked: Mapping[str, Any], spec: RunSpec | None) -> Asked:
-    """The words that a study was asked for in, or else what the spec of a run repeats of them."""
+    """The words that a study was asked for in, or else what the spec of a run repeats of them.
+
+    Raises:
+        PlanError: the model is a run file that cannot be read.
+    """
     words = {key: value for key, value in asked.items() if key in _KEPT}
     if spec is not None:
         words.setdefault("form", spec.asked_form)
@@ -38,4 +43,7 @@ def asked_again(model: str, asked: Mapping[str, Any], spec: RunSpec | None) -> A
             words.setdefault("autocast", spec.autocast.rpartition(" ")[2])
         if spec.devices:
             words.setdefault("device", ",".join(spec.devices))
-    return Asked(model=model, words=words)
+    found = Asked.again(model, words)
+    # of a run file what is measured, and not when or how often
+    kept = {key: value for key, value in found.words.items() if key in _KEPT or key in words}
+    return replace(found, words=kept)

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from inferload.plan.server import Server
 
 
+# What each model of several has of its own, in their run file.
+_OF_ONE_MODEL = {"form", "inputs", "mode"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What was asked for: ``words`` are the flags by their keys, as they stand there.
@@ -77,6 +81,21 @@ class Asked:
         if spec.endswith(".toml"):
             return _with_file(spec, words | more, given)
         return cls(model=spec, words=words | more)
+
+    @classmethod
+    def again(cls, model: str, words: Mapping[str, Any]) -> Asked:
+        """From words that were asked for before; a run file of several models has theirs.
+
+        Raises:
+            PlanError: as ``from_context``.
+        """
+        if not model.endswith(".toml"):
+            return cls(model=model, words=words)
+        from inferload.cli.request.run_file import read_run_file
+
+        theirs = _OF_ONE_MODEL if read_run_file(Path(model)).models else set()
+        own = {key: value for key, value in words.items() if key not in theirs}
+        return _with_file(model, own, set(own))
 
     def but(self, **words: Any) -> Asked:
         """The same with other words."""
@@ -275,7 +294,7 @@ def _with_file(model: str, words: dict[str, Any], given: set[str]) -> Asked:
 
     path = Path(model)
     file = read_run_file(path)
-    for name in {"form", "inputs", "mode"} & given if file.models else ():
+    for name in _OF_ONE_MODEL & given if file.models else ():
         raise PlanError(f"--{name} is of one model, and {path} has several: write it there")
     # one end of a run on the command line takes the place of another one in the file
     ends = {"calls", "duration", "precision"}
