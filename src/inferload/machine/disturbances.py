@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 0.02
 _ASK_S = 0.001
-_FEWEST_ASKED = 20
+_FEWEST_ASKED = 8
 # What it takes at least until another thread has let the GIL go, and this one runs.
 _HANDOVER_S = 20e-6
 

@@ -124,7 +124,7 @@ def waits(work) -> float:
         one.start()
     try:
         with GilWatch() as watch:
-            time.sleep(0.5)
+            time.sleep(1.5)
     finally:
         over.set()
         for one in threads:
@@ -134,7 +134,7 @@ def waits(work) -> float:
 
 
 def test_a_thread_waits_for_a_gil_that_others_hold_and_not_for_one_that_nobody_has():
-    assert waits(lambda: sum(range(100_000))) > 0.6
+    assert waits(lambda: sum(range(100_000))) > 0.5
     if usable_cores() > 1:
         assert min(waits(lambda: time.sleep(0.02)) for _ in range(5)) < 0.4
 
