@@ -140,7 +140,7 @@ def _elsewhere(error: Exception) -> str | None:
     )
     said = f"{flag} is no flag of inferload {context.info_name}{own}: {', '.join(verbs)} "
     said += "has it" if len(verbs) == 1 else "have it"
-    alike = getattr(error, "possibilities", None)
+    alike = [one for one in getattr(error, "possibilities", None) or () if one.startswith(flag)]
     return said + (f", or is it {' or '.join(alike)}?" if alike else "")
 
 
@@ -161,10 +161,12 @@ def invoked() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if (elsewhere := _elsewhere(error)) is not None:
-            output.say(elsewhere)
-            return output.EXIT_WRONG_USE
-        show = getattr(error, "show", None)
+        elsewhere = _elsewhere(error)
+        show = (
+            getattr(error, "show", None)
+            if elsewhere is None
+            else functools.partial(output.say, elsewhere)
+        )
         if show is not None:
             if os.environ.get("RANK", "0") == "0":  # of a cluster one rank says it for all
                 show()
