@@ -78,8 +78,9 @@ CASES = {
     "minilm-eager": Case(says="MiniLM, eager, 2 callers", model=_MINILM),
     "mix": Case(says="mix: 7 of 10 MiniLM (aoti), 3 an MLP; 2 callers", model="mix.toml"),
     "batches": Case(
-        says="MiniLM, batches of up to 4, held back 5 ms",
+        says="MiniLM, padded batches of up to 4, held back 5 ms",
         model=_MINILM,
+        own=("--batch-pad", "0"),
         levels=("--max-batches", "1,4", "--clients", "16", "--callers", "1"),
         asked=("--max-batch", "4", "--max-delay", "5ms"),
         pauses=False,

@@ -194,6 +194,44 @@ def test_a_mix_is_checked_by_its_run_file(tmp_path: Path, monkeypatch):
     assert point.checked.calls == pytest.approx(120, rel=0.5)
 
 
+SUMS = """
+import time
+import torch
+
+
+class Sums(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.003)
+        return x.sum(dim=1)
+
+
+model = Sums()
+
+
+def inputs():
+    return [torch.ones(1, 3), torch.ones(1, 5)]
+"""
+
+
+def test_batches_are_padded_in_a_check_as_they_were_and_refused_where_they_were_not(
+    tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
+    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 1)
+    (tmp_path / "sums.py").write_text(SUMS)
+    sweep = ["sweep", "sums.py", "--max-batches", "1,2", "--clients", "8", "--duration", "1s"]
+    words = ["--max-batch", "2", "--max-delay", "2ms", "--rates", "100", "--check", "sums.py"]
+    words += ["--check-duration", "2s", "--json", "f.json"]
+    for pad, code in ((["--batch-pad", "0"], 0), ([], 2)):
+        swept = inferload_here(*sweep, *pad, "--json", f"s{code}.json", cwd=tmp_path)
+        assert swept.returncode == 0, swept.stderr
+        done = inferload_here("forecast", f"s{code}.json", *words, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+    assert "inputs have 2 shapes, which are batched apart" in done.stderr
+    (point,) = il.load_study(tmp_path / "f.json").points
+    assert point.checked.calls == pytest.approx(200, rel=0.4)
+
+
 def test_a_check_that_ends_early_leaves_the_forecast(swept: Path):
     raises = SLEEPS.replace("time.sleep(float(x))", 'raise ValueError("no")')
     kills = SLEEPS.replace("time.sleep(float(x))", "__import__('os')._exit(7)")

@@ -9,6 +9,7 @@ from test_forecast import Silent, forecast, profile, source, text_of
 
 import inferload as il
 from inferload.plan.arrivals.loads import OpenLoop
+from inferload.records.batches import BatchSpec
 from inferload.stats.pauses import Pauses
 from inferload.studies.forecast.forecaster import run_forecast
 from inferload.studies.forecast.measured import Measured
@@ -73,3 +74,24 @@ def test_calls_take_longer_after_pauses_where_that_is_known():
     (one,) = run_forecast(plan, own, Silent()).points
     assert one.p50_ms.value == pytest.approx(12.0, rel=0.01)  # nearly each comes after a long one
     assert own.measured.at("high").pauses == pauses
+
+
+@pytest.mark.parametrize(("pad", "elements", "refused"), [
+    ({}, (7, 12), True), ({}, (8, 8), False), ({"*": 0.0}, (7, 12), False),
+])  # fmt: skip
+def test_batches_of_shapes_that_do_not_join_are_not_forecast(pad, elements, refused):
+    batching = BatchSpec(max_batch=2, pad=pad, elements_per_input=elements)
+    spec = replace(SPEC, batching=batching, items_per_input=(1, 1), inputs=("a", "b"))
+    service = (profile(1, 10.0, size=1), profile(1, 12.0, size=2))
+    run = StudyRun(settings=Settings(), status="complete", spec=spec, services=service)
+    sweep = Sweep(
+        target="m", asked={}, status="complete", axes={}, blocks=1, points=(), runs=(run,)
+    )
+    plan = ForecastPlan(
+        asked={}, load=OpenLoop.poisson(1.0), batching=il.Batching(max_batch=2), requests=2000
+    )
+    if refused:
+        with pytest.raises(il.PlanError, match="inputs have 2 shapes, which are batched apart"):
+            run_forecast(plan, source_of([sweep], ["s.json"]), Silent())
+    else:
+        assert run_forecast(plan, source_of([sweep], ["s.json"]), Silent()).points

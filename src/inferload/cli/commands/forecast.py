@@ -179,7 +179,7 @@ def _checked(
     from inferload.studies.forecast.checking import checked
 
     try:
-        asked = asked_again(model, source.asked, source.spec)
+        asked = asked_again(model, source.asked, source.spec, plan.batching)
         options = asked.options()
         with ChildBench(asked.source()) as bench:
             found = checked(

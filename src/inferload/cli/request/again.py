@@ -7,29 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.cli.request.asked import Asked
 from inferload.plan import option_table as table
+from inferload.records.batches import EVERY_ARGUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inferload.plan.batching import Batching
     from inferload.records.spec import RunSpec
 
+_OF_BATCHES = {"batch_pad", "batch_sizes_allowed"}
 # What says how the model is called and not when, how often, or where its figures go.
 _KEPT = {
     row.key
     for row in table.FLAGS
     if row.group in {"inputs", "server", "form", "device", "threads", "state", "errors"}
-} | {"batch_pad", "batch_sizes_allowed"}
+} | _OF_BATCHES
 # As a result tells whether gradients were recorded.
 _GRAD = {"no grad": "no", "grad": "on"}
 
 
-def asked_again(model: str, asked: Mapping[str, Any], spec: RunSpec | None) -> Asked:
+def asked_again(
+    model: str, asked: Mapping[str, Any], spec: RunSpec | None, batching: Batching | None
+) -> Asked:
     """The words that a study was asked for in, or else what the spec of a run repeats of them.
+
+    ``batching``: how requests are called together now, padded as they were.
 
     Raises:
         PlanError: the model is a run file that cannot be read.
     """
     words = {key: value for key, value in asked.items() if key in _KEPT}
+    if batching is None:
+        words = {key: value for key, value in words.items() if key not in _OF_BATCHES}
+    else:
+        words |= {"max_batch": batching.max_batch, "max_delay": f"{batching.max_delay_s:g}s"}
     if spec is not None:
         words.setdefault("form", spec.asked_form)
         words.setdefault("mode", spec.mode)
@@ -41,6 +52,10 @@ def asked_again(model: str, asked: Mapping[str, Any], spec: RunSpec | None) -> A
         words.setdefault("grad", _GRAD.get(spec.grad_mode, "inference"))
         if spec.autocast != "off":
             words.setdefault("autocast", spec.autocast.rpartition(" ")[2])
+        if batching is not None and spec.batching is not None and spec.batching.pad:
+            pads = spec.batching.pad.items()
+            texts = [f"{'' if name == EVERY_ARGUMENT else name + '='}{pad:g}" for name, pad in pads]
+            words.setdefault("batch_pad", ",".join(texts))
         if spec.devices:
             words.setdefault("device", ",".join(spec.devices))
     found = Asked.again(model, words)

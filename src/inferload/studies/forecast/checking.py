@@ -127,7 +127,7 @@ def _service(
         own = replace(
             for_seconds(options, (), _SERVICE_S),
             load=ClosedLoop(callers=k, clients=clients),
-            batching=plan.batching,
+            batching=options.batching,
             seed=options.seed + k,
         )
         run = bench.run(Settings(), own, observer)
@@ -149,7 +149,7 @@ def _point(
     if not load.ends:
         load = replace(load, rate_per_s=one.rate_per_s)
     own = for_seconds(options, (), seconds)
-    own = replace(own, load=load, batching=plan.batching, seed=options.seed + number)
+    own = replace(own, load=load, batching=options.batching, seed=options.seed + number)
     return bench.run(Settings(), own, observer)
 
 

@@ -46,6 +46,12 @@ class Forecaster:
         self.plan, self.source = plan, source
         self.measured: Measured = source.measured
         self.callers = plan.callers or self.measured.best_slots
+        if plan.max_batch > 1 and source.shapes > 1:
+            raise PlanError(
+                f"inputs have {source.shapes} shapes, which are batched apart, and a forecast has "
+                "one queue: measure with --batch-pad 0 where the model is told what is padding, or "
+                "with inputs of one shape"
+            )
         self.notes = self.measured.check(self.callers, plan.max_batch)
         self.notes.append(_of_pauses(self.measured))
         self.capacity_per_s = self._capacity(self.measured)

@@ -34,7 +34,8 @@ _MEASURE = "`inferload sweep MODEL --callers 1,2,4 --json sweep.json` measures w
 class Source:
     """What was measured, of what, and what is to be said of it.
 
-    ``asked``: the words that a sweep was asked for in; ``spec``: of one of the runs.
+    ``asked``: the words that a sweep was asked for in; ``spec``: of one of the runs. ``shapes``: of
+    inputs that batches were formed of, each by itself.
     """
 
     target: str
@@ -44,6 +45,7 @@ class Source:
     environment: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
     spec: RunSpec | None = None
+    shapes: int = 1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class _Found:
     why_not: str | None = None
     asked: dict[str, Any] = field(default_factory=dict)
     pauses: Pauses | None = None
+    shapes: int = 1
 
     @property
     def open_loop(self) -> bool:
@@ -124,6 +127,7 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
         environment=found[0].environment,
         asked=found[0].asked,
         spec=found[0].spec,
+        shapes=max(one.shapes for one in found),
     )
 
 
@@ -158,7 +162,16 @@ def _of_run(result: RunResult) -> _Found:
         or (why_idle(result.spec) if result.spec.batching is not None else None),
         notes=_failed(result),
         pauses=pauses_of_run(result.log, result.spec, result.summary.from_s),
+        shapes=_shapes(result.spec),
     )
+
+
+def _shapes(spec: RunSpec | None) -> int:
+    """How many shapes inputs have whose batches were formed apart: nothing is padded to join."""
+    if spec is None or spec.batching is None or spec.batching.pad:
+        return 1
+    elements = spec.batching.elements_per_input
+    return max(len({one / n for one, n in zip(elements, spec.items_per_input, strict=False)}), 1)
 
 
 def _failed(result: RunResult) -> tuple[str, ...]:
@@ -194,6 +207,7 @@ def _of_sweep(sweep: Sweep) -> _Found:
         notes=notes,
         why_not=None if profiles else _why_none(runs),
         asked=sweep.asked,
+        shapes=max((_shapes(one.spec) for one in runs), default=1),
     )
 
 
