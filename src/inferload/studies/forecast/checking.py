@@ -41,8 +41,10 @@ FEWEST_ROUNDS = 3
 MOST_ROUNDS = 30
 #: About how long a point is run in a round: a machine's speed changes within a minute.
 _POINT_S = 12.0
-#: Of each round: how long service is measured with each number of calls under way.
+#: Of each round: how long service is measured with each number of calls under way and each size
+#: of batches, of which there are so many at most.
 _SERVICE_S = 2.0
+_MOST_SIZES = 4
 #: The same requests are simulated so often, with other draws of what calls take.
 _DRAWS = 40 if IS_COMPILED else 4
 
@@ -81,12 +83,12 @@ def checked(
             "no point of this forecast can be run on one machine: give --replicas 1 (or leave it "
             "out), and rates that it can make"
         )
-    levels = [k for k in measured.levels if k <= forecast.callers] or [measured.levels[0]]
+    kinds = _kinds(measured, forecast.callers, plan.max_batch)
     count = min(max(round(point_s / _POINT_S), FEWEST_ROUNDS), MOST_ROUNDS)
     rounds = [_Round() for _ in range(count)]
     for number, own in enumerate(rounds):
         observer.begins(f"check, round {number + 1} of {count}: what calls take now")
-        own.profiles = _service(plan, bench, options, observer, levels)
+        own.profiles = _service(kinds, bench, options, observer)
         for one in points:
             due = f"{rate_text(one.rate_per_s)}/s"
             observer.begins(f"check, round {number + 1} of {count}: {due}")
@@ -113,21 +115,38 @@ def checked(
     )
 
 
+def _kinds(measured: Measured, callers: int, max_batch: int) -> list[tuple[int, int]]:
+    """Which calls are measured again: so many under way, of batches of so many requests.
+
+    Those that were measured before, and of many sizes some, the least and the largest among them.
+    """
+    levels = [k for k in measured.levels if k <= callers] or [measured.levels[0]]
+    found = []
+    for k in levels:
+        known = measured.sizes_of(k)
+        own = [size for size in known if size <= max_batch] or known[:1]
+        some = np.linspace(0, len(own) - 1, min(len(own), _MOST_SIZES)).round().astype(int)
+        found += [(k, own[place]) for place in some]
+    return found
+
+
 def _service(
-    plan: ForecastPlan,
+    kinds: Sequence[tuple[int, int]],
     bench: Bench,
     options: RunOptions,
     observer: StudyObserver,
-    levels: Sequence[int],
 ) -> list[ServiceProfile]:
-    """What calls take now, with so many under way."""
+    """What calls of these kinds take now."""
     found: list[ServiceProfile] = []
-    for k in levels:
-        clients = None if plan.batching is None else 2 * k * plan.max_batch
+    for k, size in kinds:
+        batching, clients = options.batching, None
+        if batching is not None:
+            # as many again wait, so that batches are full
+            batching, clients = replace(batching, max_batch=size), 2 * k * size
         own = replace(
             for_seconds(options, (), _SERVICE_S),
             load=ClosedLoop(callers=k, clients=clients),
-            batching=options.batching,
+            batching=batching,
             seed=options.seed + k,
         )
         run = bench.run(Settings(), own, observer)

@@ -89,7 +89,7 @@ class Measured:
         At the low end smaller batches than any that was measured take as much less as they are
         smaller.
         """
-        known = self._sizes_of(self._nearest(in_flight))
+        known = self.sizes_of(self._nearest(in_flight))
         level = {own: self._over_levels(in_flight, own) for own in known}
         less = min(size / known[0], 1.0) if self.end == "low" else 1.0
         return less * float(np.interp(size, [*level], [*level.values()]))
@@ -187,7 +187,7 @@ class Measured:
                 f"fewer than {least} calls at once were not measured, and are taken to be no "
                 f"faster: {more} 1,{most}` does"
             )
-        sizes = self._sizes_of(self._nearest(slots))
+        sizes = self.sizes_of(self._nearest(slots))
         if max_batch > sizes[-1]:
             clients = 2 * slots * max_batch
             raise PlanError(
@@ -214,7 +214,8 @@ class Measured:
     def _rate(self, in_flight: int, size: int) -> float:
         return in_flight * size / self.by[in_flight, size].mean_ms.value
 
-    def _sizes_of(self, in_flight: int) -> list[int]:
+    def sizes_of(self, in_flight: int) -> list[int]:
+        """The sizes of batches that were measured with so many under way."""
         return sorted(size for _, size in self._kinds(in_flight))
 
     def _nearest(self, in_flight: int) -> int:
@@ -222,7 +223,7 @@ class Measured:
 
     def _nearest_kind(self, in_flight: int, size: int) -> tuple[int, int]:
         level = self._nearest(in_flight)
-        return level, min(self._sizes_of(level), key=lambda own: abs(own - size))
+        return level, min(self.sizes_of(level), key=lambda own: abs(own - size))
 
     def _over_levels(self, in_flight: int, size: int) -> float:
         levels = [k for k in self.levels if (k, size) in self.by]
@@ -239,7 +240,7 @@ class Measured:
 
     def _slowness_of(self, level: int) -> float:
         least = self.levels[0]
-        both = [size for size in self._sizes_of(level) if (least, size) in self.by]
+        both = [size for size in self.sizes_of(level) if (least, size) in self.by]
         if not both:
             return 1.0
         ratios = [
