@@ -146,6 +146,16 @@ def test_operators_and_what_they_compute_are_counted():
     assert work.peak_flops_per_s > 1e8
 
 
+def test_operators_that_nobody_counts_flops_of_are_named():
+    model = torch.nn.LSTM(32, 64, batch_first=True).eval()
+    bench = LocalBench.of_model(model, [torch.ones(1, 8, 32)])
+    _, work = traced.traced(bench, OPTIONS, lambda _: None)
+    if work.flops is None:
+        assert any("rnn" in one or "lstm" in one for one in work.uncounted)
+    else:  # a torch that has no operator for all of it
+        assert work.flops >= 8 * 2 * 4 * 64 * (32 + 64)
+
+
 def test_what_the_machine_reaches_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INFERLOAD_CACHE_DIR", str(tmp_path))
     times = []

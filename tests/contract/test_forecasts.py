@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import signal
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,43 +11,14 @@ import pytest
 import torch
 
 import inferload as il
-from inferload.studies.forecast import checking
 from inferload.studies.records.files import save_study
-from support.forks import Forked
-from support.program import PROGRAM, inferload, inferload_here
-
-SLEEPS = """
-import time
-import torch
-
-
-class Sleeps(torch.nn.Module):
-    def forward(self, x):
-        time.sleep(float(x))
-        return x
-
-
-model = Sleeps()
-
-
-def inputs():
-    return [torch.tensor(0.004), torch.tensor(0.008)]
-"""
+from support.forecasts import swept_in
+from support.program import inferload, inferload_here
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("forecast")
-    (folder / "sleeps.py").write_text(SLEEPS)
-    il.sweep(
-        f"{folder}/sleeps.py",
-        callers=(1, 2),
-        duration_s=1.5,
-        blocks=3,
-        threads_per_call=1,
-        save=folder / "s.json",
-    )
-    return folder
+    return swept_in(tmp_path_factory.mktemp("forecast"))
 
 
 def test_a_sweep_keeps_what_a_forecast_needs(swept: Path):
@@ -107,6 +76,13 @@ def test_runs_in_closed_loops_are_as_good(swept: Path):
     assert again.points == found.points
 
 
+def test_no_figure_is_cut_short_on_a_narrow_terminal(swept: Path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    done = inferload_here("forecast", swept / "s.json", "--rates", "40,80")
+    assert done.returncode == 0, done.stderr
+    assert "\u2026" not in done.stdout
+
+
 def test_how_many_replicas(swept: Path):
     done = inferload_here(
         "forecast", swept / "s.json", "--rates", "2000", "--limit", "p99<=100ms",
@@ -114,7 +90,7 @@ def test_how_many_replicas(swept: Path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2,000/s at p99 <= 100 ms: " in done.stdout
-    assert "serve and 1 are lost" in done.stdout
+    assert "serve and 1 is lost" in done.stdout
 
 
 def test_a_limit_that_is_not_kept_has_an_exit_code(swept: Path):
@@ -151,116 +127,6 @@ def test_batches_of_callers_that_were_not_all_busy_are_refused(tmp_path: Path):
     )  # fmt: skip
     with pytest.raises(il.PlanError, match="its callers were not all busy: --clients 32"):
         il.forecast(result)
-
-
-def test_a_forecast_is_checked_on_this_machine(swept: Path, monkeypatch):
-    monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
-    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 2)
-    saved = swept / "checked.json"
-    done = inferload_here(
-        "forecast", "s.json", "--rates", "40,80", "--check", "sleeps.py",
-        "--check-duration", "6s", "--json", saved, cwd=swept,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "in the same minutes" in " ".join(done.stdout.split())
-    points = il.load_study(saved).points
-    for one in points:
-        held = one.checked
-        assert held.calls == pytest.approx(one.rate_per_s * 6, rel=0.4)
-        assert held.p50_ms.value >= 4.0
-        assert held.again_p50_ms >= 4.0
-    assert il.load_study(saved).service_change is not None
-
-
-def test_a_mix_is_checked_by_its_run_file(tmp_path: Path, monkeypatch):
-    (tmp_path / "sleeps.py").write_text(SLEEPS)
-    (tmp_path / "mix.toml").write_text(
-        'rate = 5\nlimit = ["p99<=1ms"]\n[models.a]\nmodel = "sleeps.py"\nweight = 0.7\n'
-        '[models.b]\nmodel = "sleeps.py"\nweight = 0.3\n'
-    )
-    monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
-    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 1)
-    closed = (tmp_path / "mix.toml").read_text().split("\n", 2)[2]
-    (tmp_path / "closed.toml").write_text(closed)
-    swept = inferload_here(
-        "sweep", "closed.toml", "--callers", "1,2", "--threads-per-call", "1", "--duration", "1s",
-        "--json", "s.json", cwd=tmp_path,
-    )  # fmt: skip
-    assert swept.returncode == 0, swept.stderr
-    words = ["--rates", "40", "--check", "mix.toml", "--check-duration", "3s", "--json", "f.json"]
-    done = inferload_here("forecast", "s.json", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (point,) = il.load_study(tmp_path / "f.json").points
-    assert point.checked.calls == pytest.approx(120, rel=0.5)
-
-
-SUMS = """
-import time
-import torch
-
-
-class Sums(torch.nn.Module):
-    def forward(self, x):
-        time.sleep(0.01 * len(x))
-        return x.sum(dim=1)
-
-
-model = Sums()
-
-
-def inputs():
-    return [torch.ones(1, 3), torch.ones(1, 5)]
-"""
-
-
-def test_batches_are_padded_in_a_check_as_they_were_and_refused_where_they_were_not(
-    tmp_path: Path, monkeypatch
-):
-    monkeypatch.setattr(checking, "_SERVICE_S", 0.5)
-    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 1)
-    (tmp_path / "sums.py").write_text(SUMS)
-    sweep = ["sweep", "sums.py", "--max-batches", "1,4", "--clients", "8", "--duration", "1s"]
-    words = ["--max-batch", "4", "--max-delay", "2ms", "--rates", "20", "--check", "sums.py"]
-    words += ["--check-duration", "3s", "--json", "f.json"]
-    for pad, code in ((["--batch-pad", "0"], 0), ([], 2)):
-        swept = inferload_here(*sweep, *pad, "--json", f"s{code}.json", cwd=tmp_path)
-        assert swept.returncode == 0, swept.stderr
-        done = inferload_here("forecast", f"s{code}.json", *words, cwd=tmp_path)
-        assert done.returncode == code, done.stderr
-    assert "inputs have 2 shapes, which are batched apart" in done.stderr
-    (point,) = il.load_study(tmp_path / "f.json").points
-    assert point.checked.calls == pytest.approx(60, rel=0.5)
-    # most batches are of one request, which takes 10 ms, and one of four 40 ms
-    assert 10 < point.checked.again_p50_ms < 30
-
-
-def test_a_check_that_ends_early_leaves_the_forecast(swept: Path):
-    raises = SLEEPS.replace("time.sleep(float(x))", 'raise ValueError("no")')
-    kills = SLEEPS.replace("time.sleep(float(x))", "__import__('os')._exit(7)")
-    (swept / "raises.py").write_text(raises)
-    (swept / "kills.py").write_text(kills)
-    for name, code in (("raises.py", {1, 2}), ("kills.py", {3})):
-        saved = swept / f"{name}.json"
-        done = inferload(
-            "forecast", "s.json", "--rates", "40", "--check", name, "--json", saved, cwd=swept
-        )
-        assert done.returncode in code, done.stderr
-        assert "Traceback" not in done.stderr
-        assert il.load_study(saved).points[0].p50_ms is not None
-        assert "the forecast has no check" in done.stderr
-
-
-def test_a_check_that_is_interrupted_leaves_the_forecast(swept: Path):
-    words = [*PROGRAM, "forecast", "s.json", "--rates", "40", "--check", "sleeps.py"]
-    with Forked(words, cwd=swept, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
-        for line in one.stderr:
-            if line.startswith("check, round 1 of 3: 40"):
-                break
-        one.send_signal(signal.SIGINT)
-        shown, said = one.communicate(timeout=60)
-    assert one.returncode == 130
-    assert "interrupted: the forecast has no check" in said
-    assert "40.0" in shown
 
 
 @pytest.mark.parametrize(

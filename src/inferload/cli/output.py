@@ -104,12 +104,11 @@ def print_report(result: RunResult) -> None:
     """Draw a report as wide as the terminal, or as text."""
     from inferload.report.text.run import plain_report, report
 
-    out = terminal.console()
+    out = terminal.wide_console()
     if out.is_terminal:
-        # a narrower terminal wraps lines, which reads better than cells cut short
-        out.print(report(result), width=max(out.width, 80), crop=False)
+        out.print(report(result), crop=False)
     else:
-        out.print(plain_report(result, max(out.width, 80)), soft_wrap=True)
+        out.print(plain_report(result, out.width), soft_wrap=True)
 
 
 def print_any(found: Found) -> bool:
@@ -140,8 +139,7 @@ def unprinted() -> bool:
 
 def print_drawn(drawn: RenderableType) -> None:
     """Draw something as wide as the terminal, at least 80 columns."""
-    out = terminal.console()
-    out.print(drawn, width=max(out.width, 80), crop=False)
+    terminal.wide_console().print(drawn, crop=False)
 
 
 def save(result: RunResult, path: Path) -> bool:

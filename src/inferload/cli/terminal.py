@@ -97,6 +97,13 @@ def console() -> SafeConsole:
     return SafeConsole(file=cast("IO[str]", stdout), highlight=False, markup=False)
 
 
+def wide_console() -> SafeConsole:
+    """The same, at least 80 columns wide: a narrower terminal wraps lines, and cuts no cells."""
+    found = console()
+    found.width = max(found.width, 80)
+    return found
+
+
 #: What is said beside reports: how far a run has come, and what went wrong.
 errors = SafeConsole(file=cast("IO[str]", stderr), highlight=False, markup=False)
 

@@ -140,7 +140,7 @@ def test_how_many_replicas_a_rate_needs():
         balancing="least-loaded", lost=1,
     )  # fmt: skip
     assert one_lost.needed[0].replicas == answer.replicas + 1
-    assert f"{answer.replicas} serve and 1 are lost" in text_of(one_lost)
+    assert f"{answer.replicas} serve and 1 is lost" in text_of(one_lost)
     assert [one.replicas for one in one_lost.points] == [answer.replicas, answer.replicas + 1]
 
 
@@ -148,6 +148,30 @@ def test_a_limit_that_no_number_of_replicas_keeps():
     found = forecast(profile(even=False), rates_per_s=(500.0,), limits=["p99<=20ms"])
     assert found.needed[0].replicas is None
     assert "no number of replicas" in text_of(found)
+    assert found.needed[0].reason.startswith("calls take longer by themselves")
+
+
+def test_replicas_are_looked_for_where_hardly_any_requests_meet():
+    # calls take twice as long with two under way: p99 falls as fewer meet
+    found = forecast(
+        profile(1, 5.0), profile(2, 10.0), rates_per_s=(5000.0,), limits=["p99<=8ms"], callers=2
+    )
+    (answer,) = found.needed
+    assert 1500 < answer.replicas < 4000
+    assert found.points[-1].p99_ms.high <= 8
+    assert not found.points[0].keeps_all
+
+
+def test_calls_that_may_be_made_in_turn_are_told_as_both():
+    asked = {"rates_per_s": (50.0, 150.0), "requests": 1_000_000, "callers": 2}
+    shared = forecast(profile(1, 5.0), profile(2, 10.0), **asked)
+    in_turn = forecast(profile(1, 5.0), **asked | {"callers": 1})
+    for both, one in zip(shared.points, in_turn.points, strict=True):
+        assert both.p99_ms.low == pytest.approx(one.p99_ms.value, rel=0.02)
+        assert both.p99_ms.value > both.p99_ms.low * 1.03
+    assert any("take turns as with a lock" in one for one in shared.notes)
+    side_by_side = forecast(profile(1, 5.0), profile(2, 6.0), **asked)
+    assert not any("take turns" in one for one in side_by_side.notes)
 
 
 def test_batches_make_more_of_a_machine():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_forecast import Silent, forecast, profile, source, text_of
 
 import inferload as il
+from inferload.log.calls import CallLog
 from inferload.plan.arrivals.loads import OpenLoop
 from inferload.records.batches import BatchSpec
 from inferload.stats.pauses import Pauses
+from inferload.stats.summary import summarize
 from inferload.studies.forecast.forecaster import run_forecast
 from inferload.studies.forecast.measured import Measured
 from inferload.studies.forecast.plan import ForecastPlan
@@ -65,6 +68,41 @@ def test_runs_of_a_sweep_that_failed_are_named():
     )  # fmt: skip
     notes = source_of([sweep], ["s.json"]).notes
     assert "1 of 2 runs of the sweep failed and are left out (4 callers): out of memory" in notes
+
+
+def swept(*runs: StudyRun) -> Sweep:
+    return Sweep(
+        target="m.py", asked={}, axes={"callers": (1,)}, status="complete", runs=runs,
+        points=(), blocks=1,
+    )  # fmt: skip
+
+
+def test_a_run_that_is_there_twice_is_refused():
+    one = StudyRun(
+        settings=Settings(callers=1), spec=SPEC, services=(profile(),), summary=some_summary()
+    )
+    with pytest.raises(il.PlanError, match=r"a\.json and b\.json are of the same run"):
+        source_of([swept(one), swept(one)], ["a.json", "b.json"])
+    other = replace(one, summary=replace(one.summary, duration_s=1.5))
+    assert source_of([swept(one), swept(other)], ["a.json", "b.json"]).measured.by[1, 1].calls
+
+
+def some_summary():
+    """Of 100 calls, of which 5 failed."""
+    ns = np.arange(100, dtype=np.int64) * 1_000_000
+    log = CallLog(
+        scheduled_ns=ns, started_ns=ns, finished_ns=ns + 900_000,
+        caller=np.zeros(100, np.int32), input=np.zeros(100, np.int32),
+        error=np.where(np.arange(100) % 20, -1, 0).astype(np.int32),
+    )  # fmt: skip
+    return summarize(log, [1], callers=1)
+
+
+def test_calls_of_a_sweep_that_failed_are_told_of():
+    summary = some_summary()
+    one = StudyRun(settings=Settings(callers=1), spec=SPEC, services=(profile(),), summary=summary)
+    notes = source_of([swept(one)], ["a.json"]).notes
+    assert "5 of 100 calls failed, which are taken to have needed no time" in notes
 
 
 def test_calls_take_longer_after_pauses_where_that_is_known():

@@ -127,6 +127,8 @@ def forecast_command(
         requests=requests,
     )
     source = source_of(loaded(results), [str(one) for one in results])
+    if check is not None:
+        _check_there(check)
     progress = StudyProgress(output.errors)
     observer, code, saved = Silent() if quiet else progress, 0, True
     try:
@@ -139,7 +141,7 @@ def forecast_command(
             found, code = _checked(check, seconds, found, plan, source, observer)
     finally:
         progress.close()
-    if json is not None and check is not None and not code:
+    if json is not None and any(one.checked is not None for one in found.points):
         saved = written(found, json)
     kept = not found.limits or any(one.keeps_all for one in found.points)
     kept = kept and all(one.replicas is not None for one in found.needed)
@@ -162,6 +164,17 @@ def _made(plan: ForecastPlan, source: Source, observer: StudyObserver) -> tuple[
         return cast("Forecast", interrupt.study), EXIT_INTERRUPTED
 
 
+def _check_there(model: str) -> None:
+    """Refuse a file that is not there before minutes have gone by."""
+    from inferload.errors import PlanError
+    from inferload.files import is_file
+    from inferload.plan.model import spec_parts
+
+    path = Path(spec_parts(model)[0])
+    if path.suffix in {".py", ".pt", ".pt2", ".toml"} and not is_file(path):
+        raise PlanError(f"--check {path} is not there: name the model that was measured")
+
+
 def _checked(
     model: str,
     point_s: float,
@@ -177,14 +190,26 @@ def _checked(
     from inferload.records.endings import TargetCrashed
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.forecast.checking import checked
+    from inferload.studies.records.endings import StudyInterrupted
 
     try:
         asked = asked_again(model, source.asked, source.spec, plan.batching)
         options = asked.options()
         with ChildBench(asked.source()) as bench:
             found = checked(
-                forecast, plan, source.measured, bench, options, observer, point_s=point_s
+                forecast,
+                plan,
+                source.measured,
+                bench,
+                options,
+                observer,
+                point_s=point_s,
+                spec=source.spec,
             )
+    except StudyInterrupted as interrupt:
+        noticed()
+        output.say(str(interrupt))
+        return cast("Forecast", interrupt.study), EXIT_INTERRUPTED
     except KeyboardInterrupt:
         noticed()
         output.say("interrupted: the forecast has no check")

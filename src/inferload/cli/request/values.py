@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_VALUES = 1000
+MOST = 1e12
 _RANGE = re.compile(r"([\d.]+?)\.\.([\d.]+?)(?::([\d.]+))?")
 T = TypeVar("T", int, float)
 
@@ -64,6 +65,10 @@ def words(flag: str, text: str) -> tuple[str, ...]:
     return found
 
 
+class _BeyondError(ValueError):
+    """A number that is too small, too large, or none."""
+
+
 def _whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise ValueError(text)
@@ -72,8 +77,8 @@ def _whole(text: str) -> int:
 
 def _number(text: str) -> float:
     found = float(text)
-    if not 0 < found < 1e12:
-        raise ValueError(text)
+    if not 0 < found < MOST:
+        raise _BeyondError(text)
     return found
 
 
@@ -86,6 +91,10 @@ def _values(flag: str, text: str, read: Callable[[str], T], example: str) -> tup
                 found.append(read(one))
                 continue
             first, last, step = read(match[1]), read(match[2]), read(match[3] or "1")
+        except _BeyondError as error:
+            raise PlanError(
+                f"--{flag} has {error}: each must be more than 0, and less than {MOST:g}"
+            ) from None
         except ValueError:
             raise PlanError(
                 f"--{flag} {text!r} is not understood: give numbers, as {example}"

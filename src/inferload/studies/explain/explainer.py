@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -186,9 +187,10 @@ class _Making:
                 continue
             cost -= own_s
             kept.remove(one)
-            needed_s = self.plan.time_limit_s - left_s + took_s * more
+            # what is estimated of one round, with a quarter more, in tens of seconds
+            needed_s = 1.25 * (self.plan.time_limit_s - left_s + took_s * more)
             self.refused[one.name] = (
-                f"there was no time for it, and is with --time-limit {needed_s:.0f}s"
+                f"there was no time for it: --time-limit {math.ceil(needed_s / 10) * 10}s has"
             )
         return tuple(kept)
 
@@ -197,7 +199,7 @@ class _Making:
         plan, result = self.plan, self.result
         if result is None:
             raise AssertionError("it has run")
-        why = "it was not come to" if status == "interrupted" else "there was no time for it"
+        why = "it was not reached" if status == "interrupted" else "there was no time for it"
         effects = effects_of(self.arms, self.left, self.refused, self.rounds, why)
         run = StudyRun.of(Settings(), result)
         common: dict[str, Any] = {

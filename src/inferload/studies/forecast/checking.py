@@ -20,6 +20,8 @@ from inferload.studies.bench import for_seconds
 from inferload.studies.forecast.compiled import IS_COMPILED
 from inferload.studies.forecast.measured import Measured
 from inferload.studies.forecast.simulation import Work, responses
+from inferload.studies.forecast.sources import model_of
+from inferload.studies.records.endings import StudyInterrupted
 from inferload.studies.records.forecast import CheckedPoint
 from inferload.studies.records.settings import Settings
 from inferload.units import NS_PER_MS, milliseconds_text, rate_text
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from inferload.plan.options import RunOptions
     from inferload.records.distribution import Distribution
     from inferload.records.result import RunResult
+    from inferload.records.spec import RunSpec
     from inferload.stats.service import ServiceProfile
     from inferload.studies.bench import Bench, StudyObserver
     from inferload.studies.forecast.plan import ForecastPlan
@@ -66,15 +69,18 @@ def checked(
     observer: StudyObserver,
     *,
     point_s: float,
+    spec: RunSpec | None = None,
 ) -> Forecast:
     """The forecast with what its points of one replica come to when they are run here.
 
     Each of three rounds or more measures the service, then runs every point for its share of
     ``point_s``; what is forecast for a point is made of the service of its round and of the
-    requests that came, in their order.
+    requests that came, in their order. ``spec``: of a run that was measured before; the model must
+    be that one's.
 
     Raises:
-        PlanError: there is no point that one machine can run.
+        PlanError: there is no point that one machine can run, or the model is another.
+        StudyInterrupted: Ctrl-C; its ``study`` has what the rounds say that were whole by then.
         InferloadError: as ``il.run``.
     """
     points = [one for one in forecast.points if one.replicas == 1 and not one.overloaded]
@@ -85,15 +91,40 @@ def checked(
         )
     kinds = _kinds(measured, forecast.callers, plan.max_batch)
     count = min(max(round(point_s / _POINT_S), FEWEST_ROUNDS), MOST_ROUNDS)
-    rounds = [_Round() for _ in range(count)]
-    for number, own in enumerate(rounds):
-        observer.begins(f"check, round {number + 1} of {count}: what calls take now")
-        own.profiles = _service(kinds, bench, options, observer)
-        for one in points:
-            due = f"{rate_text(one.rate_per_s)}/s"
-            observer.begins(f"check, round {number + 1} of {count}: {due}")
-            run = _point(one, plan, bench, options, observer, point_s / count, number, forecast)
-            own.logs.append(run.log)
+    rounds: list[_Round] = []
+    interrupted = False
+    try:
+        for number in range(count):
+            own = _Round()
+            observer.begins(f"check, round {number + 1} of {count}: what calls take now")
+            own.profiles = _service(kinds, bench, options, observer, spec)
+            for one in points:
+                due = f"{rate_text(one.rate_per_s)}/s"
+                observer.begins(f"check, round {number + 1} of {count}: {due}")
+                run = _point(one, plan, bench, options, observer, point_s / count, number, forecast)
+                own.logs.append(run.log)
+            rounds.append(own)
+    except KeyboardInterrupt:
+        if not rounds:
+            raise
+        interrupted = True
+    checked_forecast = _with_rounds(forecast, plan, measured, points, rounds, observer)
+    if interrupted:
+        raise StudyInterrupted(
+            f"interrupted: the check is of {len(rounds)} of {count} rounds", study=checked_forecast
+        )
+    return checked_forecast
+
+
+def _with_rounds(
+    forecast: Forecast,
+    plan: ForecastPlan,
+    measured: Measured,
+    points: Sequence[ForecastPoint],
+    rounds: Sequence[_Round],
+    observer: StudyObserver,
+) -> Forecast:
+    """The forecast with what rounds say of its points."""
     found = {
         one: _held(
             forecast,
@@ -135,8 +166,9 @@ def _service(
     bench: Bench,
     options: RunOptions,
     observer: StudyObserver,
+    spec: RunSpec | None,
 ) -> list[ServiceProfile]:
-    """What calls of these kinds take now."""
+    """What calls of these kinds take now, of the model that ``spec`` is of."""
     found: list[ServiceProfile] = []
     for k, size in kinds:
         batching, clients = options.batching, None
@@ -150,8 +182,23 @@ def _service(
             seed=options.seed + k,
         )
         run = bench.run(Settings(), own, observer)
+        if spec is not None:
+            _check_same(spec, run.spec)
         found += profiles_of_run(run.log, run.spec, run.summary.from_s)
     return found
+
+
+def _check_same(before: RunSpec, now: RunSpec) -> None:
+    """Refuse a check of another model than was measured."""
+    was, found = model_of(before), model_of(now)
+    if before.batch_size != now.batch_size:  # of a sweep over sizes, whose inputs are stacked
+        was = {name: was[name] for name in ("model", "form")}
+    for what, own in was.items():
+        if found[what] != own:
+            raise PlanError(
+                f"this is another model than was measured: {what} {found[what]}, and {own} there; "
+                "name the one that was"
+            )
 
 
 def _point(

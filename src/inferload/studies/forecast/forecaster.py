@@ -54,6 +54,9 @@ class Forecaster:
             )
         self.notes = self.measured.check(self.callers, plan.max_batch)
         self.notes.append(_of_pauses(self.measured))
+        self.in_turn = plan.max_batch == 1 and self.measured.in_turn(self.callers)
+        if self.in_turn:
+            self.notes.append(f"{self.callers} {_EITHER}")
         self.capacity_per_s = self._capacity(self.measured)
         self._check_limits()
 
@@ -106,7 +109,8 @@ class Forecaster:
             for own in (self.measured.at("low"), self.measured.at("high"))
             if rate_per_s < OVERLOADED * serving * self._capacity(own)
         ]
-        quantiles = {name: self._estimate(name, middle, ends) for name in QUANTILES}
+        either = self._one_at_a_time(fleet, rate_per_s / serving)
+        quantiles = {name: self._estimate(name, middle, ends, either) for name in QUANTILES}
         p50, p90, p99, p999 = quantiles.values()
         return replace(
             found,
@@ -123,24 +127,37 @@ class Forecaster:
             limits=tuple(_kept(one.bound, quantiles[one.figure]) for one in self.plan.limits),
         )
 
-    def _simulated(self, fleet: Fleet, measured: Measured) -> Simulated:
-        plan = self.plan
+    def _one_at_a_time(self, fleet: Fleet, rate_per_s: float) -> list[Simulated]:
+        """What calls come to that are made in turn, if that may be what they do."""
+        alone = self.measured.one_at_a_time() if self.in_turn else None
+        if alone is None or rate_per_s >= OVERLOADED * alone.capacity_per_s(1, 1):
+            return []
+        return [self._simulated(fleet, alone, slots=1)]
+
+    def _simulated(self, fleet: Fleet, measured: Measured, slots: int | None = None) -> Simulated:
+        plan, slots = self.plan, slots or self.callers
         return simulated(
             fleet.schedule(),
             fleet.replicas,
-            measured.replica(self.callers, plan.max_batch, plan.max_delay_s),
-            Work(factors=measured.factors(self.callers)),
+            measured.replica(slots, plan.max_batch, plan.max_delay_s),
+            Work(factors=measured.factors(slots)),
             fleet.balancing,
             plan.load.seed,
         )
 
-    def _estimate(self, name: str, middle: Simulated, ends: Sequence[Simulated]) -> Estimate | None:
+    def _estimate(
+        self,
+        name: str,
+        middle: Simulated,
+        ends: Sequence[Simulated],
+        either: Sequence[Simulated],
+    ) -> Estimate | None:
         """A quantile with what it may be; ``None`` where what was measured does not tell it."""
         found: Estimate | None = getattr(middle.response_ms, name)
         if found is None or self._calls() < calls_to_quote(QUANTILES[name]):
             return None
         bounds = [found.low, found.high]
-        for one in ends:
+        for one in (*ends, *either):
             end: Estimate | None = getattr(one.response_ms, name)
             bounds += [None] if end is None else [end.value]
         known = [one for one in bounds if one is not None]
@@ -170,15 +187,14 @@ class Forecaster:
             )
 
         if least > MOST_REPLICAS:
-            return none(f"more than {MOST_REPLICAS:,} would be needed", MOST_REPLICAS)
+            return none(_TOO_MANY, MOST_REPLICAS)
         few, many = least - 1, least
         while not keeps(many):
-            # with so many there is hardly a queue any more
-            if made[many].load_fraction < _HARDLY and not made[many].overloaded:
-                return none("calls take longer by themselves, however many there are", many)
+            hardly = made[many].load_fraction < _HARDLY and not made[many].overloaded
             if many == MOST_REPLICAS:
-                return none(f"more than {MOST_REPLICAS:,} would be needed", many)
-            few, many = many, min(many + max((many - lost) // 4, 1), MOST_REPLICAS)
+                return none(_ALONE if hardly else _TOO_MANY, many)
+            more = MOST_REPLICAS if hardly else many + max((many - lost) // 4, 1)
+            few, many = many, min(more, MOST_REPLICAS)
         while many - few > 1:
             half = (few + many) // 2
             few, many = (few, half) if keeps(half) else (half, many)
@@ -188,7 +204,13 @@ class Forecaster:
         return shown, Needed(rate_per_s=rate_per_s, lost=lost, replicas=many)
 
 
-_HARDLY = 0.02
+_HARDLY = 0.02  # with such a load few requests meet
+_EITHER = (
+    "calls at once make no more than one: whether they share what there is, or take turns as with "
+    "a lock, is not known, and from and to have both"
+)
+_ALONE = "calls take longer by themselves, however many there are"
+_TOO_MANY = f"more than {MOST_REPLICAS:,} would be needed"
 
 
 def run_forecast(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 BEYOND = 2
 # What is made beyond falls by this power of the number of calls at least, at the far end.
 _FALLS = 0.1
+# Several calls at once that make less than this of what one makes bring nothing.
+_NO_MORE = 1.1
 #: So few calls of a kind say nothing.
 FEWEST_CALLS = 20
 
@@ -77,6 +79,17 @@ class Measured:
             mean = one.mean_ms if bound is None else replace(one.mean_ms, value=bound)
             by[kind] = replace(one, mean_ms=mean)
         return Measured(by=by, end=end, pauses=self.pauses)
+
+    def one_at_a_time(self) -> Measured:
+        """What calls take that nobody else has under way."""
+        by = {kind: one for kind, one in self.by.items() if kind[0] == 1}
+        return Measured(by=by, end=self.end, pauses=self.pauses)
+
+    def in_turn(self, slots: int) -> bool:
+        """Whether so many calls at once make no more than one, so that they may be made in turn."""
+        if slots == 1 or self.levels[0] != 1 or slots > self.levels[-1]:
+            return False
+        return self.capacity_per_s(slots, 1) < _NO_MORE * self.one_at_a_time().capacity_per_s(1, 1)
 
     @property
     def best_slots(self) -> int:

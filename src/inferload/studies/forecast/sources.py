@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from inferload.records.figures import Summary
     from inferload.records.result import RunResult
     from inferload.records.spec import RunSpec
     from inferload.stats.pauses import Pauses
@@ -77,14 +78,25 @@ class _Found:
         found["torch"] = str(machine.get("torch"))
         if spec is None:
             return found
-        return found | {
-            "form": spec.form,
-            "executor": spec.executor,
-            "threads a call": str(spec.threads_per_call),
-            "device": ", ".join(spec.devices) or "cpu",
-            "inputs": f"{len(spec.inputs)} as {spec.inputs[0] if spec.inputs else 'none'}",
-            "batch size": str(spec.batch_size),
-        }
+        return (
+            found
+            | model_of(spec)
+            | {
+                "executor": spec.executor,
+                "threads a call": str(spec.threads_per_call),
+                "device": ", ".join(spec.devices) or "cpu",
+            }
+        )
+
+
+def model_of(spec: RunSpec) -> dict[str, str]:
+    """What a run called, by what is said of it."""
+    return {
+        "model": spec.target,
+        "form": spec.form,
+        "inputs": f"{len(spec.inputs)} as {spec.inputs[0] if spec.inputs else 'none'}",
+        "batch size": str(spec.batch_size),
+    }
 
 
 def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Source:
@@ -95,6 +107,7 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
     """
     if not results:
         raise PlanError(f"there is no result to make a forecast from: {_MEASURE}")
+    _check_apart(results, names)
     found = [_of_sweep(one) if isinstance(one, Sweep) else _of_run(one) for one in results]
     closed = [one for one in found if not one.open_loop]
     for one, name in zip(found, names, strict=True):
@@ -129,6 +142,22 @@ def source_of(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> Sou
         spec=found[0].spec,
         shapes=max(one.shapes for one in found),
     )
+
+
+def _check_apart(results: Sequence[RunResult | Sweep], names: Sequence[str]) -> None:
+    """Refuse a run that is there twice: it would count as more than was measured."""
+    seen: dict[object, str] = {}
+    for one, name in zip(results, names, strict=True):
+        runs = one.runs if isinstance(one, Sweep) else (one,)
+        own = {_identity(run.summary) for run in runs if run.summary is not None}
+        for twice in own & seen.keys():
+            raise PlanError(f"{seen[twice]} and {name} are of the same run: name it once")
+        seen |= dict.fromkeys(own, name)
+
+
+def _identity(summary: Summary) -> object:
+    """What no two runs have alike: runs of a sweep have no names of their own."""
+    return summary.completed_calls, summary.duration_s, summary.throughput_calls_per_s.value
 
 
 def loaded(paths: Sequence[Path]) -> list[RunResult | Sweep]:
@@ -175,11 +204,18 @@ def _shapes(spec: RunSpec | None) -> int:
 
 
 def _failed(result: RunResult) -> tuple[str, ...]:
-    failed, returned = result.summary.failed_calls, result.summary.completed_calls
-    if not failed and result.status == "complete":
+    failed = _failed_calls([result.summary])
+    if result.status == "complete":
+        return failed
+    return (f"a run ended as {result.status}", *failed)
+
+
+def _failed_calls(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    failed = sum(one.failed_calls for one in summaries)
+    if not failed:
         return ()
-    of = f"{failed:,} of {failed + returned:,} calls failed"
-    return (f"a run ended as {result.status}, and {of}, which are taken to have needed no time",)
+    made = failed + sum(one.completed_calls for one in summaries)
+    return (f"{failed:,} of {made:,} calls failed, which are taken to have needed no time",)
 
 
 def _of_sweep(sweep: Sweep) -> _Found:
@@ -188,6 +224,7 @@ def _of_sweep(sweep: Sweep) -> _Found:
         name for name, values in sweep.axes.items() if len(values) > 1 and name not in _FORECAST
     ]
     notes = _left_out(sweep)
+    notes += _failed_calls([one.summary for one in runs if one.summary is not None])
     if others and sweep.peak is not None:
         best = {name: getattr(sweep.peak.settings, name) for name in others}
         runs = [one for one in runs if _has(one.settings, best)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferload.errors import PlanError
 from inferload.files import as_path
@@ -90,8 +90,8 @@ def forecast(
     plan = ForecastPlan(
         asked={},
         load=load or OpenLoop.poisson(1.0),
-        rates_per_s=() if rates_per_s is None else varied(rates_per_s),
-        replicas=None if replicas is None else varied(replicas),
+        rates_per_s=() if rates_per_s is None else _some("rates_per_s", rates_per_s),
+        replicas=None if replicas is None else _some("replicas", replicas),
         callers=callers,
         balancing=balancing,
         batching=batching,
@@ -102,4 +102,16 @@ def forecast(
     found = run_forecast(plan, source_of(read, names), observer or Logging())
     if save is not None:
         keep(found, Path(as_path("save", save)))
+    return found
+
+
+def _some(name: str, given: object) -> tuple[Any, ...]:
+    """The values of an argument, of which there must be one.
+
+    Raises:
+        PlanError: there is none.
+    """
+    found = varied(given)
+    if not found:
+        raise PlanError(f"{name} is empty: leave it out, or give values")
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from inferload.callers.trace import profiling
 from inferload.log.failures import in_brief
@@ -38,6 +38,8 @@ _MOST_CALLS, _LONGEST_S = 10_000, 5.0
 # Calls that are traced for less than this are the first ones alone.
 _SHORTEST_S = 0.05
 _SHOWN = 10
+# What operators are called that multiply matrices.
+_PRODUCTS = ("rnn", "lstm", "gru", "mkldnn", "linear", "conv", "matmul", "bmm", "addmm", "_mm")
 # Of more inputs than this the first are counted.
 _COUNTED = 4
 _MEMORY = "[memory]"
@@ -117,6 +119,8 @@ class _Bytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.operators = 0
+        #: Operators that compute much, and that FLOPs are not counted of.
+        self.uncounted: dict[str, None] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -126,7 +130,16 @@ class _Bytes(TorchDispatchMode):
             sizes = {id(one): _size(one) for one in leaves if isinstance(one, torch.Tensor)}
             self.bytes += sum(sizes.values())
             self.operators += 1
+            name = func._schema.name  # noqa: SLF001
+            if func.overloadpacket not in flop_registry and _computes_much(name):
+                self.uncounted[name] = None
         return out
+
+
+def _computes_much(name: str) -> bool:
+    """Whether an operator multiplies matrices, by its name."""
+    home, _, own = name.partition("::")
+    return home not in {"aten", "prim", "prims"} or any(word in own for word in _PRODUCTS)
 
 
 def _size(tensor: torch.Tensor) -> int:
@@ -168,7 +181,8 @@ def _work(target: Target | None, given: Sequence[CallInput], device: torch.devic
         operators=moved.operators / count,
         allocations=len(sizes) / count,
         allocated_bytes=sum(sizes) / count,
-        flops=total,
+        flops=None if moved.uncounted else total,
+        uncounted=tuple(moved.uncounted),
         bytes=read,
         **peaks,
     )

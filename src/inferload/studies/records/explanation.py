@@ -45,6 +45,11 @@ class Effect:
         """Whether it makes so much more that it does not do the same work."""
         return (self.ratio or 0.0) > _TOO_GOOD
 
+    @property
+    def stood_still(self) -> bool:
+        """Whether it makes so much less that its threads mostly waited, as they may not later."""
+        return self.ratio is not None and self.ratio < 1 / _TOO_GOOD
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
@@ -83,7 +88,8 @@ class Work:
 
     ``operators``: how many of torch's are called, without those that they call themselves, and
     ``allocations``: how often its allocator is asked, for ``allocated_bytes`` in all.
-    ``flops``: by ``torch.utils.flop_counter``; ``bytes``: the sizes of tensors that operators read
+    ``flops``: by ``torch.utils.flop_counter``, ``None`` where there are operators that it does not
+    count, which ``uncounted`` names; ``bytes``: the sizes of tensors that operators read
     and write, each once. ``peak_flops_per_s``: of a matrix product in the dtype of the model,
     ``peak_bytes_per_s``: of a copy, both measured on all cores, or on the device.
     ``cache_bytes``: of the processor's largest cache. ``why_not``: why nothing is known.
@@ -93,6 +99,7 @@ class Work:
     allocations: float = 0.0
     allocated_bytes: float = 0.0
     flops: float | None = None
+    uncounted: tuple[str, ...] = ()
     bytes: float | None = None
     peak_flops_per_s: float | None = None
     peak_bytes_per_s: float | None = None

@@ -77,16 +77,23 @@ def _effects(found: Explanation) -> Table:
             continue
         style = "bold" if one.name == found.best else None
         table.add_row(
-            one.what + " ?" * one.too_good,
+            one.what + " ?" * one.too_good + " ~" * one.stood_still,
             "-" if one.per_s is None else rate_text(one.per_s),
             change_text(one.ratio),
             interval_text(one.low, one.high),
             change_text(one.p50_ratio),
             style=style,
         )
+    notes = []
     if any(one.too_good for one in found.tried):
-        table.caption = "?  so much more that it cannot do the same work"
-        table.caption_justify = "left"
+        notes.append("?  so much more that it cannot do the same work")
+    if any(one.claimed and one.stood_still for one in found.tried):
+        notes.append(
+            "~  so much less that threads mostly stood waiting for cores that others had: a run of "
+            "seconds may make far more"
+        )
+    if notes:
+        table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
 
@@ -149,7 +156,9 @@ def _time(found: Explanation) -> list[RenderableType]:
         parts += [Text(codes[code]) for code in ("gil", "run-queue", "throttled") if code in codes]
     waits = None if found.traced is None else found.traced.gil_waits
     if waits is not None and found.run.spec is not None and "threads" in found.run.spec.executors:
-        parts.append(Text(f"another thread that asks for the GIL has to wait {waits:.0%} of times"))
+        parts.append(
+            Text(f"another thread that asks for the GIL has to wait {waits:.0%} of the time")
+        )
     if found.work is not None:
         parts.append(Text(_work_text(found.work, found)))
     if found.traced is not None:
@@ -166,15 +175,18 @@ def _work_text(work: Work, found: Explanation) -> str:
     if work.why_not:
         return f"What a call computes is not known: {work.why_not}"
     summary = found.run.summary
-    if summary is None or work.flops is None or work.bytes is None:
+    if summary is None or work.bytes is None or (work.flops is None and not work.uncounted):
         return ""
     calls_per_s = summary.throughput_calls_per_s.value
     if found.used is not None:
         calls_per_s = found.used.calls_per_s
     asked = f"{_few(work.allocations)} times for memory, {bytes_text(work.allocated_bytes)} in all"
     texts = [f"operators a call: {_few(work.operators)}, which ask {asked}"]
-    texts += [f"it computes {_flop_text(work.flops)}"]
-    if work.peak_flops_per_s:
+    if work.flops is None:
+        texts += [f"FLOPs are not counted: nobody knows those of {', '.join(work.uncounted)}"]
+    else:
+        texts += [f"it computes {_flop_text(work.flops)}"]
+    if work.peak_flops_per_s and work.flops is not None:
         share = work.flops * calls_per_s / work.peak_flops_per_s
         texts[-1] += (
             f": {share:.0%} of the {work.peak_flops_per_s / 1e9:,.0f} GFLOP/s that a product of "

@@ -48,7 +48,10 @@ def needed_text(forecast: Forecast, one: Needed) -> str:
     of = f"{rate_text(one.rate_per_s)}/s at {limits}"
     if one.replicas is None:
         return f"{of}: no number of replicas; {one.reason}"
-    lost = f", of which {one.replicas - one.lost} serve and {one.lost} are lost" if one.lost else ""
+    lost = ""
+    if one.lost:
+        are = "is" if one.lost == 1 else "are"
+        lost = f", of which {one.replicas - one.lost:,} serve and {one.lost:,} {are} lost"
     return f"{of}: {count_text(one.replicas, 'replica')}{lost}{_margins(forecast, one)}"
 
 
@@ -131,10 +134,11 @@ def _points_table(forecast: Forecast) -> Table:
     notes = [
         "over  more comes than can be made: the queue grows without end" * over,
         "over?  the same, unless calls are as fast as they may be" * may,
-        "-  too few requests were simulated to say" * unknown,
+        "-  too few requests were simulated to say (--requests)" * unknown,
         "?  if calls are as slow as they may be, more comes than can be made" * open_end,
     ]
     table.caption = "\n".join(one for one in notes if one) or None
+    table.caption_justify = "left"
     return table
 
 
