@@ -133,7 +133,10 @@ def test_rounds_of_a_check_that_were_whole_are_kept(swept: Path, monkeypatch):
     )  # fmt: skip
     assert done.returncode == 130
     assert "the check is of 2 of 3 rounds" in done.stderr
-    (one,) = il.load_study(swept / "kept.json").points
+    found = il.load_study(swept / "kept.json")
+    assert found.status == "interrupted"
+    assert "at once; interrupted" in done.stdout
+    (one,) = found.points
     assert one.checked.calls == pytest.approx(160, rel=0.5)
 
 
@@ -164,3 +167,32 @@ def test_a_check_that_is_interrupted_leaves_the_forecast(swept: Path):
     assert one.returncode == 130
     assert "interrupted: the forecast has no check" in said
     assert "40.0" in shown
+
+
+LINEAR = """
+import torch
+
+model = torch.nn.Linear(64, 64).eval()
+
+
+def inputs():
+    return [torch.ones(256, 64)]
+"""
+
+
+def test_a_check_is_in_the_form_in_which_most_was_made(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(checking, "_SERVICE_S", 0.3)
+    monkeypatch.setattr(checking, "FEWEST_ROUNDS", 1)
+    (tmp_path / "linear.py").write_text(LINEAR)
+    words = ["--forms", "export", "--threads-per-call", "1", "--duration", "0.5s"]
+    swept = inferload_here(
+        "sweep", "linear.py", "--callers", "1,2", *words, "--json", "s.json", cwd=tmp_path
+    )
+    assert swept.returncode == 0, swept.stderr
+    done = inferload_here(
+        "forecast", "s.json", "--rates", "100", "--check", "linear.py", "--check-duration", "2s",
+        "--json", "f.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (one,) = il.load_study(tmp_path / "f.json").points
+    assert one.checked.calls == pytest.approx(200, rel=0.4)

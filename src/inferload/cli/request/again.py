@@ -22,6 +22,7 @@ _KEPT = {
     for row in table.FLAGS
     if row.group in {"inputs", "server", "form", "device", "threads", "state", "errors"}
 } | _OF_BATCHES
+_FORMS = next(row.one_of for row in table.FLAGS if row.key == "form")
 # As a result tells whether gradients were recorded.
 _GRAD = {"no grad": "no", "grad": "on"}
 
@@ -42,7 +43,8 @@ def asked_again(
     else:
         words |= {"max_batch": batching.max_batch, "max_delay": f"{batching.max_delay_s:g}s"}
     if spec is not None:
-        words.setdefault("form", spec.asked_form)
+        # a sweep over forms has asked for none, and one that the model has already is left as it is
+        words.setdefault("form", spec.asked_form or (spec.form if spec.form in _FORMS else None))
         words.setdefault("mode", spec.mode)
         if len(spec.executors) == 1:
             words.setdefault("executor", spec.executor)

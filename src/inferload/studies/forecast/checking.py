@@ -111,7 +111,8 @@ def checked(
     checked_forecast = _with_rounds(forecast, plan, measured, points, rounds, observer)
     if interrupted:
         raise StudyInterrupted(
-            f"interrupted: the check is of {len(rounds)} of {count} rounds", study=checked_forecast
+            f"interrupted: the check is of {len(rounds)} of {count} rounds",
+            study=replace(checked_forecast, status="interrupted"),
         )
     return checked_forecast
 

@@ -91,10 +91,11 @@ def _header(forecast: Forecast) -> Table:
     if kind == "gamma":
         kind += f" (burstiness {forecast.burstiness:g})"
     names = ", ".join(one.rpartition("/")[2] for one in forecast.sources)
+    ended = "" if forecast.status == "complete" else f"; {forecast.status}"
     return study_header(
         {
             "target": forecast.target,
-            "runs": f"a forecast from {names}: {calls:,} calls, {at_once} at once",
+            "runs": f"a forecast from {names}: {calls:,} calls, {at_once} at once{ended}",
             "replica": f"{count_text(forecast.callers, 'caller')}{more}{batch}; "
             f"{rate_text(forecast.capacity_per_s)} requests/s at most",
             "requests": f"{kind}, to replicas by {forecast.balancing} balancing",
@@ -195,6 +196,7 @@ def _checked_table(forecast: Forecast) -> Table:
         "beside  forecast of the same requests from what calls took in the same minutes, "
         f"{changed} against the result; ~ of too few calls to quote"
     )
+    table.caption_justify = "left"
     return table
 
 
