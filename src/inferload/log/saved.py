@@ -5,13 +5,14 @@ order of ``calls.COLUMNS``, then the optional ones that the header names as its 
 only the cells that hold calls are written: how far each is from the one before, and its count, both
 as the smallest unsigned integers that hold them
 (version 1 had the cells themselves, of 8 bytes; versions 1 and 2 had no stages, 1 to 3 not the
-time that failed calls took, 1 to 4 no batches, 1 to 5 no pieces). What is known of single pieces
-stands at the end.
+time that failed calls took, 1 to 4 no batches, 1 to 5 no pieces, 1 to 6 no checksum). What is
+known of single pieces follows, and at the end the CRC-32 of all bytes before it (little-endian).
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 _DTYPES = {**COLUMNS, **OPTIONAL}
 MAGIC = b"inferload calls\n"
-VERSION = 6
+VERSION = 7
+_READ = {1, 2, 3, 4, 5, 6, VERSION}
+_CHECKSUM = np.dtype("<u4")
 
 
 def write_log(path: Path, log: CallLog, run_id: str) -> None:
@@ -49,7 +52,15 @@ def write_log(path: Path, log: CallLog, run_id: str) -> None:
 
 
 def log_parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
-    """The bytes of a log, one part after another."""
+    """The bytes of a log, one part after another, and the checksum of them all."""
+    checksum = 0
+    for part in _parts(log, run_id):
+        checksum = zlib.crc32(part, checksum)
+        yield part
+    yield np.array([checksum], _CHECKSUM).tobytes()
+
+
+def _parts(log: CallLog, run_id: str) -> Iterator[bytes | memoryview]:
     arrays = [] if log.tally is None else _arrays(log.tally)
     times = log.piece_times
     header = {
@@ -105,11 +116,19 @@ def log_of_bytes(
     dtypes = {name: _DTYPES[name] for name in (*COLUMNS, *header["stages"])}
     row_bytes = sum(dtype.itemsize for dtype in dtypes.values())
     wanted = HEADER_BYTES + rows * row_bytes + header["tally_bytes"] + _bytes_of(header["pieces"])
+    wanted += header["checksum_bytes"]
     if len(content) != wanted:
         raise ResultFormatError(
             f"the call log {name} is damaged: {len(content):,} bytes where "
             f"{wanted:,} are expected for {rows:,} calls"
         )
+    if header["checksum_bytes"]:
+        content, checksum = content[: -_CHECKSUM.itemsize], content[-_CHECKSUM.itemsize :]
+        if zlib.crc32(content.data) != checksum.view(_CHECKSUM)[0]:
+            raise ResultFormatError(
+                f"the call log {name} is damaged: its checksum is not that of what was saved, so "
+                "that some value in it has changed since; it cannot be mended, run again"
+            )
     reader = _Reader(content, HEADER_BYTES)
     columns = {column: reader.array(dtype, rows) for column, dtype in dtypes.items()}
     try:
@@ -153,10 +172,11 @@ def _header(name: str, head: bytes) -> dict[str, Any]:
             "tally_bytes": int(header.get("tally_bytes", 0)),
             "stages": [name for name in OPTIONAL if name in header.get("stages", ())],
             "pieces": _pieces_told(header.get("pieces")),
+            "checksum_bytes": _CHECKSUM.itemsize if version == VERSION else 0,
         }
     except (ValueError, KeyError, TypeError) as error:
         raise ResultFormatError(f"the header of the call log {name} is damaged") from error
-    if version not in {1, 2, 3, 4, 5, VERSION}:
+    if version not in _READ:
         raise ResultFormatError(
             f"the call log {name} has version {version}; this inferload reads version {VERSION}"
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from inferload.errors import PlanError, ResultFormatError
 from inferload.files import check_writable, replacing
 from inferload.log.calls import COLUMNS
 from inferload.log.ring import HEADER_BYTES, ROW_BYTES
+from inferload.log.saved import log_of_bytes
 from inferload.studies.records.files import save_study
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -122,7 +124,7 @@ def test_counts_that_are_damaged_are_refused(key, value, tmp_path: Path, monkeyp
     assert il.load_result(tmp_path / "r.json").log.tally is not None
     header["tally"][key]["service_ns"] = value
     head = (content[:magic] + json.dumps(header).encode()).ljust(HEADER_BYTES, b"\0")
-    log.write_bytes(head + content[HEADER_BYTES:])
+    _write_summed(log, head + content[HEADER_BYTES:-4])
     with pytest.raises(ResultFormatError, match=r"the counts in the call log .* are damaged"):
         il.load_result(tmp_path / "r.json")
 
@@ -194,7 +196,7 @@ def _edit(path: Path, **changes: object) -> None:
 
 
 def _put(path: Path, column: str, value: int) -> None:
-    """Change the last value of a column."""
+    """Change the last value of a column, and the checksum with it."""
     content = bytearray(path.read_bytes())
     rows = (len(content) - HEADER_BYTES) // ROW_BYTES
     offset = HEADER_BYTES
@@ -203,7 +205,12 @@ def _put(path: Path, column: str, value: int) -> None:
         if name == column:
             content[offset - dtype.itemsize : offset] = np.array(value, dtype).tobytes()
             break
-    path.write_bytes(content)
+    _write_summed(path, bytes(content[:-4]))
+
+
+def _write_summed(path: Path, content: bytes) -> None:
+    """Write a log with its checksum."""
+    path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))
 
 
 def _cut(path: Path, size: int) -> None:
@@ -212,8 +219,37 @@ def _cut(path: Path, size: int) -> None:
 
 def test_another_version_of_the_log_is_refused(saved: Path):
     log = saved.with_suffix(".calls")
-    log.write_bytes(log.read_bytes().replace(b'"version": 6', b'"version": 7'))
-    with pytest.raises(ResultFormatError, match="has version 7"):
+    log.write_bytes(log.read_bytes().replace(b'"version": 7', b'"version": 8'))
+    with pytest.raises(ResultFormatError, match="has version 8"):
+        il.load_result(saved)
+
+
+@pytest.mark.parametrize("kind", ["plain", "counted", "pieces"])
+def test_a_bit_that_flips_anywhere_in_a_log_is_found(tmp_path: Path, kind: str):
+    sources = {"counted": "result_v3_counted", "pieces": "result_v8_pieces"}
+    result = result_of() if kind == "plain" else il.load_result(GOLDEN / f"{sources[kind]}.json")
+    path = tmp_path / "r.json"
+    result.save(path)
+    whole = np.fromfile(path.with_suffix(".calls"), np.uint8)
+    assert len(log_of_bytes(whole, "r.calls", result.run_id, (), open_loop=False)) == len(
+        result.log
+    )
+    generator = np.random.default_rng(1)
+    for place, bit in zip(
+        generator.integers(len(whole), size=3000), generator.integers(8, size=3000), strict=True
+    ):
+        whole[place] ^= 1 << bit
+        with pytest.raises(ResultFormatError):
+            log_of_bytes(whole, "r.calls", result.run_id, (), open_loop=False)
+        whole[place] ^= 1 << bit
+
+
+def test_a_log_that_has_changed_is_said_to_have(saved: Path):
+    log = saved.with_suffix(".calls")
+    content = bytearray(log.read_bytes())
+    content[HEADER_BYTES + 3] ^= 4
+    log.write_bytes(content)
+    with pytest.raises(ResultFormatError, match="its checksum is not that of what was saved"):
         il.load_result(saved)
 
 
