@@ -42,14 +42,10 @@ class Reports:
         """Refuse what could not be written in the end.
 
         Raises:
-            PlanError: naming the file, or what is not installed.
+            PlanError: naming the file.
         """
         from inferload.files import check_writable
 
-        if self.html is not None:
-            from inferload.report.html.document import check_plotly
-
-            check_plotly()
         for path in (self.html, self.markdown):
             if path is not None:
                 check_writable(path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -239,10 +240,16 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_without_plotly_it_is_said_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(html, "find_spec", lambda _: None)
+def test_pages_need_no_plotly_and_figures_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    text = html_text(fixed_result())
+    assert "plotly.js (basic - minified)" in text
     with pytest.raises(PlanError, match=r"pip install 'inferload\[report\]'"):
-        html_text(fixed_result())
+        notebook.figures(fixed_result())
+
+
+def test_pages_are_light():
+    assert len(html_text(queued_result()).encode()) < 1_400_000
 
 
 def test_a_notebook_shows_tables_and_charts(monkeypatch):

@@ -22,6 +22,8 @@ MOST_STRETCHES = 180
 LEAST_CALLS_A_STRETCH = 100
 MOST_STRIPS = 64
 STRIP_CELLS = 120
+# Of all strips together: each is a rectangle of its own, and 40 bytes of a page.
+_MOST_CELLS = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ def strips(log: CallLog, callers: int) -> Strips | None:
     each = -(-callers // MOST_STRIPS)
     rows = -(-callers // each)
     end_ns = max(int(log.finished_ns.max()), 1)
-    cells = int(np.clip(len(log) // rows, 1, STRIP_CELLS))
+    cells = int(np.clip(len(log) // rows, 1, min(STRIP_CELLS, _MOST_CELLS // rows)))
     place = _places(log.finished_ns, end_ns, cells).astype(np.int64)
     place += (log.caller // each).astype(np.int64) * cells
     calls = np.bincount(place, minlength=rows * cells)

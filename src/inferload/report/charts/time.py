@@ -125,6 +125,9 @@ def callers_chart(result: RunResult) -> Chart | None:
         of_caller = np.nansum(found.mean_ms * found.calls, axis=1) / found.calls.sum(axis=1)
     texts = np.char.add(np.char.mod("%.4g ms, ", found.mean_ms), found.calls.astype("U12"))
     sample = "" if result.log.tally is None else f" Of a sample of {len(result.log):,} calls."
+    used = np.isfinite(shown)
+    rows, cells = np.nonzero(used)
+    names, width_s = [f"caller {label}" for label in found.labels], float(2 * found.middles_s[0])
     return Chart(
         name="callers", title="Callers",
         says=f"Mean service time of {count_text(result.spec.callers, 'caller')} along the run; by "
@@ -136,22 +139,28 @@ def callers_chart(result: RunResult) -> Chart | None:
         "then and returned. Empty cells had none." + sample,
         data=[
             {
-                "type": "heatmap", "x0": float(found.middles_s[0]),
-                "dx": float(2 * found.middles_s[0]),
-                "y": [f"caller {label}" for label in found.labels],
-                "z": [series(row, 4) for row in shown], "text": texts.tolist(),
-                "hovertemplate": "%{y}, %{x:.3g} s: %{text} calls<extra></extra>",
-                "colorscale": "Viridis", "zmin": low, "zmax": high,
-                "colorbar": {
-                    "tickvals": series(ticks), "thickness": 12,
-                    "ticktext": edges_text((10**ticks).tolist()),
+                "type": "bar", "orientation": "h", "y": [names[row] for row in rows],
+                "base": series(cells * width_s),
+                "x": series(np.full(len(cells), width_s)),
+                "text": texts[used].tolist(), "textposition": "none",
+                "hovertemplate": "%{y}, %{base:.3g} s: %{text} calls<extra></extra>",
+                "marker": {
+                    "color": series(shown[used], 4), "line": {"width": 0},
+                    "colorscale": "Viridis", "cmin": low, "cmax": high, "showscale": True,
+                    "colorbar": {
+                        "tickvals": series(ticks), "thickness": 12,
+                        "ticktext": edges_text((10**ticks).tolist()),
+                    },
                 },
             }
         ],
         layout={
             "xaxis": {"title": {"text": "time since the start line, s"}, "showgrid": False},
-            "yaxis": {"autorange": "reversed", "type": "category", "showgrid": False},
-            "hovermode": "closest",
+            "yaxis": {
+                "autorange": "reversed", "showgrid": False, "type": "category",
+                "categoryorder": "array", "categoryarray": names,
+            },
+            "hovermode": "closest", "barmode": "overlay", "bargap": 0,
         },
         columns={
             "caller": list(found.labels), "calls": found.calls.sum(axis=1).tolist(),

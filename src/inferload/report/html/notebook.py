@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from inferload.report.html.document import check_plotly, page_of
+from inferload.errors import PlanError
+from inferload.report.html.document import page_of
 from inferload.report.html.page import asset
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ def figures(found: Shown) -> dict[str, Any]:
     Raises:
         PlanError: Plotly is not installed.
     """
-    check_plotly()
-    import plotly.graph_objects as go
+    try:
+        import plotly.graph_objects as go
+    except ImportError as error:
+        raise PlanError(
+            "figures are Plotly's, which is not installed: pip install 'inferload[report]'"
+        ) from error
 
     colours = dict(re.findall(r"(--[\w-]+): ([^;]+);", asset("page.css").partition("}")[0]))
 
