@@ -37,6 +37,9 @@ class Outcome:
     set its own. ``warmed[caller]``: how many warm-up calls it has made, where that is known.
     ``loop_lag_ms``: how late the event loop of tasks was, the median and the most.
     ``piece_times``: those of answers in pieces, by the callers' clock.
+    ``by_counter[caller]``: its stamps were the processor's counter's until the end, and
+    ``counter_off_ns[caller]`` is how far those were from the monotonic clock at most, ``None`` of a
+    caller that read the clock from the start.
     ``batches_limited_to``: how many requests batches had at most, once there was no memory for one.
     """
 
@@ -54,5 +57,7 @@ class Outcome:
     threads_set: Sequence[int] = ()
     warmed: Sequence[int] = ()
     batches_limited_to: int | None = None
+    by_counter: Sequence[bool] = ()
+    counter_off_ns: Sequence[int | None] = ()
     piece_times: Any = field(default=None, repr=False)  # PieceTimes: arrays, which no schema has
     loop_lag_ms: tuple[float, float] | None = None

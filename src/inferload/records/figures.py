@@ -306,6 +306,9 @@ class SetUp:
     ``log_bytes``: the size of the log file set aside. ``floor_ms``: what a call that does nothing
     takes in the same callers, the median; where calls are on a device it waits for the device, and
     ``floor_by_hand_ms`` is what it takes in as many threads that only call and wait.
+    ``counter_off_ns``: how far stamps that were taken of the processor's counter were from the
+    monotonic clock at most, ``None`` where all callers read the clock; ``clock_callers``: how many
+    did, from the start or from when the counter was further off than 1 us.
     """
 
     prepare_s: float
@@ -319,6 +322,8 @@ class SetUp:
     log_bytes: int
     floor_ms: float | None = None
     floor_by_hand_ms: float | None = None
+    counter_off_ns: int | None = None
+    clock_callers: int | None = None
 
     @property
     def harness_ms(self) -> float | None:

@@ -35,7 +35,10 @@ from inferload.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
+# So long a counter is looked at beside the clock.
+_COUNTER_TRIED_NS = 50_000_000
 _CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 
 
@@ -67,7 +70,7 @@ def findings(announce: Callable[[str], None]) -> list[Finding]:
         _allocator(),
         _compiler(),
         _aoti_compiler(),
-        _native_callers(announce),
+        *_native_callers(announce),
         _servers(),
     ]
 
@@ -259,28 +262,43 @@ def package_finding(path: Path) -> Finding:
     )
 
 
-def _native_callers(announce: Callable[[str], None]) -> Finding:
+def _native_callers(announce: Callable[[str], None]) -> list[Finding]:
     path = library_path()
     if not is_file(path) and compiler() is None:
-        return Finding(
+        own = Finding(
             name="native callers",
             well=False,
             found="not available: they are not compiled yet, and there is no C++ compiler",
             hint="until then Python threads call every target, holding the GIL",
         )
+        return [own]
     was_there = is_file(path)
     try:
-        native_extension(announce)
+        extension = native_extension(announce)
     except NativeBuildError as error:
-        return Finding(
+        own = Finding(
             name="native callers",
             well=False,
             found=f"not available: {error}",
             hint=f"until then Python threads call every target; free disk: "
             f"{shutil.disk_usage(path.anchor).free >> 20:,} MiB",
         )
-    return Finding(
+        return [own]
+    own = Finding(
         name="native callers",
         well=True,
         found=f"available, {'compiled before' if was_there else 'compiled just now'}: {path}",
     )
+    return [own, _stamps(extension)]
+
+
+def _stamps(extension: ModuleType) -> Finding:
+    """What native callers in a closed loop take their stamps of."""
+    tick_ns, counts, off_ns = extension.try_counter(_COUNTER_TRIED_NS, 0.0)
+    if not tick_ns:
+        found = "of the clock: the kernel does not go by the processor's counter"
+    elif not counts:
+        found = f"of the clock: the processor's counter was {off_ns:,} ns off"
+    else:
+        found = f"of the processor's counter, {tick_ns:.3g} ns a tick and {off_ns:,} ns off"
+    return Finding(name="stamps of native callers", well=True, found=found)

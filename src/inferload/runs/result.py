@@ -258,6 +258,8 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
     floors = [(one.floor_ms, one.floor_by_hand_ms) for one in ready if one.floor_ms is not None]
     floor = max(floors, key=lambda found: found[0] - (found[1] or 0.0), default=(None, None))
     first_calls = [r.first_call_ms for r in reports if r.first_call_ms is not None]
+    by_counter = [one for report in reports for one in report.outcome.by_counter]
+    off = [one for report in reports for one in report.outcome.counter_off_ns if one is not None]
     return SetUp(
         prepare_s=max(one.prepare_s for one in ready),
         load_s=max(one.load_s for one in ready),
@@ -270,6 +272,8 @@ def _set_up(done: Execution, ready: Sequence[Preparation]) -> SetUp:
         log_bytes=sum(one.log_bytes for one in ready),
         floor_ms=floor[0],
         floor_by_hand_ms=floor[1],
+        counter_off_ns=max(off, default=None),
+        clock_callers=by_counter.count(False) if off else None,
     )
 
 

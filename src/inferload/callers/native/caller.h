@@ -15,6 +15,7 @@
 
 #include "batch_caller.h"
 #include "clock.h"
+#include "counter.h"
 #include "run.h"
 
 namespace inferload {
@@ -33,6 +34,8 @@ class Caller {
         log_(run.log),
         number_(number),
         on_(opened()),
+        // whoever waits for due times goes by the clock
+        counter_(run.open_loop() || run.queued() ? 0 : run.pace),
         target_(model, number),
         keeper_(run.notes[number], run.job.kept_outputs),
         gathering_(run.gather_plan == nullptr
@@ -47,6 +50,7 @@ class Caller {
       sched_yield();  // until a time that several processes agreed on
     }
     const int64_t before = run_delay_ns();
+    counter_.begin();
     if (released && warm) {
       if (run_.queued()) {
         batches_.call_all();
@@ -54,7 +58,11 @@ class Caller {
         on_ != nullptr ? measure<true>() : measure<false>();
       }
       const int64_t delay = run_delay_ns() - before;
-      run_.notes[number_].write([&](Notes& notes) { notes.run_delay_ns = delay; });
+      run_.notes[number_].write([&](Notes& notes) {
+        notes.run_delay_ns = delay;
+        notes.by_counter = counter_.counts();
+        notes.counter_off_ns = counter_.most_off_ns();
+      });
     }
   }
 
@@ -113,11 +121,12 @@ class Caller {
   template <bool kOnDevice>
   void call_at_once() {
     const auto order_length = static_cast<int64_t>(run_.order.size());
-    int64_t in_a_while = 1;
+    int64_t in_a_while = 1, ended = 0;
     for (auto [row, end] = run_.claims.claim(1); row != end;
          std::tie(row, end) = run_.claims.claim(in_a_while)) {
       const int64_t first = row % run_.job.room, after = first + (end - row);
-      int64_t drawn = row % order_length, began = 0, ended = 0;
+      int64_t drawn = row % order_length, began = 0;
+      counter_.put_right(ended);
       for (int64_t place = first; place != after; ++place) {
         const int32_t input = run_.order[drawn];
         if (++drawn == order_length) {
@@ -176,23 +185,23 @@ class Caller {
     if (due == kNever) {
       name_row(input, place);
     }
-    const int64_t started = now_ns();
+    const int64_t started = counter_.now();
     log_.scheduled_ns[place] = due == kNever ? started : due;
     log_.start(place, started);
     try {
       if constexpr (kOnDevice) {
         on_->issue(target_, input, [] {});
-        issued = now_ns();
+        issued = counter_.now();
         on_->wait();
       } else {
         target_.call(input);
       }
-      finished = now_ns();
+      finished = counter_.now();
     } catch (...) {
       if constexpr (kOnDevice) {
         on_->settle();
       }
-      finished = now_ns();
+      finished = counter_.now();
       error = run_.record(number_, input, false);
       if (run_.job.stop_on_error) {
         run_.stop();
@@ -218,6 +227,7 @@ class Caller {
   const int32_t number_;
   bool opened_ = true;
   const std::unique_ptr<CallerDevices> on_;
+  Counter counter_;
   Call target_;
   Keeper<Call> keeper_;
   const std::unique_ptr<Gathering> gathering_;

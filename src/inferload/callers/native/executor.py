@@ -117,6 +117,8 @@ class RunningNative:
             run_delay_ns=sum(self._callers.run_delays_ns()),
             log_was_full=self._callers.log_was_full(),
             kept=self._callers.kept_outputs(),
+            by_counter=self._callers.by_counter(),
+            counter_off_ns=[None if off < 0 else off for off in self._callers.counters_off_ns()],
             cpus=self._callers.cpus(),
             threads=self._callers.threads(),
             errors=tuple(call_failure(exception) for exception in raised),

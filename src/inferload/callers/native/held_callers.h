@@ -78,6 +78,8 @@ class HeldCallers {
 
   std::vector<std::vector<int64_t>> first_calls_ns() const { return each(&Notes::first_calls_ns); }
   std::vector<int64_t> run_delays_ns() const { return each(&Notes::run_delay_ns); }
+  std::vector<bool> by_counter() const { return each(&Notes::by_counter); }
+  std::vector<int64_t> counters_off_ns() const { return each(&Notes::counter_off_ns); }
   std::vector<std::vector<int>> cpus() const { return each(&Notes::cpus); }
   std::vector<int> threads() const { return each(&Notes::threads); }
 

@@ -23,6 +23,8 @@ struct Kept {
 struct Notes {
   std::vector<int64_t> first_calls_ns;
   int64_t run_delay_ns = 0;
+  bool by_counter = false;  // whether its stamps were to the end, and how far off they were
+  int64_t counter_off_ns = -1;
   std::vector<int> cpus;  // that it may run on, and its intra-op threads, as they are
   int threads = 0;
   std::vector<Kept> kept;

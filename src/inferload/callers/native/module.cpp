@@ -12,6 +12,7 @@
 
 #include "bare_loops.h"
 #include "claims.h"
+#include "counter.h"
 #include "gathering.h"
 #include "held_callers.h"
 #include "job.h"
@@ -42,6 +43,8 @@ void declare_callers(py::module_& m, const char* name) {
       .def("limited_to", &Self::limited_to)
       .def("first_calls_ns", &Self::first_calls_ns)
       .def("run_delays_ns", &Self::run_delays_ns)
+      .def("by_counter", &Self::by_counter)
+      .def("counters_off_ns", &Self::counters_off_ns)
       .def("cpus", &Self::cpus)
       .def("threads", &Self::threads)
       .def("kept_outputs", &Self::kept_outputs)
@@ -134,6 +137,7 @@ PYBIND11_MODULE(inferload_native_callers, m) {
         });
       });
   m.def("bare_waits_ns", &bare_waits_ns);
+  m.def("try_counter", &try_counter, py::call_guard<py::gil_scoped_release>());
   m.def("take_calls", [](py::buffer budget, int64_t most, int64_t among) {
     return take_calls(static_cast<int64_t*>(budget.request(true).ptr), most, among);
   });

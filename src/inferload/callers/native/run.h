@@ -12,6 +12,7 @@
 #include "caller_devices.h"
 #include "calling_thread.h"
 #include "claims.h"
+#include "counter.h"
 #include "ending.h"
 #include "failures.h"
 #include "gathering.h"
@@ -50,6 +51,7 @@ struct Run {
   const Columns log;
   const std::vector<int32_t> order;  // which input each call takes, repeated
   const CallingThread calling_thread;
+  const int64_t pace = counter_pace();
   const std::vector<c10::Device> devices;
   const std::vector<std::vector<Copies>> copies_in;  // of each caller and input; with transfers
   std::vector<c10::Stream> shared_streams;           // those of the thread that starts the run

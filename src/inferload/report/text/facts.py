@@ -287,6 +287,11 @@ def _harness(result: RunResult) -> str:
         elif share:
             share = f" ({share})"
         found.append(text + share)
+    if set_up.counter_off_ns is not None:
+        text = f"stamps by the processor's counter, {set_up.counter_off_ns:,} ns off at most"
+        if set_up.clock_callers:
+            text += f"; {count_text(set_up.clock_callers, 'caller')} went by the clock"
+        found.append(text)
     if result.summary.littles_law is not None:
         law, error = result.summary.littles_law, result.summary.littles_law_error
         found.append(
