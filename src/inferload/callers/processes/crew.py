@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import signal
-import tempfile
 import time
 from dataclasses import replace
 from itertools import zip_longest
@@ -26,6 +25,7 @@ from inferload.errors import PlanError
 from inferload.log.ring import LogFile
 from inferload.machine.cgroups import out_of_memory_kills
 from inferload.machine.process_use import pss_bytes
+from inferload.machine.scratch import scratch_folder
 from inferload.records.endings import TargetCrashed
 from inferload.signals import PutOff
 
@@ -119,7 +119,7 @@ class ProcessCrew:
         began = time.perf_counter()
         announce("starting processes" if self._options.crew_size > 1 else "starting a process")
         with PutOff():  # no process may be started that is not known here
-            self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+            self._scratch = scratch_folder()
             self._set_aside()
             self._processes, self._nursery, self._group = started(
                 self._options,

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import shutil
 import signal
-import tempfile
 from contextlib import suppress
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import wait
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferload.callers.processes.birth import begin, start
 from inferload.errors import InferloadError, NativeBuildError, PlanError
+from inferload.machine.scratch import scratch_folder
 from inferload.records.endings import CallError, TargetCrashed
 from inferload.runs.saved import load_result
 from inferload.signals import PutOff
@@ -90,7 +90,7 @@ class ChildBench:
         self._hand = hand
         self._fresh = fresh
         self._tree = tree
-        self._scratch = Path(tempfile.mkdtemp(prefix="inferload-"))
+        self._scratch = scratch_folder()
         self._process: Any = None
         self._group: Group | None = None
         self._connection: Connection | None = None
