@@ -11,6 +11,7 @@ import typer
 
 from inferload.cli import output, terminal
 from inferload.cli.interrupts import EXIT_INTERRUPTED, AtOnce, kept
+from inferload.cli.kept import kept_beside
 from inferload.cli.request.made_by import made_by
 from inferload.cli.silent import Silent
 
@@ -48,13 +49,14 @@ def measured_here(asked: Asked) -> Done:
     """Run, save, and write the reports."""
     from inferload.runs.run_crew import run_crew
 
-    options = asked.options()
+    with kept_beside(asked.json) as folder:
+        options = replace(asked.options(), keep_in=folder)
 
-    def run(observer: Observer, then: PutOff) -> RunResult:
-        with crew_for(asked, options, observer) as crew:
-            return run_crew(crew, options, observer, then)
+        def run(observer: Observer, then: PutOff) -> RunResult:
+            with crew_for(asked, options, observer) as crew:
+                return run_crew(crew, options, observer, then)
 
-    return measured(asked, options, run)
+        return measured(asked, options, run)
 
 
 def measured(

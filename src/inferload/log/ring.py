@@ -2,11 +2,12 @@
 
 A header of 4 KiB, then one column after another, each with room for ``rows`` calls. Callers claim
 ranges of rows and write their own rows alone. While they run, times are absolute monotonic
-nanoseconds and a row whose ``finished_ns`` is 0 did not finish. The file has no name: it lives as
-long as a process has it open.
+nanoseconds and a row whose ``finished_ns`` is 0 did not finish. The file has no name, and lives as
+long as a process has it open, unless it is to be found should all of them be killed.
 
 The file is a ring of ``room`` rows: call i stands in row ``i % room``. A run of more calls than
-that is read and counted while it goes on (``tally``), and the places are written again.
+that is read and counted while it goes on (``tally``), and the places are written again. The first
+eight bytes of the header are the number of the first row that was not given back.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from inferload.units import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import ItemsView, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -64,11 +66,14 @@ class CallInFlight:
 class LogFile:
     """A log file that callers write; ``columns`` maps names to arrays of shape ``(room,)``."""
 
-    def __init__(self, rows: int | None, *, set_aside: bool = True) -> None:
-        """Make a temporary log file for ``rows`` calls, or for an open number of them.
+    def __init__(
+        self, rows: int | None, *, set_aside: bool = True, path: Path | None = None
+    ) -> None:
+        """Make a log file for ``rows`` calls, or for an open number of them.
 
         Disk space for all rows is set aside, or only for the first where ``set_aside`` is false or
-        the number is open; callers then do it as they go.
+        the number is open; callers then do it as they go. ``path``: where the file is found while
+        it grows, and if it is left behind; it is a temporary one if that is not given.
 
         Raises:
             PlanError: the disk has no room for it.
@@ -80,9 +85,14 @@ class LogFile:
         self.optional: tuple[str, ...] = ()
         size = HEADER_BYTES + self.room * _FILE_ROW_BYTES
         wanted = self.room if rows is not None and set_aside else min(GROWTH_ROWS, self.room)
-        file = None
+        self.path, file = path, None
+        folder = tempfile.gettempdir() if path is None else str(path.parent)
         try:
-            file = tempfile.TemporaryFile(prefix="inferload-", suffix=".calls")  # noqa: SIM115
+            file = (
+                tempfile.TemporaryFile(prefix="inferload-", suffix=".calls")  # noqa: SIM115
+                if path is None
+                else path.open("w+b", buffering=0)
+            )
             os.ftruncate(file.fileno(), size)
             self._file: BinaryIO = file
             self.reserve(wanted)
@@ -92,9 +102,9 @@ class LogFile:
                 file.close()
             reason = getattr(error, "strerror", None) or error
             raise PlanError(
-                f"no room for the call log in {tempfile.gettempdir()}: {wanted:,} calls take "
-                f"{bytes_text(wanted * ROW_BYTES)} ({reason}); ask for fewer calls, or set TMPDIR "
-                "to a folder with room"
+                f"no room for the call log in {folder}: {wanted:,} calls take "
+                f"{bytes_text(wanted * ROW_BYTES)} ({reason}); ask for fewer calls, or set "
+                "TMPDIR to a folder with room"
             ) from error
         self._prefault()
 
@@ -103,14 +113,39 @@ class LogFile:
         """The log file that another process made, of which this one has a descriptor."""
         log = cls.__new__(cls)
         log.rows, log.room, log.reserved_rows = rows, room, reserved_rows
-        log.optional = ()
+        log.optional, log.path = (), None
         log._file = os.fdopen(fileno, "r+b", buffering=0)  # noqa: SLF001 - it is this class's own
         log._map()  # noqa: SLF001
         log._prefault()  # noqa: SLF001
         return log
 
-    def _map(self) -> None:
-        self.buffer = mmap.mmap(self.fileno, HEADER_BYTES + self.room * _FILE_ROW_BYTES)
+    @classmethod
+    def left_behind(cls, path: Path, rows: int, room: int, optional: Sequence[str]) -> LogFile:
+        """The log file of callers that have been killed, which stays as it is.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is shorter than it was made.
+        """
+        log = cls.__new__(cls)
+        log.rows, log.room, log.reserved_rows = rows, room, room
+        log.optional, log.path = tuple(optional), path
+        log._file = path.open("rb", buffering=0)  # noqa: SLF001 - it is this class's own
+        log._map(mmap.ACCESS_COPY)  # noqa: SLF001
+        return log
+
+    @property
+    def folded_rows(self) -> int:
+        """Before which row all places have been given back."""
+        return int(np.frombuffer(self.buffer, np.int64, 1)[0])
+
+    def note_folded(self, rows: int) -> None:
+        """Note that all places before this row have been given back, before callers are told."""
+        np.frombuffer(self.buffer, np.int64, 1)[0] = rows
+
+    def _map(self, access: int = mmap.ACCESS_WRITE) -> None:
+        size = HEADER_BYTES + self.room * _FILE_ROW_BYTES
+        self.buffer = mmap.mmap(self.fileno, size, access=access)
         self.columns = {
             name: np.frombuffer(self.buffer, dtype, self.room, self._offset(name))
             for name, dtype in self._dtypes().items()
@@ -126,9 +161,10 @@ class LogFile:
         try:
             self._reserve(added, 0, self.reserved_rows)
         except OSError as error:
+            where = "set TMPDIR to" if self.path is None else "save it in"
             raise PlanError(
                 f"no room for {', '.join(added)} of calls in the call log ({error.strerror}): ask "
-                "for fewer calls, or set TMPDIR to a folder with room"
+                f"for fewer calls, or {where} a folder with room"
             ) from error
         self.show([*self.optional, *added])
 
@@ -264,7 +300,8 @@ class LogFile:
         """The finished calls of rows ``[from_row, claimed_rows)``, timed from ``start_ns``.
 
         The arrays are the mapped file itself where every claimed call finished: nothing is copied,
-        the times are changed in place, and no caller may write any more.
+        but the times of a file that has a name; the others are changed in place, and no caller may
+        write any more.
         """
         columns: dict[str, Any] = self.rows_between(from_row, claimed_rows)
         finished = columns["finished_ns"] != 0
@@ -274,7 +311,10 @@ class LogFile:
             unset = columns["scheduled_ns"] == 0
             columns["scheduled_ns"][unset] = columns["started_ns"][unset]
         for name in ("scheduled_ns", "started_ns", "finished_ns"):
-            columns[name] -= start_ns
+            if self.path is None:
+                columns[name] -= start_ns
+            else:  # which stays as callers wrote it, until the result is saved
+                columns[name] = columns[name] - start_ns
         return CallLog.of(columns, errors, open_loop=open_loop)
 
     def close(self) -> None:

@@ -11,12 +11,15 @@ from inferload.plan.arrivals import stages
 from inferload.plan.arrivals.loads import ClosedLoop, Lane, OpenLoop
 from inferload.plan.arrivals.schedule import Schedule, models_drawn
 from inferload.plan.cores import Place, places, usable_cpus
+from inferload.plan.devices import check_names
 from inferload.plan.numbers import check_count
 from inferload.plan.option_table import DEFAULT_WARMUP_CALLS, EXECUTORS, OPTIONS, Options
 from inferload.plan.server import SERVER_TIMEOUT_S
 from inferload.stats.limits.limit import Limit, limits_given
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from inferload.plan.arrivals.clients import Clients
 
 DEFAULT_TIME_LIMIT_S = 60.0
@@ -42,6 +45,7 @@ class RunOptions(Options):
     ``form``, ``mode`` and ``batch_size``: what model and inputs are turned into beforehand, to be
     kept with the result.
     ``decide``: an open loop ends as soon as its calls say whether these limits are kept.
+    ``keep_in``: a folder where the logs are found while they grow, should the run be killed.
     """
 
     load: ClosedLoop | OpenLoop = field(default_factory=ClosedLoop)
@@ -54,6 +58,7 @@ class RunOptions(Options):
     calls_of_all: int | None = None
     decide: tuple[Limit, ...] = ()
     of_server: bool = False
+    keep_in: Path | None = None
 
     def checked(self) -> RunOptions:
         """The options with what was left open filled in.
@@ -167,17 +172,7 @@ class RunOptions(Options):
         return replace(self.load, callers=callers)
 
     def _check_devices(self) -> None:
-        if not all(self.devices):
-            raise PlanError(
-                f"devices {','.join(self.devices)!r} name an empty one: give cuda, or cuda:0,cuda:1"
-            )
-        count = len(self.devices)
-        whole = {one if ":" in one or one == "cpu" else f"{one}:0" for one in self.devices}
-        if len(whole) < count:
-            raise PlanError(
-                f"devices {','.join(self.devices)} name one twice: processes of one device are "
-                "asked for by processes"
-            )
+        check_names(self.devices)
         if self.transfers and self.share_inputs:
             raise PlanError(
                 "transfers write to the inputs of each caller, which share_inputs lets callers "
@@ -193,7 +188,7 @@ class RunOptions(Options):
                 "transfers write the tensors of its input anew in each call: leave fresh_inputs "
                 "(--fresh-inputs) out, or transfers where inputs hold something else that changes"
             )
-        if count > 1 and not isinstance(self.executor, str):
+        if len(self.devices) > 1 and not isinstance(self.executor, str):
             raise PlanError("an Executor object runs in this process, which has one device")
 
     def check_devices_used(self) -> None:

@@ -13,6 +13,7 @@ from inferload.machine.telemetry import RunTelemetry
 from inferload.plan.server import SERVER_DRAIN_S
 from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, HungCall, ProcessRecord
+from inferload.runs.partial.keeping import keep, keep_start
 from inferload.runs.server_result import ServerCounts
 from inferload.runs.warming import WarmUp, cut_short
 from inferload.runs.watcher import POLL_S, Watcher
@@ -93,10 +94,12 @@ def execute(
                 in_pieces=any("pieces" in part.log.optional for part in crew.parts),
             )
             watcher.look_at_processes(0.0)
+            keep(options.keep_in, ready, crew.parts, open_s)
             with telemetry:  # to begin looking takes a while, which nobody must wait for
                 start_ns = crew.agreed_start(observer, counts.note_before)
                 with watch:
                     watcher.start_ns = crew.release(start_ns)
+                    keep_start(options.keep_in, watcher.start_ns)
                     telemetry.begin(watcher.start_ns)
                     if signals.received:
                         crew.stop()  # it came while the line was being opened
@@ -115,9 +118,7 @@ def execute(
         raise
     counts.note_after()  # outputs that are verified may be asked for again
     reports = counts.told_in(crew.collect(abandoned=abandoned))
-    warnings = _given_up(watcher, reports) if abandoned else []
-    if watcher.start_ns and not signals.received:
-        warnings += cut_short(options, reports, len(ready[0].spec.models), open_s)
+    to_its_end = watcher.start_ns and not signals.received
     logs = watcher.part_logs(reports)
     return Execution(
         processes=_records(ready, crew.parts, reports, logs, watcher),
@@ -126,7 +127,10 @@ def execute(
         due_s=watcher.due_s,
         stopped_s=watcher.stopped_s(reports),
         open_s=open_s,
-        warnings=warnings,
+        warnings=[
+            *(_given_up(watcher, reports) if abandoned else ()),
+            *(cut_short(options, reports, len(ready[0].spec.models), open_s) if to_its_end else ()),
+        ],
         abandoned=abandoned,
         looks=[watcher.looks],
         hung=[_hung(crew.parts, *one) for one in watcher.hung],

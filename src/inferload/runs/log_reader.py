@@ -9,6 +9,7 @@ import numpy as np
 
 from inferload.log.calls import NO_STAGE, CallLog
 from inferload.log.failures import CallFailure
+from inferload.log.kept import save_counts
 from inferload.log.tally import CHUNK_ROWS, Tally
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # So full a ring is read, and its places given back.
 NEARLY_FULL = 0.9
+# After so many rows the counts of a log that may be left behind are saved.
+SAVED_ROWS = 64 * CHUNK_ROWS
 _TIMES = ("scheduled_ns", "started_ns", "finished_ns")
 
 
@@ -62,14 +65,34 @@ class LogReader:
             )
         while self._folded < until:
             begin = self._folded
-            end = min(begin + CHUNK_ROWS, until, (begin // log.room + 1) * log.room)
-            rows = dict(log.rows_between(begin, end))
-            for name in _TIMES:
-                rows[name] = rows[name] - start_ns
-            self._tally.add(begin, rows)
-            log.forget(begin, end)
+            ranges = self._ranges(begin, min(begin + self._at_once, until))
+            end = ranges[-1][1]
+            for own in ranges:
+                rows = dict(log.rows_between(*own))
+                for name in _TIMES:
+                    rows[name] = rows[name] - start_ns
+                self._tally.add(own[0], rows)
+            if log.path is not None:
+                save_counts(log.path, self._tally, end)
+            for own in ranges:
+                log.forget(*own)
+            log.note_folded(end)
             self._folded = end
             self.part.running.fold_to(end)
+
+    @property
+    def _at_once(self) -> int:
+        """So many rows are counted before their places are given back."""
+        return CHUNK_ROWS if self.part.log.path is None else SAVED_ROWS
+
+    def _ranges(self, begin: int, end: int) -> list[tuple[int, int]]:
+        """Rows in ranges whose arrays stay in the cache, and that do not wrap."""
+        room, found = self.part.log.room, []
+        while begin < end:
+            after = min(begin + CHUNK_ROWS, end, (begin // room + 1) * room)
+            found.append((begin, after))
+            begin = after
+        return found
 
     def snapshot(self, start_ns: int) -> CallLog:
         """What is known of the calls so far, as a log of its own."""

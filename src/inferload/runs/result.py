@@ -62,11 +62,8 @@ def result_of(done: Execution) -> RunResult:
         clients=_clients(spec, made_calls),
     )
     elements = () if spec.batching is None else spec.batching.elements_per_input
-    summary = replace(
-        summary,
-        batches=batch_figures(done.log, summary, elements),
-        pieces=piece_figures(done.log, summary),
-    )
+    batches = batch_figures(done.log, summary, elements)
+    summary = replace(summary, batches=batches, pieces=piece_figures(done.log, summary))
     stages = stage_figures(done, spec, _due_s(done))
     summary = with_stages(summary, stages)
     # ranks of a cluster do not end at the same moment when something ends them

@@ -62,7 +62,7 @@ def test_stamps_of_the_counter_are_within_the_run_and_in_order(tick_ns: float):
 
 
 def test_callers_that_wait_for_due_times_go_by_the_clock():
-    load = il.OpenLoop(rate_per_s=1_000, callers=2)
+    load = il.OpenLoop.poisson(rate_per_s=1_000, callers=2)
     result = il.run(scripted(), [torch.ones(1)], load=load, calls=50)
     assert result.spec.executor == "native"
     assert result.set_up.counter_off_ns is None

@@ -236,7 +236,7 @@ def test_a_bit_that_flips_anywhere_in_a_log_is_found(tmp_path: Path, kind: str):
     )
     generator = np.random.default_rng(1)
     for place, bit in zip(
-        generator.integers(len(whole), size=3000), generator.integers(8, size=3000), strict=True
+        generator.integers(len(whole), size=10_000), generator.integers(8, size=10_000), strict=True
     ):
         whole[place] ^= 1 << bit
         with pytest.raises(ResultFormatError):

@@ -15,7 +15,7 @@ from inferload.callers.local.called import called_by
 from inferload.errors import PlanError
 from inferload.log.calls import BATCH, BATCH_STAGES, PIECES
 from inferload.log.failures import exception_text, in_brief
-from inferload.log.ring import LogFile
+from inferload.log.kept import kept_log
 from inferload.machine.hardware import usable_cores
 from inferload.targets.inputs.pairs import inputs_of_recording
 from inferload.targets.placing import check_same_device
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from inferload.log.arrays import Int32s
+    from inferload.log.ring import LogFile
     from inferload.plan.arrivals.schedule import Schedule
     from inferload.plan.cores import Place
     from inferload.plan.options import RunOptions
@@ -101,7 +102,11 @@ def prepared(
     schedule = share.schedules[lane]
     known = schedule.calls if schedule is not None else options.calls
     whole = options.precision is None and share.budget is None
-    log_file = share.logs[lane] if share.logs else LogFile(known, set_aside=whole)
+    log_file = (
+        share.logs[lane]
+        if share.logs
+        else kept_log(options.keep_in, (share.number, lane), known, set_aside=whole)
+    )
     try:
         check_same_device(target, bound)
         called = called_by(target, bound, options, callers)

@@ -22,7 +22,7 @@ from inferload.callers.processes.lost import cut_off, error_told, with_exception
 from inferload.callers.processes.process import RunningLane
 from inferload.callers.processes.starting import started
 from inferload.errors import PlanError
-from inferload.log.ring import LogFile
+from inferload.log.kept import kept_log
 from inferload.machine.cgroups import out_of_memory_kills
 from inferload.machine.process_use import pss_bytes
 from inferload.machine.scratch import scratch_folder
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from inferload.callers.processes.birth import Group
     from inferload.callers.processes.handles import Nursery
     from inferload.callers.processes.process import CallersProcess
+    from inferload.log.ring import LogFile
     from inferload.plan.arrivals.schedule import Schedule
     from inferload.plan.cores import Place
     from inferload.plan.model import ModelSource
@@ -138,13 +139,9 @@ class ProcessCrew:
         self._until(lambda one: one.ready is not None, self._processes, announce)
         took_s = time.perf_counter() - began
         ready = [process.ready for process in self._processes if process.ready is not None]
-        slowest_s = max(one.prepare_s for one in ready)
+        process_s = max(took_s - max(one.prepare_s for one in ready), 0.0)
         return [
-            replace(
-                one,
-                spec=replace(one.spec, isolated=True),
-                process_s=max(took_s - slowest_s, 0.0),
-            )
+            replace(one, spec=replace(one.spec, isolated=True), process_s=process_s)
             for one in ready
         ]
 
@@ -160,11 +157,12 @@ class ProcessCrew:
             )
         # who shares a number of calls may make all of them, and mostly does not
         whole = options.precision is None and not (closed and self._is_shared)
-        for own in self._schedules:
+        for number, own in enumerate(self._schedules):
             self._logs.append([])
-            for schedule in own:
+            for lane, schedule in enumerate(own):
                 calls = options.calls if schedule is None else schedule.calls
-                self._logs[-1].append(LogFile(calls, set_aside=whole))
+                log = kept_log(options.keep_in, (number, lane), calls, set_aside=whole)
+                self._logs[-1].append(log)
 
     @property
     def _is_shared(self) -> bool:

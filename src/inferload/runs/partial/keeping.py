@@ -1,0 +1,127 @@
+"""What stands beside the logs of a run, so that they can be told of without its processes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from inferload.callers.crew import Part, Preparation  # noqa: TC001 - pydantic reads it
+from inferload.files import is_there, json_text
+from inferload.log.merge import LogPlace  # noqa: TC001
+from inferload.machine.scratch import started_at
+from inferload.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+RUN, START, OWNER = "run.json", "start", "owner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPart:
+    """The callers of one lane of one process; the fields are those of ``Part`` and ``LogFile``.
+
+    ``log``: the name of the file. ``calls``, ``period_ns`` and ``span_ns`` are those of a schedule,
+    whose times stand beside the log.
+    """
+
+    process: int
+    log: str
+    rows: int
+    room: int
+    columns: tuple[str, ...]
+    place: LogPlace
+    inputs: int
+    queued: bool
+    calls: int | None = None
+    period_ns: int = 0
+    span_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRun:
+    """A run under way: its processes as they were prepared, and their parts."""
+
+    version: str
+    ready: tuple[Preparation, ...]
+    parts: tuple[KeptPart, ...]
+    open_s: float
+
+
+ADAPTER = TypeAdapter(KeptRun)
+
+
+def claim(folder: Path) -> None:
+    """Make the folder of a run, by its own process.
+
+    Raises:
+        OSError: it is there, or cannot be made.
+    """
+    folder.mkdir()
+    (folder / OWNER).write_text(f"{os.getpid()} {started_at(os.getpid()) or 0}", encoding="ascii")
+
+
+def was_measured(folder: Path) -> bool:
+    """Whether the line was opened."""
+    return is_there(folder / START)
+
+
+def times_path(log: Path) -> Path:
+    """Where the times of a schedule stand beside a log."""
+    return log.with_suffix(".due")
+
+
+def keep(
+    folder: Path | None, ready: Sequence[Preparation], parts: Sequence[Part], open_s: float
+) -> None:
+    """Note what stands at the start line, before it is opened, if the logs are in a folder.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    if folder is None or any(part.log.path is None for part in parts):
+        return
+    kept = KeptRun(
+        version=__version__,
+        ready=tuple(ready),
+        parts=tuple(_kept(part) for part in parts),
+        open_s=open_s,
+    )
+    text = json_text(partial(ADAPTER.dump_json, kept), partial(ADAPTER.dump_python, kept))
+    (folder / RUN).write_text(text, encoding="utf-8")
+    for part in parts:
+        if part.schedule is not None and part.log.path is not None:
+            part.schedule.times_ns.tofile(times_path(part.log.path))
+
+
+def keep_start(folder: Path | None, start_ns: int) -> None:
+    """Note when the line was opened, by the clock of the callers."""
+    if folder is not None:
+        (folder / START).write_text(str(start_ns), encoding="ascii")
+
+
+def _kept(part: Part) -> KeptPart:
+    log, schedule = part.log, part.schedule
+    if log.path is None:
+        raise AssertionError("the logs of a run that is kept have names")
+    of_schedule = {}
+    if schedule is not None:
+        of_schedule = {
+            "calls": schedule.calls, "period_ns": schedule.period_ns, "span_ns": schedule.span_ns
+        }  # fmt: skip
+    return KeptPart(
+        process=part.process,
+        log=log.path.name,
+        rows=log.rows,
+        room=log.room,
+        columns=log.optional,
+        place=part.place,
+        inputs=part.inputs,
+        queued=part.queued,
+        **of_schedule,
+    )
