@@ -17,7 +17,7 @@ from against_loadgen import loadgen_rows
 from against_reference import minilm_rows, no_op_rows
 from measuring import GPU_HEADING, Row, markdown, print_rows
 from open_loop import open_loop_rows
-from own_cost import help_row, memory_rows, print_memory, summary_row
+from own_cost import help_row, memory_rows, print_memory, start_row, summary_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a tenth of the calls")
     options.add_argument("--markdown", type=Path, help="write the table to this file too")
     options.add_argument(
-        "--only", help="no_op, memory, summary, help, open_loop, loadgen or minilm"
+        "--only", help="no_op, memory, summary, help, start, open_loop, loadgen or minilm"
     )
     options.add_argument("--memory", choices=("ours", "reference"), help=argparse.SUPPRESS)
     options.add_argument("--calls", type=int, help=argparse.SUPPRESS)
@@ -45,6 +45,7 @@ def main() -> None:
         "memory": lambda: memory_rows(rounds, scale),
         "summary": lambda: [summary_row(rounds, scale)],
         "help": lambda: [help_row(rounds)],
+        "start": lambda: [start_row(rounds)],
         "open_loop": lambda: open_loop_rows(rounds, scale),
         "loadgen": lambda: loadgen_rows(rounds, scale),
         "minilm": lambda: minilm_rows(rounds, scale),

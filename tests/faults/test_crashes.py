@@ -123,7 +123,7 @@ def callers_processes(of: int) -> list[psutil.Process]:
     found = [
         child
         for child in psutil.Process(of).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline()) and not child.children()
+        if "orders.follow" in " ".join(child.cmdline()) and not child.children()
     ]
     return sorted(found, key=lambda child: child.pid)
 

@@ -171,7 +171,7 @@ def test_ctrl_z_suspends_the_callers_too(model, tmp_path):
         own = psutil.Process(started.pid)
         started.send_signal(signal.SIGTSTP)
         family = [own, *own.children(recursive=True)]
-        callers = [one for one in family if "spawn_main" in " ".join(one.cmdline())]
+        callers = [one for one in family if "orders.follow" in " ".join(one.cmdline())]
         assert callers
         until(lambda: all(one.status() == psutil.STATUS_STOPPED for one in [own, *callers]))
         started.send_signal(signal.SIGCONT)

@@ -156,7 +156,7 @@ def test_a_signal_that_every_process_gets_is_no_crash(model, tmp_path):
     with started(*words) as process:
         assert process.stdout.readline() == "hanging\n"  # its 50th call does, for a moment
         for one in psutil.Process(process.pid).children(recursive=True):
-            if "spawn_main" in " ".join(one.cmdline()):  # as systemd and batch systems send it
+            if "orders.follow" in " ".join(one.cmdline()):  # as systemd and batch systems send it
                 one.send_signal(signal.SIGTERM)
         code, _, _ = ended_by(process, signal.SIGTERM)
     assert code == 130

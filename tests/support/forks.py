@@ -87,7 +87,7 @@ class Forks:
     def __call__(self, path: Any, args: Sequence[Any], passfds: Sequence[int]) -> int:
         """Start a process; its number."""
         words = [os.fsdecode(one) for one in args]
-        code = next((one for one in words if "spawn_main" in one), None)
+        code = next((one for one in words if "spawn_main" in one or "orders.follow" in one), None)
         if code is None or self._state(os.environ) != self._began:
             return self.spawned(path, args, passfds)
         return self._forked(

@@ -17,6 +17,7 @@ from unittest import mock
 
 import pytest
 
+from inferload.callers.processes.early import OrderedProcess
 from support.forks import Forked
 from support.program import run
 
@@ -60,7 +61,7 @@ def tell(connection: Connection, code: int) -> None:
 def told(code: int = 0) -> tuple[dict[str, object], int]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=tell, args=(there, code))
+    process = OrderedProcess(target=tell, args=(there, code))
     process.start()
     there.close()
     seen, files = here.recv()

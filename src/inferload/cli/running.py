@@ -47,13 +47,14 @@ def run_here(asked: Asked) -> None:
 
 def measured_here(asked: Asked) -> Done:
     """Run, save, and write the reports."""
-    from inferload.runs.run_crew import run_crew
-
     with kept_beside(asked.json) as folder:
         options = replace(asked.options(), keep_in=folder)
 
         def run(observer: Observer, then: PutOff) -> RunResult:
             with crew_for(asked, options, observer) as crew:
+                # what this takes to load, it loads while the other process imports torch
+                from inferload.runs.run_crew import run_crew
+
                 return run_crew(crew, options, observer, then)
 
         return measured(asked, options, run)
@@ -151,10 +152,10 @@ def crew_for(asked: Asked, options: RunOptions, observer: Observer) -> Iterator[
 @contextmanager
 def _isolated(source: ModelSource, options: RunOptions, observer: Observer) -> Iterator[Crew]:
     """Callers in other processes: this one does not even import torch."""
-    del observer
     from inferload.callers.processes.crew import ProcessCrew
 
     with ProcessCrew(options, source=source) as crew:
+        crew.begin(observer.stage)
         yield crew
 
 
@@ -171,8 +172,10 @@ def _in_this_process(
         raise PlanError(
             f"--no-isolate runs callers in this process, and {why}: leave one of them out"
         )
+    from inferload.callers.processes.early import not_early
     from inferload.machine.caches import keep_what_torch_compiles
 
+    not_early()
     observer.stage("importing torch")
     with AtOnce():
         keep_what_torch_compiles()

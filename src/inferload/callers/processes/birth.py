@@ -6,23 +6,22 @@ started. A Ctrl-C does not reach it: it is in a process group of its own, which 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing.process
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from inferload.callers.processes.early import OrderedProcess
+from inferload.callers.processes.orders import die_with
 from inferload.machine.caches import keep_what_torch_compiles
 from inferload.signals import ENDING, hear, unhear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from multiprocessing.context import SpawnProcess
+    from collections.abc import Callable
 
-_PR_SET_PDEATHSIG = 1
 # What multiprocessing calls the process that the user started.
 _OWN_NAME = "MainProcess"
 
@@ -76,7 +75,7 @@ class Group:
         self.signal(signal.SIGCONT)
 
 
-def start(target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Group | None]:
+def start(target: Callable[..., None], *args: object) -> tuple[OrderedProcess, Group | None]:
     """Start ``target(*args, birth)``, which calls :func:`begin` first, in a process of its own.
 
     The group is ``None`` where it is that of this process, which was started by another of ours.
@@ -84,11 +83,9 @@ def start(target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Gro
     own = multiprocessing.get_start_method(allow_none=True)
     leads = not _Self.was_born
     birth = Birth(parent=os.getpid(), start_method=own, leads=leads)
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=target, args=(*args, birth), name=_OWN_NAME)
+    process = OrderedProcess(target=target, args=(*args, birth), name=_OWN_NAME)
     try:
-        with deaf():
-            process.start()
+        process.start()
     finally:
         choose_start_method(own)  # asking for it, as starting does, is a choice that would stay
     return process, Group(process.pid) if leads and process.pid is not None else None
@@ -97,16 +94,6 @@ def start(target: Callable[..., None], *args: object) -> tuple[SpawnProcess, Gro
 def choose_start_method(method: str | None) -> None:
     """Have ``multiprocessing`` start processes so; ``None``: nobody has chosen yet."""
     multiprocessing.set_start_method(cast("str", method), force=True)
-
-
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Have a process started in here be deaf to the signals that end one, until it begins."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def begin(birth: Birth) -> None:
@@ -133,14 +120,6 @@ def leave_signals() -> None:
 
 def _nothing(number: int, frame: Any) -> None:
     del number, frame
-
-
-def die_with(parent: int) -> None:
-    """Have the system end this process when its starter ends, whatever it is doing then."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def flush() -> None:

@@ -16,10 +16,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferload.callers.crew import Part, PartReport, Preparation, places_of
+from inferload.callers.crew import PartReport, Preparation
 from inferload.callers.processes import words as say
 from inferload.callers.processes.lost import cut_off, error_told, with_exception
-from inferload.callers.processes.process import RunningLane
+from inferload.callers.processes.process import parts_of
 from inferload.callers.processes.starting import started
 from inferload.errors import PlanError
 from inferload.log.kept import kept_log
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from inferload.callers.crew import Observer
+    from inferload.callers.crew import Observer, Part
     from inferload.callers.processes.birth import Group
     from inferload.callers.processes.handles import Nursery
     from inferload.callers.processes.process import CallersProcess
@@ -80,6 +80,7 @@ class ProcessCrew:
         self._stop_asked = self._stop_told = self._abandoned = False
         self._killed_before = out_of_memory_kills()
         self._start_ns: int | None = None
+        self._began_s = 0.0
         self.parts: Sequence[Part] = ()
         self.nursery_pss_bytes: int | None = None
 
@@ -115,9 +116,9 @@ class ProcessCrew:
 
     # ---- before the callers start ----
 
-    def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
-        """Start the processes; each takes the model and prepares its callers."""
-        began = time.perf_counter()
+    def begin(self, announce: Callable[[str], None]) -> None:
+        """Start the processes; what they load, they load while this one goes on."""
+        self._began_s = time.perf_counter()
         announce("starting processes" if self._options.crew_size > 1 else "starting a process")
         with PutOff():  # no process may be started that is not known here
             self._scratch = scratch_folder()
@@ -131,13 +132,18 @@ class ProcessCrew:
                 from_here=self._hand is not None,
                 shares_calls=self._is_shared and self._schedules[0][0] is None,
             )
+
+    def prepare(self, announce: Callable[[str], None]) -> Sequence[Preparation]:
+        """Have each process take the model and prepare its callers."""
+        if not self._processes:
+            self.begin(announce)
         if self._hand is not None:
             for process in self._processes:
                 process.hand(self._hand(self._folder))
                 if process is self._processes[0]:  # alone, it measures what an empty call takes
                     self._until(lambda one: one.ready is not None, [process], announce)
         self._until(lambda one: one.ready is not None, self._processes, announce)
-        took_s = time.perf_counter() - began
+        took_s = time.perf_counter() - self._began_s
         ready = [process.ready for process in self._processes if process.ready is not None]
         process_s = max(took_s - max(one.prepare_s for one in ready), 0.0)
         return [
@@ -186,25 +192,10 @@ class ProcessCrew:
             process.tell(say.START)
             process.show_columns(self._logs[process.number])
         self.parts = [
-            Part(
-                process=process.number,
-                pid=process.pid,
-                running=RunningLane(process, lane, log, place.callers, schedule),
-                log=log,
-                schedule=schedule,
-                queued=self._options.queued,
-                place=place,
-                inputs=spec.models[lane].inputs if self._options.lanes else len(spec.inputs),
-            )
-            for process in self._processes
-            for spec in [process.spec]
-            for lane, (log, schedule, place) in enumerate(
-                zip(
-                    self._logs[process.number],
-                    self._schedules[process.number],
-                    places_of(spec, process.number),
-                    strict=True,
-                )
+            part
+            for one in self._processes
+            for part in parts_of(
+                one, self._logs[one.number], self._schedules[one.number], self._options
             )
         ]
 

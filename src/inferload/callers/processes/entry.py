@@ -8,9 +8,14 @@ import faulthandler
 import gc
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from inferload.callers.processes.birth import begin, deaf, die_with, flush, leave_signals
+from inferload.callers.processes import words as say
+from inferload.callers.processes.birth import begin, flush, leave_signals
+from inferload.callers.processes.early import deaf
+from inferload.callers.processes.orders import die_with
+from inferload.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +41,8 @@ def nursery(
     that is forked from where torch was imported all but some 5 MB are shared.
     """
     begin(birth)
-    import inferload.callers.processes.worker  # noqa: F401 - for the children
-
+    with suppress(ImportError):  # it is tried again, and told, by each child
+        load()
     gc.collect()
     gc.freeze()  # a collector that walks over all objects would make each child copy them
     nurse, numbers = os.getpid(), {}
@@ -83,6 +88,12 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     if assignment.node is not None:
         _bind_memory(assignment.node)
 
+    try:
+        load()
+    except ImportError as error:
+        text = f"torch cannot be imported: {error}; python -c 'import torch' should say the same"
+        connection.send((say.ERROR, PlanError.__name__, text))
+        os._exit(1)
     from inferload.callers.processes.worker import work
 
     work(connection, assignment)
@@ -90,6 +101,17 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001 - a model's own are run, as at any end
     flush()
     os._exit(0)
+
+
+def load() -> None:
+    """Import torch and all that callers need; to collect garbage meanwhile takes an eighth."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        import inferload.callers.processes.worker  # noqa: F401
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _bind_memory(node: int) -> None:

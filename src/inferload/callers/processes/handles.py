@@ -13,7 +13,8 @@ from inferload.callers.processes.entry import BORN
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
+
+    from inferload.callers.processes.early import OrderedProcess
 
 
 class Handle(Protocol):
@@ -41,7 +42,7 @@ class Handle(Protocol):
 class Nursery:
     """The process that forks those with callers, as its starter sees it."""
 
-    def __init__(self, process: SpawnProcess, connection: Connection, children: int) -> None:
+    def __init__(self, process: OrderedProcess, connection: Connection, children: int) -> None:
         self.process = process
         self.connection = connection
         self.children = [NurseryChild(self) for _ in range(children)]

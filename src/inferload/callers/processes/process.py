@@ -1,4 +1,4 @@
-"""One process with callers, as its starter sees it: what it said, and how it ended."""
+"""One process with callers, as its starter sees it: its lanes, what it said, how it ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inferload.callers.crew import Part, places_of
 from inferload.callers.processes import words as say
 from inferload.callers.processes.entry import CRASH_FILE
 from inferload.files import OWN_FOLDER
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from inferload.callers.processes.handles import Handle
     from inferload.log.ring import LogFile
     from inferload.plan.arrivals.schedule import Schedule
+    from inferload.plan.options import RunOptions
     from inferload.records.spec import RunSpec
 
 _NOT_THE_USERS = (OWN_FOLDER, str(Path(os.__file__).parent), "<")
@@ -190,6 +192,30 @@ class CallersProcess:
         self._process.kill()
         self._process.join()
         return True
+
+
+def parts_of(
+    process: CallersProcess,
+    logs: Sequence[LogFile],
+    schedules: Sequence[Schedule | None],
+    options: RunOptions,
+) -> list[Part]:
+    """The lanes of a process that is ready, each with its log and its schedule."""
+    spec = process.spec
+    lanes = zip(logs, schedules, places_of(spec, process.number), strict=True)
+    return [
+        Part(
+            process=process.number,
+            pid=process.pid,
+            running=RunningLane(process, number, log, place.callers, schedule),
+            log=log,
+            schedule=schedule,
+            queued=options.queued,
+            place=place,
+            inputs=spec.models[number].inputs if options.lanes else len(spec.inputs),
+        )
+        for number, (log, schedule, place) in enumerate(lanes)
+    ]
 
 
 class RunningLane:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 from dataclasses import replace
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 from inferload.callers.budget import Budget
 from inferload.callers.processes.birth import start
+from inferload.callers.processes.early import not_early
 from inferload.callers.processes.entry import main, nursery
 from inferload.callers.processes.handles import Nursery
 from inferload.callers.processes.process import CallersProcess
@@ -55,7 +55,6 @@ def started(
         budget = Budget.of(options.calls)
     # who gives each process its model: this process, the first one, or its own words
     gifts = [context.Pipe(duplex=False) for _ in range(count)]
-    resource_tracker.ensure_running()  # it would unblock the signals that are put off by the caller
     assignments = [
         Assignment(
             process=number,
@@ -109,6 +108,8 @@ def _born(
 ) -> tuple[Sequence[Handle], Nursery | None, Group | None]:
     """Start one process, or a nursery that forks as many as there are."""
     if len(children) == 1:
+        if children[0][1].bound:
+            not_early()  # what torch starts when it is imported must find itself there
         process, group = start(main, *children[0])
         return [process], None, group
     here, there = context.Pipe()

@@ -86,6 +86,11 @@ class Assignment:
     scratch: Path
     processes: int
 
+    @property
+    def bound(self) -> bool:
+        """Whether it is to certain cores, or to the memory of a node."""
+        return any(self.cpus) or self.node is not None
+
     def let_go(self) -> None:
         """Close what came along: this is the work of another process."""
         for descriptor in (*[log.file for log in self.logs], self.budget):

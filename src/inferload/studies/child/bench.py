@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 from contextlib import suppress
-from multiprocessing import resource_tracker, util
+from multiprocessing import util
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,7 +250,6 @@ class ChildBench:
                 within=self._within,
                 packages=self._packages,
             )
-            resource_tracker.ensure_running()  # which is to have the environment of this process
             # no process may be started that is not known here
             with PutOff(), environment(self._environment):
                 self._process, self._group = start(
