@@ -315,7 +315,13 @@ class LogFile:
                 columns[name] -= start_ns
             else:  # which stays as callers wrote it, until the result is saved
                 columns[name] = columns[name] - start_ns
+        self._let_go_of_pages()
         return CallLog.of(columns, errors, open_loop=open_loop)
+
+    def _let_go_of_pages(self) -> None:
+        """Have no page count as this process's memory until it is read again; the file stays."""
+        if hasattr(mmap, "MADV_DONTNEED") and self.path is None:
+            self.buffer.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Let go of the file. Its space is given back when the last array of it is gone."""

@@ -15,6 +15,8 @@ from inferload.units import NS_PER_MS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from inferload.log.arrays import Floats, Int64s
     from inferload.log.calls import CallTally
 
@@ -40,6 +42,9 @@ class Durations(Protocol):
     def value_of_rank_ms(self, rank: int) -> float:
         """The value of a rank, from 1."""
 
+    def let_go(self) -> None:
+        """Give back what can be computed again, should it be needed once more."""
+
     def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
         """For each batch, how many calls took longer than a value, and how many there are."""
 
@@ -59,6 +64,7 @@ class RawDurations:
     def __init__(self, count: int, values: Callable[[], Int64s]) -> None:
         self.count = count
         self._values = values
+        self._known: dict[int, float] = {}
 
     @classmethod
     def of(cls, values_ns: Int64s) -> RawDurations:
@@ -85,12 +91,25 @@ class RawDurations:
         return float(self._values_ns.max()) / NS_PER_MS
 
     @cached_property
-    def _ascending_ns(self) -> Int64s:
-        return np.sort(self._values_ns)
+    def _ascending_ns(self) -> NDArray[np.integer]:
+        values = self._values_ns
+        if values.min() >= 0 and values.max() < 2**32:  # of less than 4.3 s, in half of the memory
+            found: NDArray[np.integer] = values.astype(np.uint32)
+        else:
+            found = values.copy()
+        found.sort()
+        return found
+
+    def let_go(self) -> None:
+        """Give back the values, and those in their order."""
+        for name in ("_values_ns", "_ascending_ns"):
+            self.__dict__.pop(name, None)
 
     def value_of_rank_ms(self, rank: int) -> float:
         """The value of a rank, from 1."""
-        return float(self._ascending_ns[rank - 1]) / NS_PER_MS
+        if rank not in self._known:
+            self._known[rank] = float(self._ascending_ns[rank - 1]) / NS_PER_MS
+        return self._known[rank]
 
     def exceeding(self, value_ms: float) -> tuple[Int64s, Int64s]:
         """For each of 40 batches of equally many calls."""
@@ -119,6 +138,9 @@ class CountedDurations:
         else:
             used = np.flatnonzero(self._all)
             self.min_ms, self.max_ms = (self._middles_ms[used[place]] for place in (0, -1))
+
+    def let_go(self) -> None:
+        """Nothing: counts take little memory."""
 
     @cached_property
     def _all(self) -> Int64s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from inferload.stats.steadiness.steady_state import few_windows_of, window_media
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
     from inferload.log.arrays import Floats, Int64s
@@ -62,6 +65,15 @@ class MeasuredPart(Protocol):
         """How long a call of the whole log took as time went by; ``None`` of too few calls."""
 
 
+# So many calls are looked at in one go, so that their times take little memory.
+_AT_ONCE = 65_536
+# Durations that lie between two columns.
+_BETWEEN = {
+    "queue_ns": ("scheduled_ns", "started_ns"),
+    "service_ns": ("started_ns", "finished_ns"),
+    "response_ns": ("scheduled_ns", "finished_ns"),
+}
+
 # What tells whether a call has a stage that is none of the columns.
 _KNOWN_BY = {"wait_ns": "issue_ns", "timed_ns": "device_ns", "instance_ns": "hold_ns"}
 
@@ -104,28 +116,43 @@ class RawPart:
     @cached_property
     def failed_s(self) -> float:
         """How long the calls that failed took from when they were due, together."""
+        if self._all_well:
+            return 0.0
         return float(self._of(self._log.response_ns)[~self._well].sum()) / NS_PER_S
 
     @cached_property
     def returned_by_input(self) -> Int64s:
         """How many calls returned, of each input."""
-        found: Int64s = np.bincount(self._returned(self._of(self._log.input)), minlength=1)
-        return found
+        inputs = self._log.input
+        found = np.zeros(int(inputs.max(initial=0)) + 1, np.int64)
+        for own in self._some_returned():
+            found += np.bincount(inputs[own], minlength=len(found))
+        used = np.flatnonzero(found)
+        return found[: used[-1] + 1 if len(used) else 1]
 
     @cached_property
     def returned_by_window(self) -> Int64s:
         """How many calls returned in each of 40 windows of equal length."""
         span_ns = self._last_ns - self._first_ns
         edges = self._first_ns + span_ns * np.arange(1, BATCHES) // BATCHES
-        ends = self._returned(self._of(self._log.finished_ns))
-        before = [np.count_nonzero(ends <= edge) for edge in edges]
-        return np.diff([0, *before, len(ends)])
+        before = np.zeros(len(edges), np.int64)
+        for own in self._some_returned():
+            ends = self._log.finished_ns[own]
+            before += [np.count_nonzero(ends <= edge) for edge in edges]
+        return np.diff([0, *before, self._count])
+
+    def _some_returned(self) -> Iterator[NDArray[np.integer]]:
+        """The rows of the calls that returned, some at a time: nothing is as long as a column."""
+        for first in range(0, len(self._well), _AT_ONCE):
+            span = slice(first, first + _AT_ONCE)
+            well = self._well[span]
+            yield np.flatnonzero(well) + first if self._rows is None else self._rows[span][well]
 
     def _in_order(self, finished_ns: Int64s, from_ns: int) -> NDArray[np.integer] | None:
         """Which rows are in the part, in the order of time; ``None``: all, as they are."""
         rows = np.flatnonzero(finished_ns > from_ns) if from_ns > 0 else None
         times = finished_ns if rows is None else finished_ns[rows]
-        if len(times) > _ORDERED_CALLS or not (np.diff(times) < 0).any():
+        if len(times) > _ORDERED_CALLS or not (times[1:] < times[:-1]).any():
             return rows
         order = np.argsort(times, kind="stable").astype(np.int32)
         return order if rows is None else rows[order]
@@ -138,11 +165,34 @@ class RawPart:
 
     def durations(self, name: str) -> Durations | None:
         """One duration of the calls that returned; ``None`` of no calls."""
-        return RawDurations(self._count, lambda: self._values_ns(name)) if self._count else None
+        return RawDurations(self._count, self._given_later(name)) if self._count else None
+
+    def _given_later(self, name: str) -> Callable[[], Int64s]:
+        """What gives a duration of each call, without keeping which rows these are."""
+        here, log, from_ns, callers = ref(self), self._log, self._from_ns, self._callers
+
+        def values_ns() -> Int64s:
+            return (here() or RawPart(log, from_ns, callers))._values_ns(name)  # noqa: SLF001
+
+        return values_ns
 
     def _values_ns(self, name: str) -> Int64s:
+        if name == "response_ns" and not self.open_loop:
+            name = "service_ns"  # the same, and one column less is read
+        if name in _BETWEEN:
+            return self._took_ns(*(self._log.columns()[one] for one in _BETWEEN[name]))
         values = self.lateness_ns() if name == "lateness_ns" else self._log.duration_ns(name)
         return self._returned(self._of(values))
+
+    def _took_ns(self, begun_ns: Int64s, ended_ns: Int64s) -> Int64s:
+        """The differences of two columns, of the calls that returned, in the order of time."""
+        if self._rows is None:
+            return self._returned(ended_ns - begun_ns)
+        found, count = np.empty(self._count, np.int64), 0
+        for own in self._some_returned():
+            found[count : count + len(own)] = ended_ns[own] - begun_ns[own]
+            count += len(own)
+        return found
 
     def stage(self, name: str) -> Durations | None:
         """One stage of the calls that returned and have it, or their wait; ``None`` of none.
@@ -177,13 +227,14 @@ class RawPart:
 
     def windows(self) -> tuple[Floats, Floats]:
         """Medians of the response times of contiguous windows, and when each began, in seconds."""
-        response = self._returned(self._of(self._log.response_ns))
+        response = self._values_ns("response_ns")
         count = windows_of(len(response))
         if count == 0:
             return np.empty(0), np.empty(0)
         before = np.linspace(0, len(response), count + 1).astype(np.int64)[1:-1] - 1
-        ends = self._returned(self._of(self._log.finished_ns))
-        starts = np.concatenate([[self._from_ns], ends[before]]) / NS_PER_S
+        rows = np.arange(len(self._log)) if self._rows is None else self._rows
+        ends = self._log.finished_ns[self._returned(rows)[before]]
+        starts = np.concatenate([[self._from_ns], ends]) / NS_PER_S
         return window_medians(response, count), starts
 
     def few_medians(self) -> Floats:
@@ -200,10 +251,8 @@ class RawPart:
         if count == 0:
             return None
         begun, ended = log.scheduled_ns if self.open_loop else log.started_ns, log.finished_ns
-        order = self._in_order(ended, 0)
-        if order is not None:
-            begun, ended = begun[order], ended[order]
-        return pace_of(begun, ended, count)
+        order = self._in_order(ended, 0) if self._from_ns > 0 else self._rows
+        return pace_of(begun, ended, count, order=order)
 
 
 class CountedPart:

@@ -242,11 +242,13 @@ def distribution_ms(
     found = nothing
     if not_quoted is None:
         found = {n: quantile_ms(durations, q, unfinished) for n, q in QUOTED_QUANTILES.items()}
+    mean, least, largest = durations.mean_ms, durations.min_ms, durations.max_ms
+    durations.let_go()
     return Distribution(
         count=durations.count + unfinished,
-        mean=durations.mean_ms,
-        min=durations.min_ms,
-        max=durations.max_ms,
+        mean=mean,
+        min=least,
+        max=largest,
         more_calls={name: more for name, (_, more) in found.items() if more},
         unfinished=unfinished,
         counted=durations.counted,

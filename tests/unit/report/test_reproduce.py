@@ -160,7 +160,7 @@ def test_every_option_of_a_run_is_printed_or_kept_out_on_purpose():
     """A new option belongs into the printed Python, and into RUNS above."""
     of_a_cluster = {"rank", "ranks", "local_rank", "local_ranks", "calls_of_all"}
     of_studies, of_the_output = {"decide"}, {"trace"}
-    of_the_command_line, of_a_server = {"mode"}, {"of_server"}
+    of_the_command_line, of_a_server = {"mode", "keep_in"}, {"of_server"}
     of_a_mix, on_devices = {"lanes"}, {"devices", "streams", "completion", "transfers"}
     tried = {name for options in RUNS.values() for name in options} | {"processes"}
     known = {one.name for one in fields(RunOptions)}

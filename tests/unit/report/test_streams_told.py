@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,8 +101,9 @@ def test_times_that_are_of_other_calls_are_refused(tmp_path):
     streamed().save(tmp_path / "r.json")
     log = tmp_path / "r.calls"
     content = bytearray(log.read_bytes())
-    content[-8 * 234 - 1] ^= 0xFF  # the last number drawn, and what lies before it
-    content[-8 * 234 - 17] ^= 0x01  # how many pieces the last call has
+    content[-8 * 234 - 5] ^= 0xFF  # the last number drawn, and what lies before it
+    content[-8 * 234 - 21] ^= 0x01  # how many pieces the last call has
+    content[-4:] = zlib.crc32(content[:-4]).to_bytes(4, "little")
     log.write_bytes(content)
     with pytest.raises(il.ResultFormatError, match="are damaged"):
         il.load_result(tmp_path / "r.json")

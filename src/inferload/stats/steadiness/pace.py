@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from inferload.log.arrays import Floats, Int64s
 
 WINDOWS = 60
+# So many calls are looked at in one go, so that their times take little memory.
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,21 +68,70 @@ class Pace:
         return busy_s[used].astype(np.float64), calls_done[used].astype(np.float64)
 
 
-def pace_of(begun_ns: Int64s, ended_ns: Int64s, stretches: int, windows: int = WINDOWS) -> Pace:
+def pace_of(
+    begun_ns: Int64s,
+    ended_ns: Int64s,
+    stretches: int,
+    windows: int = WINDOWS,
+    *,
+    order: NDArray[np.integer] | None = None,
+) -> Pace:
     """The pace of calls that stand in the order in which they ended, or nearly so.
 
-    ``stretches``: of so many stretches of equally many calls those in the later half have a mean
-    each in ``calls_s``. There is at least one call.
+    ``order`` puts them in it where they do not. ``stretches``: of so many stretches of equally many
+    calls those in the later half have a mean each in ``calls_s``. There is at least one call.
     """
-    last_ns = max(int(ended_ns.max()), 1)
-    width = last_ns / windows
-    first, last = (_window(times, width, windows) for times in (begun_ns, ended_ns))
-    took = (ended_ns - begun_ns).astype(np.float64)
-    within = first == last
-    done = np.bincount(first[within], minlength=windows).astype(np.float64)
-    busy = np.bincount(first[within], took[within], minlength=windows).astype(np.float64)
-    across = ~within
-    if across.any():
+    count = len(ended_ns)
+    width = max(int(ended_ns.max()), 1) / windows
+    found = _Windows(width, windows)
+    bounds = np.linspace(0, count, stretches + 1).astype(np.int64)[stretches // 2 :]
+    sums = np.zeros(len(bounds) - 1)
+    half_ns, latest_ns = 0, 0
+    times_s = np.float64(width) * np.arange(windows + 1) / 1e9
+    edges_ns = np.round(times_s * 1e9)
+    ends_ns = np.full(windows + 1, -1, np.int64)
+    for first in range(0, count, _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        own: slice | NDArray[np.integer] = rows if order is None else order[rows]
+        begun, ended = begun_ns[own], ended_ns[own]
+        found.add(begun, ended)
+        sums += _sums_within(ended - begun, bounds - first)
+        ascending = np.maximum(np.maximum.accumulate(ended), latest_ns)
+        latest_ns = int(ascending[-1])
+        if first < bounds[0] <= first + len(ascending):
+            half_ns = int(ascending[bounds[0] - 1 - first])
+        places = np.searchsorted(ascending, edges_ns)
+        new = (ends_ns < 0) & (places < len(ascending))
+        ends_ns[new] = ascending[places[new]]
+    ends_ns[ends_ns < 0] = latest_ns
+    return Pace(
+        edges_s=times_s,
+        ends_s=ends_ns / 1e9,
+        busy_s=found.busy_ns / 1e9,
+        done=found.done,
+        calls_s=sums / np.diff(bounds) / 1e9,
+        half_s=half_ns / 1e9,
+    )
+
+
+class _Windows:
+    """The time that calls spent in windows of equal length, and how many calls' worth it was."""
+
+    def __init__(self, width: float, windows: int) -> None:
+        self._width, self._windows = width, windows
+        self.busy_ns, self.done = np.zeros(windows), np.zeros(windows)
+
+    def add(self, begun_ns: Int64s, ended_ns: Int64s) -> None:
+        """Count some calls more."""
+        width, windows = self._width, self._windows
+        first, last = (_window(times, width, windows) for times in (begun_ns, ended_ns))
+        took = (ended_ns - begun_ns).astype(np.float64)
+        within = first == last
+        self.done += np.bincount(first[within], minlength=windows)
+        self.busy_ns += np.bincount(first[within], took[within], minlength=windows)
+        across = ~within
+        if not across.any():
+            return
         begun, ended = begun_ns[across].astype(np.float64), ended_ns[across].astype(np.float64)
         edges = np.float64(width) * np.arange(windows + 1)
         per_ns = 1 / (ended - begun)
@@ -89,21 +142,14 @@ def pace_of(begun_ns: Int64s, ended_ns: Int64s, stretches: int, windows: int = W
             upto = _ramps(begun, begin, weights, edges) - _ramps(ended, end, weights, edges)
             return np.diff(upto)
 
-        busy += over_windows(np.ones_like(per_ns))
-        done += over_windows(per_ns)
-    bounds = np.linspace(0, len(took), stretches + 1).astype(np.int64)[stretches // 2 :]
-    sums = np.add.reduceat(took, bounds[:-1])
-    times_s = np.float64(width) * np.arange(windows + 1) / 1e9
-    ascending = np.maximum.accumulate(ended_ns)
-    places = np.searchsorted(ascending, np.round(times_s * 1e9))
-    return Pace(
-        edges_s=times_s,
-        ends_s=ascending[np.minimum(places, len(ascending) - 1)] / 1e9,
-        busy_s=busy / 1e9,
-        done=done,
-        calls_s=sums / np.diff(bounds) / 1e9,
-        half_s=float(ascending[bounds[0] - 1]) / 1e9,
-    )
+        self.busy_ns += over_windows(np.ones_like(per_ns))
+        self.done += over_windows(per_ns)
+
+
+def _sums_within(values: Int64s, bounds: Int64s) -> Floats:
+    """The sum of the values between each two bounds, of which any may lie outside of them."""
+    upto = np.concatenate([[0], np.cumsum(values)])
+    return np.diff(upto[np.clip(bounds, 0, len(values))]).astype(np.float64)
 
 
 def _window(times_ns: Int64s, width: float, windows: int) -> Int64s:
