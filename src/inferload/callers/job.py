@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from inferload.callers.batching.work import BatchWork
     from inferload.callers.budget import Budget
@@ -56,6 +57,9 @@ class Job:
     ``timeout_ns``: how long a call of the executor ``async`` may take, which is then cancelled.
     ``seed`` draws the calls of which single pieces are timed.
 
+    ``extension``: the compiled one, by which Python callers of a closed loop without devices make
+    their calls; ``None``: they make them in Python.
+
     ``given``: what the inputs were before any call, to be compared with afterwards; none where that
     is not looked at. ``fresh_inputs``: each call gets a copy of its input of its own.
     ``first_calls``: so many calls the first caller makes even if there are no warm-up calls.
@@ -87,6 +91,7 @@ class Job:
     clients: Clients | None = None
     seed: int | Sequence[int] = 0
     timeout_ns: int | None = None
+    extension: ModuleType | None = None
 
     @property
     def callers(self) -> int:

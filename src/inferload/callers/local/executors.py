@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from inferload.callers.native.build import native_extension
+from inferload.callers.native.build import built_extension, native_extension
 from inferload.callers.native.executor import NativeExecutor
 from inferload.callers.python.executor import ThreadsExecutor
 from inferload.callers.tasks.executor import TasksExecutor
@@ -91,12 +91,14 @@ def _check_fresh(target: Target, asked: object) -> None:
 def with_extension(
     job: Job, executor: Executor, announce: Callable[[str], None]
 ) -> tuple[Job, list[RunWarning]]:
-    """A job whose Python callers, if their calls are on a device, have the compiled extension.
+    """A job whose Python callers have the compiled extension, if it is there.
 
-    There is a warning where it cannot be had.
+    If their calls are on a device it is built, and there is a warning where it cannot be.
     """
-    if job.device_work is None or executor.name != "threads":
+    if executor.name != "threads":
         return job, []
+    if job.device_work is None:
+        return replace(job, extension=built_extension()), []
     try:
         extension = native_extension(announce)
     except NativeBuildError as error:

@@ -74,7 +74,7 @@ def floor_of(executor: Executor, job: Job) -> Floor:
     one caller is enough: nothing that it does waits for others.
     """
     if job.device_work is None:
-        return Floor(ms=floor_ms(executor, job.threads_per_call) or None)
+        return Floor(ms=floor_ms(executor, job.threads_per_call, job.extension) or None)
     try:
         ours, its = [], []
         for _ in range(_ROUNDS):
@@ -96,7 +96,9 @@ def largest_floor(jobs: Sequence[tuple[Executor, Job]]) -> Floor:
     return max((floor_of(*one) for one in alike.values()), key=lambda one: one.own_ms)
 
 
-def floor_ms(executor: Executor, threads_per_call: int) -> float:
+def floor_ms(
+    executor: Executor, threads_per_call: int, extension: ModuleType | None = None
+) -> float:
     """The median service time of a call that does nothing, by one caller, in milliseconds."""
     log = LogFile(CALLS)
     job = Job(
@@ -109,6 +111,7 @@ def floor_ms(executor: Executor, threads_per_call: int) -> float:
         threads_per_call=threads_per_call,
         stop_on_error=True,
         log=log,
+        extension=extension,
     )
     try:
         return float(np.median(_ran(executor, job).service_ns)) / NS_PER_MS

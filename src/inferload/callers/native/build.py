@@ -19,6 +19,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,13 @@ def native_extension(announce: Callable[[str], None] = lambda _: None) -> Module
     extension = _imported(path)
     _check_layout(extension, path)
     return extension
+
+
+def built_extension() -> ModuleType | None:
+    """The compiled extension, if it was built before: nothing is compiled for its sake."""
+    with suppress(NativeBuildError):
+        return native_extension() if is_file(library_path()) else None
+    return None
 
 
 @lru_cache(maxsize=1)

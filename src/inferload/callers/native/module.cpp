@@ -136,6 +136,9 @@ PYBIND11_MODULE(inferload_native_callers, m) {
           return on->call(input, function);
         });
       });
+  py::class_<PythonCalls>(m, "PythonCalls")
+      .def(py::init<const py::buffer&, int64_t>())
+      .def("rows", &PythonCalls::rows);
   m.def("bare_waits_ns", &bare_waits_ns);
   m.def("try_counter", &try_counter, py::call_guard<py::gil_scoped_release>());
   m.def("take_calls", [](py::buffer budget, int64_t most, int64_t among) {

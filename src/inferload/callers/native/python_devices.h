@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "job.h"
 #include "log_columns.h"
+#include "python_rows.h"
 
 namespace inferload {
 
@@ -40,46 +41,15 @@ class PythonDevices {
   // Time the stages of one call in so many, a power of two; of every call until this is said.
   void time_one_in(uint64_t count) { mask_ = count - 1; }
 
-  // Closed loop: the calls of the rows [begin, end), one after another, as PythonCaller._call_rows
-  // makes them; whether the caller should go on after them. What belongs to the caller is given
-  // each time: held here, it would hold this in a cycle that is never collected.
+  // As python_rows.
   bool rows(int64_t begin, int64_t end, int32_t caller, const py::buffer& order,
             const py::list& functions, const py::list& limit_ns, const py::object& failed,
             const py::object& keeper) {
-    const auto drawn = order.request();
-    const auto* inputs = static_cast<const int32_t*>(drawn.ptr);
-    auto until_kept = keeper.attr("calls_until_next").cast<int64_t>();
-    bool in_time = true;
-    for (int64_t row = begin; in_time && row != end; ++row, --until_kept) {
-      const int64_t place = row % room_;
-      const int32_t input = inputs[row % drawn.size];
-      columns_.caller[place] = caller;
-      columns_.input[place] = input;
-      columns_.error[place] = -1;
-      go_to(place);
-      py::object output;
-      int64_t finished;
-      const int64_t started = now_ns();
-      columns_.scheduled_ns[place] = started;
-      columns_.start(place, started);
-      try {
-        output = call(input, functions[input]);
-        finished = now_ns();
-      } catch (const py::error_already_set& error) {
-        finished = now_ns();
-        if (error.trace()) {  // which says where the call failed
-          PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
-        }
-        columns_.error[place] = failed(error.value(), input).cast<int32_t>();
-      }
-      columns_.finish(place, finished);
-      if (output && until_kept <= 0) {
-        until_kept = keeper.attr("keep")(input, output).cast<int64_t>();
-      }
-      in_time = finished <= limit_ns[0].cast<int64_t>();
-    }
-    keeper.attr("calls_until_next") = until_kept;
-    return in_time;
+    return python_rows(columns_, room_, begin, end, caller, order, limit_ns, failed, keeper,
+                       [&](int64_t place, int32_t input) {
+                         go_to(place);
+                         return call(input, functions[input]);
+                       });
   }
 
   // Returns when the work of the call on the devices is finished, and writes its stages.

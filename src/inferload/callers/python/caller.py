@@ -12,6 +12,7 @@ from inferload.callers.batching.gathering import Gathering
 from inferload.callers.job import BLOCK_NS, STOP_POLL_NS
 from inferload.callers.python.batches import BatchCalls
 from inferload.callers.python.calling import Calling, run_delay_ns
+from inferload.callers.python.clock import MonotonicClock
 from inferload.callers.python.devices import caller_devices
 from inferload.callers.python.fresh_calls import FreshCalls
 from inferload.log.ring import BLOCK_ROWS
@@ -19,6 +20,7 @@ from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from numpy.typing import NDArray
 
@@ -106,7 +108,13 @@ class PythonCaller(Calling):
             calls = [self._gathering.around(shape, call) for shape, call in enumerate(calls)]
         self._bare = calls
         self._calls = [self._wrapped(number, call) for number, call in enumerate(calls)]
-        if job.queued or self._on is None or self._on.rows is None:
+        if job.queued:
+            return
+        if self._on is None:
+            if job.extension is not None and isinstance(self._run.clock, MonotonicClock):
+                self._rows = self._in_extension(job.extension)
+            return
+        if self._on.rows is None:
             return
         rows, limit_ns = self._on.rows, self._run.limit_ns
         functions = [self.answers.around(number, call) for number, call in enumerate(calls)]
@@ -119,6 +127,22 @@ class PythonCaller(Calling):
             )
 
         self._rows = call_rows
+
+    def _in_extension(self, extension: ModuleType) -> Callable[[int, int], bool]:
+        """What makes the calls of a closed loop as ``_call_rows``, with less between them."""
+        job, answers = self._run.job, self.answers
+        own = extension.PythonCalls(job.log.buffer, job.log.room)
+
+        def call_rows(begin: int, end: int) -> bool:
+            place = begin % job.log.room
+            answers.expect(slice(place, place + end - begin))
+            found: bool = own.rows(
+                begin, end, self.number, job.order, self._calls, answers.whole,
+                answers.of_class_unseen, self._run.limit_ns, self._failed, self.keeper,
+            )  # fmt: skip
+            return found
+
+        return call_rows
 
     def _wrapped(self, number: int, call: Callable[[], Any]) -> Callable[[], Any]:
         """A call that returns when its answer is whole, and its work on devices finished."""
