@@ -13,10 +13,15 @@
 #include <utility>
 #include <vector>
 
+#include "clock.h"
 #include "job.h"
 #include "log_columns.h"
 
 namespace inferload {
+
+// How long a caller that waits for an event looks whether it is there before it sleeps: a thread
+// that sleeps is woken so much later.
+constexpr int64_t kLookNs = 50'000;
 
 inline std::vector<c10::Device> devices_of(const std::vector<std::string>& names) {
   return {names.begin(), names.end()};
@@ -138,7 +143,7 @@ class CallerDevices {
       if (whole_) {
         one.guard.synchronizeDevice(one.stream.device_index());
       } else if (by_event_) {
-        one.guard.synchronizeEvent(one.marks[kDone]);
+        wait_for_event(one);
       } else {
         one.guard.synchronizeStream(one.stream);
       }
@@ -204,6 +209,16 @@ class CallerDevices {
     void* marks[kMarks] = {};
     bool done_is_borrowed = false;
   };
+
+  void wait_for_event(const One& one) const {
+    const int64_t until = now_ns() + kLookNs;
+    while (!one.guard.queryEvent(one.marks[kDone])) {
+      if (now_ns() > until) {
+        one.guard.synchronizeEvent(one.marks[kDone]);
+        return;
+      }
+    }
+  }
 
   // The caller's streams are the current ones, and the first device the current one.
   void enter() const {
