@@ -7,9 +7,13 @@ import os
 import re
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NAME = "inferload-{home}-{pid}-{started}-"
 _OURS = re.compile(r"inferload-(?P<home>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-")
@@ -28,6 +32,16 @@ def scratch_folder() -> Path:
     pid = os.getpid()
     prefix = _NAME.format(home=_home(), pid=pid, started=started_at(pid) or 0)
     return Path(tempfile.mkdtemp(prefix=prefix))
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Such a folder for as long as this is entered."""
+    folder = scratch_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_left_behind() -> None:

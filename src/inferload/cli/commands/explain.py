@@ -38,8 +38,6 @@ def explain_command(
     threads, form, processes, batch, cores, allocator; on a device also CUDA graphs, transfers,
     streams and telemetry. What has no effect is named as such.
     """
-    from tempfile import TemporaryDirectory
-
     from inferload import units
     from inferload.cli.interrupts import EXIT_INTERRUPTED, noticed
     from inferload.cli.progress import StudyProgress
@@ -47,6 +45,7 @@ def explain_command(
     from inferload.cli.silent import Silent
     from inferload.cli.studies import asked_of, identity_of
     from inferload.files import check_writable
+    from inferload.machine.scratch import scratch
     from inferload.records.endings import CallError, TargetCrashed
     from inferload.studies.child.bench import ChildBench
     from inferload.studies.explain.explainer import run_explain
@@ -69,7 +68,7 @@ def explain_command(
     progress = StudyProgress(output.errors)
     code = 0
     with ExitStack() as stack:
-        packages = Path(stack.enter_context(TemporaryDirectory(prefix="inferload-")))
+        packages = stack.enter_context(scratch())
 
         def host(environment: Mapping[str, str], number: int) -> ChildBench:
             del number

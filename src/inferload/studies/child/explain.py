@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from inferload.errors import PlanError
 from inferload.files import as_path, check_writable
+from inferload.machine.scratch import scratch
 from inferload.plan.arrivals.loads import ClosedLoop
 from inferload.runs.checks.advice import in_python
 from inferload.runs.run import Logging
@@ -81,7 +80,7 @@ def explain(
         command=_in_words,
     )
     with ExitStack() as stack:
-        packages = Path(stack.enter_context(TemporaryDirectory(prefix="inferload-")))
+        packages = stack.enter_context(scratch())
 
         def host(environment: Mapping[str, str], number: int) -> ChildBench:
             del number

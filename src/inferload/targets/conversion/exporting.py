@@ -13,6 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from inferload.errors import PlanError
+from inferload.machine.scratch import scratch_folder
 from inferload.targets.inputs.call_input import CallInput, owned
 from inferload.targets.kinds.exported import AotiTarget, ExportedTarget
 from inferload.targets.kinds.program_inputs import bound_to_program
@@ -51,9 +52,9 @@ def packaged(
 
     for number, one in enumerate(inputs):
         bound_to_program(program, number, one)
-    folder = tempfile.mkdtemp(prefix="inferload-aoti-", dir=within)
+    folder = scratch_folder() if within is None else Path(tempfile.mkdtemp(dir=within))
     try:
-        path = aoti_compile_and_package(program, package_path=str(Path(folder) / "model.pt2"))
+        path = aoti_compile_and_package(program, package_path=str(folder / "model.pt2"))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

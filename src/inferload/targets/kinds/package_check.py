@@ -17,16 +17,17 @@ import mmap
 import os
 import struct
 import subprocess
-import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from inferload.machine.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 Content: TypeAlias = "bytes | memoryview"
 
@@ -127,8 +128,8 @@ def links_statically(compiler: str) -> bool:
 
 
 def _probe_built_by(compiler: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="inferload-") as folder:
-        source, library = Path(folder, "probe.cpp"), Path(folder, "probe.so")
+    with scratch() as folder:
+        source, library = folder / "probe.cpp", folder / "probe.so"
         source.write_text(_PROBE)
         subprocess.run(  # noqa: S603 the user's own choice of compiler
             [compiler, "-shared", "-fPIC", "-o", str(library), str(source)],
