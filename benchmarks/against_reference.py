@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.throughput_benchmark import ThroughputBenchmark
@@ -19,6 +21,9 @@ from inferload.targets.forms import as_form
 from inferload.targets.inputs.given import as_call_inputs
 from inferload.targets.kinds.script import ScriptTarget
 from measuring import Row, alternated, ratio_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -51,6 +56,40 @@ def ns_per_call_reference(model: object, x: torch.Tensor, callers: int, calls: i
     bench.add_input(x)
     stats = bench.benchmark(num_calling_threads=callers, num_iters=calls)
     return 1e9 * float(stats.total_time_seconds) / calls
+
+
+def bare_model(script: Any, x: torch.Tensor) -> Any:
+    """What makes native calls of one caller, in a loop that does nothing else."""
+    target = ScriptTarget(script)
+    return target.native_callable(native_extension(), [[il.CallInput((x.clone(),))]])
+
+
+def ns_per_call_bare(script: Any, x: torch.Tensor, callers: int, calls: int) -> float:
+    """Time per call over all of as many threads that only call, without the GIL."""
+    line, each = threading.Barrier(callers), []
+
+    def call_all() -> None:
+        own = bare_model(script, x)
+        line.wait()
+        each.append(own.bare_loop_ns(calls // callers))
+
+    threads = [threading.Thread(target=call_all) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return float(statistics.mean(each)) / callers
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Have both sides on the same core: another one may have a neighbour at work, for a while."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def ns_per_call_by_hand(model: Any, x: torch.Tensor, callers: int, calls: int) -> float:
@@ -101,13 +140,23 @@ def no_op_rows(rounds: int, scale: int) -> list[Row]:
             "-",
         )
     )
-    target = ScriptTarget(script)
-    model = target.native_callable(native_extension(), [[il.CallInput((x,))]])
-    ours, bare = alternated(
-        rounds,
-        lambda: ns_per_call_ours(script, x, 1, calls),
-        lambda: model.bare_loop_ns(calls),
-    )
+    rows += [
+        ratio_row(
+            f"the least: bare C++ loops in {callers} threads, time a call",
+            rounds,
+            partial(ns_per_call_bare, script, x, callers, calls),
+            partial(ns_per_call_reference, script, x, callers, calls),
+            "-",
+        )
+        for callers in (1, 2, 4)
+    ]
+    model = bare_model(script, x)
+    with one_core():
+        ours, bare = alternated(
+            rounds,
+            lambda: ns_per_call_ours(script, x, 1, calls),
+            lambda: model.bare_loop_ns(calls),
+        )
     rows.append(_over("the same, 1 caller, against a bare C++ loop", ours, bare, "<= +30 ns"))
     for callers in (1, 2, 4):
         ours, bare = alternated(

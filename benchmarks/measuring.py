@@ -175,7 +175,8 @@ Machine: {machine()}.
 "Reach" is what was set out for two idle cores, "met" whether the median is within it.
 "Other" is the reference class unless the row names another. Time a call is the wall time of the
 measured part / calls, all callers together. Both sides run with the same torch settings; MiniLM
-runs with one intra-op thread a call, on eight sentences drawn at random.
+runs with one intra-op thread a call, on eight sentences drawn at random. Bare loops are the least
+that any harness could take: where they are not within the reach, nothing is.
 
 The machine is a virtual one with neighbours: for seconds at a time all code on it runs at about
 0.6 of its speed, Python more so than system calls. A round in which one side met that state and
