@@ -108,7 +108,8 @@ def storable(value: Any) -> Any:
 
 def beside(path: Path, suffix: str) -> Path:
     """The file that goes with ``path``, a ``.json``: the same name with another suffix."""
-    return path.with_name(path.name.removesuffix(".json") + suffix)
+    path = path if path.name else path.resolve()  # of "."
+    return path.with_name(path.name.removesuffix(".json") + suffix) if path.name else path
 
 
 def check_apart(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:

@@ -147,3 +147,19 @@ def test_a_torch_that_cannot_be_imported_is_told_of_in_a_sentence(tmp_path: Path
     assert done.returncode == 2
     assert "torch cannot be imported: libtorch.so is not there" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--processes", "2", "--calls", "10"], ["--calls", "10"], ["--calls", "none"]]
+)
+def test_whoever_starts_it_may_ignore_the_ends_of_children(tmp_path: Path, words: list[str]):
+    """A service manager may, and programs hand that on to what they start."""
+    (tmp_path / "steady.py").write_text(STEADY)
+    script = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+    script += "os.execv(sys.executable, [sys.executable, '-m', 'inferload', *sys.argv[1:]])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "steady.py", *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == (2 if "none" in words else 0), done.stderr
+    assert "Traceback" not in done.stderr

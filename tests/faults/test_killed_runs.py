@@ -27,6 +27,8 @@ class Counts(torch.nn.Module):
         with open(os.environ["COUNTED"], "ab", 0) as file:
             time.sleep(0.004)
             file.write(b"x")
+            if "FAILS" in os.environ and file.tell() % 2:
+                raise ValueError("odd")
         return x
 
 model = Counts()
@@ -91,6 +93,16 @@ def test_all_calls_that_had_finished_are_found(tmp_path: Path, words: list[str])
     # looking does not change what is there
     again = found_in(folder)
     assert np.array_equal(again.log.finished_ns, found.log.finished_ns)
+
+
+def test_calls_that_failed_are_found_as_such(tmp_path: Path):
+    run = started(tmp_path, "--duration", "1h", "--on-error", "record", FAILS="yes")
+    made = killed_after(run, tmp_path, 200)
+    found = found_in(tmp_path / "r.json.partial")
+    assert made - 20 <= found.log.calls_made <= made
+    assert 0.3 < found.summary.failed_calls / found.log.calls_made < 0.7
+    assert set(np.unique(found.log.error)) == {-1, 0}
+    assert "went with the process" in found.log.errors[0].message
 
 
 def test_the_next_run_saves_what_the_last_one_left(tmp_path: Path):
@@ -162,6 +174,43 @@ def test_a_run_that_cannot_be_told_keeps_its_folder(tmp_path: Path):
     assert done.returncode
     assert "inferload report r.json.partial" in " ".join(done.stderr.split())
     assert found_in(tmp_path / "r.json.partial").log.calls_made == 20
+
+
+def test_a_run_that_no_file_can_have_keeps_its_folder(tmp_path: Path):
+    script = "from inferload.records.result import RunResult\n"
+    script += "def full(*_): raise OSError(28, 'No space left on device')\n"
+    script += "RunResult.save = full\n"
+    script += "from inferload.cli.main import main; import sys; sys.exit(main())"
+    (tmp_path / "counts.py").write_text(COUNTS)
+    done = subprocess.run(
+        [sys.executable, "-c", script, "run", "counts.py", "--json", "r.json", "--calls", "20",
+         "--warmup", "0"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "COUNTED": str(tmp_path / "counted"), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "inferload report r.json.partial" in " ".join(done.stderr.split())
+    assert found_in(tmp_path / "r.json.partial").log.calls_made == 20
+    folders = {one.name for one in tmp_path.iterdir() if one.name.startswith("inferload-")}
+    assert folders <= {f"inferload-{os.getuid()}"}  # of caches
+
+
+def test_of_two_that_start_at_once_one_saves_what_was_left_and_one_is_refused(tmp_path: Path):
+    made = killed_after(started(tmp_path, "--duration", "1h"), tmp_path, 50)
+    both = [started(tmp_path, "--duration", "5s") for _ in range(2)]
+    assert sorted(ended(one) for one in both) == [0, 2]
+    (killed,) = tmp_path.glob("r.killed*.json")
+    assert made - 20 <= il.load_result(killed).log.calls_made <= made
+    assert il.load_result(tmp_path / "r.json").log.calls_made
+    assert not [one.name for one in tmp_path.iterdir() if "partial" in one.name]
+
+
+def test_a_link_in_the_way_is_said_to_be(tmp_path: Path):
+    (tmp_path / "r.json.partial").symlink_to(tmp_path / "elsewhere")
+    run = started(tmp_path, "--calls", "20")
+    _, words = run.communicate()
+    assert run.returncode == 2
+    assert "is in the way" in " ".join(words.decode().split())
 
 
 @pytest.mark.parametrize("name", ["claims", "maps"])

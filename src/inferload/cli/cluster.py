@@ -102,5 +102,9 @@ def _keep(rank: int, json: Path | None, error: FirstRankLostError) -> None:
     if json is None:
         json = Path(tempfile.mkdtemp(prefix="inferload-")) / "run.json"
     path = json.with_name(f"{json.name.removesuffix('.json')}.rank{rank}.json")
-    kept = f"; what this rank measured is kept in {path}" if output.save(error.result, path) else ""
+    kept = (
+        f"; what this rank measured is kept in {path}"
+        if output.save(error.result, path).there
+        else ""
+    )
     output.say(f"rank {rank}: {error}{kept}")

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from inferload.callers.processes.early import not_early
 from inferload.signals import ENDING, PutOff, hear, unhear
 
 EXIT_INTERRUPTED = 130
@@ -80,6 +81,7 @@ def leave() -> NoReturn:
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     noticed()
+    not_early()
     guard = threading.Timer(EXIT_S, os._exit, (EXIT_INTERRUPTED,))
     guard.daemon = True
     guard.start()
@@ -93,6 +95,7 @@ def leave() -> NoReturn:
 
 def _end() -> NoReturn:
     _say()
+    not_early()
     os._exit(EXIT_INTERRUPTED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ _IN_THIS_PROCESS = {"--help", "-h", "--no-isolate"}
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 a call failed, 2 wrong use, 130 interrupted."""
     try:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # as of whoever started this
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for number in ENDING:
             hear(number, interrupt)
         with until_command:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
@@ -138,7 +139,14 @@ def print_drawn(drawn: RenderableType) -> None:
     terminal.wide_console().print(drawn, crop=False)
 
 
-def save(result: RunResult, path: Path) -> bool:
+class Saved(NamedTuple):
+    """Whether a result is in the file that was asked for, and whether it is in any."""
+
+    there: bool
+    somewhere: bool
+
+
+def save(result: RunResult, path: Path) -> Saved:
     """Save a result; if that fails, say so and keep it elsewhere.
 
     One of no call takes the place of none that has some: it is saved beside it.
@@ -154,14 +162,19 @@ def save(result: RunResult, path: Path) -> bool:
     except Exception as error:  # noqa: BLE001 - whatever it was, the report is still to come
         say(f"{path} could not be written: {getattr(error, 'strerror', None) or error}")
     else:
-        return True
+        return Saved(there=True, somewhere=True)
+    folder: str | None = None
     try:
-        rescue = Path(tempfile.mkdtemp(prefix="inferload-")) / path.name
+        folder = tempfile.mkdtemp(prefix="inferload-")
+        rescue = Path(folder) / path.name
         result.save(rescue)
         say(f"the result is kept in {rescue}")
     except Exception as error:  # noqa: BLE001
         say(f"it could not be kept elsewhere either ({error}); here is its report:")
-    return False
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Saved(there=False, somewhere=False)
+    return Saved(there=False, somewhere=True)
 
 
 def _is_of_nothing(path: Path) -> bool:

@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A run that is over and saved: what came of it, what ended it, and the exit code for that."""
+    """A run that is over and saved: what came of it, what ended it, and the exit code for that.
+
+    ``lost``: it was to be saved, and no file could have it.
+    """
 
     result: RunResult | None
     failure: BaseException | None
     code: int
+    lost: bool = False
 
 
 def run_here(asked: Asked) -> None:
@@ -47,8 +51,8 @@ def run_here(asked: Asked) -> None:
 
 def measured_here(asked: Asked) -> Done:
     """Run, save, and write the reports."""
-    with kept_beside(asked.json) as folder:
-        options = replace(asked.options(), keep_in=folder)
+    with kept_beside(asked.json) as kept:
+        options = replace(asked.options(), keep_in=kept.folder)
 
         def run(observer: Observer, then: PutOff) -> RunResult:
             with crew_for(asked, options, observer) as crew:
@@ -57,7 +61,9 @@ def measured_here(asked: Asked) -> Done:
 
                 return run_crew(crew, options, observer, then)
 
-        return measured(asked, options, run)
+        done = measured(asked, options, run)
+        kept.needed = done.lost
+        return done
 
 
 def measured(
@@ -84,13 +90,19 @@ def measured(
             progress.close()
         if result is None and failure is None:
             return Done(result=None, failure=None, code=0)
-        saved = True
+        saved = kept_somewhere = True
         if result is not None:
             result = replace(result, made_by=made_by(batch_size=asked.batch_size))
-            saved = asked.json is None or output.save(result, asked.json)
+            if asked.json is not None:
+                saved, kept_somewhere = output.save(result, asked.json)
             saved &= output.write_reports(result, asked.reports)
             kept.text = "its report was not printed to the end"
-        return Done(result=result, failure=failure, code=_exit_code(result, failure, saved=saved))
+        return Done(
+            result=result,
+            failure=failure,
+            code=_exit_code(result, failure, saved=saved),
+            lost=not kept_somewhere,
+        )
     finally:
         then.drop()  # a signal that came has its wish: the run is over
 

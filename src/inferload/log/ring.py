@@ -137,7 +137,8 @@ class LogFile:
     @property
     def folded_rows(self) -> int:
         """Before which row all places have been given back."""
-        return int(np.frombuffer(self.buffer, np.int64, 1)[0])
+        # read: a page of a mapped file that nobody wrote asks for room on a disk that may be full
+        return int(np.frombuffer(os.pread(self.fileno, 8, 0), np.int64)[0])
 
     def note_folded(self, rows: int) -> None:
         """Note that all places before this row have been given back, before callers are told."""
@@ -272,6 +273,20 @@ class LogFile:
                 break
             written += int(used[-1]) + 1
         return written
+
+    def rows_left(self, callers: int) -> int:
+        """As ``written_rows``, of a log that was left behind and is no ring yet: it is read."""
+        width, column = COLUMNS["started_ns"].itemsize, self._offset("started_ns")
+        left, ahead = 0, (callers + 1) * BLOCK_ROWS
+        while left < self.room:
+            content = os.pread(
+                self.fileno, min(ahead, self.room - left) * width, column + left * width
+            )
+            used = np.flatnonzero(np.frombuffer(content, COLUMNS["started_ns"]))
+            if not len(used):
+                break
+            left += int(used[-1]) + 1
+        return left
 
     def calls_in_flight(self, from_row: int, claimed_rows: int) -> list[CallInFlight]:
         """The calls of rows ``[from_row, claimed_rows)`` that have started and not finished."""

@@ -113,6 +113,8 @@ def leave_signals() -> None:
 
     They are not ignored: what ignores a signal hands that on to every program it starts.
     """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # how children ended could not be told
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number in ENDING:
         hear(number, _nothing)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

@@ -59,8 +59,9 @@ class Waiting:
     def end(self) -> None:
         """End it: there are no orders for it."""
         self.socket.close()
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        with suppress(ProcessLookupError, ChildProcessError):  # where nobody waits for children
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
 
 
 def _flags() -> list[str]:

@@ -41,7 +41,7 @@ def nursery(
     that is forked from where torch was imported all but some 5 MB are shared.
     """
     begin(birth)
-    with suppress(ImportError):  # it is tried again, and told, by each child
+    with suppress(Exception):  # it is tried again, and told, by each child
         load()
     gc.collect()
     gc.freeze()  # a collector that walks over all objects would make each child copy them
@@ -90,7 +90,7 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
 
     try:
         load()
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 - of a broken torch
         text = f"torch cannot be imported: {error}; python -c 'import torch' should say the same"
         connection.send((say.ERROR, PlanError.__name__, text))
         os._exit(1)

@@ -51,7 +51,9 @@ def owner_of(folder: Path) -> int | None:
     try:
         pid, started = map(int, (folder / OWNER).read_text(encoding="ascii").split())
     except (OSError, ValueError) as error:
-        raise ResultFormatError(f"{folder} is no run that was left behind: {error}") from error
+        raise ResultFormatError(
+            f"{folder} is no run that was left behind ({error}): remove it, or save elsewhere"
+        ) from error
     return pid if runs(pid, started) else None
 
 
@@ -109,11 +111,14 @@ def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
     counts, counted = saved_counts(path, errors, open_loop=kept.queued)
     begin = max(counted, given_back)
     # the places before have rows that are counted already
-    claimed = file.written_rows(begin, kept.place.callers, min(given_back + kept.room, kept.rows))
-    failed = file.columns["error"] >= 0
-    file.columns["error"][failed] = 0
+    end = min(given_back + kept.room, kept.rows)
+    if begin:
+        claimed = file.written_rows(begin, kept.place.callers, end)
+    else:
+        claimed = file.rows_left(kept.place.callers)
     in_flight = len(file.calls_in_flight(begin, claimed))
     log = file.hand_over(start_ns, begin, claimed, errors, open_loop=kept.queued)
+    np.minimum(log.error, 0, out=log.error)
     file.close()
     if counts is not None:
         own = LogPlace(callers=kept.place.callers)

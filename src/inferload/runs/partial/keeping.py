@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -17,7 +21,6 @@ from inferload.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 RUN, START, OWNER = "run.json", "start", "owner"
 
@@ -57,13 +60,29 @@ ADAPTER = TypeAdapter(KeptRun)
 
 
 def claim(folder: Path) -> None:
-    """Make the folder of a run, by its own process.
+    """Make the folder of a run, by its own process; it has an owner from the first moment on.
 
     Raises:
         OSError: it is there, or cannot be made.
     """
-    folder.mkdir()
-    (folder / OWNER).write_text(f"{os.getpid()} {started_at(os.getpid()) or 0}", encoding="ascii")
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (made / OWNER).write_text(_own_words(), encoding="ascii")
+        made.rename(folder)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether the folder is of a run of this process."""
+    with suppress(OSError):
+        return (folder / OWNER).read_text(encoding="ascii") == _own_words()
+    return False
+
+
+def _own_words() -> str:
+    return f"{os.getpid()} {started_at(os.getpid()) or 0}"
 
 
 def was_measured(folder: Path) -> bool:
