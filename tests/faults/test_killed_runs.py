@@ -153,9 +153,8 @@ def test_counted_calls_of_a_long_run_are_found(tmp_path: Path):
 def test_a_run_that_is_over_leaves_no_folder(tmp_path: Path):
     assert ended(started(tmp_path, "--calls", "20")) == 0
     assert ended(started(tmp_path, "--calls", "20", "--callers", "0")) == 2
-    assert sorted(one.name for one in tmp_path.iterdir()) == [
-        "counted", "counts.py", "r.calls", "r.json"
-    ]  # fmt: skip
+    names = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
+    assert names == {"counted", "counts.py", "r.calls", "r.json"}
 
 
 def test_a_run_that_cannot_be_told_keeps_its_folder(tmp_path: Path):

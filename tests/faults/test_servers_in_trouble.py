@@ -21,7 +21,8 @@ from support.server_process import ServerProcess
 
 INPUTS = ["text:1 x1"]
 # What becomes of requests to a process that was killed: those under way, and those that come after.
-OF_THE_DEAD = {"ConnectionReset", "Disconnected", "ConnectionRefused"}
+# ConnectionFailed: the listener closes while a connection is on its way to it, which is reset then
+OF_THE_DEAD = {"ConnectionReset", "Disconnected", "ConnectionRefused", "ConnectionFailed"}
 AT_RATE = il.OpenLoop.constant(rate_per_s=100, callers=2)
 CLOSED = il.ClosedLoop(callers=4)
 

@@ -48,8 +48,8 @@ def clear_left_behind() -> None:
     """Remove the scratch folders of this user and machine whose owners do not run any more."""
     if started_at(os.getpid()) is None:  # a system that does not say
         return
-    with suppress(OSError):
-        for one in os.scandir(tempfile.gettempdir()):
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as found:
+        for one in found:
             name = _OURS.match(one.name)
             if name is None or name["home"] != _home() or not one.is_dir(follow_symlinks=False):
                 continue
