@@ -89,6 +89,7 @@ def test_all_calls_that_had_finished_are_found(tmp_path: Path, words: list[str])
     # a call may have written its letter and not yet its stamp; one makes the first call beforehand
     assert made - 5 <= found.log.calls_made <= made
     assert found.summary.failed_calls == 0
+    assert "failed-calls" not in {one.code for one in found.warnings}
     assert set(np.unique(found.log.caller)) == set(range(found.spec.callers))
     # looking does not change what is there
     again = found_in(folder)
@@ -107,7 +108,11 @@ def test_calls_that_failed_are_found_as_such(tmp_path: Path):
 
 def test_the_next_run_saves_what_the_last_one_left(tmp_path: Path):
     made = killed_after(started(tmp_path, "--duration", "1h"), tmp_path, 50)
-    assert ended(started(tmp_path, "--calls", "20")) == 0
+    again = started(tmp_path, "--calls", "20")
+    told = again.communicate()[1].decode()
+    assert again.returncode == 0
+    assert "killed before it was saved: its calls are now in" in told
+    assert "error" not in told
     killed = il.load_result(tmp_path / "r.killed1.json")
     assert made - 20 <= killed.log.calls_made <= made
     assert il.load_result(tmp_path / "r.json").log.calls_made == 20

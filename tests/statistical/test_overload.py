@@ -192,6 +192,23 @@ def test_a_stall_is_no_overload():
         assert overload_of(simulated_queue(due, took, 1)) is None
 
 
+@pytest.mark.parametrize("rate", [300, 500, 550, 600, 640])
+def test_batches_that_keep_up_are_no_overload_whenever_one_looks(rate: int):
+    """8 ms and 1 ms a request, up to 16 at once: how many wait goes up and down with each batch."""
+    due = np.arange(2200) / rate
+    started, finished, free, row = np.empty(2200), np.empty(2200), 0.0, 0
+    while row < len(due):
+        free = max(free, due[row])
+        end = row + min(int(np.count_nonzero(due[row:] <= free)), 16)
+        started[row:end] = free
+        free += 0.008 + 0.001 * (end - row)
+        finished[row:end] = free
+        row = end
+    log = log_of(due, started, finished)
+    for looked in range(1000, 2200, 5):
+        assert overload_of(log.rows(slice(looked)), deviations=3.0) is None, looked
+
+
 def test_a_closed_loop_is_never_overloaded():
     times = np.arange(1000) / 10
     assert overload_of(replace(log_of(times, times + 5, times + 6), open_loop=False)) is None

@@ -98,5 +98,8 @@ def _save_left_behind(folder: Path, json: Path) -> None:
                 f"an earlier run was killed before it was saved, and {path} cannot be written "
                 f"({error.strerror}): make room, or save this run elsewhere"
             ) from error
-        output.say(f"an earlier run was killed before it was saved: its calls are now in {path}")
+        output.errors.print(
+            f"an earlier run was killed before it was saved: its calls are now in {path}",
+            soft_wrap=True,
+        )
     shutil.rmtree(taken)

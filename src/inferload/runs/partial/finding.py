@@ -126,6 +126,8 @@ def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
         log = merged(
             [(of_counts, own), (log, own)], [own.callers], open_loop=kept.queued, inputs=kept.inputs
         )
+    if not log.calls_failed:
+        log = replace(log, errors=())
     part = Part(
         process=kept.process,
         pid=0,

@@ -15,15 +15,15 @@ from inferload.stats.steadiness.steady_state import kendall_p
 from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from inferload.log.arrays import Int64s
+    from inferload.log.arrays import Floats, Int64s
     from inferload.log.calls import CallLog
 
 # Of more calls so many, evenly picked, say the same.
 ENOUGH_CALLS = 500_000
 # Of fewer calls nobody can say that they pile up.
 FEWEST_CALLS = 100
-# The time in which calls are due is cut into stretches, each of which is looked at so often.
-STRETCHES, LOOKS = 10, 20
+# The time in which calls are due is cut into so many stretches.
+STRETCHES = 10
 # A queue that grows holds more calls than chance leaves behind, by so many standard deviations; and
 # by so many where it is looked at again and again.
 DEVIATIONS, DEVIATIONS_OF_A_LOOK = 2.0, 3.0
@@ -40,7 +40,7 @@ def overload_of(
 
     Each queue, one for each process and for each model with callers of its own, is judged by the
     calls that finished after ``from_s``. The number of calls that were due and had not been started
-    is looked at in ten stretches of time. It grows if it rises from one to the next (Kendall's
+    is taken in the mean over each of ten stretches of time. It grows if it rises from one to the next (Kendall's
     test, one of a hundred equals), and the last holds at least twice what the first half did in the
     mean and more than chance would leave behind: the queue that n calls leave is a sum of the times
     between arrivals and of services, so that where calls are served just as fast as they come its
@@ -97,17 +97,17 @@ def _growth(
     if calls < FEWEST_CALLS or due[-1] <= from_ns:
         return None
     started = np.sort(log.started_ns)
-    places = np.linspace(from_ns, due[-1], STRETCHES * LOOKS + 1)[1:].astype(np.int64)
-    waiting = np.searchsorted(due, places, side="right") - np.searchsorted(
-        started, places, side="right"
-    )
+    # in the mean over all of the time: looks at a queue in step with its batches see it grow
+    edges = np.linspace(from_ns, due[-1], STRETCHES + 1)
+    waited = np.diff(_area(due - from_ns, edges - from_ns) - _area(started - from_ns, edges - from_ns))
+    means = waited / np.diff(edges)
     if left_behind:
-        waiting = waiting - (len(due) - calls - int(np.searchsorted(started, from_ns, "right")))
+        means -= len(due) - calls - int(np.searchsorted(started, from_ns, "right"))
     # of a sample, one in k of a renewal process at random, the times between calls show 1/k of how
     # it differs from a Poisson process; the sum of k times varies by a k-th of one
     between = max(1 + one_in * (every * _variation(np.diff(due[-calls:])) - 1), 0.0)
     one_in *= every
-    means = waiting.reshape(STRETCHES, LOOKS).mean(axis=1) * one_in
+    means *= one_in
     chance = math.sqrt(calls * one_in * (between + _variation(log.service_ns)))
     rises = means[-1] > means[0] and kendall_p(means) < 0.01
     least = max(2 * means[: STRETCHES // 2].mean(), deviations * chance, 1.0)
@@ -116,6 +116,13 @@ def _growth(
     span_s = float(due[-1] - from_ns) / NS_PER_S
     served = int(np.count_nonzero((log.finished_ns > from_ns) & (log.finished_ns <= due[-1])))
     return calls * one_in / span_s, served * one_in / span_s
+
+
+def _area(moments: Int64s, until: Floats) -> Floats:
+    """How many of the sorted moments had passed, summed over all of the time until each of these."""
+    passed = np.searchsorted(moments, until, side="right")
+    sums = np.concatenate([[0.0], np.cumsum(moments, dtype=np.float64)])
+    return passed * until - sums[passed]
 
 
 def _variation(values: Int64s) -> float:
