@@ -40,12 +40,13 @@ def overload_of(
 
     Each queue, one for each process and for each model with callers of its own, is judged by the
     calls that finished after ``from_s``. The number of calls that were due and had not been started
-    is taken in the mean over each of ten stretches of time. It grows if it rises from one to the next (Kendall's
-    test, one of a hundred equals), and the last holds at least twice what the first half did in the
-    mean and more than chance would leave behind: the queue that n calls leave is a sum of the times
-    between arrivals and of services, so that where calls are served just as fast as they come its
-    standard deviation is sqrt(n (a^2 + s^2)), with the coefficients of variation a of the times
-    between arrivals and s of the services (heavy traffic; Kleinrock, Queueing Systems II, 2.1).
+    is taken in the mean over each of ten stretches of time. It grows if it rises from one to the
+    next (Kendall's test, one of a hundred equals), and the last holds at least twice what the first
+    half did in the mean and more than chance would leave behind: the queue that n calls leave is a
+    sum of the times between arrivals and of services, so that where calls are served just as fast
+    as they come its standard deviation is sqrt(n (a^2 + s^2)), with the coefficients of variation a
+    of the times between arrivals and s of the services (heavy traffic; Kleinrock, Queueing Systems
+    II, 2.1).
     So many ``deviations`` of it are asked for, and more of many queues: two are found by chance in
     1 or 2 of a hundred runs at 95 to 98 % load, and in none in a thousand below 90 %
     (tests/statistical). An overload of a fraction x takes about 4 (a^2 + s^2) / x^2 calls to be
@@ -99,7 +100,9 @@ def _growth(
     started = np.sort(log.started_ns)
     # in the mean over all of the time: looks at a queue in step with its batches see it grow
     edges = np.linspace(from_ns, due[-1], STRETCHES + 1)
-    waited = np.diff(_area(due - from_ns, edges - from_ns) - _area(started - from_ns, edges - from_ns))
+    waited = np.diff(
+        _area(due - from_ns, edges - from_ns) - _area(started - from_ns, edges - from_ns)
+    )
     means = waited / np.diff(edges)
     if left_behind:
         means -= len(due) - calls - int(np.searchsorted(started, from_ns, "right"))
@@ -119,7 +122,7 @@ def _growth(
 
 
 def _area(moments: Int64s, until: Floats) -> Floats:
-    """How many of the sorted moments had passed, summed over all of the time until each of these."""
+    """How many of the sorted moments had passed, summed over the time until each of these."""
     passed = np.searchsorted(moments, until, side="right")
     sums = np.concatenate([[0.0], np.cumsum(moments, dtype=np.float64)])
     return passed * until - sums[passed]
