@@ -125,7 +125,8 @@ def _area(moments: Int64s, until: Floats) -> Floats:
     """How many of the sorted moments had passed, summed over the time until each of these."""
     passed = np.searchsorted(moments, until, side="right")
     sums = np.concatenate([[0.0], np.cumsum(moments, dtype=np.float64)])
-    return passed * until - sums[passed]
+    found: Floats = passed * until - sums[passed]
+    return found
 
 
 def _variation(values: Int64s) -> float:
