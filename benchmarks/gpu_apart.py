@@ -16,7 +16,7 @@ from inferload.callers.device_work import DeviceWork
 from inferload.callers.local import called as plan
 from inferload.callers.local import crew as local_crew
 from inferload.callers.local.floor import Floor
-from inferload.callers.python import executor as threads
+from inferload.callers.python import running
 from inferload.callers.python.caller import PythonCaller
 from inferload.callers.python.clock import MonotonicClock, _set_timer_slack
 from inferload.callers.python.thread_state import ThreadState
@@ -122,7 +122,7 @@ def variants() -> dict[str, Callable[[], Any]]:
     return {
         "as it is": ExitStack,
         "no stages timed": lambda: patch(plan, "DeviceWork", partial(DeviceWork, timed=False)),
-        "stages of every call": lambda: patch(threads, "timed_one_in", lambda _: 1),
+        "stages of every call": lambda: patch(running, "timed_one_in", lambda _: 1),
         "devices in Python": lambda: patch(local_crew, "with_extension", without_extension),
         "no heartbeat, no look at the collector": lambda: patch(
             local_crew, "PythonWatch", unwatched

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 MODELS = ((4, 256, 1), (8, 2048, 8))
 CALLERS = (1, 16)
 WARM_UP = 20
+MOST_STAMPED = 200_000
 
 
 def linears(count: int, width: int, device: str) -> torch.nn.Module:
@@ -55,9 +58,19 @@ def waiting(device: str, completion: str) -> Callable[[], object]:
 
 
 def by_hand(
-    model: torch.nn.Module, x: torch.Tensor, seconds: float, callers: int, completion: str = "sync"
+    model: torch.nn.Module,
+    x: torch.Tensor,
+    seconds: float,
+    callers: int,
+    completion: str = "sync",
+    *,
+    stamped: bool = False,
 ) -> float:
-    """Calls per second of threads with a stream and an input each."""
+    """Calls per second of threads with a stream and an input each.
+
+    ``stamped``: they write down when each call starts, is enqueued and ends, the least that must
+    be done to tell of calls one by one.
+    """
     line, counts, ends = threading.Barrier(callers + 1), [0] * callers, [0.0] * callers
     until = [0.0]
 
@@ -70,6 +83,9 @@ def by_hand(
                 wait()
             line.wait()
             line.wait()
+            if stamped:
+                counts[number], ends[number] = stamped_calls(partial(model, own), wait, until[0])
+                return
             count, end, now = 0, until[0], time.perf_counter
             while now() < end:
                 model(own)
@@ -87,6 +103,24 @@ def by_hand(
     for thread in running:
         thread.join()
     return sum(counts) / (max(ends) - began)
+
+
+def stamped_calls(
+    call: Callable[[], object], wait: Callable[[], object], until: float
+) -> tuple[int, float]:
+    """How many calls were made, and when the last of them ended."""
+    now, most = time.perf_counter, MOST_STAMPED
+    started, issued, ended = (array("d", bytes(8 * most)) for _ in range(3))
+    row, end = 0, 0.0
+    while end < until and row < most:
+        started[row] = now()
+        output = call()
+        issued[row] = now()
+        wait()
+        end = ended[row] = now()
+        del output
+        row += 1
+    return row, end
 
 
 def measured(

@@ -31,7 +31,8 @@ def python_rows(
 ) -> list[Row]:
     """Python callers against threads by hand, from 1 and 16 callers, by both ways to wait.
 
-    The loop by hand is measured twice a round: its own spread is what ours is seen against.
+    The loop by hand is measured twice a round: its own spread is what ours is seen against; and
+    once with three stamps a call, which no harness can do without.
     """
     rows, seconds = [], 0.7 / scale
     for count, width, batch in models:
@@ -40,12 +41,17 @@ def python_rows(
             name = f"{count} x Linear({width}), batch {batch}, {callers} Python callers"
             for completion in ("sync", "event"):
                 hand = partial(by_hand, model, x, seconds, callers, completion)
-                mine, its, again = to_and_fro(
-                    rounds, partial(ours, model, x, seconds, callers, completion), hand, hand
+                mine, its, again, stamped = to_and_fro(
+                    rounds,
+                    partial(ours, model, x, seconds, callers, completion),
+                    hand,
+                    hand,
+                    partial(hand, stamped=True),
                 )
                 what = f"{name}, {completion}"
                 rows.append(told(rates_row(f"{what}: against by hand", mine, its, ">= 0.97x")))
                 rows.append(told(rates_row(f"{what}: by hand against itself", again, its, "-")))
+                rows.append(told(rates_row(f"{what}: by hand, with stamps", stamped, its, "-")))
             rows.append(told(floor_row(name, measured(model, x, seconds, callers))))
     return rows
 
@@ -86,7 +92,8 @@ Written by `python benchmarks/gpu_python.py --markdown docs/benchmarks.md` on {d
 {torch.__version__}: {rounds} alternating rounds of 0.7 s, medians, and the median ratio of the
 rounds with its range. By hand: as many threads with a stream and an input each, that call the model
 and wait for their stream (sync) or for an event that blocks (event). By hand against itself: the
-same loop a second time in each round, which is how far these figures can be trusted.
+same loop a second time in each round, which is how far these figures can be trusted. By hand, with
+stamps: it writes down when each call starts, is enqueued and ends, and no more.
 
 | measure | inferload | by hand | figure | range | reach | met |
 |---|---|---|---|---|---|---|
