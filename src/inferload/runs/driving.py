@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from inferload.callers.crew import merged_parts
@@ -13,7 +14,7 @@ from inferload.machine.telemetry import RunTelemetry
 from inferload.plan.server import SERVER_DRAIN_S
 from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, HungCall, ProcessRecord
-from inferload.runs.partial.keeping import keep, keep_start
+from inferload.runs.partial.keeping import keep, keep_seen, keep_start
 from inferload.runs.server_result import ServerCounts
 from inferload.runs.warming import WarmUp, cut_short
 from inferload.runs.watcher import POLL_S, Watcher
@@ -24,6 +25,7 @@ from inferload.units import NS_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from inferload.callers.crew import Crew, Observer, Part, PartReport, Preparation
     from inferload.log.calls import CallLog
@@ -73,7 +75,7 @@ def execute(
         rule,
         drain_ns=int(options.drain_s * NS_PER_S),
         limit_ns=_limit_ns(ready, options),
-        also=telemetry.look,
+        also=partial(_look_too, telemetry, options.keep_in),
         impatient=lambda: signals.waited_s() > PATIENCE_S,
         over_ns=_over_ns(options),
     )
@@ -140,6 +142,11 @@ def execute(
         telemetry={0: telemetry.found},
         widths={} if rule is None else rule.widths,
     )
+
+
+def _look_too(telemetry: RunTelemetry, folder: Path | None) -> None:
+    telemetry.look()
+    keep_seen(folder)
 
 
 def _limit_ns(ready: Sequence[Preparation], options: RunOptions) -> int | None:

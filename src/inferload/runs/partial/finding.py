@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from inferload.callers.crew import Part, PartReport, merged_parts
 from inferload.callers.processes.lost import cut_off
 from inferload.errors import PlanError, ResultFormatError
-from inferload.files import is_file, is_folder
+from inferload.files import is_file, is_folder, is_there
 from inferload.log.failures import CallFailure
 from inferload.log.kept import saved_counts
 from inferload.log.merge import LogPlace, merged
@@ -21,13 +22,15 @@ from inferload.machine.scratch import runs
 from inferload.plan.arrivals.schedule import Schedule
 from inferload.records.figures import RunWarning
 from inferload.runs.execution import Execution, ProcessRecord
-from inferload.runs.partial.keeping import ADAPTER, OWNER, RUN, START, times_path
+from inferload.runs.partial.keeping import ADAPTER, OWNER, RUN, SEEN, START, times_path
 from inferload.runs.result import result_of
 from inferload.stats.process_calls import CallsOfLog
-from inferload.units import NS_PER_S, count_text
+from inferload.units import NS_PER_S, count_text, duration_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from inferload.log.calls import CallLog
     from inferload.records.result import RunResult
@@ -72,10 +75,21 @@ def found_in(folder: Path) -> RunResult:
         raise PlanError(
             f"{folder} is of a run that goes on (process {owner}): wait for its end, or end it"
         )
+    return result_in(folder)
+
+
+def result_in(folder: Path) -> RunResult:
+    """As ``found_in``, where nobody but this process has the folder.
+
+    Raises:
+        ResultFormatError: it is damaged, or no call was measured yet.
+    """
     try:
         kept = _kept(folder)
         start_ns = int((folder / START).read_text(encoding="ascii"))
         read = [_read(folder, one, start_ns) for one in kept.parts]
+    except ResultFormatError:
+        raise
     except FileNotFoundError as error:
         raise ResultFormatError(
             f"{folder} is of a run that was killed before any call was measured, or whose log its "
@@ -83,24 +97,47 @@ def found_in(folder: Path) -> RunResult:
         ) from error
     except (OSError, ValueError) as error:
         raise ResultFormatError(f"{folder} is damaged: {error}") from error
-    return result_of(_execution(kept, read))
+    return result_of(_execution(kept, read, _seen_ns(folder, start_ns)))
+
+
+def _seen_ns(folder: Path, start_ns: int) -> int:
+    """Until when callers were seen to be there, from the start line; 0 if nobody looked."""
+    try:
+        return int.from_bytes((folder / SEEN).read_bytes()[:8], "little") - start_ns
+    except OSError:
+        return 0
 
 
 def _kept(folder: Path) -> KeptRun:
+    path = folder / RUN
     try:
-        return ADAPTER.validate_json((folder / RUN).read_bytes())
+        if is_there(path) and not is_file(path):
+            raise ResultFormatError(f"{path} is no file")
+        kept = ADAPTER.validate_json(path.read_bytes())
     except ValidationError as error:
         raise ResultFormatError(
-            f"{folder / RUN} is damaged, or another version's: {str(error).splitlines()[0]}"
+            f"{path} is damaged, or another version's: {str(error).splitlines()[0]}"
         ) from error
+    for one in kept.parts:
+        if not (re.fullmatch(r"\d+-\d+\.calls", one.log) and one.room > 0 and one.rows > 0):
+            raise ResultFormatError(
+                f"{path} is damaged: no log is {one.log!r} with {one.room:,} places for "
+                f"{one.rows:,} calls"
+            )
+    return kept
 
 
 class _Read:
     """The log of one part, as far as it was written."""
 
-    def __init__(self, part: Part, log: CallLog, *, in_flight: int, missing: int) -> None:
+    def __init__(
+        self, part: Part, log: CallLog, *, begun_ns: list[int], missing: int, damaged: int
+    ) -> None:
         self.part, self.log = part, log
-        self.in_flight, self.missing = in_flight, missing
+        #: When each call was begun that was in flight, from the start line.
+        self.begun_ns = begun_ns
+        #: How many calls were not counted on the disk, and how many are in rows that are damaged.
+        self.missing, self.damaged = missing, damaged
 
 
 def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
@@ -108,7 +145,10 @@ def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
     file = LogFile.left_behind(path, kept.rows, kept.room, kept.columns)
     given_back = file.folded_rows
     errors = (_UNKNOWN,)
-    counts, counted = saved_counts(path, errors, open_loop=kept.queued)
+    try:
+        counts, counted = saved_counts(path, errors, open_loop=kept.queued)
+    except ResultFormatError:  # what they counted is missing; the rows have the calls since
+        counts, counted = None, 0
     begin = max(counted, given_back)
     # the places before have rows that are counted already
     end = min(given_back + kept.room, kept.rows)
@@ -116,9 +156,13 @@ def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
         claimed = file.written_rows(begin, kept.place.callers, end)
     else:
         claimed = file.rows_left(kept.place.callers)
-    in_flight = len(file.calls_in_flight(begin, claimed))
+    begun_ns = [one.started_ns - start_ns for one in file.calls_in_flight(begin, claimed)]
     log = file.hand_over(start_ns, begin, claimed, errors, open_loop=kept.queued)
     np.minimum(log.error, 0, out=log.error)
+    well = _can_be(log, kept)
+    damaged = len(log) - int(well.sum())
+    if damaged:
+        log = log.rows(np.flatnonzero(well))
     file.close()
     if counts is not None:
         own = LogPlace(callers=kept.place.callers)
@@ -138,7 +182,22 @@ def _read(folder: Path, kept: KeptPart, start_ns: int) -> _Read:
         place=kept.place,
         inputs=kept.inputs,
     )
-    return _Read(part, log, in_flight=in_flight, missing=max(given_back - counted, 0))
+    missing = max(given_back - counted, 0)
+    return _Read(part, log, begun_ns=begun_ns, missing=missing, damaged=damaged)
+
+
+def _can_be(log: CallLog, kept: KeptPart) -> NDArray[np.bool_]:
+    """Which rows speak of callers, inputs and times that can be."""
+    found: NDArray[np.bool_] = (
+        (log.caller >= 0)
+        & (log.caller < kept.place.callers)
+        & (log.input >= 0)
+        & (log.input < kept.inputs)
+        & (log.error >= -1)
+        & (log.scheduled_ns <= log.started_ns)
+        & (log.started_ns <= log.finished_ns)
+    )
+    return found
 
 
 def _schedule(log: Path, kept: KeptPart) -> Schedule | None:
@@ -152,9 +211,9 @@ def _schedule(log: Path, kept: KeptPart) -> Schedule | None:
     )
 
 
-def _execution(kept: KeptRun, read: list[_Read]) -> Execution:
+def _execution(kept: KeptRun, read: list[_Read], seen_ns: int) -> Execution:
     parts, logs = [one.part for one in read], [one.log for one in read]
-    last_ns = max((_last_ns(log) for log in logs), default=0)
+    last_ns = max([seen_ns, *map(_last_ns, logs)])
     schedules = [part.schedule for part in parts if part.schedule is not None]
     processes = []
     for number, ready in enumerate(kept.ready):
@@ -173,7 +232,7 @@ def _execution(kept: KeptRun, read: list[_Read]) -> Execution:
         processes=processes,
         log=merged_parts(parts, logs),
         open_s=kept.open_s,
-        warnings=[_killed(read)],
+        warnings=[_killed(read, last_ns)],
         abandoned=True,
         due_calls=sum(one.due_by(last_ns) for one in schedules),
         due_s=last_ns / NS_PER_S if schedules else None,
@@ -192,13 +251,20 @@ def _last_ns(log: CallLog) -> int:
     return int(log.finished_ns.max(initial=0))
 
 
-def _killed(read: list[_Read]) -> RunWarning:
-    in_flight, missing = sum(one.in_flight for one in read), sum(one.missing for one in read)
+def _killed(read: list[_Read], last_ns: int) -> RunWarning:
+    begun_ns = [at_ns for one in read for at_ns in one.begun_ns]
+    missing, damaged = sum(one.missing for one in read), sum(one.damaged for one in read)
     message = "the run was killed before it was saved: these are the calls that had finished"
-    if in_flight:
-        message += f"; {count_text(in_flight, 'call')} in flight went with it"
+    if begun_ns:
+        longest = duration_text(max(last_ns - min(begun_ns), 0) / NS_PER_S)
+        message += (
+            f"; {count_text(len(begun_ns), 'call')} in flight went with it"
+            f"{', for ' if len(begun_ns) == 1 else ', the longest for '}{longest} by then"
+        )
     if missing:
         message += f"; {count_text(missing, 'call')} could not be saved while it went on"
+    if damaged:
+        message += f"; {count_text(damaged, 'call')} left out, whose rows are damaged"
     return RunWarning(
         code="killed",
         message=message,

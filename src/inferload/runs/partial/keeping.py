@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,9 @@ from inferload.machine.scratch import started_at
 from inferload.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-RUN, START, OWNER = "run.json", "start", "owner"
+RUN, START, OWNER, SEEN = "run.json", "start", "owner", "seen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,47 @@ def claim(folder: Path) -> None:
         raise
 
 
+class Taken:
+    """The folder of a killed run while this process makes a result of it."""
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self.folder, self._owner = folder, owner
+
+    def move_to(self, path: Path) -> None:
+        """Leave it there, as that of the run that was killed."""
+        (self.folder / OWNER).write_text(self._owner, encoding="ascii")
+        self.folder.rename(path)
+        self.folder = path
+
+    def remove(self) -> None:
+        """What is in it is saved, or was nothing."""
+        shutil.rmtree(self.folder)
+
+
+@contextmanager
+def taken_over(left: Path, name: Path) -> Iterator[Taken | None]:
+    """Have the folder of a killed run for oneself, under another name; ``None``: another one has.
+
+    It is left where it was if the block does not end well, and is taken by the next start should
+    this process be killed.
+    """
+    try:
+        if left != name:
+            left.rename(name)
+        owner = (name / OWNER).read_text(encoding="ascii")
+        (name / OWNER).write_text(_own_words(), encoding="ascii")
+    except FileNotFoundError:
+        yield None
+        return
+    taken = Taken(name, owner)
+    try:
+        yield taken
+    except BaseException:
+        if is_there(name) and not is_there(left):
+            taken.move_to(left)
+        raise
+
+
 def is_ours(folder: Path) -> bool:
     """Whether the folder is of a run of this process."""
     with suppress(OSError):
@@ -122,6 +164,18 @@ def keep_start(folder: Path | None, start_ns: int) -> None:
     """Note when the line was opened, by the clock of the callers."""
     if folder is not None:
         (folder / START).write_text(str(start_ns), encoding="ascii")
+
+
+def keep_seen(folder: Path | None) -> None:
+    """Note that callers still call, by their clock: what is due until then was due to be made."""
+    if folder is None:
+        return
+    with suppress(OSError):
+        file = os.open(folder / SEEN, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(file, time.monotonic_ns().to_bytes(8, "little"), 0)
+        finally:
+            os.close(file)
 
 
 def _kept(part: Part) -> KeptPart:
