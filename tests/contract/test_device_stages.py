@@ -30,8 +30,9 @@ def test_stages_say_where_the_service_time_went(sim, executor: str, load: str):
     assert (log.stages["device_ns"][timed] >= 4_999_000).all()  # its clock counts in ms, as a float
     assert (log.stages["device_ns"] <= log.service_ns).all()
     assert timed.all() if executor == "native" else timed.any()
-    # of a call whose caller lost its core while it gave work to the device it is more
-    assert stages.device_ms.min == pytest.approx(5, abs=0.1)
+    # of a call whose caller lost its core while it gave work to the device it is more; with what
+    # the others gave, it would be 10 ms and more
+    assert stages.device_ms.min == pytest.approx(5, abs=1)
     assert stages.copy_in_ms is None
     # on a machine with other work callers may be off their cores for longer than the device works
     of_device = stages.device_ms.mean / result.summary.response_ms.mean

@@ -20,9 +20,9 @@ MS = 1_000_000
 
 
 def found_in(
-    load: float, calls: int, runs: int, arrivals: str, service: str, servers: int
+    load: float, calls: int, runs: int, arrivals: str, service: str, servers: int, cut: float = 0.0
 ) -> float:
-    """Of queues at a load: taken for overloaded."""
+    """Of queues at a load: taken for overloaded by what came after a part that is cut off."""
     drawn = np.random.default_rng([int(100 * load), calls])
     found = 0
     for _ in range(runs):
@@ -33,7 +33,8 @@ def found_in(
         elif arrivals == "bursts":
             gaps = drawn.gamma(0.25, 4 * mean_s, calls)
         took = np.full(calls, 1e-3) if service == "even" else drawn.exponential(1e-3, calls)
-        found += overload_of(simulated_queue(np.cumsum(gaps), took, servers)) is not None
+        due = np.cumsum(gaps)
+        found += overload_of(simulated_queue(due, took, servers), cut * due[-1]) is not None
     return found / runs
 
 
@@ -53,6 +54,13 @@ def test_a_queue_that_is_served_is_rarely_taken_for_one_that_grows(queue, load, 
 def test_a_queue_that_grows_by_a_quarter_is_found_within_a_few_thousand_calls(queue):
     assert found_in(1.25, 5000, 10, *queue) == 1
     assert found_in(1.5, 200, 40, *queue) >= (0.2 if queue[0] == "bursts" else 0.85)
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize("cut", [0.3, 0.5, 0.8])
+def test_what_waited_when_the_measured_part_began_hides_no_overload(queue, cut):
+    assert found_in(1.5, 5000, 10, *queue, cut) == 1
+    assert found_in(0.95, 1000, 50, *queue, cut) <= 0.06
 
 
 def overloaded_run(**options):

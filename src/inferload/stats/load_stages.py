@@ -174,7 +174,7 @@ def overload_of_stage(
     first, and may be gone at the end: it is judged until the moment at which the most calls waited,
     which is at d deviations or more with the chance 2 (1 - Phi(d)) (reflection), 0.05 % at 3.5.
     """
-    found = overload_of(log, from_s, deviations, left_behind=True)
+    found = overload_of(log, from_s, deviations)
     if found is not None or log.tally is not None:
         return found
     if stage.end_per_s > stage.rate_per_s:
@@ -182,7 +182,7 @@ def overload_of_stage(
         return overload_of(log, behind_s, deviations + 1.5)
     if stage.end_per_s < stage.rate_per_s:
         most = log.rows(log.scheduled_ns <= _most_waiting_ns(log, round(from_s * NS_PER_S)))
-        return overload_of(most, from_s, deviations + 1.5, left_behind=True)
+        return overload_of(most, from_s, deviations + 1.5)
     return None
 
 

@@ -136,7 +136,8 @@ def waits(work) -> float:
 def test_a_thread_waits_for_a_gil_that_others_hold_and_not_for_one_that_nobody_has():
     assert waits(lambda: sum(range(100_000))) > 0.5
     if usable_cores() > 1:
-        assert min(waits(lambda: time.sleep(0.02)) for _ in range(5)) < 0.4
+        # other programs keep a thread from its core as well, now and then
+        assert any(waits(lambda: time.sleep(0.02)) < 0.4 for _ in range(30))
 
 
 def test_of_few_times_nothing_is_told():

@@ -30,11 +30,7 @@ DEVIATIONS, DEVIATIONS_OF_A_LOOK = 2.0, 3.0
 
 
 def overload_of(
-    log: CallLog,
-    from_s: float = 0.0,
-    deviations: float = DEVIATIONS,
-    *,
-    left_behind: bool = False,
+    log: CallLog, from_s: float = 0.0, deviations: float = DEVIATIONS
 ) -> Overload | None:
     """Which queues of an open loop grow through the run; ``None`` if none does.
 
@@ -50,8 +46,8 @@ def overload_of(
     So many ``deviations`` of it are asked for, and more of many queues: two are found by chance in
     1 or 2 of a hundred runs at 95 to 98 % load, and in none in a thousand below 90 %
     (tests/statistical). An overload of a fraction x takes about 4 (a^2 + s^2) / x^2 calls to be
-    seen: 10 % within 400 to 1,000 calls. ``left_behind``: what waited at ``from_s`` already is
-    another stage's, and not counted.
+    seen: 10 % within 400 to 1,000 calls. What waited at ``from_s`` already is not counted. Calls
+    that come in bursts at fixed times are taken for chance, and take many more of them.
     """
     if not log.open_loop:
         return None
@@ -61,7 +57,7 @@ def overload_of(
     growing, worst = [], (1.0, 0.0, 0.0)
     for rows, _ in queues:
         own_log = log if len(queues) == 1 else log.rows(rows)
-        found = _growth(own_log, from_s, deviations, left_behind=left_behind)
+        found = _growth(own_log, from_s, deviations)
         if found is None:
             continue
         caller = int(log.caller[rows[0]])
@@ -85,9 +81,7 @@ def backlog_grows(log: CallLog, from_s: float = 0.0, deviations: float = DEVIATI
     return overload_of(log, from_s, deviations) is not None
 
 
-def _growth(
-    log: CallLog, from_s: float, deviations: float, *, left_behind: bool
-) -> tuple[float, float] | None:
+def _growth(log: CallLog, from_s: float, deviations: float) -> tuple[float, float] | None:
     """How many calls a second were due in one queue and how many were served, if it grows."""
     one_in = 1 if log.tally is None else log.tally.sampled_one_in
     every = len(log) // ENOUGH_CALLS + 1  # one call in so many, in the order in which they were due
@@ -104,8 +98,7 @@ def _growth(
         _area(due - from_ns, edges - from_ns) - _area(started - from_ns, edges - from_ns)
     )
     means = waited / np.diff(edges)
-    if left_behind:
-        means -= len(due) - calls - int(np.searchsorted(started, from_ns, "right"))
+    means -= len(due) - calls - int(np.searchsorted(started, from_ns, "right"))
     # of a sample, one in k of a renewal process at random, the times between calls show 1/k of how
     # it differs from a Poisson process; the sum of k times varies by a k-th of one
     between = max(1 + one_in * (every * _variation(np.diff(due[-calls:])) - 1), 0.0)
