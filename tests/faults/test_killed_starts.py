@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from inferload.errors import ResultFormatError
 from inferload.log.ring import LogFile
 from inferload.runs.partial.finding import found_in
 from support.program import inferload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODEL = """
 import os, time
@@ -153,3 +158,36 @@ def test_calls_that_were_due_while_one_hung_are_told_of(tmp_path: Path):
     assert found.log.calls_made + found.summary.unfinished_calls >= 195
     assert found.summary.unfinished_calls > 0
     assert "1 call in flight went with it, for" in killed_warning(found)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose name leaves room for those of sockets, of which 108 bytes are all."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        yield Path(folder)
+
+
+def test_nothing_of_killed_processes_that_share_a_model_stays(tmp_path: Path, short: Path):
+    (tmp_path / "m.py").write_text(
+        "import torch\nmodel = torch.nn.Linear(4, 4)\n"
+        "def inputs():\n    return [torch.ones(1, 4)]\n"
+    )
+    words = ["m.py", "--processes", "2", "--callers", "1", "--duration", "1h", "--json", "r.json"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "inferload", "run", *words],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(short)},
+    )
+    while not (tmp_path / "r.json.partial" / "start").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    words = ["m.py", "--processes", "2", "--callers", "1", "--calls", "5", "--json", "r.json"]
+    subprocess.run(
+        [sys.executable, "-m", "inferload", "run", *words],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(short)},
+        check=True,
+    )
+    assert {one.name for one in short.iterdir()} <= {f"inferload-{os.getuid()}"}  # of caches

@@ -45,6 +45,8 @@ constexpr int64_t kApartNs = 20'000'000;
 // looked (whoever keeps the clock's time may slow it down or speed it up), goes by the clock.
 constexpr int64_t kMostOffNs = 1'000;
 constexpr int64_t kMostOffPart = 100'000;
+// A caller that had no good look at both clocks for so long takes the best that it can have.
+constexpr int64_t kOverdueNs = 100'000'000;
 
 // Whether the kernel itself goes by the counter: it has watched that all cores have the same, and
 // that it runs at one pace whatever they do.
@@ -93,9 +95,14 @@ class Counter {
     if (!counts_) {
       return;
     }
-    const Moment moment = Moment::now(1);
+    Moment moment = Moment::now(1);
     if (moment.within_ticks > 4 * at_.within_ticks) {
-      return;  // the thread was interrupted between the two
+      // the thread was interrupted between the two, or its core has become slower
+      if (moment.time_ns - at_.time_ns < kOverdueNs) {
+        return;
+      }
+      moment = Moment::now(kLooks);
+      at_.within_ticks = moment.within_ticks;
     }
     const int64_t off_ns = std::abs(time_of(moment.ticks) - moment.time_ns);
     const int64_t most_ns = kMostOffNs + (moment.time_ns - at_.time_ns) / kMostOffPart;

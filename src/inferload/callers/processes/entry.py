@@ -9,6 +9,7 @@ import gc
 import os
 import warnings
 from contextlib import suppress
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, NoReturn
 
 from inferload.callers.processes import words as say
@@ -20,6 +21,7 @@ from inferload.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
     from inferload.callers.processes.birth import Birth
     from inferload.callers.processes.words import Assignment
@@ -28,6 +30,8 @@ _SET_MEMPOLICY = 238  # the number of the system call on x86-64
 _MPOL_BIND = 2
 #: Where a process writes what it was doing when a signal ended it.
 CRASH_FILE = "crash-{process}.txt"
+#: How long the path of a folder may be whose sockets have names: 108 bytes in all.
+MOST_SOCKET_BYTES = 85
 # What a nursery says: (BORN, number, process id), (ENDED, number, exit code).
 BORN, ENDED = "born", "ended"
 
@@ -73,6 +77,14 @@ def nursery(
     os._exit(0)
 
 
+def _keep_sockets_in(folder: Path) -> None:
+    """Let ``multiprocessing`` have its sockets where they go with the run, also a killed one."""
+    if len(os.fsencode(folder)) <= MOST_SOCKET_BYTES:
+        # as multiprocessing.util.get_temp_dir notes the folder that it makes
+        config: dict[str, object] = current_process()._config  # type: ignore[attr-defined] # noqa: SLF001
+        config["tempdir"] = str(folder)
+
+
 def main(connection: Connection, assignment: Assignment, birth: Birth) -> None:
     """Run the callers of one process, and end."""
     begin(birth)
@@ -88,6 +100,7 @@ def _run(connection: Connection, assignment: Assignment) -> NoReturn:
     if assignment.node is not None:
         _bind_memory(assignment.node)
 
+    _keep_sockets_in(assignment.scratch)
     try:
         load()
     except Exception as error:  # noqa: BLE001 - of a broken torch

@@ -143,7 +143,8 @@ def figures_grid(result: RunResult) -> Table:
         grid.add_row("answers", pieces_text(summary.pieces, result.spec.callers))
     for name, text in _judged(result):
         grid.add_row(name, text)
-    first = "not known: no warm-up calls"
+    why = "it went with the processes" if result.spec.warmup_calls else "no warm-up calls"
+    first = f"not known: {why}"
     if set_up.first_call_ms is not None:
         first = milliseconds_text(set_up.first_call_ms)
         if summary.service_ms is not None and summary.service_ms.p50 is not None:

@@ -13,6 +13,7 @@ from inferload.runs.checks.load import overloaded
 from inferload.runs.checks.ranks import rank_checks
 from inferload.runs.checks.servers import server_checks
 from inferload.runs.checks.stages import overloaded_stages
+from inferload.units import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -178,7 +179,7 @@ def _unfinished(found: Findings) -> Iterator[Texts]:
             when = f"within {spec.drain_s:g} s after the last was due"
         yield (
             "unfinished",
-            f"{summary.unfinished_calls:,} due calls had not been made {when}",
+            f"{count_text(summary.unfinished_calls, 'due call')} had not been made {when}",
             "they rank as slower than all others; lower the rate, or add callers"
             if summary.overload is None
             else "lower the rate or add callers, as far as [overloaded] says",
