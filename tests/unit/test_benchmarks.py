@@ -21,14 +21,12 @@ def test_each_part_that_python_callers_on_a_device_are_measured_without(
 
 
 @pytest.mark.parametrize("stamped", [False, True])
-def test_threads_by_hand_make_calls(monkeypatch: pytest.MonkeyPatch, stamped: bool):
+def test_threads_by_hand_make_calls(sim, monkeypatch: pytest.MonkeyPatch, stamped: bool):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import torch
 
     import gpu_by_hand
-    from support import simulated_device
 
-    simulated_device.load()
     with torch.inference_mode():
         model, x = gpu_by_hand.linears(1, 8, "sim"), torch.ones(1, 8, device="sim")
         assert gpu_by_hand.by_hand(model, x, 0.2, 2, stamped=stamped) > 1

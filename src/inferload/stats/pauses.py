@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inferload.log.calls import CallLog
     from inferload.records.spec import RunSpec
 
-# A call that begins so soon after the one before had none.
-_NONE_NS = 50_000
 _FEWEST_CALLS = 100
 _MOST_GROUPS = 8
 _MOST_INPUTS = 256
@@ -51,12 +49,15 @@ def pauses_of_run(log: CallLog, spec: RunSpec, from_s: float) -> Pauses | None:
     kept = log.rows(log.completed & (log.finished_ns > round(from_s * NS_PER_S)))
     order = np.argsort(kept.started_ns, kind="stable")
     started, finished = kept.started_ns[order], kept.finished_ns[order]
+    due = kept.scheduled_ns[order]
     if len(started) < 2 * _FEWEST_CALLS:
         return None
     gap_ns = started[1:] - finished[:-1]
     given = kept.input[order].astype(np.int64)
     took = _alike(kept.service_ns[order].astype(np.float64), given)[1:]
-    after_none, paused = gap_ns < _NONE_NS, gap_ns >= _NONE_NS
+    # a call that was due before the one before it had ended began as soon as the caller could
+    after_none = due[1:] <= finished[:-1]
+    paused = ~after_none & (gap_ns > 0)
     groups = min(int(paused.sum()) // _FEWEST_CALLS, _MOST_GROUPS)
     if after_none.sum() < _FEWEST_CALLS or groups < 2:
         return None
