@@ -97,6 +97,13 @@ def test_a_start_that_is_killed_while_it_saves_loses_nothing(left: Path, name: s
     ]  # fmt: skip
 
 
+def test_a_name_may_have_what_means_something_in_patterns(left: Path):
+    left.rename(left.with_name("a**[1].json.partial.999999999"))
+    done = inferload("run", "m.py", "--calls", "5", "--json", "a**[1].json", cwd=left.parent)
+    assert done.returncode == 0, done.stderr
+    assert il.load_result(left.with_name("a**[1].killed1.json")).log.calls_made == 60
+
+
 def test_ctrl_c_while_it_is_saved_leaves_it_where_it_was(left: Path, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

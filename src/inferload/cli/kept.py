@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
+from glob import escape
 from typing import TYPE_CHECKING
 
 from inferload.cli import output
@@ -75,7 +76,7 @@ def _save_left_behind(folder: Path, json: Path) -> None:
 
     taken = [
         one
-        for one in folder.parent.glob(f"{folder.name}.*")
+        for one in folder.parent.glob(f"{escape(folder.name)}.*")
         if one.suffix[1:].isdigit() and not one.is_symlink() and is_partial(one)
     ]
     for one in taken:
